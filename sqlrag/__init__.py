@@ -1,0 +1,1 @@
+"""Two-stage retrieval in one SQL statement, on SQLite and DuckDB."""

@@ -1,0 +1,100 @@
+"""Every error that sqlrag raises, one tree.
+
+    Error
+    ├── InputError (ValueError)          an argument is wrong: which, its value, what would be right
+    │   └── FilterError                  a `filter` that is not an expression over the table's columns
+    ├── UnknownIndexError (LookupError)  no such index in this database
+    ├── UnknownModelError (LookupError)  no such model, bundled or given to `connect`
+    ├── ModelMismatchError               the index was made with another model, or a vector with another one
+    ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
+    ├── SourceError                      a file or folder cannot be read as documents
+    ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
+    └── DatabaseError                    the database file itself
+        ├── NotADatabaseError            the file is something else, or damaged
+        ├── SchemaVersionError           made by a newer sqlrag
+        ├── ReadOnlyError                a write, and the file or the connection is read-only
+        ├── LockedError                  another process holds the file
+        └── DiskFullError                no space left; what was committed stays
+
+Those that stand for a built-in error inherit from it too, so `except ValueError` works as people expect.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DatabaseError",
+    "DiskFullError",
+    "Error",
+    "FilterError",
+    "InputError",
+    "LockedError",
+    "MissingDependencyError",
+    "ModelMismatchError",
+    "NotADatabaseError",
+    "ReadOnlyError",
+    "RerankLimitError",
+    "SchemaVersionError",
+    "SourceError",
+    "UnknownIndexError",
+    "UnknownModelError",
+]
+
+
+class Error(Exception):
+    """Base of every error that sqlrag raises on purpose."""
+
+
+class InputError(Error, ValueError):
+    """An argument is wrong: the message names it, its value and what would be right."""
+
+
+class FilterError(InputError):
+    """A `filter` that is not one boolean expression over the columns of the indexed table."""
+
+
+class UnknownIndexError(Error, LookupError):
+    """There is no index of this name in the database."""
+
+
+class UnknownModelError(Error, LookupError):
+    """There is no model of this name among the bundled ones and those given to `connect`."""
+
+
+class ModelMismatchError(Error):
+    """The index, or a vector, was made with another model than the one that is asked for."""
+
+
+class RerankLimitError(Error):
+    """One statement would score more (query, text) pairs than `rerank_limit` allows."""
+
+
+class SourceError(Error):
+    """A file or folder cannot be read as documents."""
+
+
+class MissingDependencyError(Error, ImportError):
+    """Something that is not installed is needed; the message says how to install it."""
+
+
+class DatabaseError(Error):
+    """The database file cannot be used as asked."""
+
+
+class NotADatabaseError(DatabaseError):
+    """The file is not a database of this engine, or it is damaged."""
+
+
+class SchemaVersionError(DatabaseError):
+    """The database was made by a newer sqlrag than this one."""
+
+
+class ReadOnlyError(DatabaseError):
+    """A write was asked of a database that is open read-only, or whose file cannot be written."""
+
+
+class LockedError(DatabaseError):
+    """Another process holds the database."""
+
+
+class DiskFullError(DatabaseError):
+    """There is no space left; everything that was committed before is intact."""
