@@ -1,0 +1,1 @@
+"""From files to chunks: loading documents, and cutting their text for the models."""
