@@ -1,1 +1,48 @@
-"""Two-stage retrieval in one SQL statement, on SQLite and DuckDB."""
+"""Two-stage retrieval in one SQL statement, on SQLite and DuckDB.
+
+    import sqlrag
+
+    with sqlrag.connect("papers.db") as db:
+        db.ingest("docs/")
+        for hit in db.search("why RLHF?"):
+            print(hit.score, hit.text)
+
+Everything else is imported when it is first used, so `import sqlrag` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlrag.database import Database, connect
+    from sqlrag.errors import Error
+    from sqlrag.models import Embedder, Reranker
+    from sqlrag.registration import register
+    from sqlrag.results import Comparison, Hit
+
+__all__ = ["Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Comparison": "sqlrag.results",
+    "Database": "sqlrag.database",
+    "Embedder": "sqlrag.models",
+    "Error": "sqlrag.errors",
+    "Hit": "sqlrag.results",
+    "Reranker": "sqlrag.models",
+    "connect": "sqlrag.database",
+    "register": "sqlrag.registration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sqlrag' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

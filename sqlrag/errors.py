@@ -7,6 +7,7 @@
     ├── UnknownModelError (LookupError)  no such model, bundled or given to `connect`
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
     ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
+    ├── SQLError                         a statement that the engine cannot run: its own words
     ├── SourceError                      a file or folder cannot be read as documents
     ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
     └── DatabaseError                    the database file itself
@@ -33,6 +34,7 @@ __all__ = [
     "NotADatabaseError",
     "ReadOnlyError",
     "RerankLimitError",
+    "SQLError",
     "SchemaVersionError",
     "SourceError",
     "UnknownIndexError",
@@ -66,6 +68,10 @@ class ModelMismatchError(Error):
 
 class RerankLimitError(Error):
     """One statement would score more (query, text) pairs than `rerank_limit` allows."""
+
+
+class SQLError(Error):
+    """A statement that the engine cannot run; the message is the engine's own."""
 
 
 class SourceError(Error):

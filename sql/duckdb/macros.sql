@@ -1,0 +1,43 @@
+-- The functions of the contract over the Python functions `_sqlrag_...`, which are registered before.
+-- Temporary: they belong to the connection, the database file is not changed.
+
+CREATE OR REPLACE TEMP MACRO embed
+    (text)        AS _sqlrag_embed(text),
+    (text, model) AS _sqlrag_embed_with(text, model);
+
+CREATE OR REPLACE TEMP MACRO embed_document
+    (text)        AS _sqlrag_embed_document(text),
+    (text, model) AS _sqlrag_embed_document_with(text, model);
+
+CREATE OR REPLACE TEMP MACRO token_count
+    (text)        AS _sqlrag_token_count(text, NULL),
+    (text, model) AS _sqlrag_token_count(text, model);
+
+-- The transaction tells one statement from the next, for rerank_limit.
+CREATE OR REPLACE TEMP MACRO rerank_score
+    (query, text)        AS _sqlrag_rerank_score(query, text, NULL, txid_current()),
+    (query, text, model) AS _sqlrag_rerank_score(query, text, model, txid_current());
+
+CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL) AS TABLE
+    SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank
+    FROM   (SELECT unnest(_sqlrag_vector_top_k(index, query, k, filter)) AS hit);
+
+CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL) AS TABLE
+    SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
+    FROM   (SELECT unnest(_sqlrag_text_top_k(index, query, k, filter)) AS hit);
+
+CREATE OR REPLACE TEMP MACRO hybrid_top_k(index, query, k, filter := NULL) AS TABLE
+    SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
+    FROM   (SELECT unnest(_sqlrag_hybrid_top_k(index, query, k, filter)) AS hit);
+
+CREATE OR REPLACE TEMP MACRO search(index, query, top_k := NULL, top_n := NULL, filter := NULL) AS TABLE
+    SELECT hit.id AS id, hit.text AS text, hit.score AS score, hit.distance AS distance,
+           hit.rank_before AS rank_before, hit.rank_after AS rank_after, hit.source_id AS source_id
+    FROM   (SELECT unnest(_sqlrag_search(index, query, top_k, top_n, filter)) AS hit);
+
+CREATE OR REPLACE TEMP MACRO chunk_text(source, max_tokens := NULL, overlap := NULL) AS TABLE
+    SELECT chunk.ordinal AS ordinal, chunk.start_char AS start_char, chunk.end_char AS end_char, chunk.text AS text
+    FROM   (SELECT unnest(_sqlrag_chunk_text(source, max_tokens, overlap)) AS chunk);
+
+CREATE OR REPLACE TEMP MACRO sqlrag_info() AS TABLE
+    SELECT unnest(info) FROM (SELECT unnest(_sqlrag_info(NULL)) AS info);

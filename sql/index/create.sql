@@ -1,0 +1,35 @@
+-- An index named `chunks`: the chunk table, its vectors and its full text.
+-- Another name takes the place of the word `chunks`; {dimension} is the model's.
+
+CREATE TABLE chunks (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
+    source_id   INTEGER NOT NULL,         -- documents.id
+    ordinal     INTEGER NOT NULL,         -- 0, 1, 2 ... within the document
+    start_char  INTEGER NOT NULL,         -- substr(documents.text, start_char + 1, end_char - start_char) = text
+    end_char    INTEGER NOT NULL,
+    text        TEXT    NOT NULL,
+    token_count INTEGER NOT NULL,         -- in the embedder's tokens; beyond its window it is cut
+    UNIQUE (source_id, ordinal)
+);
+
+-- Unit vectors: Euclidean distance ranks them as cosine does, and is faster in vec0.
+CREATE VIRTUAL TABLE chunks_vec USING vec0 (embedding FLOAT[{dimension}]);
+
+-- BM25. The text itself stays in `chunks` (https://www.sqlite.org/fts5.html#external_content_tables).
+CREATE VIRTUAL TABLE chunks_fts USING fts5 (
+    text, content = 'chunks', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+);
+
+CREATE TRIGGER chunks_after_insert AFTER INSERT ON chunks BEGIN
+    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+END;
+
+CREATE TRIGGER chunks_after_delete AFTER DELETE ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
+    DELETE FROM chunks_vec WHERE rowid = old.id;
+END;
+
+CREATE TRIGGER chunks_after_update AFTER UPDATE OF id, text ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
+    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+END;

@@ -1,0 +1,23 @@
+-- What sqlrag keeps in a SQLite database besides the indexes themselves.
+
+-- One row a fact about the whole database: schema_version, embedder (the database's default model).
+CREATE TABLE IF NOT EXISTS sqlrag_meta (
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- One row an index. An index is named after its chunk table.
+CREATE TABLE IF NOT EXISTS sqlrag_indexes (
+    name            TEXT PRIMARY KEY,
+    source_table    TEXT    NOT NULL,     -- the table whose rows are indexed
+    source_key      TEXT    NOT NULL,     -- its key: what chunks.source_id holds
+    embedder        TEXT    NOT NULL,     -- the bi-encoder that made the vectors ...
+    embedder_hash   TEXT    NOT NULL,     -- ... SHA-256 of its weights
+    dimension       INTEGER NOT NULL,
+    query_prompt    TEXT    NOT NULL,     -- what the model wants before a query, '' for most
+    document_prompt TEXT    NOT NULL,
+    window          INTEGER NOT NULL,     -- how many tokens of a text the model reads
+    max_tokens      INTEGER NOT NULL,     -- chunking: at most this many tokens ...
+    overlap         INTEGER NOT NULL,     -- ... of which this many repeat the chunk before
+    version         INTEGER NOT NULL DEFAULT 0  -- DuckDB: which state of its tables an index file shows
+);

@@ -1,0 +1,11 @@
+-- vector_top_k: the :k chunks whose vectors are nearest to :vector, nearest first.
+-- distance is Euclidean between unit vectors: cosine similarity = 1 - distance * distance / 2.
+-- Where a filter is given, {filter} limits the scan to the chunks that match: they are found first.
+WITH hit AS MATERIALIZED (
+    SELECT rowid AS id, distance
+    FROM   chunks_vec
+    WHERE  embedding MATCH :vector AND k = :k {filter}
+)
+SELECT   id, distance, row_number() OVER (ORDER BY distance, id) AS rank
+FROM     hit
+ORDER BY rank;

@@ -1,0 +1,71 @@
+"""The checks of what SQL functions are given, and the defaults of what they are not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["DEFAULT_TOP_K", "DEFAULT_TOP_N", "check_k", "check_text", "check_top_n", "check_vector"]
+
+DEFAULT_TOP_K = 25
+"""Candidates of the first stage."""
+
+DEFAULT_TOP_N = 3
+"""Results of the second stage."""
+
+_MAX_K = 1_000_000_000
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: short, a vector by its length."""
+    if isinstance(value, bytes):
+        return f"a BLOB of {len(value)} bytes"
+    if isinstance(value, str) and len(value) > 60:
+        return repr(value[:57] + "...")
+    return repr(value)
+
+
+def check_text(function: str, argument: str, value: object) -> str:
+    """Return a text. Raises InputError for a number, a BLOB or anything else."""
+    if not isinstance(value, str):
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a text (CAST({argument} AS TEXT))")
+    return value
+
+
+def check_k(function: str, argument: str, value: object) -> int:
+    """Return how many rows are wanted, a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
+    return value
+
+
+def check_top_n(value: object, top_k: int) -> int:
+    """Return how many results are wanted, at most as many as there are candidates."""
+    top_n = check_k("search", "top_n", value)
+    if top_n > top_k:
+        raise InputError(
+            f"search(): top_n is {top_n}, more than top_k = {top_k}: "
+            "the second stage chooses among the candidates of the first, so raise top_k"
+        )
+    return top_n
+
+
+def check_vector(value: object, record: IndexRecord) -> bytes:
+    """Return a query vector for an index, float32: right length, no NaN or infinity."""
+    if not isinstance(value, bytes):
+        raise InputError(f"query is {shown(value)}: it takes a text, or a vector as embed() returns it")
+    if len(value) != 4 * record.dimension:
+        found = f"{len(value) // 4} dimensions" if len(value) % 4 == 0 else f"{len(value)} bytes, which is no float32 vector"
+        raise InputError(
+            f"query is a vector of {found}, but index {record.name!r} has {record.dimension} ({record.embedder}): "
+            "give the text itself, or embed() it with that model"
+        )
+    import numpy as np
+
+    if not np.isfinite(np.frombuffer(value, dtype=np.float32)).all():
+        raise InputError("query is a vector with NaN or infinity in it: nothing is near to that")
+    return value

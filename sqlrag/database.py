@@ -1,0 +1,311 @@
+"""`Database`: one file with documents in it, whichever engine holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
+from sqlrag.errors import InputError
+from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
+from sqlrag.index.encoders import Encoders, chunker_of
+from sqlrag.index.names import check_index_name
+from sqlrag.index.registry import IndexRecord
+from sqlrag.index.statements import statement
+from sqlrag.results import Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sqlrag.functions import IndexSource
+    from sqlrag.ingest import Writer
+    from sqlrag.models import Embedder, Reranker
+    from sqlrag.text import Document
+
+__all__ = ["Database", "connect"]
+
+DEFAULT_INDEX = "chunks"
+
+_DUCKDB_SUFFIXES = (".duckdb", ".ddb")
+_SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
+_DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage
+
+
+class Engine(Protocol):
+    """What `Database` needs of SQLite and of DuckDB."""
+
+    name: str
+    path: str
+    read_only: bool
+    encoders: Encoders
+    functions: Functions
+
+    @property
+    def indexes(self) -> IndexSource:
+        """The indexes of the database."""
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL."""
+
+    def writer(self, index: str, record: IndexRecord) -> Writer:
+        """Return the writer of an index; `record` is what a new index is made with."""
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database."""
+
+    def size(self) -> int:
+        """Return the bytes on disk."""
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def connect(
+    path: str | os.PathLike[str],
+    *,
+    engine: str | None = None,
+    embedder: str | Embedder | None = None,
+    reranker: str | Reranker | None = None,
+    backend: str = "onnx",
+    read_only: bool = False,
+    must_exist: bool = False,
+    rerank_limit: int = DEFAULT_RERANK_LIMIT,
+) -> Database:
+    """Open a database, or make it.
+
+    `engine`: "sqlite" or "duckdb"; by default what the file is, for a new one by its suffix (`.duckdb`).
+    `embedder`, `reranker`: another model than the bundled one, by name or folder; `backend="torch"` runs any
+    sentence-transformers model. `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one
+    statement may score.
+
+    Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
+    """
+    path = os.fspath(path)
+    encoders = Encoders(embedder, reranker, backend)
+    options: dict[str, Any] = {
+        "read_only": read_only,
+        "must_exist": must_exist or read_only,
+        "rerank_limit": rerank_limit,
+    }
+    from sqlrag.paths import check_path
+
+    check_path(path, must_exist=must_exist or read_only)
+    if _engine_of(path, engine) == "duckdb":
+        from sqlrag.duckdb.engine import DuckDBEngine
+
+        return Database(DuckDBEngine(path, encoders, **options))
+    from sqlrag.sqlite.engine import SQLiteEngine
+
+    return Database(SQLiteEngine(path, encoders, **options))
+
+
+def _engine_of(path: str, engine: str | None) -> str:
+    if engine is not None:
+        if engine not in ("sqlite", "duckdb"):
+            raise InputError(f"engine is {engine!r}: it is 'sqlite' or 'duckdb'")
+        return engine
+    if os.path.isfile(path):
+        try:
+            with open(path, "rb") as file:
+                header = file.read(16)
+        except OSError:
+            header = b""  # the engine says what is wrong
+        if header[8:12] == _DUCKDB_MAGIC:
+            return "duckdb"
+        if header == _SQLITE_MAGIC:
+            return "sqlite"
+    return "duckdb" if path.lower().endswith(_DUCKDB_SUFFIXES) else "sqlite"
+
+
+class Database:
+    """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._engine.path
+
+    @property
+    def engine(self) -> str:
+        """`"sqlite"` or `"duckdb"`."""
+        return self._engine.name
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written."""
+        return self._engine.read_only
+
+    @property
+    def embedder(self) -> Embedder:
+        """The bi-encoder behind `embed()`."""
+        return self._engine.encoders.embedder
+
+    @property
+    def reranker(self) -> Reranker:
+        """The cross-encoder behind `rerank_score()`."""
+        return self._engine.encoders.reranker
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
+        return self._engine.execute(sql, params)
+
+    def indexes(self) -> list[str]:
+        """Return the names of the indexes."""
+        return self._engine.indexes.names()
+
+    def ingest(
+        self,
+        sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
+        index: str = DEFAULT_INDEX,
+        *,
+        text: str | Sequence[str] = "text",
+        title: str | None = None,
+        id: str | None = None,  # noqa: A002 - the column is called so
+        metadata: Sequence[str] | None = None,
+        max_tokens: int | None = None,
+        overlap: int | None = None,
+        prune: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> IngestReport:
+        """Bring files, folders or documents into an index: chunks, vectors and full text.
+
+        `text`, `title`, `id` and `metadata` name columns of jsonl, csv and parquet files. `max_tokens` and
+        `overlap` are the chunking of a new index. `prune` removes the documents whose files are gone.
+
+        It may be stopped at any time: what was committed stays, and the same call goes on from there.
+        Raises SourceError for a path that does not exist, InputError for chunking that is not the index's.
+        """
+        from sqlrag.ingest import Ingestion
+        from sqlrag.text import Columns, find_sources
+
+        check_index_name(index)
+        columns = Columns(text=text, title=title, id=id, metadata=metadata)
+        paths, documents = _paths_or_documents(sources)
+        if paths:
+            find_sources(paths)  # a path that does not exist is said before a database is made
+        writer = self._engine.writer(index, self._new_record(index, max_tokens, overlap))
+        record = writer.record
+        _check_chunking(record, max_tokens, overlap)
+        embedder = self._engine.encoders.embedder_of(record)
+        run = Ingestion(writer, embedder, chunker_of(embedder, record.max_tokens, record.overlap), progress)
+        return run.documents(documents, prune=prune) if paths is None else run.files(paths, columns, prune=prune)
+
+    def _new_record(self, index: str, max_tokens: int | None, overlap: int | None) -> IndexRecord:
+        from sqlrag.text import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
+
+        if index in self.indexes():
+            return self._engine.indexes.open(index).record
+        max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
+        overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if overlap is None else overlap
+        spec = self.embedder.spec
+        chunker_of(self.embedder, max_tokens, overlap)  # says what is wrong with them
+        assert spec.dimension is not None
+        return IndexRecord(
+            name=index,
+            source_table="documents",
+            source_key="id",
+            embedder=spec.name,
+            embedder_hash=spec.weights_hash,
+            dimension=spec.dimension,
+            query_prompt=spec.prompts["query"],
+            document_prompt=spec.prompts["document"],
+            window=self.embedder.text_window,
+            max_tokens=max_tokens,
+            overlap=overlap,
+        )
+
+    def search(
+        self,
+        query: str,
+        index: str | None = None,
+        *,
+        top_k: int = DEFAULT_TOP_K,
+        top_n: int = DEFAULT_TOP_N,
+        filter: str | None = None,  # noqa: A002 - the contract's name
+    ) -> list[Hit]:
+        """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one."""
+        index = self._index(index)
+        params = {"index": index, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
+        rows = self.execute(statement("search", index=index), params).fetchall()
+        return [Hit(*row[:4], json.loads(row[4] or "{}"), *row[5:]) for row in rows]
+
+    def compare(
+        self,
+        query: str,
+        index: str | None = None,
+        *,
+        top_k: int = DEFAULT_TOP_K,
+        top_n: int = DEFAULT_TOP_N,
+        filter: str | None = None,  # noqa: A002
+    ) -> Comparison:
+        """Return the order of all candidates before and after reranking."""
+        from sqlrag.arguments import check_k, check_top_n
+
+        check_top_n(top_n, check_k("compare", "top_k", top_k))
+        candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter)
+        return Comparison(query, top_k, top_n, candidates)
+
+    def info(self) -> list[IndexInfo]:
+        """Return what `sqlrag_info()` says, an object for each index."""
+        return [IndexInfo(*row) for row in self.execute("SELECT * FROM sqlrag_info()")]
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database and its indexes, a line each; empty when all is sound."""
+        return self._engine.check()
+
+    def size(self) -> int:
+        """Return the bytes on disk, the index file of a DuckDB database included."""
+        return self._engine.size()
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs; may be called from another thread."""
+        self._engine.interrupt()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.close()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _index(self, index: str | None) -> str:
+        if index is not None:
+            return index
+        names = self.indexes()
+        return names[0] if len(names) == 1 else DEFAULT_INDEX
+
+
+def _paths_or_documents(
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
+) -> tuple[list[str | os.PathLike[str]] | None, Iterable[Document]]:
+    """Tell paths from documents by the first of them; documents may be a stream."""
+    if isinstance(sources, (str, os.PathLike)):
+        return [sources], ()
+    if not isinstance(sources, Iterable):
+        raise InputError(f"sources is {sources!r}: it takes a path, paths or documents")
+    if not isinstance(sources, Sequence):
+        return None, sources  # type: ignore[return-value] - what isn't a Document is refused one by one
+    if all(isinstance(source, (str, os.PathLike)) for source in sources):
+        return list(sources), ()  # type: ignore[arg-type]
+    return None, sources  # type: ignore[return-value]
+
+
+def _check_chunking(record: IndexRecord, max_tokens: int | None, overlap: int | None) -> None:
+    for what, asked, made in (("max_tokens", max_tokens, record.max_tokens), ("overlap", overlap, record.overlap)):
+        if asked is not None and asked != made:
+            raise InputError(
+                f"{what} is {asked}, but index {record.name!r} was made with {made}: leave it out, or take another index"
+            )

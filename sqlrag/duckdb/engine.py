@@ -1,0 +1,181 @@
+"""A DuckDB database with sqlrag in it; vectors and full text are searched in the index file beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sqlrag.duckdb.errors import Raised, translated
+from sqlrag.duckdb.functions import register_functions
+from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
+from sqlrag.duckdb.parameters import bind_named
+from sqlrag.duckdb.writer import DuckDBWriter
+from sqlrag.errors import ReadOnlyError
+from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
+from sqlrag.index.check import check_index
+from sqlrag.index.registry import IndexRecord
+from sqlrag.results import Result, columns_of
+from sqlrag.sqlite.errors import translated as translated_sqlite
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from sqlrag.index.encoders import Encoders
+
+__all__ = ["DuckDBEngine", "register_duckdb"]
+
+_FETCH_ROWS = 1_000
+
+
+class DuckDBRows:
+    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, raised: Raised) -> None:
+        self.columns = columns_of(connection.description)
+        self._connection = connection
+        self._path = path
+        self._raised = raised
+        self._drained: list[tuple[Any, ...]] | None = None
+        self._exhausted = not self.columns
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while True:
+            if self._drained is not None:
+                if not self._drained:
+                    return
+                rows, self._drained = self._drained, []
+            elif self._exhausted:
+                return
+            else:
+                with translated(self._path, self._raised):
+                    rows = self._connection.fetchmany(_FETCH_ROWS)
+                self._exhausted = not rows
+            yield from rows
+
+    def drain(self) -> None:
+        """Take what is left from the connection."""
+        if not self._exhausted and self._drained is None:
+            with translated(self._path, self._raised):
+                self._drained = self._connection.fetchall()
+
+    def arrow(self) -> pa.Table:
+        """Return what is left as an Arrow table, in DuckDB's own types."""
+        import pyarrow as pa
+
+        if self._drained is not None or self._exhausted:
+            rows = list(self)
+            arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
+            return pa.Table.from_arrays(arrays, names=self.columns)
+        with translated(self._path, self._raised):
+            table = self._connection.fetch_arrow_table()
+        self._exhausted = True
+        return table
+
+
+class DuckDBEngine:
+    """The engine behind `Database` for a DuckDB file."""
+
+    name = "duckdb"
+
+    def __init__(self, path: str, encoders: Encoders, *, read_only: bool, must_exist: bool, rerank_limit: int) -> None:
+        del must_exist  # checked before; DuckDB has no such flag
+        self.path = path
+        self.read_only = read_only
+        self.encoders = encoders
+        self._raised = Raised()
+        self._open_rows: DuckDBRows | None = None
+        with translated(path):
+            self._connection = duckdb.connect(path, read_only=read_only)
+        try:
+            self.indexes, self.functions = _registered(
+                self._connection, path, encoders, rerank_limit, self._raised, read_only=read_only
+            )
+            encoders.check_choice([self.indexes.open(name).record for name in self.indexes.names()])
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL; several statements may stand in it, the rows are those of the last."""
+        if self._open_rows is not None:
+            self._open_rows.drain()
+        self.functions.begin_statement()
+        bindings: dict[str, Any] | list[Any]
+        if params is None:
+            bindings = []
+        elif isinstance(params, Mapping):
+            sql, bindings = bind_named(sql, params)
+        else:
+            bindings = list(params)
+        with translated(self.path, self._raised):
+            self._connection.execute(sql, bindings)
+            self._open_rows = DuckDBRows(self._connection, self.path, self._raised)
+        return Result(self._open_rows)
+
+    def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
+        """Return the writer of an index; `record` is what a new index is made with."""
+        del index
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be ingested into it")
+        return DuckDBWriter(self._connection, self.path, self.indexes, record)
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database or its index file, empty when both are sound."""
+        problems = []
+        with translated(self.path), translated_sqlite(index_file_of(self.path)), self.indexes.lock:
+            self.indexes.catch_up()
+            problems += self.indexes.differences()
+            for name in self.indexes.names():
+                record = self.indexes.open(name).record
+                problems += check_index(self.indexes.connection, record)
+                backlog = self.indexes.backlog(record)
+                if backlog:
+                    problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
+        return problems
+
+    def size(self) -> int:
+        """Return the bytes of the database and its index file on disk."""
+        index_file = index_file_of(self.path)
+        files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
+        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs; may be called from another thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.indexes.close()
+        self._connection.close()
+
+
+def register_duckdb(
+    connection: duckdb.DuckDBPyConnection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
+) -> Functions:
+    """Give a DuckDB connection the functions; the index file stands beside its database."""
+    row = connection.execute(
+        "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchone()
+    assert row is not None
+    path, read_only = row
+    return _registered(connection, path or ":memory:", encoders, rerank_limit, Raised(), read_only=read_only)[1]
+
+
+def _registered(
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    encoders: Encoders,
+    rerank_limit: int,
+    raised: Raised,
+    *,
+    read_only: bool,
+) -> tuple[DuckDBIndexes, Functions]:
+    with translated(path, raised):
+        indexes = DuckDBIndexes(connection, path, read_only=read_only)
+        encoders.use_recorded(indexes.default_embedder())
+        functions = Functions(indexes, encoders, rerank_limit)
+        register_functions(connection, functions, indexes, raised)
+    return indexes, functions

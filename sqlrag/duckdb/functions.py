@@ -1,0 +1,176 @@
+"""The SQL functions in a DuckDB connection: Arrow UDFs, and the macros of sql/duckdb/macros.sql over them.
+
+A UDF gets the arguments of many rows at once as Arrow arrays, so the candidates of a statement reach the
+cross-encoder as one call. Arguments are untyped (varargs), so that a wrong type is our error on both engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import Error
+from sqlrag.functions import INFO_COLUMNS, Functions
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.duckdb.errors import Raised
+    from sqlrag.duckdb.index_file import DuckDBIndexes
+
+__all__ = ["register_functions"]
+
+_TEXT_COLUMNS = frozenset({"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash"})
+
+# Output columns and the DuckDB type of each.
+_DISTANCE = {"id": "BIGINT", "distance": "DOUBLE", "rank": "BIGINT"}
+_SCORE = {"id": "BIGINT", "score": "DOUBLE", "rank": "BIGINT"}
+_SEARCH = {
+    "id": "BIGINT",
+    "text": "VARCHAR",
+    "score": "FLOAT",
+    "distance": "DOUBLE",
+    "rank_before": "BIGINT",
+    "rank_after": "BIGINT",
+    "source_id": "BIGINT",
+}
+_CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
+_INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}
+
+
+def register_functions(
+    connection: duckdb.DuckDBPyConnection, functions: Functions, indexes: DuckDBIndexes, raised: Raised
+) -> None:
+    """Give a DuckDB connection the functions of the contract."""
+    _Registration(connection, functions, indexes, raised).register()
+
+
+class _Registration:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, functions: Functions, indexes: DuckDBIndexes, raised: Raised
+    ) -> None:
+        self._connection = connection
+        self._functions = functions
+        self._indexes = indexes
+        self._raised = raised
+        self._transaction: object = None
+
+    def register(self) -> None:
+        functions = self._functions
+        dimension = self._dimension()
+        for name, function in (("embed", functions.embed), ("embed_document", functions.embed_document)):
+            self._scalar(f"{name}", f"FLOAT[{dimension}]", _vectors(function, dimension))
+            self._scalar(f"{name}_with", "FLOAT[]", _vectors(function, None))
+        self._scalar("token_count", "BIGINT", _row_by_row(functions.token_count, "int64"))
+        self._scalar("rerank_score", "FLOAT", self._rerank_scores)
+        self._table("vector_top_k", _DISTANCE, functions.vector_top_k)
+        self._table("text_top_k", _SCORE, functions.text_top_k)
+        self._table("hybrid_top_k", _SCORE, functions.hybrid_top_k)
+        self._table("search", _SEARCH, functions.search)
+        self._table("chunk_text", _CHUNK, functions.chunk_text)
+        self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
+        self._connection.execute(statement("duckdb/macros"))
+
+    def _dimension(self) -> int:
+        """Return the width of embed()'s vectors: of the database's own model, of the bundled one if it is not here."""
+        from sqlrag.models.registry import load_embedder
+
+        try:
+            return self._functions.encoders.embedder.dimension
+        except Error:
+            return load_embedder().dimension  # embed() itself says what is missing
+
+    def _scalar(self, name: str, returns: str, function: Callable[..., Any], *, volatile: bool = False) -> None:
+        def udf(*columns: Any) -> Any:
+            try:
+                return function(*columns)
+            except BaseException as error:
+                self._raised.put(error)
+                raise
+
+        self._connection.create_function(
+            f"_sqlrag_{name}",
+            udf,
+            None,
+            returns,
+            type="arrow",
+            null_handling="special",
+            side_effects=volatile,
+        )
+
+    def _table(
+        self, name: str, columns: dict[str, str], function: Callable[..., Sequence[Any]], *, volatile: bool = False
+    ) -> None:
+        """Register a function that gives a list of structs, which a macro makes rows of."""
+        import pyarrow as pa
+
+        types = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "VARCHAR": pa.string()}
+        arrow = pa.list_(pa.struct([(column, types[kind]) for column, kind in columns.items()]))
+        names = tuple(columns)
+
+        def rows(*arguments: Any) -> Any:
+            results = []
+            with self._indexes.lock:
+                self._indexes.catch_up()
+                for values in zip(*map(_values, arguments), strict=True):
+                    results.append([dict(zip(names, row, strict=True)) for row in function(*values)])
+            return pa.array(results, type=arrow)
+
+        declared = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+        self._scalar(name, f"STRUCT({declared})[]", rows, volatile=volatile)
+
+    def _rerank_scores(self, queries: Any, texts: Any, models: Any, transactions: Any) -> Any:
+        """Score a batch of rows; each model's pairs go as one call."""
+        import pyarrow as pa
+
+        transaction = transactions[0].as_py() if len(transactions) else None
+        if transaction != self._transaction:
+            self._transaction = transaction
+            self._functions.begin_statement()
+        names = _values(models)
+        query_values, text_values = _values(queries), _values(texts)
+        result: list[float | None] = [None] * len(names)
+        for model in dict.fromkeys(names):
+            places = [place for place, name in enumerate(names) if name == model]
+            scores = self._functions.rerank_scores(
+                [query_values[place] for place in places], [text_values[place] for place in places], model
+            )
+            for place, score in zip(places, scores, strict=True):
+                result[place] = score
+        return pa.array(result, type=pa.float32())
+
+
+def _values(column: Any) -> list[Any]:
+    """Return an Arrow column as Python values; a vector as the float32 bytes that SQLite has."""
+    import numpy as np
+    import pyarrow as pa
+
+    values: list[Any] = column.to_pylist()
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        # A NULL inside becomes NaN, which is refused with a clear error.
+        return [None if value is None else np.array(value, dtype=np.float32).tobytes() for value in values]
+    return values
+
+
+def _row_by_row(function: Callable[..., Any], arrow_type: str) -> Callable[..., Any]:
+    def batch(*columns: Any) -> Any:
+        import pyarrow as pa
+
+        rows = zip(*map(_values, columns), strict=True)
+        return pa.array([function(*row) for row in rows], type=getattr(pa, arrow_type)())
+
+    return batch
+
+
+def _vectors(function: Callable[..., bytes | None], dimension: int | None) -> Callable[..., Any]:
+    def batch(*columns: Any) -> Any:
+        import numpy as np
+        import pyarrow as pa
+
+        kind = pa.list_(pa.float32()) if dimension is None else pa.list_(pa.float32(), dimension)
+        blobs = [function(*row) for row in zip(*map(_values, columns), strict=True)]
+        return pa.array([None if blob is None else np.frombuffer(blob, dtype=np.float32) for blob in blobs], type=kind)
+
+    return batch

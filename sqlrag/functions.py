@@ -1,0 +1,256 @@
+"""What each SQL function does, whichever engine calls it.
+
+Scalars: `embed`, `embed_document`, `rerank_score`, `token_count`. Table functions: `vector_top_k`,
+`text_top_k`, `hybrid_top_k`, `search`, `chunk_text`, `sqlrag_info`. Their contract: NULL in gives NULL out for
+scalars and no rows for tables; types are checked; an error names the argument, its value and the remedy.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_k, check_text, check_top_n, check_vector
+from sqlrag.errors import InputError, ModelMismatchError, RerankLimitError
+from sqlrag.index.candidates import Candidates
+from sqlrag.index.encoders import chunker_of
+from sqlrag.index.filters import check_filter
+
+if TYPE_CHECKING:
+    from sqlrag.index.encoders import Encoders
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.top_k import Index, Matching
+    from sqlrag.models import Embedder, Reranker
+
+__all__ = ["DEFAULT_RERANK_LIMIT", "INFO_COLUMNS", "SEARCH_COLUMNS", "Functions", "IndexSource"]
+
+DEFAULT_RERANK_LIMIT = 10_000
+"""How many pairs one statement may score before it stops: a forgotten LIMIT over a million rows."""
+
+SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id")
+INFO_COLUMNS = (
+    "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
+    "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog",
+)  # fmt: skip
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
+
+
+class IndexSource(Protocol):
+    """Where an engine keeps its indexes."""
+
+    def names(self) -> list[str]:
+        """Return the names of the indexes."""
+
+    def open(self, name: object) -> Index:
+        """Return an index for reading. Raises UnknownIndexError."""
+
+    def matching(self, record: IndexRecord, expression: str) -> Matching:
+        """Return the chunks whose source row satisfies an expression that is already checked."""
+
+    def backlog(self, record: IndexRecord) -> int:
+        """Return how many documents are still to be finished."""
+
+
+class Functions:
+    """The SQL functions of one connection."""
+
+    def __init__(self, indexes: IndexSource, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT) -> None:
+        self.encoders = encoders
+        self.rerank_limit = rerank_limit
+        self._indexes = indexes
+        self._candidates = Candidates()
+        self._pairs = 0
+        self._lock = threading.Lock()
+
+    def begin_statement(self) -> None:
+        """Start counting the pairs of a new statement, for `rerank_limit`, and forget old candidates."""
+        self._pairs = 0
+        self._candidates.clear()
+
+    # Scalars
+
+    def embed(self, text: object, model: object = None) -> bytes | None:
+        """Return the vector of a query, float32; NULL for NULL."""
+        if text is None:
+            return None
+        vector = self.encoders.embedder_named(model).query_vector(check_text("embed", "text", text))
+        return vector.tobytes()
+
+    def embed_document(self, text: object, model: object = None) -> bytes | None:
+        """Return the vector of a passage, float32; NULL for NULL."""
+        if text is None:
+            return None
+        embedder = self.encoders.embedder_named(model)
+        return embedder.encode_document(check_text("embed_document", "text", text)).tobytes()
+
+    def token_count(self, text: object, model: object = None) -> int | None:
+        """Return the number of tokens of a text, without the model's special ones; NULL for NULL."""
+        if text is None:
+            return None
+        return self.encoders.embedder_named(model).token_count(check_text("token_count", "text", text))
+
+    def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
+        """Return the relevance of a text to a query; NULL for NULL.
+
+        The candidates of the top-k functions that ran before are known: the first of them to be scored has
+        all of them scored side by side, on every core.
+        """
+        if query is None or text is None:
+            return None
+        query, text = check_text("rerank_score", "query", query), check_text("rerank_score", "text", text)
+        reranker = self.encoders.reranker_named(model)
+        texts = [text]
+        if not reranker.is_scored(query, text):
+            texts += self._candidates.beside(text, self.rerank_limit - self._pairs)
+        return self._scores(reranker, query, texts)[0]
+
+    def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:
+        """Return the scores of many pairs, `None` where the query or the text is NULL."""
+        reranker = self.encoders.reranker_named(model)
+        groups: dict[str, list[int]] = {}
+        for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
+            if query is not None and text is not None:
+                check_text("rerank_score", "text", text)
+                groups.setdefault(check_text("rerank_score", "query", query), []).append(place)
+        result: list[Any] = [None] * len(texts)
+        for query, places in groups.items():
+            scores = self._scores(reranker, query, [str(texts[place]) for place in places])
+            for place, score in zip(places, scores, strict=True):
+                result[place] = score
+        return result
+
+    # Table functions
+
+    def vector_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002 - the name is the contract's
+        """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector."""
+        found = self._indexes.open(index)
+        k = check_k("vector_top_k", "k", k)
+        matching = self._matching(found, filter)
+        if query is None:
+            return []
+        rows = found.vector_top_k(self._vector(found, query), k, matching)
+        return self._remembered(found, rows)
+
+    def text_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
+        """Return `(id, score, rank)` of the k best chunks by BM25."""
+        found = self._indexes.open(index)
+        k = check_k("text_top_k", "k", k)
+        matching = self._matching(found, filter)
+        if query is None:
+            return []
+        rows = found.text_top_k(check_text("text_top_k", "query", query), k, matching)
+        return self._remembered(found, rows)
+
+    def hybrid_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
+        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion of vectors and BM25."""
+        found = self._indexes.open(index)
+        k = check_k("hybrid_top_k", "k", k)
+        matching = self._matching(found, filter)
+        if query is None:
+            return []
+        text = check_text("hybrid_top_k", "query", query)
+        rows = found.hybrid_top_k(text, self._vector(found, text), k, matching)
+        return self._remembered(found, rows)
+
+    def search(
+        self,
+        index: object,
+        query: object,
+        top_k: object = None,
+        top_n: object = None,
+        filter: object = None,  # noqa: A002
+    ) -> list[Any]:
+        """Return rows of `SEARCH_COLUMNS`: the best `top_n` of the `top_k` nearest, best first."""
+        found = self._indexes.open(index)
+        top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
+        top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
+        matching = self._matching(found, filter)
+        if query is None:
+            return []
+        text = check_text("search", "query", query)
+        hits = found.vector_top_k(self._vector(found, text), top_k, matching)
+        chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
+        hits = [hit for hit in hits if hit[0] in chunks]
+        scores = self._scores(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits])
+        # Equal scores keep the order of the first stage.
+        order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place][2]))
+        rows = []
+        for rank_after, place in enumerate(order[:top_n], start=1):
+            (id_, distance, rank_before), score = hits[place], scores[place]
+            _, source_id, passage = chunks[id_]
+            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id))
+        return rows
+
+    def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:
+        """Return `(ordinal, start_char, end_char, text)` of the chunks of a text."""
+        from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
+
+        max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
+        overlap = min(DEFAULT_OVERLAP, _half(max_tokens)) if overlap is None else overlap
+        split = chunker_of(self.encoders.embedder, max_tokens, overlap)
+        if text is None:
+            return []
+        chunks = split.chunks(check_text("chunk_text", "text", text))
+        return [(chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text) for chunk in chunks]
+
+    def sqlrag_info(self) -> list[Any]:
+        """Return a row of `INFO_COLUMNS` for each index."""
+        reranker = self.encoders.reranker.spec
+        rows = []
+        for name in self._indexes.names():
+            index = self._indexes.open(name)
+            record = index.record
+            documents, chunks, tokens, truncated, _ = index.counts()
+            rows.append((
+                record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
+                record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
+                reranker.name, reranker.weights_hash, self._indexes.backlog(record),
+            ))  # fmt: skip
+        return rows
+
+    # What they share
+
+    def _vector(self, index: Index, query: object) -> bytes:
+        """Return the query vector for an index: of a text by the index's own model, of a vector itself."""
+        if isinstance(query, str):
+            return self.encoders.embedder_of(index.record).query_vector(query).tobytes()
+        vector = check_vector(query, index.record)
+        maker = self._maker(vector)
+        if maker is not None and maker.spec.weights_hash != index.record.embedder_hash:
+            raise ModelMismatchError(
+                f"query is a vector of {maker.name}, but index {index.record.name!r} was made with "
+                f"{index.record.embedder}: give the text itself, it is embedded with the index's own model"
+            )
+        return vector
+
+    def _maker(self, vector: bytes) -> Embedder | None:
+        """Return the embedder that made a vector, where that is known."""
+        return next((embedder for embedder in self.encoders.loaded_embedders() if embedder.made(vector)), None)
+
+    def _matching(self, index: Index, expression: object) -> Matching | None:
+        checked = check_filter(expression)
+        return None if checked is None else self._indexes.matching(index.record, checked)
+
+    def _remembered(self, index: Index, rows: list[Row]) -> list[Row]:
+        self._candidates.add(index, [row[0] for row in rows])
+        return rows
+
+    def _scores(self, reranker: Reranker, query: str, texts: list[str]) -> list[float]:
+        """Score one query's texts; a statement that goes beyond `rerank_limit` stops here."""
+        unscored = len({text for text in texts if not reranker.is_scored(query, text)})
+        with self._lock:
+            self._pairs += unscored
+            if self._pairs > self.rerank_limit:
+                raise RerankLimitError(
+                    f"this statement scores more than rerank_limit = {self.rerank_limit} pairs: rerank the candidates "
+                    "of a top-k function, not a whole table, or raise rerank_limit when you connect"
+                )
+        return [float(score) for score in reranker.score(query, texts)]
+
+
+def _half(max_tokens: object) -> int:
+    if not isinstance(max_tokens, int):
+        raise InputError(f"chunk_text(): max_tokens is {max_tokens!r}: it is a whole number of tokens, from 1")
+    return max_tokens // 2

@@ -1,0 +1,39 @@
+"""Names that become part of a statement: what may be one, and how it is quoted."""
+
+from __future__ import annotations
+
+import re
+
+import apsw
+
+from sqlrag.errors import InputError
+
+__all__ = ["check_index_name", "quote"]
+
+_INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
+_RESERVED = ("sqlite_", "sqlrag_")
+_SUFFIXES = ("_vec", "_fts", "_embedding")
+
+
+def check_index_name(name: object) -> str:
+    """Return `name` if an index may be called so.
+
+    Raises InputError otherwise: an index's name becomes part of table names, so it is a plain identifier.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"index is {name!r}: the name of an index is a text, such as 'chunks'")
+    lowered = name.lower()
+    if not _INDEX_NAME.fullmatch(name):
+        raise InputError(
+            f"index {name[:80]!r} is not a name: take a letter, then letters, digits or _, 48 at most"
+        )
+    if name.upper() in apsw.keywords:
+        raise InputError(f"index {name!r} is a keyword of SQL: take another name, such as '{name}_chunks'")
+    if lowered.startswith(_RESERVED) or lowered.endswith(_SUFFIXES) or lowered == "documents":
+        raise InputError(f"index {name!r} is a name that sqlrag or SQLite keeps for itself: take another one")
+    return name
+
+
+def quote(name: str) -> str:
+    """Return `name` as a quoted SQL identifier, for SQLite and DuckDB alike."""
+    return '"' + name.replace('"', '""') + '"'

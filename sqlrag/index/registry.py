@@ -1,0 +1,123 @@
+"""Which indexes a database holds, and with which model and chunking each was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+from sqlrag.errors import SchemaVersionError, UnknownIndexError
+from sqlrag.index.statements import statement
+
+__all__ = ["SCHEMA_VERSION", "Connection", "IndexRecord", "Registry"]
+
+SCHEMA_VERSION = 1
+"""The layout of the tables that this version writes; a database says which one it has."""
+
+
+class Connection(Protocol):
+    """What the index needs of a SQLite connection.
+
+    Reading: apsw's and the standard library's both have it. Writing is apsw's, which runs scripts of several
+    statements and opens no transactions of its own.
+    """
+
+    def execute(self, statement: str, bindings: Any = ..., /) -> Iterable[Any]:
+        """Run a statement and return its rows."""
+
+
+@dataclass(frozen=True)
+class IndexRecord:
+    """One row of `sqlrag_indexes`; the columns are explained in sql/index/schema.sql."""
+
+    name: str
+    source_table: str
+    source_key: str
+    embedder: str
+    embedder_hash: str
+    dimension: int
+    query_prompt: str
+    document_prompt: str
+    window: int
+    max_tokens: int
+    overlap: int
+    version: int = 0
+
+    def values(self) -> dict[str, str | int]:
+        """Return the row as a mapping, column by column."""
+        return asdict(self)
+
+
+COLUMNS: Sequence[str] = tuple(field.name for field in fields(IndexRecord))
+
+
+class Registry:
+    """The registry tables of one SQLite file: the database itself, or the index file of a DuckDB database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def exists(self) -> bool:
+        """Tell whether this file holds sqlrag's tables."""
+        sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
+        return bool(list(self._connection.execute(sql)))
+
+    def check_version(self, path: str) -> None:
+        """Raise SchemaVersionError if a newer sqlrag made this file."""
+        version = self.meta("schema_version")
+        if version is not None and int(version) > SCHEMA_VERSION:
+            raise SchemaVersionError(
+                f"{path} was made by a newer sqlrag (schema {version}; this one knows up to {SCHEMA_VERSION}): "
+                "upgrade with pip install -U sqlrag"
+            )
+
+    def create(self) -> None:
+        """Create the registry tables where they are missing. The caller holds the write transaction."""
+        self._connection.execute(statement("index/schema"))
+        self.set_meta("schema_version", str(SCHEMA_VERSION))
+
+    def meta(self, key: str) -> str | None:
+        """Return one fact about the database, None where it is not recorded."""
+        if not self.exists():
+            return None
+        rows = list(self._connection.execute("SELECT value FROM sqlrag_meta WHERE key = ?", (key,)))
+        return str(rows[0][0]) if rows else None
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Record one fact about the database."""
+        self._connection.execute("INSERT OR REPLACE INTO sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
+
+    def names(self) -> list[str]:
+        """Return the names of the indexes, sorted."""
+        if not self.exists():
+            return []
+        return [str(name) for (name,) in self._connection.execute("SELECT name FROM sqlrag_indexes ORDER BY name")]
+
+    def find(self, name: str) -> IndexRecord | None:
+        """Return the record of an index, None where there is none of this name."""
+        if not self.exists():
+            return None
+        sql = f"SELECT {', '.join(COLUMNS)} FROM sqlrag_indexes WHERE name = ? COLLATE NOCASE"
+        rows = list(self._connection.execute(sql, (name,)))
+        return IndexRecord(*rows[0]) if rows else None
+
+    def get(self, name: object) -> IndexRecord:
+        """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
+        record = self.find(name) if isinstance(name, str) else None
+        if record is None:
+            raise unknown_index(name, self.names())
+        return record
+
+    def put(self, record: IndexRecord) -> None:
+        """Insert or replace the record of an index."""
+        places = ", ".join(f":{column}" for column in COLUMNS)
+        sql = f"INSERT OR REPLACE INTO sqlrag_indexes ({', '.join(COLUMNS)}) VALUES ({places})"
+        values: Mapping[str, str | int] = record.values()
+        self._connection.execute(sql, values)
+
+
+def unknown_index(name: object, known: Sequence[str]) -> UnknownIndexError:
+    """Return the error for a name that no index has; it says which names there are."""
+    there_is = f"there is {', '.join(map(repr, known))}" if known else "this database has none: ingest documents first"
+    return UnknownIndexError(f"no index {name!r}: {there_is}")
+

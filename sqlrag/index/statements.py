@@ -1,0 +1,36 @@
+"""The SQL that the package runs, read from the `.sql` files of the folder `sql/`.
+
+A file is written for an index named `chunks` over a table named `documents`, so that it can be read, copied
+and run as it stands. For another index its name takes the place of the word.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib import resources
+
+from sqlrag.index.names import check_index_name
+
+__all__ = ["statement"]
+
+
+@lru_cache(maxsize=256)
+def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
+    """Return the text of `sql/<name>.sql` for an index.
+
+    `parts` fill the places in braces: `{dimension}`, `{filter}`. Whoever gives them has validated them.
+    """
+    check_index_name(index)
+    text = _read(name)
+    if index != "chunks":
+        text = re.sub(r"\bchunks(?=\b|_)", index, text)
+    for part, value in parts.items():
+        text = text.replace("{" + part + "}", str(value))
+    return text
+
+
+@lru_cache(maxsize=64)
+def _read(name: str) -> str:
+    *folders, stem = name.split("/")
+    return resources.files("sqlrag.sql").joinpath(*folders, f"{stem}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,209 @@
+"""Documents into an index: read, chunk, embed, write; a batch at a time, so that a stop loses a batch at most.
+
+What is there already is told by content hashes: an unchanged document is skipped, before its file is even
+converted; a changed one replaces its chunks. A very long document is written in parts, and taken up again at the
+first part that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from sqlrag.errors import InputError
+from sqlrag.parts import PARTIAL, Part
+from sqlrag.results import IngestProgress, IngestReport
+from sqlrag.text import Chunk, Document, Unreadable, find_sources, read_documents, source_hash
+
+if TYPE_CHECKING:
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.models import Embedder
+    from sqlrag.text import Chunker, Columns, Source
+
+__all__ = ["Ingestion", "Writer"]
+
+BATCH_CHUNKS = 256
+"""Chunks that are embedded and committed together: a second or two of work on two cores."""
+
+
+class Writer(Protocol):
+    """What an engine offers to write one index."""
+
+    record: IndexRecord
+
+    def content_hashes(self) -> Mapping[str, str]:
+        """Return the content hash of every document of the index, by its uri."""
+
+    def chunks_done(self, uri: str) -> int:
+        """Return how many chunks of a document are stored."""
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Write parts of documents, all or nothing."""
+
+    def remove(self, uris: Sequence[str]) -> None:
+        """Remove documents and their chunks."""
+
+
+@dataclass
+class _Pending:
+    """Chunks that wait to be embedded: the next part of a document."""
+
+    document: Document
+    chunks: Sequence[Chunk]
+    last: bool
+
+
+class Ingestion:
+    """One run of `Database.ingest`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        embedder: Embedder,
+        chunker: Chunker,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> None:
+        self.report = IngestReport()
+        self._writer = writer
+        self._embedder = embedder
+        self._chunker = chunker
+        self._hashes = dict(writer.content_hashes())
+        self._seen: set[str] = set()
+        self._pending: list[_Pending] = []
+        self._progress = IngestProgress()
+        self._tell = progress or (lambda _: None)
+        self._started = time.monotonic()
+
+    def files(self, paths: Sequence[str | os.PathLike[str]], columns: Columns, *, prune: bool) -> IngestReport:
+        """Ingest files and folders; `prune` removes documents whose files are gone from these folders."""
+        sources = list(find_sources(paths))
+        self._progress.files_total = len(sources)
+        self._progress.bytes_total = sum(source.size for source in sources if not isinstance(source, Unreadable))
+        for source in sources:
+            if isinstance(source, Unreadable):
+                self._skip(source)
+            else:
+                self._file(source, columns)
+                self._progress.bytes_done += source.size
+            self._progress.files_done += 1
+            self._tell(self._progress)
+        self._flush()
+        if prune:
+            self._prune([os.path.abspath(os.fspath(path)) for path in paths])
+        return self._finished()
+
+    def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
+        """Ingest documents that the caller made; `prune` removes all others of the index."""
+        if hasattr(documents, "__len__"):
+            self._progress.documents_total = len(documents)
+        for document in documents:
+            if not isinstance(document, Document):
+                raise InputError(f"sources holds {document!r}: it takes paths, or sqlrag.text.Document objects, not both")
+            self._document(document)
+        self._flush()
+        if prune:
+            self._remove([uri for uri in self._hashes if uri not in self._seen])
+        return self._finished()
+
+    def _file(self, source: Source, columns: Columns) -> None:
+        self._progress.current = source.uri
+        known = self._hashes.get(source.uri)
+        if known is not None and not source.has_rows:
+            try:
+                unchanged = source_hash(source) == known
+            except OSError:
+                unchanged = False  # reading it will say why
+            if unchanged:
+                self._unchanged(source.uri)
+                return
+        for document in read_documents(source, columns):
+            if isinstance(document, Unreadable):
+                self._skip(document)
+            else:
+                self._document(document)
+
+    def _document(self, document: Document) -> None:
+        known = self._hashes.get(document.uri)
+        if document.uri in self._seen:
+            self._skip(Unreadable(document.uri, "a document of this uri was read before in the same run"))
+            return
+        if known == document.content_hash:
+            self._unchanged(document.uri)
+            return
+        self._seen.add(document.uri)
+        resumed = known == PARTIAL + document.content_hash
+        done = self._writer.chunks_done(document.uri) if resumed else 0
+        if known is None or resumed:
+            self.report.added += 1
+        else:
+            self.report.changed += 1
+        self._progress.documents += 1
+        self._progress.current = document.uri
+        for pending in _parts(document, self._chunker.chunks(document.text)[done:]):
+            self._pending.append(pending)
+            if sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Embed and write what waits."""
+        texts = [chunk.text for pending in self._pending for chunk in pending.chunks]
+        if not self._pending:
+            return
+        vectors = self._embedder.encode_document(texts)
+        counts = self._embedder.token_counts(texts)
+        parts, place = [], 0
+        for pending in self._pending:
+            end = place + len(pending.chunks)
+            parts.append(Part(pending.document, pending.chunks, counts[place:end], vectors[place:end], pending.last))
+            place = end
+        self._writer.write(parts)
+        self._pending.clear()
+        self.report.chunks += len(texts)
+        self.report.tokens += sum(counts)
+        self.report.truncated += sum(count > self._writer.record.window for count in counts)
+        self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
+        self._tell(self._progress)
+
+    def _unchanged(self, uri: str) -> None:
+        self._seen.add(uri)
+        self.report.unchanged += 1
+        self._progress.documents += 1
+
+    def _skip(self, unreadable: Unreadable) -> None:
+        # It is there, only not readable: what an earlier run took from it stays.
+        self._seen.add(unreadable.uri)
+        self.report.unreadable.append(unreadable)
+
+    def _prune(self, roots: Sequence[str]) -> None:
+        """Remove the documents under these files and folders that this run has not met."""
+        unreadable = tuple(f"{skipped.uri}#" for skipped in self.report.unreadable)
+        gone = [
+            uri
+            for uri in self._hashes
+            if uri not in self._seen and not uri.startswith(unreadable) and _is_under(uri, roots)
+        ]
+        self._remove(gone)
+
+    def _remove(self, uris: list[str]) -> None:
+        if uris:
+            self._writer.remove(uris)
+            self.report.removed += len(uris)
+
+    def _finished(self) -> IngestReport:
+        self.report.seconds = time.monotonic() - self._started
+        self._tell(self._progress)
+        return self.report
+
+
+def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
+    """Cut a document's chunks into parts; a document without chunks is one empty part, so that it is recorded."""
+    for start in range(0, max(len(chunks), 1), BATCH_CHUNKS):
+        part = chunks[start : start + BATCH_CHUNKS]
+        yield _Pending(document, part, last=start + BATCH_CHUNKS >= len(chunks))
+
+
+def _is_under(uri: str, roots: Sequence[str]) -> bool:
+    return any(uri == root or uri.startswith((root.rstrip("/") + "/", root + "#")) for root in roots)

@@ -1,0 +1,59 @@
+"""`register`: the SQL functions in a connection that somebody else opened."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlrag.errors import InputError
+from sqlrag.functions import DEFAULT_RERANK_LIMIT
+from sqlrag.index.encoders import Encoders
+
+if TYPE_CHECKING:
+    from sqlrag.models import Embedder, Reranker
+
+__all__ = ["register"]
+
+AnyConnection = TypeVar("AnyConnection")
+
+
+def register(
+    connection: AnyConnection,
+    *,
+    embedder: str | Embedder | None = None,
+    reranker: str | Reranker | None = None,
+    backend: str = "onnx",
+    rerank_limit: int = DEFAULT_RERANK_LIMIT,
+) -> AnyConnection:
+    """Give an open connection the SQL functions, and return it.
+
+    `connection`: an `apsw.Connection`, a `sqlite3.Connection` of the standard library, or a
+    `duckdb.DuckDBPyConnection`. The other arguments are those of `connect`. A `sqlite3.Connection`'s trace callback
+    is taken for counting pairs. Raises MissingDependencyError where this Python's sqlite3 can't load extensions.
+    """
+    encoders = Encoders(embedder, reranker, backend)
+    if isinstance(connection, sqlite3.Connection):
+        from sqlrag.sqlite.functions import register_stdlib
+
+        register_stdlib(connection, encoders, rerank_limit)
+    elif _is_a("apsw", "Connection", connection):
+        from sqlrag.sqlite.functions import register_apsw
+
+        register_apsw(connection, encoders, rerank_limit)  # type: ignore[arg-type]
+    elif _is_a("duckdb", "DuckDBPyConnection", connection):
+        from sqlrag.duckdb.engine import register_duckdb
+
+        register_duckdb(connection, encoders, rerank_limit)  # type: ignore[arg-type]
+    else:
+        raise InputError(
+            f"connection is a {type(connection).__module__}.{type(connection).__qualname__}: "
+            "register() takes an apsw.Connection, a sqlite3.Connection or a duckdb connection"
+        )
+    return connection
+
+
+def _is_a(module: str, name: str, value: Any) -> bool:
+    """Tell whether a value is of a class of a module, without importing the module for it."""
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))

@@ -1,0 +1,167 @@
+"""What `Database` gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from sqlrag.text import Unreadable
+
+__all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result"]
+
+
+class Rows(Protocol):
+    """The rows of one statement as an engine holds them."""
+
+    columns: list[str]
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Iterate over what is left."""
+
+    def arrow(self) -> pa.Table:
+        """Return what is left as an Arrow table."""
+
+
+class Result:
+    """The rows of a statement, read once: iterate, fetch, or take them all as Arrow or pandas."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._iterator: Iterator[tuple[Any, ...]] | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns; empty for a statement that returns none."""
+        return self._rows.columns
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        if self._iterator is None:
+            self._iterator = iter(self._rows)
+        return self._iterator
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row, None after the last."""
+        return next(iter(self), None)
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """Return up to `size` further rows."""
+        return [row for _, row in zip(range(size), self, strict=False)]
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return the rows that are left."""
+        return list(self)
+
+    def arrow(self) -> pa.Table:
+        """Return the rows that are left as a `pyarrow.Table`."""
+        return self._rows.arrow()
+
+    def df(self) -> pd.DataFrame:
+        """Return the rows that are left as a `pandas.DataFrame` (needs pandas: pip install "sqlrag[pandas]")."""
+        try:
+            import pandas  # noqa: F401 - pyarrow would say less clearly that it is missing
+        except ImportError as error:
+            from sqlrag.errors import MissingDependencyError
+
+            raise MissingDependencyError('df() needs pandas: pip install "sqlrag[pandas]"') from error
+        return self.arrow().to_pandas()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One chunk that a search found, with its place before and after reranking (from 1)."""
+
+    id: int
+    source_id: int
+    uri: str | None
+    title: str | None
+    metadata: dict[str, Any]
+    ordinal: int
+    start_char: int
+    end_char: int
+    text: str
+    score: float
+    distance: float
+    rank_before: int
+    rank_after: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The order of the candidates before and after reranking."""
+
+    query: str
+    top_k: int
+    top_n: int
+    candidates: list[Hit]
+
+    @property
+    def hits(self) -> list[Hit]:
+        """The `top_n` after reranking, best first."""
+        return self.candidates[: self.top_n]
+
+    @property
+    def pushed_out(self) -> list[Hit]:
+        """Those that the first stage had among its `top_n` and the second stage has not, in the first one's order."""
+        out = [hit for hit in self.candidates if hit.rank_before <= self.top_n < hit.rank_after]
+        return sorted(out, key=lambda hit: hit.rank_before)
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """A row of `sqlrag_info()`."""
+
+    index: str
+    source: str
+    documents: int
+    chunks: int
+    tokens: int
+    truncated: int
+    max_tokens: int
+    overlap: int
+    embedder: str
+    embedder_hash: str
+    dimension: int
+    window: int
+    reranker: str
+    reranker_hash: str
+    backlog: int
+
+
+@dataclass
+class IngestProgress:
+    """How far `ingest` is: what `progress` is called with, several times a second."""
+
+    files_done: int = 0
+    files_total: int | None = None
+    bytes_done: int = 0
+    bytes_total: int | None = None
+    documents: int = 0
+    documents_total: int | None = None
+    chunks: int = 0
+    tokens: int = 0
+    current: str = ""
+
+
+@dataclass
+class IngestReport:
+    """What `ingest` did: documents, chunks, and the files that it could not read."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def columns_of(description: Sequence[Any] | None) -> list[str]:
+    """Return the column names of a DB-API cursor description."""
+    return [str(column[0]) for column in description or ()]

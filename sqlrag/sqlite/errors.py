@@ -1,0 +1,45 @@
+"""SQLite's errors in sqlrag's words (result codes: https://www.sqlite.org/rescode.html)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from sqlrag.errors import (
+    DatabaseError,
+    DiskFullError,
+    Error,
+    LockedError,
+    NotADatabaseError,
+    ReadOnlyError,
+    SQLError,
+)
+
+__all__ = ["translated"]
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise _translation(error, path) from error
+
+
+def _translation(error: apsw.Error, path: str) -> Error:
+    if isinstance(error, apsw.FullError):
+        return DiskFullError(f"{path}: the disk is full; what was committed before is intact: make room and run it again")
+    if isinstance(error, apsw.ReadOnlyError):
+        return ReadOnlyError(f"{path} is read-only: {error}")
+    if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+        return NotADatabaseError(f"{path} is not a SQLite database, or it is damaged: {error}")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return LockedError(f"{path} is being written by another process: try again when it has finished")
+    if isinstance(error, apsw.CantOpenError):
+        return DatabaseError(f"{path} cannot be opened: is it there, and may you read it?")
+    if isinstance(error, apsw.IOError):
+        return DatabaseError(f"{path}: the disk reports an error ({error}); what was committed before is intact")
+    return SQLError(str(error))

@@ -1,0 +1,139 @@
+"""The SQL functions in a SQLite connection, APSW's or the standard library's."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import MissingDependencyError
+from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
+from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.top_k import Index, Matching, filtered_by
+from sqlrag.sqlite.table_functions import TableFunction
+
+if TYPE_CHECKING:
+    import apsw
+
+    from sqlrag.index.encoders import Encoders
+    from sqlrag.index.registry import Connection
+
+__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions"]
+
+
+class SQLiteIndexes:
+    """The indexes of a SQLite database: tables beside the documents, in the same file."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.registry = Registry(connection)
+        self._connection = connection
+
+    def names(self) -> list[str]:
+        """Return the names of the indexes."""
+        return self.registry.names()
+
+    def open(self, name: object) -> Index:
+        """Return an index for reading. Raises UnknownIndexError."""
+        return Index(self._connection, self.registry.get(name))
+
+    def matching(self, record: IndexRecord, expression: str) -> Matching:
+        """Return the chunks whose source row satisfies a checked expression."""
+        return filtered_by(expression, record)
+
+    def backlog(self, record: IndexRecord) -> int:
+        """Return how many documents are ingested in part: an `ingest` was stopped, or still runs."""
+        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
+        ((count,),) = self._connection.execute(sql, (record.name,))
+        return int(count)
+
+
+def table_functions(functions: Functions) -> list[TableFunction]:
+    """Return the table functions with their columns and parameters."""
+    top_k = ("index", "query", "k", "filter")
+    distance, score = ("id", "distance", "rank"), ("id", "score", "rank")
+    chunk = ("ordinal", "start_char", "end_char", "text")
+    return [
+        TableFunction("vector_top_k", distance, top_k, 3, functions.vector_top_k),
+        TableFunction("text_top_k", score, top_k, 3, functions.text_top_k),
+        TableFunction("hybrid_top_k", score, top_k, 3, functions.hybrid_top_k),
+        TableFunction("search", SEARCH_COLUMNS, ("index", "query", "top_k", "top_n", "filter"), 2, functions.search),
+        TableFunction("chunk_text", chunk, ("source", "max_tokens", "overlap"), 1, functions.chunk_text),
+        TableFunction("sqlrag_info", INFO_COLUMNS, (), 0, functions.sqlrag_info),
+    ]
+
+
+def scalar_functions(functions: Functions) -> list[tuple[str, int, object]]:
+    """Return `(name, least number of arguments, callable)` of the scalar functions; each takes a model more."""
+    return [
+        ("embed", 1, functions.embed),
+        ("embed_document", 1, functions.embed_document),
+        ("token_count", 1, functions.token_count),
+        ("rerank_score", 2, functions.rerank_score),
+    ]
+
+
+def register_apsw(
+    connection: apsw.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
+) -> Functions:
+    """Give an APSW connection the functions and sqlite-vec."""
+    import apsw
+
+    from sqlrag.sqlite import apsw_tables
+
+    load_vec(connection)
+    indexes = SQLiteIndexes(connection)
+    encoders.use_recorded(indexes.registry.meta("embedder"))
+    functions = Functions(indexes, encoders, rerank_limit)
+    for name, least, function in scalar_functions(functions):
+        for arguments in (least, least + 1):
+            connection.create_scalar_function(name, function, arguments, deterministic=True)  # type: ignore[arg-type]
+    for table_function in table_functions(functions):
+        apsw_tables.create(connection, table_function)
+
+    def begin(event: dict[str, object]) -> None:
+        # What a trigger or a virtual table runs belongs to the statement outside.
+        if not event["trigger"]:
+            functions.begin_statement()
+
+    connection.trace_v2(apsw.SQLITE_TRACE_STMT, begin, id="sqlrag")
+    return functions
+
+
+def register_stdlib(
+    connection: sqlite3.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
+) -> Functions:
+    """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
+
+    Raises MissingDependencyError where this Python was built without extension loading.
+    """
+    from sqlrag.sqlite import stdlib_functions, stdlib_tables
+
+    if not hasattr(connection, "enable_load_extension"):
+        raise MissingDependencyError(
+            "this Python's sqlite3 was built without extension loading, which sqlite-vec needs: "
+            "open the database with sqlrag.connect(path) or with apsw.Connection(path), both are installed with sqlrag"
+        )
+    load_vec(connection)
+    indexes = SQLiteIndexes(connection)
+    encoders.use_recorded(indexes.registry.meta("embedder"))
+    functions = Functions(indexes, encoders, rerank_limit)
+    for name, least, function in scalar_functions(functions):
+        for arguments in (least, least + 1):
+            stdlib_functions.create(connection, name, arguments, function)
+    for table_function in table_functions(functions):
+        stdlib_tables.create(connection, table_function)
+    connection.set_trace_callback(lambda _: functions.begin_statement())
+    return functions
+
+
+def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
+    """Load sqlite-vec unless it is there; extension loading is closed again after it."""
+    import sqlite_vec
+
+    loaded = list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'"))
+    if loaded:
+        return
+    connection.enable_load_extension(True)
+    try:
+        connection.load_extension(sqlite_vec.loadable_path())
+    finally:
+        connection.enable_load_extension(False)
