@@ -1,0 +1,25 @@
+"""Encoders: the bi-encoder that makes vectors and the cross-encoder that scores pairs."""
+
+from __future__ import annotations
+
+from sqlrag.models.embedder import Embedder
+from sqlrag.models.registry import (
+    DEFAULT_EMBEDDER,
+    DEFAULT_RERANKER,
+    bundled_models,
+    load_embedder,
+    load_reranker,
+)
+from sqlrag.models.reranker import Reranker
+from sqlrag.models.spec import ModelSpec
+
+__all__ = [
+    "DEFAULT_EMBEDDER",
+    "DEFAULT_RERANKER",
+    "Embedder",
+    "ModelSpec",
+    "Reranker",
+    "bundled_models",
+    "load_embedder",
+    "load_reranker",
+]

@@ -1,0 +1,180 @@
+"""The ONNX Runtime backend: one sequence at a time per thread, as many threads as CPUs.
+
+Dynamic int8 takes one scale for the whole of a batch, so a text's vector would depend on what stands beside
+it; a batch of one cannot. On a CPU it is also the fastest: batches pay for padding and leave the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError
+from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
+from sqlrag.models.tokenizer import ModelTokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import tokenizers
+    from numpy.typing import NDArray
+
+    from sqlrag.models.spec import ModelSpec, Role
+
+__all__ = ["OnnxEncoder", "OnnxScorer", "usable_cpus"]
+
+# Texts that are tokenized at once: enough to balance the threads, few enough to bound the memory.
+_WINDOW = 512
+
+
+def usable_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OnnxEncoder:
+    """A bi-encoder in a model folder: texts in, vectors out."""
+
+    def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
+        self.spec = spec
+        folder = spec.folder or Path()
+        self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
+        self._session = _Session(folder / MODEL_FILE, threads)
+
+    def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Return the texts' vectors, (n, dimension) float32."""
+        import numpy as np
+
+        prompt = self.spec.prompts.get(role, "")
+        vectors = np.empty((len(texts), self.spec.dimension or 0), np.float32)
+        for start in range(0, len(texts), _WINDOW):
+            window = [prompt + text for text in texts[start : start + _WINDOW]]
+            inputs = self.tokenizer.singles(window, self.spec.max_tokens)
+            vectors[start : start + len(inputs)] = self._session.run(inputs, self._pool)
+        return vectors
+
+    def _pool(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Make one vector of the last hidden state, (1, tokens, dimension)."""
+        import numpy as np
+
+        vector = hidden[0, 0] if self.spec.pooling == "cls" else hidden[0].mean(axis=0, dtype=np.float32)
+        if self.spec.normalize:
+            vector = vector / np.maximum(np.sqrt(np.dot(vector, vector)), np.float32(1e-12))
+        return np.asarray(vector, np.float32)
+
+
+class OnnxScorer:
+    """A cross-encoder in a model folder: pairs in, scores out."""
+
+    def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
+        self.spec = spec
+        folder = spec.folder or Path()
+        self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
+        self._session = _Session(folder / MODEL_FILE, threads)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32: the logit, through the model's activation."""
+        import numpy as np
+
+        logits = np.empty(len(pairs), np.float64)
+        for start in range(0, len(pairs), _WINDOW):
+            inputs = self.tokenizer.pairs(pairs[start : start + _WINDOW], self.spec.max_tokens)
+            logits[start : start + len(inputs)] = self._session.run(inputs, _only)
+        if self.spec.activation == "sigmoid":
+            # exp of a negative number only: it cannot overflow.
+            small = np.exp(-np.abs(logits))
+            logits = np.where(logits >= 0, 1.0, small) / (1.0 + small)
+        return logits.astype(np.float32)
+
+
+class _Session:
+    """An ONNX graph over token ids, opened at first use."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        self._path = path
+        self._threads = threads or usable_cpus()
+        self._opened: Any = None
+        self._inputs: list[str] = []
+        self._executor: ThreadPoolExecutor | None = None
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Sequence[tokenizers.Encoding], finish: Callable[[Any], Any]) -> list[Any]:
+        """Run each sequence on its own; return `finish(output)` of each, in their order."""
+        self._open()
+
+        def one(encoding: tokenizers.Encoding) -> Any:
+            return finish(self._opened.run(None, self._feed(encoding))[0])
+
+        if self._threads == 1 or len(inputs) == 1:
+            return [one(encoding) for encoding in inputs]
+        executor = self._workers()
+        # The longest first: the threads then end at about the same time.
+        order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
+        futures = {i: executor.submit(one, inputs[i]) for i in order}
+        try:
+            return [futures[i].result() for i in range(len(inputs))]
+        finally:
+            # After Ctrl-C, or an error, nobody waits for the rest.
+            for future in futures.values():
+                future.cancel()
+
+    def _feed(self, encoding: tokenizers.Encoding) -> dict[str, Any]:
+        import numpy as np
+
+        known = {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "token_type_ids": encoding.type_ids,
+        }
+        return {name: np.array([known[name]], np.int64) for name in self._inputs}
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _open_session(self._path)
+                self._inputs = [node.name for node in self._opened.get_inputs()]
+
+    def _workers(self) -> ThreadPoolExecutor:
+        with self._lock:
+            # Threads do not survive a fork: the child makes its own.
+            if self._executor is None or self._owner != os.getpid():
+                self._owner = os.getpid()
+                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="sqlrag-model")
+            return self._executor
+
+
+def _open_session(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # One thread per sequence; ONNX Runtime then starts none of its own, so none spin and a fork is safe.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library raises its own types, none public
+        msg = f"{str(path)!r} is not a model that ONNX Runtime can open: {error}"
+        raise InputError(msg) from error
+    unknown = {node.name for node in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}
+    if unknown:
+        msg = (
+            f"{str(path)!r} has the inputs {sorted(unknown)}, which no tokenizer gives: "
+            "a model takes input_ids, attention_mask and token_type_ids"
+        )
+        raise InputError(msg)
+    return session
+
+
+def _only(logits: Any) -> float:
+    """Return the one logit of one pair, from (1,) or (1, 1)."""
+    return float(logits.reshape(-1)[0])

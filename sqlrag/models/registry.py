@@ -1,0 +1,160 @@
+"""Which model a name means, and one loaded model per process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError, UnknownModelError
+from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
+
+if TYPE_CHECKING:
+    from sqlrag.models.embedder import Embedder, Encoder
+    from sqlrag.models.reranker import Reranker, Scorer
+
+__all__ = [
+    "BACKENDS",
+    "DEFAULT_EMBEDDER",
+    "DEFAULT_RERANKER",
+    "bundled_models",
+    "load_embedder",
+    "load_reranker",
+    "open_encoder",
+    "open_scorer",
+    "resolve",
+]
+
+DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
+DEFAULT_RERANKER = "reranker-v0"
+BACKENDS = ("onnx", "torch")
+
+_BUNDLED = Path(__file__).parent / "bundled"
+
+_loaded: dict[tuple[str, ...], Any] = {}
+_lock = threading.Lock()
+
+
+def bundled_models() -> dict[str, ModelSpec]:
+    """Return the specifications of the models that come with the package, by name."""
+    folders = sorted(path.parent for path in _BUNDLED.glob(f"*/{SPEC_FILE}"))
+    return {folder.name: ModelSpec.load(folder) for folder in folders}
+
+
+def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
+    """Return the specification of a bundled name, a model folder or None (the default of this kind).
+
+    Raises UnknownModelError where there is no such model, InputError where it is of the other kind.
+    """
+    if model is None:
+        model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
+    if not isinstance(model, (str, os.PathLike)):
+        msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
+        raise InputError(msg)
+    name = os.fspath(model)
+    # A bare name is a bundled model before it is a folder that happens to be called so.
+    if name and (_BUNDLED / name / SPEC_FILE).is_file() and Path(name).name == name:
+        spec = ModelSpec.load(_BUNDLED / name)
+    elif name and Path(name).is_dir():
+        spec = ModelSpec.load(name)
+    else:
+        msg = (
+            f"there is no model {name!r}: bundled are {', '.join(bundled_models())}; "
+            f"a folder made by sqlrag.models.export is given by its path; "
+            'backend="torch" takes any sentence-transformers name or folder (pip install "sqlrag[torch]")'
+        )
+        raise UnknownModelError(msg)
+    if spec.kind != kind:
+        msg = f"model {name!r} is a {spec.kind}; a {kind} is needed here"
+        raise InputError(msg)
+    return spec
+
+
+def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backend: str = "onnx") -> Embedder:
+    """Return the Embedder of a model, the same object for the same model in this process.
+
+    An Embedder is returned as it is. Raises as Embedder does.
+    """
+    from sqlrag.models.embedder import Embedder
+
+    if isinstance(model, Embedder):
+        return model
+    found = _load(Embedder, model, "bi-encoder", backend)
+    assert isinstance(found, Embedder)  # noqa: S101 - for the type checker
+    return found
+
+
+def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backend: str = "onnx") -> Reranker:
+    """Return the Reranker of a model, the same object for the same model in this process.
+
+    A Reranker is returned as it is. Raises as Reranker does.
+    """
+    from sqlrag.models.reranker import Reranker
+
+    if isinstance(model, Reranker):
+        return model
+    found = _load(Reranker, model, "cross-encoder", backend)
+    assert isinstance(found, Reranker)  # noqa: S101 - for the type checker
+    return found
+
+
+def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
+    """Open a bi-encoder with a backend; see Embedder for the arguments and errors."""
+    _check(backend, threads)
+    if backend == "torch":
+        from sqlrag.models.torch import TorchEncoder
+
+        return TorchEncoder(_torch_name(model))
+    from sqlrag.models.onnx import OnnxEncoder
+
+    return OnnxEncoder(resolve(model, "bi-encoder"), threads)
+
+
+def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
+    """Open a cross-encoder with a backend; see Reranker for the arguments and errors.
+
+    The bundled reranker exists as ONNX only, so with `backend="torch"` it runs on ONNX Runtime all the same.
+    """
+    _check(backend, threads)
+    if backend == "torch" and model not in (None, DEFAULT_RERANKER):
+        from sqlrag.models.torch import TorchScorer
+
+        return TorchScorer(_torch_name(model))
+    from sqlrag.models.onnx import OnnxScorer
+
+    return OnnxScorer(resolve(model, "cross-encoder"), threads)
+
+
+def _load(made_by: Any, model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Any:
+    _check(backend, None)
+    if backend == "onnx":
+        spec = resolve(model, kind)
+        key = (kind, backend, str(spec.folder), spec.weights_hash)
+        model = spec.folder
+    else:
+        key = (kind, backend, os.fspath(model or ""))
+    # One lock for all: two threads that ask for the same model must not both load it.
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = made_by(model, backend=backend)
+        return _loaded[key]
+
+
+def _check(backend: str, threads: int | None) -> None:
+    if backend not in BACKENDS:
+        msg = f"backend must be one of {BACKENDS}, not {backend!r}"
+        raise InputError(msg)
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        msg = f"threads must be a whole number from 1, or None for one per usable CPU, not {threads!r}"
+        raise InputError(msg)
+
+
+def _torch_name(model: str | os.PathLike[str] | None) -> str:
+    """Return what sentence-transformers calls the model."""
+    if model is None or model == DEFAULT_EMBEDDER:
+        return f"sentence-transformers/{DEFAULT_EMBEDDER}"
+    if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
+        msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
+        raise InputError(msg)
+    return os.fspath(model)

@@ -1,0 +1,142 @@
+"""The cross-encoder: a query and a document together to a score, with sentence-transformers' semantics."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlrag.errors import InputError
+from sqlrag.models.cache import RecentCache
+from sqlrag.models.inputs import as_text, as_texts
+from sqlrag.models.registry import open_scorer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.models.spec import ModelSpec
+    from sqlrag.models.tokenizer import ModelTokenizer
+
+__all__ = ["Reranker", "Scorer"]
+
+_SCORES = 65_536
+
+
+class Scorer(Protocol):
+    """What a backend offers for a cross-encoder."""
+
+    spec: ModelSpec
+    tokenizer: ModelTokenizer
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32."""
+
+
+class Reranker:
+    """A cross-encoder, safe to use from several threads; it never pays twice for the same pair.
+
+    `model`: a bundled name (None: the default), a model folder, or with `backend="torch"` any
+    sentence-transformers name or folder. `threads`: pairs scored side by side (None: one per usable CPU);
+    it changes the speed only, never a score. Raises UnknownModelError, InputError, and with
+    `backend="torch"` MissingDependencyError.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "onnx",
+        threads: int | None = None,
+    ) -> None:
+        self._scorer: Scorer = open_scorer(model, backend, threads)
+        self._scores: RecentCache[float] = RecentCache(_SCORES)
+        self._lock = threading.Lock()
+        self.pairs_scored = 0
+
+    def __repr__(self) -> str:
+        return f"<Reranker {self.id}>"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's specification."""
+        return self._scorer.spec
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.spec.name
+
+    @property
+    def id(self) -> str:
+        """The model's name and the start of its weights' hash."""
+        return self.spec.id
+
+    @property
+    def max_tokens(self) -> int:
+        """The model's window in tokens: query, document and special tokens together."""
+        return self.spec.max_tokens
+
+    def score(self, query: str, documents: Iterable[str]) -> NDArray[np.float32]:
+        """Return the relevance of each document to the query, (n,) float32, higher is better.
+
+        Within 0 and 1 for a model whose activation is the sigmoid, as the bundled one's. A pair longer than
+        the window is cut, its longer side first. Raises InputError for anything but text.
+        """
+        query = as_text(query, "query")
+        return self._score([(query, text) for text in as_texts(documents, "documents")])
+
+    def score_pairs(self, pairs: Iterable[Sequence[str]]) -> NDArray[np.float32]:
+        """Return the score of each (query, document), as `score`."""
+        return self._score([_as_pair(pair, number) for number, pair in enumerate(pairs)])
+
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        top_k: int | None = None,
+        return_documents: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return `{"corpus_id", "score"[, "text"]}` of the documents, best first, as `CrossEncoder.rank`."""
+        texts = as_texts(documents, "documents")
+        scores = self.score(query, texts).tolist()
+        ranked: list[dict[str, Any]] = [
+            {"corpus_id": number, "score": score} | ({"text": texts[number]} if return_documents else {})
+            for number, score in enumerate(scores)
+        ]
+        return sorted(ranked, key=lambda hit: -hit["score"])[:top_k]
+
+    def is_scored(self, query: str, document: str) -> bool:
+        """Tell whether the pair's score is remembered, so that asking for it costs nothing."""
+        return self._scores.get(_digest((query, document))) is not None
+
+    def _score(self, pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
+        import numpy as np
+
+        keys = [_digest(pair) for pair in pairs]
+        known = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
+        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None}
+        if missing:
+            new = dict(zip(missing, self._scorer.score(list(missing.values())).tolist(), strict=True))
+            self._scores.put(new.items())
+            known.update(new)
+            with self._lock:
+                self.pairs_scored += len(new)
+        return np.array([known[key] for key in keys], np.float32)
+
+
+def _digest(pair: tuple[str, str]) -> bytes:
+    """Return a key of 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c")."""
+    query, text = (side.encode() for side in pair)
+    return hashlib.blake2b(b"%d:" % len(query) + query + text, digest_size=16).digest()
+
+
+def _as_pair(pair: Any, number: int) -> tuple[str, str]:
+    texts = as_texts(pair, f"pairs[{number}]")
+    if len(texts) != 2:  # noqa: PLR2004 - a pair
+        msg = f"pairs[{number}] must be (query, document), not {len(texts)} texts"
+        raise InputError(msg)
+    return texts[0], texts[1]

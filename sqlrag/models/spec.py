@@ -1,0 +1,94 @@
+"""What a model is: name, weights, window, prompts and how its output becomes a vector or a score."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sqlrag.errors import InputError, UnknownModelError
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["MODEL_FILE", "SPEC_FILE", "TOKENIZER_FILE", "Kind", "ModelSpec", "Role"]
+
+Kind = Literal["bi-encoder", "cross-encoder"]
+Role = Literal["query", "document"]
+
+SPEC_FILE = "sqlrag.json"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+# A model's numbers only mean what its file says; an unknown choice must stop, not be guessed at.
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "kind": ("bi-encoder", "cross-encoder"),
+    "pooling": ("mean", "cls"),
+    "activation": ("sigmoid", "identity"),
+}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model's identity and conventions; in a model folder it is the file `sqlrag.json`.
+
+    `weights_hash` is the hex SHA-256 of the weights file, `max_tokens` the window including special tokens,
+    `prompts` the strings put before a "query" and before a "document" ("" where there is none),
+    `dimension` the length of a vector (None for a cross-encoder). `pooling` and `normalize` speak of
+    bi-encoders, `activation` of cross-encoders: what turns the logit into the score.
+    """
+
+    name: str
+    kind: Kind
+    weights_hash: str
+    max_tokens: int
+    folder: Path | None = None
+    dimension: int | None = None
+    prompts: dict[str, str] = field(default_factory=lambda: {"query": "", "document": ""})
+    pooling: str = "mean"
+    normalize: bool = True
+    activation: str = "sigmoid"
+    licence: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                msg = f"model {self.name!r}: {name} must be one of {choices}, not {getattr(self, name)!r}"
+                raise InputError(msg)
+
+    @property
+    def id(self) -> str:
+        """Name and the start of the weights' hash: `name@0123456789ab`."""
+        return f"{self.name}@{self.weights_hash[:12]}"
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> ModelSpec:
+        """Read a model folder's `sqlrag.json`.
+
+        Raises UnknownModelError where the folder lacks one of its three files, InputError where the file
+        is not a specification.
+        """
+        folder = Path(folder)
+        for name in (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE):
+            if not (folder / name).is_file():
+                msg = (
+                    f"model folder {str(folder)!r} has no {name}: a model folder holds {SPEC_FILE}, "
+                    f"{MODEL_FILE} and {TOKENIZER_FILE} (sqlrag.models.export makes one); a "
+                    'sentence-transformers folder runs with backend="torch"'
+                )
+                raise UnknownModelError(msg)
+        try:
+            values = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+            known = {item.name for item in fields(cls)} - {"folder"}
+            return cls(**{name: values[name] for name in known & values.keys()}, folder=folder)
+        except (ValueError, TypeError, AttributeError) as error:
+            msg = f"{str(folder / SPEC_FILE)!r} is not a model specification: {error}"
+            raise InputError(msg) from error
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `sqlrag.json` into a model folder."""
+        values = {name: value for name, value in asdict(self).items() if name != "folder"}
+        path = Path(folder) / SPEC_FILE
+        path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,170 @@
+"""A model's tokenizer: exact counts, and a model's input cut to its window as sentence-transformers cuts it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import tokenizers
+
+__all__ = ["ModelTokenizer", "cut_pair"]
+
+# Counting takes long texts in pieces, so that 50 MB need not stand in memory as one list of tokens.
+_PIECE_CHARS = 65_536
+_BATCH_TEXTS = 256
+# Most tokenizers make a token of about four characters; twice that is nearly always enough at first try.
+_CHARS_PER_TOKEN = 8
+_WORD_BREAK = re.compile(r"(?<=\S)\s(?=\S)")
+
+
+class ModelTokenizer:
+    """The tokenizer of one model, loaded at first use.
+
+    `source` is a `tokenizer.json` or a tokenizer object; the truncation and padding that it may have stored
+    are not used.
+    """
+
+    def __init__(self, source: Path | tokenizers.Tokenizer) -> None:
+        self._source = source
+        self._loaded: tokenizers.Tokenizer | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def loaded(self) -> tokenizers.Tokenizer:
+        """The tokenizer itself, without truncation and padding."""
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = _load(self._source)
+            return self._loaded
+
+    def special_tokens(self, *, pair: bool) -> int:
+        """Return how many tokens the model's template adds to a text, or to a pair of texts."""
+        return int(self.loaded.num_special_tokens_to_add(pair))
+
+    def counts(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of each text's own tokens, without special tokens and without truncation."""
+        totals = [0] * len(texts)
+        pieces = ((number, piece) for number, text in enumerate(texts) for piece in _pieces(text))
+        for batch in _batches(pieces):
+            encodings = self._encode([piece for _, piece in batch])
+            for (number, _), encoding in zip(batch, encodings, strict=True):
+                totals[number] += len(encoding)
+        return totals
+
+    def singles(self, texts: Sequence[str], max_tokens: int) -> list[tokenizers.Encoding]:
+        """Return the model's input for each text, cut to `max_tokens` including special tokens."""
+        room = max_tokens - self.special_tokens(pair=False)
+        encodings = self._encode([self._enough(text, room) for text in texts])
+        for encoding in encodings:
+            encoding.truncate(room)
+        return [self.loaded.post_process(encoding) for encoding in encodings]
+
+    def pairs(self, pairs: Sequence[tuple[str, str]], max_tokens: int) -> list[tokenizers.Encoding]:
+        """Return the model's input for each (query, document), the longer side cut first.
+
+        A text that occurs more than once is tokenized once: a query usually meets many documents.
+        """
+        room = max_tokens - self.special_tokens(pair=True)
+        distinct = list(dict.fromkeys(text for pair in pairs for text in pair))
+        prefixes = dict(zip(distinct, (self._enough(text, room) for text in distinct), strict=True))
+        encodings = dict(zip(distinct, self._encode(list(prefixes.values())), strict=True))
+        lengths = {text: len(encoding) for text, encoding in encodings.items()}
+        # Where both sides are too long, their whole lengths decide which one gets the odd token.
+        unsure = {
+            text
+            for pair in pairs
+            if min(lengths[text] for text in pair) > room // 2
+            for text in pair
+            if prefixes[text] is not text
+        }
+        lengths.update(zip(unsure, self.counts(list(unsure)), strict=True))
+        inputs = []
+        for pair in pairs:
+            keep = cut_pair(lengths[pair[0]], lengths[pair[1]], room)
+            sides = [encodings[text] for text in pair]
+            if keep != (len(sides[0]), len(sides[1])):
+                # Truncating changes an encoding in place, and an encoding cannot be copied.
+                sides = self._encode([prefixes[text] for text in pair])
+                for side, length in zip(sides, keep, strict=True):
+                    side.truncate(length)
+            inputs.append(self.loaded.post_process(sides[0], sides[1]))
+        return inputs
+
+    def _encode(self, texts: list[str]) -> list[Any]:
+        if len(texts) == 1:
+            return [self.loaded.encode(texts[0], add_special_tokens=False)]
+        return list(self.loaded.encode_batch(texts, add_special_tokens=False))
+
+    def _enough(self, text: str, tokens: int) -> str:
+        """Return the text, or a prefix of it whose first `tokens` tokens are those of the whole text."""
+        end = max(_CHARS_PER_TOKEN * tokens, 1024)
+        while end < len(text):
+            words = self.loaded.encode(text[:end], add_special_tokens=False).word_ids
+            # The last word may go on behind the cut; all tokens before it are as they would be.
+            if words and sum(word != words[-1] for word in words) >= tokens:
+                return text[:end]
+            end *= 4
+        return text
+
+
+def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
+    """Return how many tokens of each side are kept: the longer side gives first ("longest_first").
+
+    The rule of Hugging Face's tokenizers, odd token included.
+    """
+    if first + second <= room:
+        return first, second
+    short, long = sorted((first, second))
+    half = room // 2
+    kept = (short, room - short) if short <= half else (half, room - half)
+    return kept if first <= second else (kept[1], kept[0])
+
+
+def _load(source: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer
+
+    if isinstance(source, Tokenizer):
+        # A copy: turning off truncation must not change somebody else's tokenizer.
+        tokenizer = Tokenizer.from_str(source.to_str())
+    else:
+        try:
+            tokenizer = Tokenizer.from_file(str(source))
+        except Exception as error:  # the library raises bare Exception
+            msg = f"{str(source)!r} is not a tokenizer.json: {error}"
+            raise InputError(msg) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a long text between words, so that the pieces' tokens are the text's tokens."""
+    start = 0
+    while len(text) - start > _PIECE_CHARS:
+        found = _WORD_BREAK.search(text, start + _PIECE_CHARS)
+        if found is None:
+            break
+        yield text[start : found.start()]
+        start = found.start()
+    yield text[start:]
+
+
+def _batches(pieces: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Gather pieces until there are enough of them, or enough characters, for one call."""
+    batch: list[tuple[int, str]] = []
+    chars = 0
+    for piece in pieces:
+        batch.append(piece)
+        chars += len(piece[1])
+        if len(batch) >= _BATCH_TEXTS or chars >= 8 * _PIECE_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
