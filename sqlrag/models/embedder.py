@@ -105,7 +105,7 @@ class Embedder:
         return self._encode(text, "query")
 
     def encode_document(self, text: str | Iterable[str]) -> NDArray[np.float32]:
-        """Encode one document to (dimension,) float32, or several to (n, dimension); else as `encode_query`."""
+        """Encode one document to (dimension,) float32, or several to (n, dimension); see `encode_query`."""
         return self._encode(text, "document")
 
     def query_vector(self, text: str) -> NDArray[np.float32]:

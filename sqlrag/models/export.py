@@ -82,14 +82,14 @@ def _pooling(model: Any, folder: str) -> dict[str, Any]:
     """Return the spec's `pooling` of a SentenceTransformer: Transformer, Pooling and perhaps Normalize."""
     modules = [type(module).__name__ for module in model]
     if modules not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        msg = f"model {folder!r} has the modules {modules}; only Transformer, Pooling and Normalize are exported"
+        msg = f"model {folder!r} has the modules {modules}; exported are only Transformer, Pooling, Normalize"
         raise InputError(msg)
     # An attribute since sentence-transformers 6, a method before.
     mode = getattr(model[1], "pooling_mode", None) or model[1].get_pooling_mode_str()
     if mode not in ("mean", "cls") or not model[1].include_prompt:
         msg = (
-            f"model {folder!r} pools by {mode!r} (prompt included: {model[1].include_prompt}); only mean and cls "
-            'of the whole text are exported: use backend="torch"'
+            f"model {folder!r} pools by {mode!r} (prompt included: {model[1].include_prompt}); exported are "
+            'only mean and cls of the whole text: use backend="torch"'
         )
         raise InputError(msg)
     return {"pooling": mode}

@@ -32,7 +32,7 @@ BACKENDS = ("onnx", "torch")
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
-_loaded: dict[tuple[str, ...], Any] = {}
+_loaded: dict[tuple[str, str, str, str], Any] = {}
 _lock = threading.Lock()
 
 
@@ -49,14 +49,11 @@ def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
     """
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
-    if not isinstance(model, (str, os.PathLike)):
-        msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
-        raise InputError(msg)
-    name = os.fspath(model)
+    name = _path(model)
     # A bare name is a bundled model before it is a folder that happens to be called so.
-    if name and (_BUNDLED / name / SPEC_FILE).is_file() and Path(name).name == name:
+    if (_BUNDLED / name / SPEC_FILE).is_file() and Path(name).name == name:
         spec = ModelSpec.load(_BUNDLED / name)
-    elif name and Path(name).is_dir():
+    elif Path(name).is_dir():
         spec = ModelSpec.load(name)
     else:
         msg = (
@@ -133,7 +130,7 @@ def _load(made_by: Any, model: str | os.PathLike[str] | None, kind: Kind, backen
         key = (kind, backend, str(spec.folder), spec.weights_hash)
         model = spec.folder
     else:
-        key = (kind, backend, os.fspath(model or ""))
+        key = (kind, backend, "" if model is None else _path(model), "")
     # One lock for all: two threads that ask for the same model must not both load it.
     with _lock:
         if key not in _loaded:
@@ -154,6 +151,10 @@ def _torch_name(model: str | os.PathLike[str] | None) -> str:
     """Return what sentence-transformers calls the model."""
     if model is None or model == DEFAULT_EMBEDDER:
         return f"sentence-transformers/{DEFAULT_EMBEDDER}"
+    return _path(model)
+
+
+def _path(model: Any) -> str:
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
         msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
         raise InputError(msg)

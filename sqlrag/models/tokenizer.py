@@ -1,4 +1,4 @@
-"""A model's tokenizer: exact counts, and a model's input cut to its window as sentence-transformers cuts it."""
+"""A model's tokenizer: exact counts, and inputs cut to the window as sentence-transformers cuts them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
     """
     if first + second <= room:
         return first, second
-    short, long = sorted((first, second))
+    short = min(first, second)
     half = room // 2
     kept = (short, room - short) if short <= half else (half, room - half)
     return kept if first <= second else (kept[1], kept[0])

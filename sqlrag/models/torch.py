@@ -59,9 +59,7 @@ class TorchEncoder:
         for batch in _batches([len(text) for text in texts], self.spec.max_tokens, self.model):
             # Hugging Face's tokenizers fail when two threads use one ("Already borrowed").
             with self._lock:
-                vectors[batch] = encode(
-                    [texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False
-                )
+                vectors[batch] = encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False)
         return vectors
 
 
@@ -113,8 +111,8 @@ def _open(class_name: str, model: str) -> Any:
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         msg = (
-            f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with safetensors "
-            "weights, or a name that Hugging Face has, with a network or with the model in its cache"
+            f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
+            "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
         )
         raise UnknownModelError(msg) from error
     return opened.eval()
@@ -139,7 +137,7 @@ def _dimension(opened: Any) -> int:
 
 
 def _prompt(opened: Any, *names: str) -> str:
-    """Return the prompt that sentence-transformers puts before a text: the first of `names`, or its default."""
+    """Return the prompt before a text: the first of `names` that the model has, or its default."""
     for name in (*names, opened.default_prompt_name):
         if name in opened.prompts:
             return opened.prompts[name] or ""
