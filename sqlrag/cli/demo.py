@@ -1,0 +1,145 @@
+"""`sqlrag demo`: this Python's standard library, searchable by meaning."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.options import engine_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from sqlrag.database import Database
+    from sqlrag.results import Comparison, IngestReport
+
+__all__ = ["demo"]
+
+Row = tuple[Any, ...]
+
+
+@click.command()
+@click.option(
+    "--path",
+    type=click.Path(dir_okay=False),
+    help="Database to make or reuse.  [default: python-stdlib.db, python-stdlib.duckdb]",
+)
+@engine_option
+@json_option
+def demo(path: str | None, engine: str | None, as_json: bool) -> None:
+    """Make this Python's standard library searchable by meaning, and ask it three questions.
+
+    The docstrings of the interpreter that runs sqlrag go into a database in the present folder. Nothing is
+    downloaded, and a second run reuses what is there.
+    """
+    import sqlrag
+    from sqlrag.cli.progress import progress_bar
+    from sqlrag.demo import INDEX, PATH, QUESTIONS, harvest
+    from sqlrag.index.statements import statement
+
+    path = path or str(Path(PATH).with_suffix(".duckdb" if engine == "duckdb" else ".db"))
+    sql = statement("demo")
+    with sqlrag.connect(path, engine=engine) as database:
+        documents = harvest()
+        if not as_json:
+            click.echo(_welcome(len(documents), path))
+        try:
+            with progress_bar() as progress:
+                report = database.ingest(documents, INDEX, progress=progress)
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"what was finished is in {path}; the same command goes on from there") from error
+        if not as_json:
+            click.echo(_summary(report))
+        answers = [_ask(database, sql, question) for question in QUESTIONS]
+    if as_json:
+        print_json(
+            {
+                "path": path,
+                "report": report,
+                "sql": sql,
+                "questions": [
+                    {"question": one.query, "hits": one.hits, "pushed_out": one.pushed_out} for _, one in answers
+                ],
+            }
+        )
+    else:
+        _show(sql, answers)
+        click.echo(_invitation(path, QUESTIONS[0]))
+
+
+def _ask(database: Database, sql: str, question: str) -> tuple[list[Row], Comparison]:
+    """Run the statement as anyone would; the comparison that goes with it finds every score in the memo."""
+    rows = database.execute(sql, {"q": question}).fetchall()
+    return rows, database.compare(question, top_k=25, top_n=3)
+
+
+def _welcome(count: int, path: str) -> str:
+    version = platform.python_version()
+    return f"The standard library of Python {version}, {count:,} docstrings → {path}"
+
+
+def _summary(report: IngestReport) -> str:
+    if not report.chunks:
+        return "All of it is there from an earlier run.\n"
+    rate = report.tokens / max(report.seconds, 1e-3)
+    return (
+        f"{report.chunks:,} chunks, {report.tokens:,} tokens embedded in {report.seconds:.0f} s "
+        f"({rate:,.0f} tokens/s).\n"
+    )
+
+
+def _show(sql: str, answers: list[tuple[list[Row], Comparison]]) -> None:
+    """Print the statement, then for each question its rows with their movement, and what gave way to them."""
+    from rich.syntax import Syntax
+    from rich.text import Text
+
+    from sqlrag.cli.render import console, movement, print_lines, snippet
+
+    if sys.stdout.isatty():
+        console().print(Syntax(sql, "sql", background_color="default"))
+    else:
+        click.echo(sql)
+    for rows, comparison in answers:
+        console().print(Text(f":q = '{comparison.query}'", style="bold"))
+        hits = {hit.id: hit for hit in comparison.candidates}
+        print_lines(
+            [
+                (
+                    Text(f"{score:.4f}", style="cyan"),
+                    movement(hit),
+                    Text(hit.title or "", style="bold"),
+                    snippet(hit),
+                )
+                for hit, score in ((hits[row[0]], row[2]) for row in rows)
+            ]
+        )
+        if comparison.pushed_out:
+            names = ", ".join(f"{hit.title} ({hit.rank_before} → {hit.rank_after})" for hit in comparison.pushed_out)
+            console().print(Text(f"  pushed out: {names}", style="dim"))
+        console().print()
+
+
+def _invitation(path: str, question: str) -> str:
+    program = _program()
+    return (
+        "Try it yourself:\n"
+        f'  {program} search {path} "walk through a folder and everything below it"\n'
+        f'  {program} compare {path} "{question}"\n'
+        f'  {program} sql {path} -p q="remember the results of expensive calls" \\\n'
+        "      \"SELECT title, score FROM search('chunks', :q) JOIN documents d ON d.id = source_id\"\n"
+        f"  {program} shell {path}"
+    )
+
+
+def _program() -> str:
+    """Return how this program is called here: its name if the shell finds it, else its path from here."""
+    called = Path(sys.argv[0])
+    found = shutil.which("sqlrag")
+    if called.name != "sqlrag" or (found and Path(found).resolve() == called.resolve()):
+        return "sqlrag"
+    return os.path.relpath(called)

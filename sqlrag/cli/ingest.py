@@ -1,0 +1,114 @@
+"""`sqlrag ingest`: files and folders into a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.options import engine_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from sqlrag.results import IngestReport
+
+__all__ = ["describe_report", "ingest"]
+
+
+@click.command()
+@click.argument("db", type=click.Path(dir_okay=False))
+@click.argument("paths", nargs=-1, required=True, metavar="PATHS...", type=click.Path(exists=True))
+@click.option("--index", default="chunks", show_default=True, metavar="NAME", help="Index, and its chunk table.")
+@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="jsonl, csv, parquet: the text.")
+@click.option("--title", metavar="COLUMN", help="jsonl, csv, parquet: the title.")
+@click.option("--id", "id_", metavar="COLUMN", help="jsonl, csv, parquet: what tells a row from the others.")
+@click.option("--metadata", multiple=True, metavar="COLUMN", help="A column to keep as metadata; may be repeated.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Longest chunk in tokens; by default it fits the model's window.",
+)
+@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; by default none.")
+@click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
+@engine_option
+@json_option
+def ingest(
+    *,
+    db: str,
+    paths: tuple[str, ...],
+    index: str,
+    text: str,
+    title: str | None,
+    id_: str | None,
+    metadata: tuple[str, ...],
+    max_tokens: int | None,
+    overlap: int | None,
+    prune: bool,
+    engine: str | None,
+    as_json: bool,
+) -> None:
+    """Make files and folders searchable.
+
+    Reads txt, md, html, jsonl, csv and parquet (and PDF, Office, EPUB with the extra `files`), cuts them
+    into chunks, and stores chunks, vectors and a full-text index in DB, which is made if it is missing.
+    Unchanged files cost nothing, changed ones are replaced. It may be interrupted: the same command goes on
+    where it stopped.
+
+    Files that cannot be read are named, with the reason, and the rest is ingested; the exit status is 1 only
+    when nothing could be read.
+    """
+    import sqlrag
+    from sqlrag.cli.progress import progress_bar
+
+    with sqlrag.connect(db, engine=engine) as database:
+        try:
+            with progress_bar() as progress:
+                report = database.ingest(
+                    list(paths),
+                    index,
+                    text=text,
+                    title=title,
+                    id=id_,
+                    metadata=list(metadata) or None,
+                    max_tokens=max_tokens,
+                    overlap=overlap,
+                    prune=prune,
+                    progress=progress,
+                )
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"what was finished is in {db}; the same command goes on from there") from error
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"{db}: {describe_report(report)}")
+    _tell_unreadable(report)
+
+
+def describe_report(report: IngestReport) -> str:
+    """Return what an ingestion did, in one or two sentences."""
+    documents = ", ".join(
+        f"{count:,} {what}"
+        for what in ("added", "changed", "unchanged", "removed")
+        if (count := getattr(report, what)) or what == "added"
+    )
+    text = f"documents: {documents}"
+    if report.chunks:
+        rate = report.tokens / max(report.seconds, 1e-3)
+        text += (
+            f"; {report.chunks:,} chunks, {report.tokens:,} tokens in {report.seconds:.1f} s"
+            f" ({rate:,.0f} tokens/s). "
+            f"{report.truncated / report.chunks:.1%} of these chunks exceed the model's window"
+        )
+    return text + "."
+
+
+def _tell_unreadable(report: IngestReport) -> None:
+    """Name the files that could not be read, on stderr; fail when there was nothing else."""
+    if not report.unreadable:
+        return
+    count = len(report.unreadable)
+    click.echo(f"{count:,} file{'s' if count > 1 else ''} could not be read:", err=True)
+    for one in report.unreadable:
+        click.echo(f"  {one.uri}: {one.reason}", err=True)
+    if not (report.added or report.changed or report.unchanged):
+        raise click.ClickException("nothing could be read")

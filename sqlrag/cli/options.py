@@ -1,0 +1,108 @@
+"""Arguments and options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "database_argument",
+    "engine_option",
+    "index_option",
+    "json_option",
+    "print_json",
+    "search_options",
+]
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def database_argument(command: Command) -> Command:
+    """Add the argument DB, the file of an existing database: opening a missing one would make it."""
+    return click.argument("db", callback=_existing)(command)
+
+
+def _existing(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    from sqlrag.errors import DatabaseError
+    from sqlrag.paths import check_path
+
+    try:
+        check_path(value, must_exist=True)
+    except DatabaseError as error:
+        raise click.BadParameter(str(error)) from error
+    return value
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`: the result for machines, one JSON value on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def index_option(command: Command) -> Command:
+    """Add `--index` for commands that read: by default the database's only one."""
+    return click.option(
+        "--index", metavar="NAME", help="Index to ask; by default the database's only one, or 'chunks'."
+    )(command)
+
+
+def engine_option(command: Command) -> Command:
+    """Add `--engine`."""
+    return click.option(
+        "--engine",
+        type=click.Choice(["sqlite", "duckdb"]),
+        help="Engine; by default what the file is, for a new one DuckDB if it ends in .duckdb or .ddb.",
+    )(command)
+
+
+def search_options(command: Command) -> Command:
+    """Add `--index`, `--top-k`, `--top-n` and `--filter`."""
+    options = (
+        index_option,
+        click.option(
+            "--top-k",
+            type=click.IntRange(min=1),
+            default=25,
+            show_default=True,
+            help="Candidates that the first stage (vectors) finds.",
+        ),
+        click.option(
+            "--top-n",
+            type=click.IntRange(min=1),
+            default=3,
+            show_default=True,
+            help="Hits that are left after reranking.",
+        ),
+        click.option(
+            "--filter",
+            "filter_",
+            metavar="SQL",
+            help="Condition on the documents' columns, applied before the top-k: \"title LIKE 'os.%'\".",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON: dataclasses are objects of their fields, NaN and infinity are null."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,64 @@
+"""The progress bar of an ingestion: share done, rate in tokens per second, time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlrag.results import IngestProgress
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[IngestProgress], None] | None]:
+    """Show a bar on stderr and yield what takes each `IngestProgress`; None if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[current]}", style="dim"),
+    )
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+        task = bar.add_task("", total=None, rate="", current="")
+        started = time.monotonic()
+
+        def show(progress: IngestProgress) -> None:
+            done, total = _share(progress)
+            rate = progress.tokens / max(time.monotonic() - started, 1e-3)
+            bar.update(
+                task,
+                completed=done,
+                total=total,
+                rate=f"{rate:,.0f} tokens/s" if progress.tokens else "",
+                current=_shortened(progress.current),
+            )
+
+        yield show
+
+
+def _share(progress: IngestProgress) -> tuple[int, int | None]:
+    """Return how much of how much is done: bytes where they are known, else documents, else files."""
+    if progress.bytes_total:
+        return progress.bytes_done, progress.bytes_total
+    if progress.documents_total:
+        return progress.documents, progress.documents_total
+    return progress.files_done, progress.files_total or None
+
+
+def _shortened(uri: str, width: int = 32) -> str:
+    name = PurePath(uri).name or uri
+    return name if len(name) <= width else f"…{name[-width + 1 :]}"

@@ -1,0 +1,71 @@
+"""`sqlrag search` and `sqlrag compare`: a question to a database."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from sqlrag.cli.options import database_argument, json_option, print_json, search_options
+
+__all__ = ["compare", "search"]
+
+
+@click.command()
+@database_argument
+@click.argument("question")
+@search_options
+@json_option
+def search(
+    *, db: str, question: str, index: str | None, top_k: int, top_n: int, filter_: str | None, as_json: bool
+) -> None:
+    """Find the passages that answer a QUESTION best.
+
+    For each: where it is from, its score (higher is more relevant), its rank before and after reranking, and
+    its text.
+    """
+    import sqlrag
+
+    started = time.perf_counter()
+    with sqlrag.connect(db, read_only=True) as database:
+        hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_)
+    if as_json:
+        print_json(hits)
+        return
+    from sqlrag.cli.render import print_hits, print_note
+
+    print_hits(hits)
+    print_note(f"{len(hits)} of the first {top_k} candidates, in {time.perf_counter() - started:.2f} s")
+
+
+@click.command()
+@database_argument
+@click.argument("question")
+@search_options
+@json_option
+def compare(
+    *, db: str, question: str, index: str | None, top_k: int, top_n: int, filter_: str | None, as_json: bool
+) -> None:
+    """Show what reranking changes for a QUESTION.
+
+    Each of the top_n with its rank before and after, and what was pushed out of the top_n.
+    """
+    import sqlrag
+
+    with sqlrag.connect(db, read_only=True) as database:
+        comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_)
+    if as_json:
+        print_json(
+            {
+                "query": comparison.query,
+                "top_k": comparison.top_k,
+                "top_n": comparison.top_n,
+                "hits": comparison.hits,
+                "pushed_out": comparison.pushed_out,
+                "candidates": comparison.candidates,
+            }
+        )
+        return
+    from sqlrag.cli.render import print_comparison
+
+    print_comparison(comparison)

@@ -1,0 +1,152 @@
+"""What people see: hits, comparisons and facts, with colours on a terminal and without them elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sqlrag.cli.errors import one_line
+from sqlrag.cli.rows import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlrag.results import Comparison, Hit, IndexInfo
+
+__all__ = [
+    "console",
+    "movement",
+    "print_comparison",
+    "print_hits",
+    "print_info",
+    "print_lines",
+    "print_note",
+    "print_table",
+    "snippet",
+]
+
+_PIPED_WIDTH = 100
+
+
+@lru_cache(maxsize=1)
+def _console_of(_stdout: object) -> Console:
+    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    return Console(highlight=False, width=width, emoji=False, markup=False)
+
+
+def console() -> Console:
+    """Return the console on the present stdout."""
+    return _console_of(sys.stdout)
+
+
+def movement(hit: Hit) -> Text:
+    """Return `▲ 7 → 1`: the rank before and after reranking."""
+    before, after = hit.rank_before, hit.rank_after
+    if before == after:
+        return Text(f"= {after}", style="dim")
+    sign, style = ("▲", "green") if after < before else ("▼", "red")
+    return Text(f"{sign} {before} → {after}", style=style)
+
+
+def snippet(hit: Hit, length: int = 160) -> str:
+    """Return the beginning of a hit's text on one line, without the title if it starts with that."""
+    text = hit.text
+    if hit.title and text.startswith(hit.title):
+        text = text.partition("\n\n")[2] or text
+    text = one_line(printable(text))
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Print each hit: a line with score, movement and origin, then its text."""
+    if not hits:
+        console().print("No hits.")
+    for hit in hits:
+        line = Text(f"{hit.rank_after}. ", style="bold")
+        line.append(_origin(hit), style="bold")
+        line.append(f"  score {hit.score:.4f}  ", style="cyan")
+        line.append(movement(hit))
+        console().print(line, soft_wrap=True)
+        console().print(Padding(Text(printable(hit.text.strip())), (0, 0, 1, 3)))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the top_n with their movement, then what was pushed out of it."""
+    top_n, top_k = comparison.top_n, comparison.top_k
+    console().print(Text(f"After reranking {len(comparison.candidates)} of {top_k} candidates: the top {top_n}\n"))
+    print_hits(comparison.hits)
+    if not comparison.pushed_out:
+        console().print(Text(f"Nothing was pushed out of the top {top_n}.", style="dim"))
+        return
+    console().print(Text(f"Pushed out of the top {top_n}:\n", style="bold"))
+    for hit in comparison.pushed_out:
+        line = Text("   ").append(movement(hit)).append(f"  {_origin(hit)}", style="bold")
+        console().print(line.append(f"  score {hit.score:.4f}", style="cyan"), soft_wrap=True)
+        console().print(Padding(Text(snippet(hit)), (0, 0, 1, 6)))
+
+
+def print_note(text: str) -> None:
+    """Print what is good to know, on a terminal only."""
+    if sys.stdout.isatty():
+        console().print(Text(text, style="dim"))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
+    """Print a table as wide as the terminal at most."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, to_right in zip(columns, right, strict=True):
+        table.add_column(Text(column), justify="right" if to_right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style="dim" if cell == "NULL" else "") for cell in row))
+    console().print(table)
+
+
+def print_lines(lines: Sequence[Sequence[Text | str]]) -> None:
+    """Print rows of cells, the last of which takes what is left of the width and is cut there."""
+    table = Table.grid(padding=(0, 2), expand=True)
+    for _ in lines[0][:-1] if lines else ():
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for line in lines:
+        table.add_row(*line)
+    console().print(Padding(table, (0, 0, 0, 2)))
+
+
+def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) -> None:
+    """Print what a database holds, an index after the other."""
+    console().print(Text(f"{path}: {engine}, {_bytes(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}"))
+    for one in indexes:
+        share = one.truncated / one.chunks if one.chunks else 0.0
+        facts = (
+            ("documents", f"{one.documents:,} in {one.source}"),
+            ("chunks", f"{one.chunks:,}, {one.tokens:,} tokens"),
+            ("chunking", f"up to {one.max_tokens} tokens, {one.overlap} of overlap"),
+            ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
+            ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
+            ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
+            ("backlog", f"{one.backlog:,} still to be embedded" if one.backlog else "none: up to date"),
+        )
+        console().print(Text(f"\n{one.index}", style="bold"))
+        for name, fact in facts:
+            console().print(Text(f"  {name:<10} ", style="dim").append(fact), soft_wrap=True)
+
+
+def _origin(hit: Hit) -> str:
+    """Return title and uri, or what there is of them."""
+    names = [name for name in (hit.title, hit.uri) if name]
+    return printable("  ".join(dict.fromkeys(names)) or f"chunk {hit.id}")
+
+
+def _bytes(size: int) -> str:
+    kilo = 1000
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if size >= kilo**power:
+            return f"{size / kilo**power:,.1f} {unit}"
+    return f"{size} bytes"

@@ -1,0 +1,173 @@
+"""Rows as a table, JSON, CSV or markdown; all but tables, which need all widths, go out as they come."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import math
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sqlrag.cli.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["FORMATS", "printable", "shown", "write_rows"]
+
+FORMATS = ("table", "json", "csv", "markdown")
+
+Row = tuple[Any, ...]
+
+# A longer table is written plainly on a terminal too: to wrap its cells would take too long.
+_RICH_ROWS = 1000
+
+# A list of more numbers than this, or a BLOB that holds as many floats, is a vector: shown by its first three.
+_VECTOR = 8
+
+_LARGE = 1e5
+
+_BLOB = (bytes, bytearray, memoryview)
+
+
+def write_rows(columns: Sequence[str], batches: Iterable[list[Row]], form: str) -> None:
+    """Write the rows of one statement to stdout; one without columns (INSERT, CREATE) writes nothing."""
+    if not columns:
+        for _ in batches:  # a lazy engine runs the statement as its rows are taken
+            pass
+        return
+    rows = (row for batch in batches for row in batch)
+    if form == "json":
+        _write_json(_distinct(columns), rows)
+    elif form == "csv":
+        _write_csv(columns, rows)
+    elif form == "markdown":
+        _write_markdown(columns, rows)
+    else:
+        _write_table(columns, list(rows))
+
+
+def _write_json(columns: Sequence[str], rows: Iterator[Row]) -> None:
+    before = "["
+    for row in rows:
+        item = {column: _json_value(value) for column, value in zip(columns, row, strict=True)}
+        click.echo(before + json.dumps(item, ensure_ascii=False, default=str), nl=False)
+        before = ",\n "
+    click.echo("]" if before != "[" else "[]")
+
+
+def _write_csv(columns: Sequence[str], rows: Iterator[Row]) -> None:
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_csv_value(value) for value in row])
+        if line.tell() > io.DEFAULT_BUFFER_SIZE:
+            click.echo(line.getvalue(), nl=False)
+            line.seek(0)
+            line.truncate()
+    click.echo(line.getvalue(), nl=False)
+
+
+def _write_markdown(columns: Sequence[str], rows: Iterator[Row]) -> None:
+    click.echo("| " + " | ".join(_markdown_cell(column) for column in columns) + " |")
+    click.echo("|" + " --- |" * len(columns))
+    for row in rows:
+        click.echo("| " + " | ".join(_markdown_cell(shown(value)) for value in row) + " |")
+
+
+def _markdown_cell(text: str) -> str:
+    return one_line(text).replace("|", "\\|")
+
+
+def _write_table(columns: Sequence[str], rows: list[Row]) -> None:
+    """Write a table: wrapped to the terminal's width there, one line per row in a pipe or a file."""
+    right = [all(_is_number(row[place]) for row in rows) and bool(rows) for place in range(len(columns))]
+    if sys.stdout.isatty() and len(rows) <= _RICH_ROWS:
+        from sqlrag.cli.render import print_table
+
+        print_table(columns, [[shown(value) for value in row] for row in rows], right)
+        return
+    cells = [[one_line(shown(value)) for value in row] for row in rows]
+    widths = [max(map(len, [column, *(row[place] for row in cells)])) for place, column in enumerate(columns)]
+    rule = ["-" * width for width in widths]
+    for line in ([*columns], rule, *cells):
+        padded = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def shown(value: Any) -> str:
+    """Return a value as people read it: vectors by their first numbers, other BLOBs by their size."""
+    if value is None or isinstance(value, bool):
+        return "NULL" if value is None else str(value).lower()
+    if isinstance(value, float):
+        # Scores and distances to the precision that they have; what is larger is no score.
+        return f"{value:.7g}" if abs(value) < _LARGE else repr(value)
+    if isinstance(value, _BLOB):
+        numbers = _floats(bytes(value))
+        return _vector(numbers) if numbers else f"<{len(bytes(value)):,} bytes>"
+    if isinstance(value, (list, tuple)):
+        is_vector = len(value) > _VECTOR and all(isinstance(item, float) for item in value)
+        return _vector(value) if is_vector else "[" + ", ".join(shown(item) for item in value) + "]"
+    return printable(json.dumps(value, default=str) if isinstance(value, dict) else str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that could drive a terminal; line breaks and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _vector(numbers: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{number:.4f}" for number in numbers[:3]) + f", … {len(numbers):,} numbers]"
+
+
+def _floats(blob: bytes) -> Sequence[float]:
+    """Return the float32 numbers of a BLOB that can be a vector, nothing for any other."""
+    if len(blob) % 4 or len(blob) <= 4 * _VECTOR:
+        return ()
+    numbers = struct.unpack(f"<{len(blob) // 4}f", blob)
+    # Text and pictures, read as floats, are astronomically large or vanishingly small.
+    return numbers if all(number == 0 or 1 / _LARGE**2 < abs(number) < _LARGE for number in numbers) else ()
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _json_value(value: Any) -> Any:
+    """Return a value as JSON has it; a BLOB as sqlite-utils writes it, `{"$base64": true, "encoded": …}`."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, _BLOB):
+        return {"$base64": True, "encoded": base64.b64encode(bytes(value)).decode()}
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    return value
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, _BLOB):
+        return bytes(value).hex()
+    if isinstance(value, (list, tuple, dict)):
+        return json.dumps(_json_value(value), ensure_ascii=False, default=str)
+    return value
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """Return the names with `_2`, `_3` behind those that were there before, as one object can't have both."""
+    seen: dict[str, int] = {}
+    names = []
+    for column in columns:
+        seen[column] = seen.get(column, 0) + 1
+        names.append(column if seen[column] == 1 else f"{column}_{seen[column]}")
+    return names

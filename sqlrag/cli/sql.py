@@ -1,0 +1,71 @@
+"""`sqlrag sql`: statements from the command line, a file or stdin."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import TextIO
+
+import click
+
+from sqlrag.cli.options import database_argument
+from sqlrag.cli.rows import FORMATS, write_rows
+from sqlrag.cli.statements import Runner, parse_parameter, split_statements
+
+__all__ = ["sql"]
+
+
+@click.command()
+@database_argument
+@click.argument("statement", required=False)
+@click.option("-f", "--file", type=click.File(encoding="utf-8"), help="Run the statements of a file ('-': stdin).")
+@click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Value of :NAME; may be repeated. Numbers and NULL are what they are in SQL, all else is text "
+    "(to have digits as text, quote them: -p \"zip='02139'\").",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def sql(
+    *, db: str, statement: str | None, file: TextIO | None, params: tuple[str, ...], form: str, as_json: bool
+) -> None:
+    r"""Run SQL, with embed(), vector_top_k(), rerank_score() and the other functions at hand.
+
+    \b
+    sqlrag sql notes.db -p q="why RLHF?" "
+        SELECT   c.id, c.text, rerank_score(:q, c.text) AS score
+        FROM     vector_top_k('chunks', embed(:q), 25) AS hit
+        JOIN     chunks AS c ON c.id = hit.id
+        ORDER BY score DESC LIMIT 3"
+
+    Without STATEMENT and --file, statements are read from stdin. Several run in order; each prints its rows,
+    and the first that fails ends the run. Tables and markdown show vectors by their first numbers; JSON and
+    CSV have them whole.
+    """
+    script = _script(statement, file)
+    parameters = dict(parse_parameter(param) for param in params)
+    statements = split_statements(script)
+    if not statements:
+        raise click.UsageError("there is no statement to run")
+    import sqlrag
+
+    with sqlrag.connect(db, must_exist=db != ":memory:") as database, closing(Runner(database)) as runner:
+        for one in statements:
+            write_rows(*runner.run(one, parameters), "json" if as_json else form)
+
+
+def _script(statement: str | None, file: TextIO | None) -> str:
+    if statement is not None and file is not None:
+        raise click.UsageError("give either STATEMENT or --file, not both")
+    if statement is not None:
+        return statement
+    if file is None and sys.stdin.isatty():
+        raise click.UsageError("give a STATEMENT, a --file, or statements on stdin")
+    try:
+        return (file or sys.stdin).read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the statements are not UTF-8: {error}") from error
