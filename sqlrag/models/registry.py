@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.errors import InputError, UnknownModelError
 from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlrag.models.embedder import Embedder, Encoder
     from sqlrag.models.reranker import Reranker, Scorer
 
@@ -29,6 +31,8 @@ __all__ = [
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "reranker-v0"
 BACKENDS = ("onnx", "torch")
+
+Opened = TypeVar("Opened")
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
@@ -77,9 +81,7 @@ def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backen
 
     if isinstance(model, Embedder):
         return model
-    found = _load(Embedder, model, "bi-encoder", backend)
-    assert isinstance(found, Embedder)  # noqa: S101 - for the type checker
-    return found
+    return _load(Embedder, model, "bi-encoder", backend)
 
 
 def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backend: str = "onnx") -> Reranker:
@@ -91,9 +93,7 @@ def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backen
 
     if isinstance(model, Reranker):
         return model
-    found = _load(Reranker, model, "cross-encoder", backend)
-    assert isinstance(found, Reranker)  # noqa: S101 - for the type checker
-    return found
+    return _load(Reranker, model, "cross-encoder", backend)
 
 
 def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
@@ -123,7 +123,7 @@ def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int
     return OnnxScorer(resolve(model, "cross-encoder"), threads)
 
 
-def _load(made_by: Any, model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Any:
+def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Opened:
     _check(backend, None)
     if backend == "onnx":
         spec = resolve(model, kind)
@@ -134,8 +134,9 @@ def _load(made_by: Any, model: str | os.PathLike[str] | None, kind: Kind, backen
     # One lock for all: two threads that ask for the same model must not both load it.
     with _lock:
         if key not in _loaded:
-            _loaded[key] = made_by(model, backend=backend)
-        return _loaded[key]
+            _loaded[key] = opened_as(model, backend=backend)
+        opened: Opened = _loaded[key]
+        return opened
 
 
 def _check(backend: str, threads: int | None) -> None:
