@@ -59,7 +59,11 @@ def check_vector(value: object, record: IndexRecord) -> bytes:
     if not isinstance(value, bytes):
         raise InputError(f"query is {shown(value)}: it takes a text, or a vector as embed() returns it")
     if len(value) != 4 * record.dimension:
-        found = f"{len(value) // 4} dimensions" if len(value) % 4 == 0 else f"{len(value)} bytes, which is no float32 vector"
+        found = (
+            f"{len(value) // 4} dimensions"
+            if len(value) % 4 == 0
+            else f"{len(value)} bytes, which is no float32 vector"
+        )
         raise InputError(
             f"query is a vector of {found}, but index {record.name!r} has {record.dimension} ({record.embedder}): "
             "give the text itself, or embed() it with that model"

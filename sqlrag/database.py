@@ -19,10 +19,12 @@ from sqlrag.results import Comparison, Hit, IndexInfo, IngestProgress, IngestRep
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from sqlrag.functions import IndexSource
     from sqlrag.ingest import Writer
     from sqlrag.models import Embedder, Reranker
-    from sqlrag.text import Document
+    from sqlrag.text.documents import Document
 
 __all__ = ["Database", "connect"]
 
@@ -184,22 +186,23 @@ class Database:
         Raises SourceError for a path that does not exist, InputError for chunking that is not the index's.
         """
         from sqlrag.ingest import Ingestion
-        from sqlrag.text import Columns, find_sources
+        from sqlrag.text.sources import find_sources
 
         check_index_name(index)
-        columns = Columns(text=text, title=title, id=id, metadata=metadata)
+        columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
-        if paths:
-            find_sources(paths)  # a path that does not exist is said before a database is made
+        found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
         writer = self._engine.writer(index, self._new_record(index, max_tokens, overlap))
         record = writer.record
         _check_chunking(record, max_tokens, overlap)
         embedder = self._engine.encoders.embedder_of(record)
         run = Ingestion(writer, embedder, chunker_of(embedder, record.max_tokens, record.overlap), progress)
-        return run.documents(documents, prune=prune) if paths is None else run.files(paths, columns, prune=prune)
+        if found is None or paths is None:
+            return run.documents(documents, prune=prune)
+        return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
     def _new_record(self, index: str, max_tokens: int | None, overlap: int | None) -> IndexRecord:
-        from sqlrag.text import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
+        from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
 
         if index in self.indexes():
             return self._engine.indexes.open(index).record
@@ -273,7 +276,7 @@ class Database:
         """Close the database."""
         self._engine.close()
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -8,7 +8,7 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_k, check_text, check_top_n, check_vector

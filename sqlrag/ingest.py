@@ -11,17 +11,22 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, SourceError
 from sqlrag.parts import PARTIAL, Part
 from sqlrag.results import IngestProgress, IngestReport
-from sqlrag.text import Chunk, Document, Unreadable, find_sources, read_documents, source_hash
+from sqlrag.text.chunking import Chunk
+from sqlrag.text.documents import Document, Unreadable
+from sqlrag.text.loading import read_documents, source_hash
+from sqlrag.text.sources import ROW_KINDS
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
     from sqlrag.models import Embedder
-    from sqlrag.text import Chunker, Columns, Source
+    from sqlrag.text.chunking import Chunker
+    from sqlrag.text.documents import Source
+    from sqlrag.text.sources import Found
 
 __all__ = ["Ingestion", "Writer"]
 
@@ -77,22 +82,27 @@ class Ingestion:
         self._tell = progress or (lambda _: None)
         self._started = time.monotonic()
 
-    def files(self, paths: Sequence[str | os.PathLike[str]], columns: Columns, *, prune: bool) -> IngestReport:
-        """Ingest files and folders; `prune` removes documents whose files are gone from these folders."""
-        sources = list(find_sources(paths))
-        self._progress.files_total = len(sources)
-        self._progress.bytes_total = sum(source.size for source in sources if not isinstance(source, Unreadable))
-        for source in sources:
-            if isinstance(source, Unreadable):
-                self._skip(source)
-            else:
-                self._file(source, columns)
-                self._progress.bytes_done += source.size
+    def files(
+        self, found: Found, columns: Mapping[str, Any], *, prune_under: Sequence[str] | None = None
+    ) -> IngestReport:
+        """Ingest the files that were found, rows by the named columns.
+
+        `prune_under` are the files and folders whose documents are removed if this run does not meet them.
+        """
+        sizes = [_size(source) for source in found.sources]
+        self._progress.files_total = len(sizes)
+        self._progress.bytes_total = sum(sizes)
+        self.report.skipped = found.skipped
+        for unreadable in found.unreadable:
+            self._skip(unreadable)
+        for source, size in zip(found.sources, sizes, strict=True):
+            self._file(source, columns)
             self._progress.files_done += 1
+            self._progress.bytes_done += size
             self._tell(self._progress)
         self._flush()
-        if prune:
-            self._prune([os.path.abspath(os.fspath(path)) for path in paths])
+        if prune_under is not None:
+            self._prune([os.path.abspath(path) for path in prune_under])
         return self._finished()
 
     def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
@@ -101,25 +111,27 @@ class Ingestion:
             self._progress.documents_total = len(documents)
         for document in documents:
             if not isinstance(document, Document):
-                raise InputError(f"sources holds {document!r}: it takes paths, or sqlrag.text.Document objects, not both")
+                raise InputError(
+                    f"sources holds {document!r}: it takes paths, or sqlrag.text.Document objects, not both"
+                )
             self._document(document)
         self._flush()
         if prune:
             self._remove([uri for uri in self._hashes if uri not in self._seen])
         return self._finished()
 
-    def _file(self, source: Source, columns: Columns) -> None:
+    def _file(self, source: Source, columns: Mapping[str, Any]) -> None:
         self._progress.current = source.uri
         known = self._hashes.get(source.uri)
-        if known is not None and not source.has_rows:
+        if known is not None and source.kind not in ROW_KINDS:
             try:
                 unchanged = source_hash(source) == known
-            except OSError:
+            except SourceError:
                 unchanged = False  # reading it will say why
             if unchanged:
                 self._unchanged(source.uri)
                 return
-        for document in read_documents(source, columns):
+        for document in read_documents(source, **columns):
             if isinstance(document, Unreadable):
                 self._skip(document)
             else:
@@ -179,7 +191,8 @@ class Ingestion:
 
     def _prune(self, roots: Sequence[str]) -> None:
         """Remove the documents under these files and folders that this run has not met."""
-        unreadable = tuple(f"{skipped.uri}#" for skipped in self.report.unreadable)
+        # Of a file of rows that could not be read to its end, the rows that it did not come to may be there still.
+        unreadable = tuple(f"{skipped.uri.partition('#')[0]}#" for skipped in self.report.unreadable)
         gone = [
             uri
             for uri in self._hashes
@@ -207,3 +220,10 @@ def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
 
 def _is_under(uri: str, roots: Sequence[str]) -> bool:
     return any(uri == root or uri.startswith((root.rstrip("/") + "/", root + "#")) for root in roots)
+
+
+def _size(source: Source) -> int:
+    try:
+        return source.path.stat().st_size
+    except OSError:
+        return 0  # gone since it was found: reading it will say so

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sqlrag.text import Chunk, Document
+    from sqlrag.text.chunking import Chunk
+    from sqlrag.text.documents import Document
 
 __all__ = ["PARTIAL", "Part"]
 

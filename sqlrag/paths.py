@@ -1,4 +1,4 @@
-"""Can this path be a database file?"""
+"""Whether a path can be a database file."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from sqlrag.text import Unreadable
+    from sqlrag.text.documents import Unreadable
 
 __all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result"]
 
@@ -63,7 +63,7 @@ class Result:
     def df(self) -> pd.DataFrame:
         """Return the rows that are left as a `pandas.DataFrame` (needs pandas: pip install "sqlrag[pandas]")."""
         try:
-            import pandas  # noqa: F401 - pyarrow would say less clearly that it is missing
+            import pandas as pd  # noqa: F401 - pyarrow would say less clearly that it is missing
         except ImportError as error:
             from sqlrag.errors import MissingDependencyError
 
@@ -149,7 +149,7 @@ class IngestProgress:
 
 @dataclass
 class IngestReport:
-    """What `ingest` did: documents, chunks, and the files that it could not read."""
+    """What `ingest` did: documents, chunks, the files that it could not read, those of kinds that it does not know."""
 
     added: int = 0
     changed: int = 0
@@ -159,6 +159,7 @@ class IngestReport:
     tokens: int = 0
     truncated: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 

@@ -1,6 +1,6 @@
 -- vector_top_k: the :k chunks whose vectors are nearest to :vector, nearest first.
 -- distance is Euclidean between unit vectors: cosine similarity = 1 - distance * distance / 2.
--- Where a filter is given, {filter} limits the scan to the chunks that match: they are found first.
+-- A filter limits the scan to the chunks that match: they are found first, so k rows come back whenever k match.
 WITH hit AS MATERIALIZED (
     SELECT rowid AS id, distance
     FROM   chunks_vec

@@ -55,7 +55,11 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
 _MEANINGS: tuple[tuple[str, Any, str], ...] = (
     ("could not set lock", LockedError, "another process has it open: close that one, or open it with read_only=True"),
     ("not a valid duckdb database", NotADatabaseError, "it is not a DuckDB database"),
-    ("no space left", DiskFullError, "the disk is full; what was committed before is intact: make room and run it again"),
+    (
+        "no space left",
+        DiskFullError,
+        "the disk is full; what was committed before is intact: make room and run it again",
+    ),
     ("read-only mode", ReadOnlyError, "it is open read-only"),
     ("permission denied", DatabaseError, "you may not open it: check its permissions"),
     ("database does not exist", DatabaseError, "it does not exist"),

@@ -274,4 +274,3 @@ class DuckDBIndexes:
         embedding = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
         with immediate(self.connection):
             writer.insert(list(zip(*columns, strict=True)), embedding)
-

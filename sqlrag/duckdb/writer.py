@@ -31,7 +31,9 @@ class DuckDBWriter:
     DuckDB lets one process write, so what is stored is known from the start and no other writer is looked for.
     """
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, new: IndexRecord) -> None:
+    def __init__(
+        self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, new: IndexRecord
+    ) -> None:
         self._path = path
         self._duckdb = database.cursor()
         self._indexes = indexes

@@ -11,7 +11,7 @@ from sqlrag.models.registry import bundled_models, load_embedder, load_reranker
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
     from sqlrag.models import Embedder, Reranker
-    from sqlrag.text import Chunker
+    from sqlrag.text.chunking import Chunker
 
 __all__ = ["Encoders", "chunker_of"]
 

@@ -17,6 +17,6 @@ _MAX_WORDS = 256
 
 
 def match_expression(text: str) -> str:
-    """Return the FTS5 expression for any of the words of `text`; `\"\"`, which matches nothing, for none."""
+    """Return the FTS5 expression for any of the words of `text`; an empty phrase, which matches nothing, for none."""
     words = list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))[:_MAX_WORDS]
     return " OR ".join(f'"{word}"' for word in words) or '""'

@@ -24,9 +24,7 @@ def check_index_name(name: object) -> str:
         raise InputError(f"index is {name!r}: the name of an index is a text, such as 'chunks'")
     lowered = name.lower()
     if not _INDEX_NAME.fullmatch(name):
-        raise InputError(
-            f"index {name[:80]!r} is not a name: take a letter, then letters, digits or _, 48 at most"
-        )
+        raise InputError(f"index {name[:80]!r} is not a name: take a letter, then letters, digits or _, 48 at most")
     if name.upper() in apsw.keywords:
         raise InputError(f"index {name!r} is a keyword of SQL: take another name, such as '{name}_chunks'")
     if lowered.startswith(_RESERVED) or lowered.endswith(_SUFFIXES) or lowered == "documents":

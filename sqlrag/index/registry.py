@@ -120,4 +120,3 @@ def unknown_index(name: object, known: Sequence[str]) -> UnknownIndexError:
     """Return the error for a name that no index has; it says which names there are."""
     there_is = f"there is {', '.join(map(repr, known))}" if known else "this database has none: ingest documents first"
     return UnknownIndexError(f"no index {name!r}: {there_is}")
-

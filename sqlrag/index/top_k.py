@@ -37,8 +37,7 @@ def filtered_by(expression: str, record: IndexRecord) -> Matching:
     """Return the chunks whose source row satisfies an expression that `check_filter` has passed."""
     source, key = quote(record.source_table), quote(record.source_key)
     return Matching(
-        f"SELECT id FROM {quote(record.name)} WHERE source_id IN "
-        f"(SELECT {key} FROM {source} WHERE ({expression}\n))"
+        f"SELECT id FROM {quote(record.name)} WHERE source_id IN (SELECT {key} FROM {source} WHERE ({expression}\n))"
     )
 
 

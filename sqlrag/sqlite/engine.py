@@ -104,7 +104,9 @@ class SQLiteEngine:
             try:
                 cursor.execute(sql, params)
             except KeyError as error:
-                raise InputError(f"the statement has a parameter {error.args[0]!r} that no value was given for") from error
+                raise InputError(
+                    f"the statement has a parameter {error.args[0]!r} that no value was given for"
+                ) from error
         return Result(SQLiteRows(cursor, columns, self.path))
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
@@ -140,4 +142,3 @@ class SQLiteEngine:
         """Close the connection."""
         with translated(self.path):
             self.connection.close()
-

@@ -31,7 +31,9 @@ def translated(path: str) -> Iterator[None]:
 
 def _translation(error: apsw.Error, path: str) -> Error:
     if isinstance(error, apsw.FullError):
-        return DiskFullError(f"{path}: the disk is full; what was committed before is intact: make room and run it again")
+        return DiskFullError(
+            f"{path}: the disk is full; what was committed before is intact: make room and run it again"
+        )
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
     if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):

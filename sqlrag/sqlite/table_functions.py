@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-SQLValue: TypeAlias = "None | int | float | str | bytes"
+SQLValue: TypeAlias = "int | float | str | bytes | None"
 """What SQLite stores; see https://www.sqlite.org/datatype3.html."""
 
 
@@ -33,3 +33,9 @@ class TableFunction:
         visible = [f'"{column}"' for column in self.columns]
         hidden = [f'"{parameter}" HIDDEN' for parameter in self.parameters]
         return f"CREATE TABLE x({', '.join(visible + hidden)})"
+
+    def complaint(self, given: set[int]) -> str:
+        """Return the error for a call without a required parameter; `given` are the places of those that came."""
+        wanted = ", ".join(self.parameters[: self.required])
+        got = ", ".join(self.parameters[place] for place in sorted(given)) or "nothing"
+        return f"{self.name}() needs {wanted}: got {got}"

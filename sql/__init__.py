@@ -1,0 +1,1 @@
+"""The SQL that the package runs: in a wheel this folder is `sqlrag.sql`."""

@@ -1,0 +1,72 @@
+"""Fixtures that many tests share: real passages, the bundled models, a database on each engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import sqlrag
+
+ENGINES = ("sqlite", "duckdb")
+PASSAGES = Path(__file__).parent / "passages.jsonl"
+"""Twenty-five passages of two or three sentences, written for these tests, with topic and year."""
+
+SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def database_path(folder: Path, engine: str, name: str = "passages") -> Path:
+    """Return a path whose suffix is the engine's."""
+    return folder / f"{name}.{'duckdb' if engine == 'duckdb' else 'db'}"
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request) -> str:
+    """Each engine in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def passage_files(tmp_path_factory) -> dict[str, Path]:
+    """A database of the passages on each engine; made once, for reading only."""
+    folder = tmp_path_factory.mktemp("passages")
+    paths = {}
+    for name in ENGINES:
+        paths[name] = database_path(folder, name)
+        with sqlrag.connect(paths[name]) as db:
+            report = db.ingest(PASSAGES)
+            assert (report.added, report.unreadable) == (25, [])
+    return paths
+
+
+@pytest.fixture
+def passages(engine, passage_files):
+    """The passages on one engine, open for reading."""
+    with sqlrag.connect(passage_files[engine], read_only=True) as db:
+        yield db
+
+
+@pytest.fixture
+def both(passage_files):
+    """The passages on both engines."""
+    with (
+        sqlrag.connect(passage_files["sqlite"], read_only=True) as sqlite,
+        sqlrag.connect(passage_files["duckdb"], read_only=True) as duckdb,
+    ):
+        yield {"sqlite": sqlite, "duckdb": duckdb}
+
+
+@pytest.fixture
+def fresh(engine, tmp_path):
+    """An empty database on one engine."""
+    with sqlrag.connect(database_path(tmp_path, engine, "fresh")) as db:
+        yield db
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The evaluation sets; a user's machine has none."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the evaluation sets of ../shared/data are not here (set SQLRAG_DATA to their folder)")
+    return SHARED_DATA
