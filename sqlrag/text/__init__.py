@@ -1,1 +1,8 @@
 """From files to chunks: loading documents, and cutting their text for the models."""
+
+from __future__ import annotations
+
+from sqlrag.text.chunking import Chunk, Chunker
+from sqlrag.text.documents import Document, Unreadable
+
+__all__ = ["Chunk", "Chunker", "Document", "Unreadable"]

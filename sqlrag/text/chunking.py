@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from semantic_text_splitter import MarkdownSplitter
+    from tokenizers import Tokenizer
 
 __all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
 
@@ -52,16 +53,17 @@ class Chunk:
 
 
 class Chunker:
-    """Cuts texts into chunks of at most `max_tokens` tokens of the tokenizer in `tokenizer_json`.
+    """Cuts texts into chunks of at most `max_tokens` tokens, as the embedder's tokenizer counts them.
 
-    Special tokens are not counted. Up to `overlap` tokens of a chunk are repeated at the start of the next
-    one where a natural boundary allows it. Raises InputError for a size that cannot be, and for a file that
-    is not a tokenizer.
+    `tokenizer` is that tokenizer or its `tokenizer.json`; its truncation and padding and its special tokens
+    are left out of account. Up to `overlap` tokens of a chunk are repeated at the start of the next one where
+    a natural boundary allows it. Raises InputError for a size that cannot be, and for a file that is no
+    tokenizer.
     """
 
     def __init__(
         self,
-        tokenizer_json: Path,
+        tokenizer: Tokenizer | str | os.PathLike[str],
         max_tokens: int = DEFAULT_MAX_TOKENS,
         overlap: int = DEFAULT_OVERLAP,
     ) -> None:
@@ -71,7 +73,7 @@ class Chunker:
             raise InputError(
                 f"overlap is {overlap} tokens and max_tokens {max_tokens}: overlap must be the smaller one"
             )
-        self._splitter = _splitter(Path(tokenizer_json), max_tokens, overlap)
+        self._splitter = _splitter(tokenizer, max_tokens, overlap)
 
     def chunks(self, text: str) -> list[Chunk]:
         """Return the chunks of `text`, in order.
@@ -114,19 +116,22 @@ def _whole_number(name: str, value: object, least: int) -> int:
     return value
 
 
-def _splitter(tokenizer_json: Path, max_tokens: int, overlap: int) -> MarkdownSplitter:
+def _splitter(tokenizer: Tokenizer | str | os.PathLike[str], max_tokens: int, overlap: int) -> MarkdownSplitter:
     """Return the splitter that counts with this tokenizer."""
     from semantic_text_splitter import MarkdownSplitter
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_json))
+        # A copy: the caller's goes on cutting and padding at the model's window, which would hide what lies behind it.
+        if isinstance(tokenizer, Tokenizer):
+            own = Tokenizer.from_str(tokenizer.to_str())
+        else:
+            own = Tokenizer.from_file(os.fspath(tokenizer))
     except Exception as error:  # tokenizers raises bare Exception
-        raise InputError(f"{tokenizer_json} is not a tokenizer.json: {error}") from error
-    # Saved tokenizers cut and pad at the model's window: that would hide what lies behind it.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return MarkdownSplitter.from_huggingface_tokenizer(tokenizer, max_tokens, overlap)
+        raise InputError(f"tokenizer is {tokenizer!r}, and not a tokenizer.json: {error}") from error
+    own.no_truncation()
+    own.no_padding()
+    return MarkdownSplitter.from_huggingface_tokenizer(own, max_tokens, overlap)
 
 
 def _check_unicode(text: str) -> None:

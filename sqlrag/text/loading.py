@@ -1,0 +1,177 @@
+"""Reading documents: files and folders in, one document a file or a row out, and a reason for what fails.
+
+    found = find_sources(["docs/"])
+    for source in found.sources:
+        for item in read_documents(source):
+            …  # Document or Unreadable
+
+Nothing here raises for the content of one file, so that the others are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import re
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError, SourceError
+from sqlrag.text.decoding import decode_html, decode_text
+from sqlrag.text.documents import Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
+from sqlrag.text.sources import OFFICE_KINDS, PAGE_KINDS, ROW_KINDS, Found, find_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = [
+    "Document",
+    "Found",
+    "RowColumns",
+    "Source",
+    "Unreadable",
+    "find_sources",
+    "read_documents",
+    "source_hash",
+]
+
+# Part of every hash: one more whenever the same bytes come to give another text, title or metadata.
+_CONVERSION = "1"
+
+# A larger file is no document; SQLite holds no text above 10^9 bytes either.
+_MOST_BYTES = 512 * 1024 * 1024
+
+_READ_BYTES = 1024 * 1024
+
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+_ATX_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$")
+
+# A title stands at the top.
+_TITLE_WITHIN_LINES = 200
+
+
+def read_documents(
+    source: Source,
+    *,
+    text: str | Sequence[str] | None = None,
+    title: str | None = None,
+    id: str | None = None,  # noqa: A002 - the column's usual name
+    metadata: Sequence[str] | None = None,
+) -> Iterator[Document | Unreadable]:
+    """Yield the documents of a file, and an Unreadable for each part of it that could not be read.
+
+    The named columns are for files of rows (see RowColumns) and mean nothing to the others.
+    """
+    columns = _columns(text, title, id, metadata)
+    if source.kind in ROW_KINDS:
+        from sqlrag.text.rows import read_rows
+
+        yield from read_rows(source, columns, _CONVERSION)
+    else:
+        yield _read_file(source)
+
+
+def source_hash(
+    source: Source,
+    *,
+    text: str | Sequence[str] | None = None,
+    title: str | None = None,
+    id: str | None = None,  # noqa: A002
+    metadata: Sequence[str] | None = None,
+) -> str:
+    """Return the SHA-256 (hex) of a file's bytes, of the version of its conversion, and of a row file's columns.
+
+    It is read but not converted: where the hash is the one of last time, so are its documents. Of a file that
+    is one document it is that document's `content_hash`. Raises SourceError where the file cannot be read.
+    """
+    digest = _new_digest(source, _columns(text, title, id, metadata))
+    try:
+        with source.path.open("rb") as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise SourceError(f"{source.uri}: {reason(error)}") from error
+    return digest.hexdigest()
+
+
+def _columns(
+    text: str | Sequence[str] | None, title: str | None, id_: str | None, metadata: Sequence[str] | None
+) -> RowColumns:
+    """Return the columns as the caller means them."""
+    texts = ("text",) if text is None else (text,) if isinstance(text, str) else tuple(text)
+    if not texts:
+        raise InputError("text names no column: name at least one")
+    if isinstance(metadata, str):
+        raise InputError(f"metadata is {metadata!r}, and should be a list of columns: [{metadata!r}]")
+    return RowColumns(texts, title, id_, None if metadata is None else tuple(metadata))
+
+
+def _new_digest(source: Source, columns: RowColumns) -> hashlib._Hash:
+    """Return a digest that holds all but the bytes."""
+    rows = [columns.text, columns.title, columns.id, columns.metadata] if source.kind in ROW_KINDS else []
+    return hashlib.sha256(json.dumps([_CONVERSION, *rows]).encode() + b"\0")
+
+
+def _read_file(source: Source) -> Document | Unreadable:
+    """Return the one document that a file is."""
+    try:
+        size = source.path.stat().st_size
+        if size > _MOST_BYTES:
+            limit = f"{_MOST_BYTES // 2**20} MiB"
+            return Unreadable(source.uri, f"has {size // 2**20} MiB, and a document at most {limit}: split it")
+        data = source.path.read_bytes()
+        title, text = _convert(source.kind, data)
+    except OSError as error:
+        return Unreadable(source.uri, reason(error))
+    except UnreadableError as error:
+        return Unreadable(source.uri, str(error))
+    digest = _new_digest(source, RowColumns())
+    digest.update(data)
+    return Document(source.uri, title or source.path.name, text, _file_metadata(source), digest.hexdigest())
+
+
+def _convert(kind: str, data: bytes) -> tuple[str, str]:
+    """Return (title, text) of a file's bytes; an empty title where there is none."""
+    if kind in PAGE_KINDS:
+        from sqlrag.text.html import html_to_text
+
+        return html_to_text(decode_html(data))
+    if kind in OFFICE_KINDS:
+        from sqlrag.text.office import office_to_text
+
+        title, text = office_to_text(kind, data)
+        return title or _first_heading(text), text
+    text = decode_text(data)
+    return ("" if kind in ("txt", "text") else _first_heading(text)), text
+
+
+def _file_metadata(source: Source) -> dict[str, Json]:
+    """Return what is known of a file beside its content: nothing that changes when the content does not."""
+    path = source.path.relative_to(source.root)
+    folder = path.parent.as_posix()
+    return {
+        "path": path.as_posix(),
+        "name": path.name,
+        "folder": "" if folder == "." else folder,
+        "type": source.kind,
+    }
+
+
+def _first_heading(text: str) -> str:
+    """Return the first heading of Markdown or reStructuredText, outside of code; empty where there is none."""
+    fence = previous = ""
+    for line in itertools.islice(io.StringIO(text, newline=None), _TITLE_WITHIN_LINES):
+        line = line.rstrip("\n")  # noqa: PLW2901
+        mark = _FENCE.match(line)
+        if mark and fence in ("", mark[1]):
+            fence = "" if fence else mark[1]
+        elif not fence:
+            if heading := _ATX_HEADING.match(line):
+                return heading[1]
+            # An underline is at least about as long as its title; `---` alone is a rule or front matter.
+            if previous.strip() and _UNDERLINE.match(line) and len(line) * 2 >= len(previous):
+                return previous.strip()
+        previous = "" if fence or _UNDERLINE.match(line) else line
+    return ""

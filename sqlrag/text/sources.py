@@ -1,0 +1,126 @@
+"""Finding the files to read in the paths that a person names."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError, SourceError
+from sqlrag.text.documents import Source, Unreadable, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["KINDS", "OFFICE_KINDS", "PAGE_KINDS", "ROW_KINDS", "TEXT_KINDS", "Found", "find_sources"]
+
+TEXT_KINDS = frozenset({"txt", "text", "rst", "md", "markdown"})
+PAGE_KINDS = frozenset({"html", "htm"})
+ROW_KINDS = frozenset({"jsonl", "ndjson", "csv", "tsv", "parquet"})
+OFFICE_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "epub"})
+KINDS = TEXT_KINDS | PAGE_KINDS | ROW_KINDS | OFFICE_KINDS
+_GZIP_KINDS = frozenset({"jsonl", "ndjson", "csv", "tsv"})
+
+
+@dataclass
+class Found:
+    """What `find_sources` found.
+
+    `sources` can be read; `unreadable` was named outright or is broken; `skipped` are the paths inside folders
+    that are of no known kind (files of other suffixes, sockets, devices). Hidden files are in none of them.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Found:
+    """Return the files in `paths`: files as they are, folders with all that they hold, in the order of names.
+
+    Files and folders whose name starts with a dot are left out unless they are named outright. Links to
+    folders are followed, each folder once; no device, socket or FIFO is opened; a file that is found twice is
+    returned once. Raises SourceError for a path that does not exist, InputError for no paths at all.
+    """
+    found = Found()
+    names = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    if not names:
+        raise InputError("paths is empty: name at least one file or folder")
+    for name in names:
+        path = Path(os.path.abspath(name)) if name else Path()  # resolve() would follow links
+        try:
+            mode = os.stat(name).st_mode  # not of Path(""), which is the current folder
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{name!r} cannot be read: {reason(error)}") from error
+        if stat.S_ISDIR(mode):
+            _search_folder(path, found)
+        elif stat.S_ISREG(mode):
+            _add_named(path, found)
+        else:
+            found.unreadable.append(Unreadable(_uri(path), "is a device, socket or FIFO, and not a file"))
+    found.sources = list({source.uri: source for source in found.sources}.values())
+    return found
+
+
+def _search_folder(root: Path, found: Found) -> None:
+    """Add the files under `root`, those behind links last, so that a file keeps its own name."""
+    sources: list[Source] = []
+    seen: set[tuple[int, int]] = set()
+    folders, linked = [root], list[Path]()
+    while folders or linked:
+        folder = folders.pop() if folders else linked.pop(0)
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            found.unreadable.append(Unreadable(_uri(folder), reason(error)))
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = folder / entry.name
+            if entry.is_dir():
+                (linked if entry.is_symlink() else folders).append(path)
+            elif not is_supported(path) or not (entry.is_file() or entry.is_symlink()):
+                found.skipped.append(_uri(path))
+            elif not entry.is_file():
+                found.unreadable.append(Unreadable(_uri(path), "is a link to nothing"))
+            else:
+                _add(path, root, sources, found)
+    found.sources += sorted(sources, key=lambda source: source.path.parts)
+    found.skipped.sort()
+
+
+def _add_named(path: Path, found: Found) -> None:
+    """Add a file that was named outright."""
+    if is_supported(path):
+        _add(path, path.parent, found.sources, found)
+    else:
+        suffix = "".join(path.suffixes[-2:]) or "no suffix"
+        kinds = " ".join(f".{kind}" for kind in sorted(KINDS))
+        found.unreadable.append(Unreadable(_uri(path), f"{suffix} is not a kind that can be read: {kinds}"))
+
+
+def _add(path: Path, root: Path, sources: list[Source], found: Found) -> None:
+    """Add a file of a known kind."""
+    uri = _uri(path)
+    if os.fsencode(path) != uri.encode():
+        found.unreadable.append(Unreadable(uri, "its name is not UTF-8: rename it"))
+    else:
+        sources.append(Source(uri, path, root))
+
+
+def is_supported(path: Path) -> bool:
+    """Whether the suffix of `path` is one that can be read."""
+    kind = Source("", path, path).kind
+    return kind in (_GZIP_KINDS if path.name.lower().endswith(".gz") else KINDS) and "." in path.name
+
+
+def _uri(path: Path) -> str:
+    """Return the path as Unicode text with `/`; what is not Unicode in it is replaced."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
