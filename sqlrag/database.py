@@ -14,7 +14,7 @@ from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.statements import statement
-from sqlrag.results import Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
+from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -238,7 +238,8 @@ class Database:
         index = self._index(index)
         params = {"index": index, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
         rows = self.execute(statement("search", index=index), params).fetchall()
-        return [Hit(*row[:4], json.loads(row[4] or "{}"), *row[5:]) for row in rows]
+        # A chunk table of the user's own may have no documents beside it.
+        return [Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows]
 
     def compare(
         self,
@@ -293,17 +294,17 @@ class Database:
 
 def _paths_or_documents(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
-) -> tuple[list[str | os.PathLike[str]] | None, Iterable[Document]]:
-    """Tell paths from documents by the first of them; documents may be a stream."""
+) -> tuple[list[str | os.PathLike[str]] | None, Iterable[Any]]:
+    """Tell paths from documents; documents may be a stream, and are then checked one by one."""
     if isinstance(sources, (str, os.PathLike)):
         return [sources], ()
     if not isinstance(sources, Iterable):
         raise InputError(f"sources is {sources!r}: it takes a path, paths or documents")
-    if not isinstance(sources, Sequence):
-        return None, sources  # type: ignore[return-value] - what isn't a Document is refused one by one
-    if all(isinstance(source, (str, os.PathLike)) for source in sources):
-        return list(sources), ()  # type: ignore[arg-type]
-    return None, sources  # type: ignore[return-value]
+    if isinstance(sources, Sequence):
+        paths = [source for source in sources if isinstance(source, (str, os.PathLike))]
+        if len(paths) == len(sources):
+            return paths, ()
+    return None, sources
 
 
 def _check_chunking(record: IndexRecord, max_tokens: int | None, overlap: int | None) -> None:

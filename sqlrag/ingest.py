@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -107,7 +107,7 @@ class Ingestion:
 
     def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
         """Ingest documents that the caller made; `prune` removes all others of the index."""
-        if hasattr(documents, "__len__"):
+        if isinstance(documents, Sized):
             self._progress.documents_total = len(documents)
         for document in documents:
             if not isinstance(document, Document):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class Hit:
     distance: float
     rank_before: int
     rank_after: int
+
+
+HIT_COLUMNS = tuple(field.name for field in fields(Hit))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ class DuckDBRows:
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
         with translated(self._path, self._raised):
-            table = self._connection.fetch_arrow_table()
+            table = self._connection.to_arrow_table()
         self._exhausted = True
         return table
 

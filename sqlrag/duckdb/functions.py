@@ -63,7 +63,9 @@ class _Registration:
             self._scalar(f"{name}", f"FLOAT[{dimension}]", _vectors(function, dimension))
             self._scalar(f"{name}_with", "FLOAT[]", _vectors(function, None))
         self._scalar("token_count", "BIGINT", _row_by_row(functions.token_count, "int64"))
-        self._scalar("rerank_score", "FLOAT", self._rerank_scores)
+        # Declared volatile, or the optimiser pushes `WHERE score > 0` below the join and scores the whole chunk table;
+        # where that makes it ask twice, the memo answers.
+        self._scalar("rerank_score", "FLOAT", self._rerank_scores, volatile=True)
         self._table("vector_top_k", _DISTANCE, functions.vector_top_k)
         self._table("text_top_k", _SCORE, functions.text_top_k)
         self._table("hybrid_top_k", _SCORE, functions.hybrid_top_k)
@@ -89,7 +91,7 @@ class _Registration:
                 self._raised.put(error)
                 raise
 
-        self._connection.create_function(
+        self._connection.create_function(  # type: ignore[call-overload]  # the stubs know enums only, 1.5 takes names
             f"_sqlrag_{name}",
             udf,
             None,

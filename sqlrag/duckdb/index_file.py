@@ -26,6 +26,7 @@ from sqlrag.sqlite.functions import load_vec
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 __all__ = ["DuckDBIndexes", "index_file_of"]
 
@@ -268,7 +269,7 @@ class DuckDBIndexes:
             FROM   {table} AS chunk JOIN {vectors} AS vector USING (id)
             WHERE  id IN (SELECT unnest($ids)) ORDER BY id
         """
-        batch = self._duckdb.execute(sql, {"ids": [int(id_) for id_ in ids]}).fetch_arrow_table()
+        batch: pa.Table = self._duckdb.execute(sql, {"ids": [int(id_) for id_ in ids]}).to_arrow_table()
         columns = [batch.column(place).to_pylist() for place in range(7)]
         flat = batch.column("embedding").combine_chunks()
         embedding = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)

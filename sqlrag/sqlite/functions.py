@@ -77,7 +77,7 @@ def register_apsw(
     """Give an APSW connection the functions and sqlite-vec."""
     import apsw
 
-    from sqlrag.sqlite import apsw_tables
+    import sqlrag.sqlite.apsw_tables as tables
 
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
@@ -87,7 +87,7 @@ def register_apsw(
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)  # type: ignore[arg-type]
     for table_function in table_functions(functions):
-        apsw_tables.create(connection, table_function)
+        tables.create(connection, table_function)
 
     def begin(event: dict[str, object]) -> None:
         # What a trigger or a virtual table runs belongs to the statement outside.
@@ -105,7 +105,8 @@ def register_stdlib(
 
     Raises MissingDependencyError where this Python was built without extension loading.
     """
-    from sqlrag.sqlite import stdlib_functions, stdlib_tables
+    import sqlrag.sqlite.stdlib_functions as scalars
+    import sqlrag.sqlite.stdlib_tables as tables
 
     if not hasattr(connection, "enable_load_extension"):
         raise MissingDependencyError(
@@ -118,9 +119,9 @@ def register_stdlib(
     functions = Functions(indexes, encoders, rerank_limit)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
-            stdlib_functions.create(connection, name, arguments, function)
+            scalars.create(connection, name, arguments, function)
     for table_function in table_functions(functions):
-        stdlib_tables.create(connection, table_function)
+        tables.create(connection, table_function)
     connection.set_trace_callback(lambda _: functions.begin_statement())
     return functions
 

@@ -252,10 +252,25 @@ def test_sqlite_plan_starts_from_the_candidates(both, join):
     assert re.match(r"SEARCH c USING INTEGER PRIMARY KEY \(rowid=\?\)", details[1]), details
 
 
+WHERE_FORMS = [
+    "SELECT c.id FROM {candidates} WHERE rerank_score(:q, c.text) > 0",
+    "SELECT c.id FROM {candidates} AND rerank_score(:q, c.text) > 0",
+]
+
+
+@pytest.mark.parametrize("form", WHERE_FORMS)
+def test_a_threshold_scores_only_candidates(passages, form):
+    """A condition on the score is not pushed below the join: only candidates are scored."""
+    before = passages.reranker.pairs_scored
+    params = {"q": f"threshold {WHERE_FORMS.index(form)} on {passages.engine}"}
+    passages.execute(form.format(candidates=CANDIDATES), params).fetchall()
+    assert passages.reranker.pairs_scored - before == 10
+
+
 def test_duckdb_plan_scores_after_the_join(both):
     """DuckDB joins the candidates first: the rerank projection sits above the join, not above a scan of chunks."""
     plan = both["duckdb"].execute(f"EXPLAIN {DESIGN_STATEMENT}", Q).fetchall()[0][1]
-    assert plan.index("rerank_score") < plan.index("JOIN") < plan.rindex("chunks")
+    assert plan.index("score") < plan.index("Join") < plan.index("chunks")
 
 
 def test_sql_blocks_of_the_design_are_what_is_tested():

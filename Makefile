@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all the set-up: they need Python >= 3.10, make and a package index, nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check bench clean help
+
+help:
+	@echo "make demo    install into $(VENV) and search the Python standard library by meaning"
+	@echo "make test    install what the tests need, then lint, check types and run the tests"
+	@echo "make bench   the benchmarks of benchmarks/ (needs the torch extra: see benchmarks/README.md)"
+	@echo "make clean   remove $(VENV) and what the demo made"
+
+# The stamps tell make what is installed already: a second call starts at once.
+$(VENV)/.created:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sqlrag needs Python 3.10 or newer: make PYTHON=python3.12 demo")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	@echo "Installing sqlrag into $(VENV) (about 550 MB, a minute) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/sqlrag demo
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/statement.py
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf $(VENV) build sqlrag.egg-info python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm
