@@ -8,6 +8,7 @@ shortest name that it is published by (`json.JSONEncoder`, not `json.encoder.JSO
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -91,12 +92,14 @@ def harvest() -> list[Document]:
                 continue
             seen_things.add(id(entry.thing))
             seen_texts.add(doc)
+            text = f"{entry.name}{_signature(entry)}\n\n{doc}"
             documents.append(
                 Document(
                     uri=f"python:{entry.name}",
                     title=entry.name,
-                    text=f"{entry.name}{_signature(entry)}\n\n{doc}",
+                    text=text,
                     metadata={"module": entry.module, "kind": entry.kind, "name": entry.name},
+                    content_hash=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
                 )
             )
     return documents

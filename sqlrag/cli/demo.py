@@ -32,10 +32,10 @@ Row = tuple[Any, ...]
 @engine_option
 @json_option
 def demo(path: str | None, engine: str | None, as_json: bool) -> None:
-    """Make this Python's standard library searchable by meaning, and ask it three questions.
+    """Search Python's own documentation by meaning.
 
-    The docstrings of the interpreter that runs sqlrag go into a database in the present folder. Nothing is
-    downloaded, and a second run reuses what is there.
+    The docstrings of the interpreter that runs sqlrag go into a database in the present folder, and three
+    questions are asked. Nothing is downloaded, and a second run reuses what is there.
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar

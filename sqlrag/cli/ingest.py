@@ -26,9 +26,13 @@ __all__ = ["describe_report", "ingest"]
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
-    help="Longest chunk in tokens; by default it fits the model's window.",
+    help="Longest chunk in tokens; for a new index 200 by default, inside the model's window.",
 )
-@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; by default none.")
+@click.option(
+    "--overlap",
+    type=click.IntRange(min=0),
+    help="Tokens that neighbouring chunks share; for a new index none by default.",
+)
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
 @json_option

@@ -19,7 +19,7 @@ __all__ = ["compare", "search"]
 def search(
     *, db: str, question: str, index: str | None, top_k: int, top_n: int, filter_: str | None, as_json: bool
 ) -> None:
-    """Find the passages that answer a QUESTION best.
+    """Find what answers a QUESTION best.
 
     For each: where it is from, its score (higher is more relevant), its rank before and after reranking, and
     its text.

@@ -87,7 +87,7 @@ def _markdown_cell(text: str) -> str:
 
 def _write_table(columns: Sequence[str], rows: list[Row]) -> None:
     """Write a table: wrapped to the terminal's width there, one line per row in a pipe or a file."""
-    right = [all(_is_number(row[place]) for row in rows) and bool(rows) for place in range(len(columns))]
+    right = [_are_numbers([row[place] for row in rows]) for place in range(len(columns))]
     if sys.stdout.isatty() and len(rows) <= _RICH_ROWS:
         from sqlrag.cli.render import print_table
 
@@ -134,12 +134,14 @@ def _floats(blob: bytes) -> Sequence[float]:
     if len(blob) % 4 or len(blob) <= 4 * _VECTOR:
         return ()
     numbers = struct.unpack(f"<{len(blob) // 4}f", blob)
-    # Text and pictures, read as floats, are astronomically large or vanishingly small.
-    return numbers if all(number == 0 or 1 / _LARGE**2 < abs(number) < _LARGE for number in numbers) else ()
+    # Text and pictures, read as floats, are astronomically large, vanishingly small or no numbers at all.
+    return numbers if 1 / _LARGE < math.hypot(*numbers) < _LARGE else ()
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Tell whether a column holds numbers, and NULLs at most beside them."""
+    given = [value for value in values if value is not None]
+    return bool(given) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given)
 
 
 def _json_value(value: Any) -> Any:

@@ -42,9 +42,10 @@ _HISTORY_LENGTH = 2000
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def shell(db: str, form: str, as_json: bool) -> None:
-    """Type SQL at a prompt; `.help` tells what else.
+    """Type SQL at a prompt.
 
-    When stdin is no terminal its statements run without prompts, and the first that fails ends the run.
+    `.help` tells what else it takes. When stdin is no terminal its statements run without prompts, and the
+    first that fails ends the run.
     """
     import sqlrag
 

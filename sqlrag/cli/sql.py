@@ -33,7 +33,9 @@ __all__ = ["sql"]
 def sql(
     *, db: str, statement: str | None, file: TextIO | None, params: tuple[str, ...], form: str, as_json: bool
 ) -> None:
-    r"""Run SQL, with embed(), vector_top_k(), rerank_score() and the other functions at hand.
+    """Run SQL, with all of sqlrag's functions.
+
+    For example, in two stages:
 
     \b
     sqlrag sql notes.db -p q="why RLHF?" "
@@ -45,7 +47,7 @@ def sql(
     Without STATEMENT and --file, statements are read from stdin. Several run in order; each prints its rows,
     and the first that fails ends the run. Tables and markdown show vectors by their first numbers; JSON and
     CSV have them whole.
-    """
+    """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
     script = _script(statement, file)
     parameters = dict(parse_parameter(param) for param in params)
     statements = split_statements(script)

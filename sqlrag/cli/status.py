@@ -13,7 +13,7 @@ __all__ = ["check", "info"]
 @database_argument
 @json_option
 def info(db: str, as_json: bool) -> None:
-    """Show the indexes of a database: models, counts, what is still to be done."""
+    """Show indexes, models, counts, backlog."""
     import sqlrag
 
     with sqlrag.connect(db, read_only=True) as database:
@@ -31,9 +31,10 @@ def info(db: str, as_json: bool) -> None:
 @database_argument
 @json_option
 def check(db: str, as_json: bool) -> None:
-    """Look for damage: chunks without vectors, an index behind its table, a broken file.
+    """Look for damage in a database.
 
-    Prints a problem per line. The exit status is 1 if there is any.
+    Chunks without vectors, an index behind its table, a broken file: prints a problem per line. The exit
+    status is 1 if there is any.
     """
     import sqlrag
 

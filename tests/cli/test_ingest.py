@@ -1,0 +1,164 @@
+"""`sqlrag ingest`, `info` and `check`."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sqlrag.results import IndexInfo, IngestReport
+
+
+def test_ingest_tells_what_it_did(run, tmp_path):
+    """The summary counts documents, chunks and tokens, the rate, and the share that exceeds the window."""
+    (tmp_path / "note.txt").write_text("A cross-encoder reads the question and the passage together.")
+    result = run("ingest", tmp_path / "new.db", tmp_path / "note.txt")
+    assert result.exit_code == 0, result.stderr
+    assert re.fullmatch(
+        r".*new\.db: documents: 1 added; 1 chunks, \d+ tokens in \d+\.\d s \([\d,]+ tokens/s\)\. "
+        r"0\.0% of these chunks exceed the model's window\.\n",
+        result.stdout,
+    )
+
+
+def test_ingest_json_is_the_report(run_json, tmp_path):
+    """`--json` has the fields of `IngestReport`; a second run finds nothing to do, a change is a change."""
+    note = tmp_path / "note.txt"
+    note.write_text("A bi-encoder turns each text into a vector.")
+    first = run_json("ingest", tmp_path / "new.db", note)
+    assert list(first) == [field.name for field in dataclasses.fields(IngestReport)]
+    assert (first["added"], first["unchanged"], first["unreadable"]) == (1, 0, [])
+    again = run_json("ingest", tmp_path / "new.db", note)
+    assert (again["added"], again["unchanged"], again["chunks"]) == (0, 1, 0)
+    note.write_text("A bi-encoder turns each text into one vector, whatever the question.")
+    changed = run_json("ingest", tmp_path / "new.db", note)
+    assert (changed["added"], changed["changed"]) == (0, 1)
+
+
+def test_columns_of_a_table_file(run_json, tmp_path):
+    """The options name the columns that are text, title, key and metadata."""
+    rows = [{"key": 7, "name": "Dijkstra", "body": "Shortest paths in a graph.", "year": 1959, "lang": "en"}]
+    file = tmp_path / "papers.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--text", "body", "--title", "name", "--id", "key", "--metadata", "year", "--metadata", "lang"]
+    run_json("ingest", tmp_path / "new.db", file, *options)
+    (hit,) = run_json("search", tmp_path / "new.db", "the quickest way between two nodes", "--top-n", "1")
+    assert hit["title"] == "Dijkstra"
+    assert hit["text"] == "Shortest paths in a graph."
+    assert hit["metadata"] == {"year": 1959, "lang": "en"}
+
+
+def test_prune_removes_what_is_gone(run_json, tmp_path):
+    """A file that was removed stays until `--prune`."""
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / f"{name}.txt").write_text(f"The text of document {name}.")
+    run_json("ingest", tmp_path / "new.db", folder)
+    (folder / "two.txt").unlink()
+    assert run_json("ingest", tmp_path / "new.db", folder)["removed"] == 0
+    assert run_json("ingest", tmp_path / "new.db", folder, "--prune")["removed"] == 1
+
+
+def test_unreadable_files_are_named_and_the_rest_is_ingested(run, tmp_path):
+    """One bad file is told on stderr and doesn't fail the run; nothing but bad files does."""
+    bad, good = tmp_path / "bad.jsonl", tmp_path / "good.txt"
+    bad.write_text('{"text": "unfinished')
+    good.write_text("A text like any other.")
+    result = run("ingest", tmp_path / "new.db", bad, good)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("1 file could not be read:\n")
+    assert "bad.jsonl" in result.stderr
+    assert "documents: 1 added" in result.stdout
+    result = run("ingest", tmp_path / "other.db", bad)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "Error: nothing could be read"
+
+
+def test_info(run, run_json, db):
+    """Counts and models of each index, and the file's size."""
+    found = run_json("info", db)
+    assert list(found) == ["path", "engine", "bytes", "indexes"]
+    assert found["engine"] == ("duckdb" if db.endswith(".duckdb") else "sqlite")
+    assert found["bytes"] > 100_000
+    (index,) = found["indexes"]
+    assert list(index) == [field.name for field in dataclasses.fields(IndexInfo)]
+    assert (index["index"], index["dimension"], index["backlog"]) == ("chunks", 384, 0)
+    assert index["chunks"] >= index["documents"] > 50
+    shown = run("info", db).stdout
+    assert f"{index['chunks']:,}, {index['tokens']:,} tokens" in shown
+    assert "none: up to date" in shown
+
+
+def test_check_of_a_sound_database(run, run_json, db):
+    """Nothing is wrong, and the exit status says so."""
+    result = run("check", db)
+    assert result.exit_code == 0
+    assert result.stdout == f"{db}: no problems found\n"
+    assert run_json("check", db) == []
+
+
+def test_check_finds_damage(run, tmp_path):
+    """A chunk whose vector is gone is a problem, on a line of its own, and the exit status is 1."""
+    (tmp_path / "note.txt").write_text("A text like any other.")
+    path = tmp_path / "new.db"
+    run("ingest", path, tmp_path / "note.txt")
+    assert run("sql", path, "DELETE FROM chunks_vec").exit_code == 0
+    result = run("check", path)
+    assert result.exit_code == 1
+    assert result.stdout.strip()
+    assert "Traceback" not in result.stdout
+    listed = run("check", path, "--json")
+    assert listed.exit_code == 1
+    assert json.loads(listed.stdout) == result.stdout.splitlines()
+
+
+def test_progress_is_shown_on_a_terminal_only(terminal, process, folder, tmp_path):
+    """A terminal sees a bar with the rate; a pipe sees the summary."""
+    status, shown = terminal("ingest", tmp_path / "a.db", folder)
+    assert status == 0
+    assert "tokens/s" in shown
+    assert "\x1b[" in shown
+    result = process("ingest", tmp_path / "b.db", folder)
+    assert result.err == ""
+    assert len(result.out.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C of another process can't be sent there")
+def test_ctrl_c_keeps_what_is_done(process, tmp_path):
+    """Ctrl-C ends with status 130 and one line that says what is kept; the same command goes on from there."""
+    text = tmp_path / "long.txt"
+    text.write_text(
+        "\n\n".join(f"Paragraph {i} says that {i} is followed by {i + 1}, and so on." for i in range(20_000))
+    )
+    command = [sys.executable, "-m", "sqlrag.cli", "ingest", str(tmp_path / "new.db"), str(text)]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    deadline = time.monotonic() + 60
+    while process("info", tmp_path / "new.db", "--json").out.count('"chunks": 0') or not (tmp_path / "new.db").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert out == ""
+    assert err == f"Interrupted: what was finished is in {tmp_path / 'new.db'}; the same command goes on from there\n"
+    assert process("check", tmp_path / "new.db").err == ""
+
+
+def test_ctrl_c_stops_a_statement(db):
+    """A statement that would run for ever is stopped inside the engine."""
+    statement = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    command = [sys.executable, "-m", "sqlrag.cli", "sql", db, statement]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+    time.sleep(3)
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, out) == (130, "")
+    assert err.startswith("Interrupted: ")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,63 @@
+"""`sqlrag search` and `sqlrag compare`."""
+
+import dataclasses
+
+from sqlrag.results import Hit
+
+QUESTION = "how long does a piece of code take?"
+
+
+def test_search_finds_by_meaning(run, db):
+    """The answer shares no word with the question; the text is there, with score, movement and origin."""
+    result = run("search", db, QUESTION, "--top-n", "1")
+    assert result.exit_code == 0, result.stderr
+    first, *rest = result.stdout.splitlines()
+    assert first.startswith("1. timeit")
+    assert "score 0." in first
+    assert "→ 1" in first or "= 1" in first
+    assert rest[0].startswith("   ")
+
+
+def test_search_json_has_the_fields_of_a_hit(run_json, db):
+    """`--json` is a list of hits, each with the fields of `Hit`, best first."""
+    hits = run_json("search", db, QUESTION, "--top-k", "20", "--top-n", "4")
+    assert len(hits) == 4
+    assert [list(hit) for hit in hits] == [[field.name for field in dataclasses.fields(Hit)]] * 4
+    assert [hit["rank_after"] for hit in hits] == [1, 2, 3, 4]
+    assert sorted((hit["score"] for hit in hits), reverse=True) == [hit["score"] for hit in hits]
+    assert all(hit["uri"].endswith(".txt") for hit in hits)
+
+
+def test_filter_is_applied_before_the_top_k(run_json, db):
+    """Only documents that fulfil the condition come, as many as were asked for."""
+    hits = run_json("search", db, QUESTION, "--filter", "uri LIKE '%statistics.%'", "--top-k", "5", "--top-n", "5")
+    assert len(hits) == 5
+    assert all("statistics." in hit["uri"] for hit in hits)
+
+
+def test_compare_shows_movement(run, db):
+    """Each of the top_n stands with its rank before and after; what it displaced is named."""
+    result = run("compare", db, QUESTION)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("After reranking 25 of 25 candidates: the top 3")
+    assert "Pushed out of the top 3:" in result.stdout or "Nothing was pushed out" in result.stdout
+
+
+def test_compare_json_is_consistent(run_json, db):
+    """`hits` are the top_n of the candidates; what was pushed out was there before and isn't after."""
+    found = run_json("compare", db, QUESTION, "--top-k", "12", "--top-n", "2")
+    assert list(found) == ["query", "top_k", "top_n", "hits", "pushed_out", "candidates"]
+    assert (found["query"], found["top_k"], found["top_n"]) == (QUESTION, 12, 2)
+    assert found["hits"] == found["candidates"][:2]
+    assert sorted(hit["rank_before"] for hit in found["candidates"]) == list(range(1, 13))
+    assert [hit["rank_after"] for hit in found["candidates"]] == list(range(1, 13))
+    kept = [hit for hit in found["hits"] if hit["rank_before"] <= 2]
+    assert len(kept) + len(found["pushed_out"]) == 2
+    assert all(hit["rank_before"] <= 2 < hit["rank_after"] for hit in found["pushed_out"])
+
+
+def test_search_and_sql_agree(run_json, db):
+    """The command and the table function are the same search."""
+    hits = run_json("search", db, QUESTION)
+    rows = run_json("sql", db, "-p", f"q={QUESTION}", "SELECT id FROM search('chunks', :q) ORDER BY rank_after")
+    assert [row["id"] for row in rows] == [hit["id"] for hit in hits]
