@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import click
@@ -12,14 +13,24 @@ from sqlrag.cli.options import engine_option, json_option, print_json
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport
 
-__all__ = ["describe_report", "ingest"]
+__all__ = ["ingest"]
+
+# So many suffixes of files that were left out are named.
+_KINDS = 5
 
 
 @click.command()
 @click.argument("db", type=click.Path(dir_okay=False))
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS...", type=click.Path(exists=True))
 @click.option("--index", default="chunks", show_default=True, metavar="NAME", help="Index, and its chunk table.")
-@click.option("--text", default="text", show_default=True, metavar="COLUMN", help="jsonl, csv, parquet: the text.")
+@click.option(
+    "--text",
+    multiple=True,
+    default=["text"],
+    show_default=True,
+    metavar="COLUMN",
+    help="jsonl, csv, parquet: the text; may be repeated.",
+)
 @click.option("--title", metavar="COLUMN", help="jsonl, csv, parquet: the title.")
 @click.option("--id", "id_", metavar="COLUMN", help="jsonl, csv, parquet: what tells a row from the others.")
 @click.option("--metadata", multiple=True, metavar="COLUMN", help="A column to keep as metadata; may be repeated.")
@@ -41,7 +52,7 @@ def ingest(
     db: str,
     paths: tuple[str, ...],
     index: str,
-    text: str,
+    text: tuple[str, ...],
     title: str | None,
     id_: str | None,
     metadata: tuple[str, ...],
@@ -59,7 +70,7 @@ def ingest(
     where it stopped.
 
     Files that cannot be read are named, with the reason, and the rest is ingested; the exit status is 1 only
-    when nothing could be read.
+    when nothing was read at all.
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar
@@ -70,7 +81,7 @@ def ingest(
                 report = database.ingest(
                     list(paths),
                     index,
-                    text=text,
+                    text=list(text),
                     title=title,
                     id=id_,
                     metadata=list(metadata) or None,
@@ -84,11 +95,11 @@ def ingest(
     if as_json:
         print_json(report)
     else:
-        click.echo(f"{db}: {describe_report(report)}")
+        click.echo(f"{db}: {_summary(report)}")
     _tell_unreadable(report)
 
 
-def describe_report(report: IngestReport) -> str:
+def _summary(report: IngestReport) -> str:
     """Return what an ingestion did, in one or two sentences."""
     documents = ", ".join(
         f"{count:,} {what}"
@@ -103,16 +114,23 @@ def describe_report(report: IngestReport) -> str:
             f" ({rate:,.0f} tokens/s). "
             f"{report.truncated / report.chunks:.1%} of these chunks exceed the model's window"
         )
+    if report.skipped:
+        kinds = ", ".join(sorted({PurePath(uri).suffix.lower() or "no suffix" for uri in report.skipped})[:_KINDS])
+        text += f". Left out, being of other kinds ({kinds}): {len(report.skipped):,}"
     return text + "."
 
 
 def _tell_unreadable(report: IngestReport) -> None:
     """Name the files that could not be read, on stderr; fail when there was nothing else."""
-    if not report.unreadable:
-        return
     count = len(report.unreadable)
-    click.echo(f"{count:,} file{'s' if count > 1 else ''} could not be read:", err=True)
+    if count:
+        click.echo(f"{count:,} file{'s' if count > 1 else ''} could not be read:", err=True)
     for one in report.unreadable:
         click.echo(f"  {one.uri}: {one.reason}", err=True)
-    if not (report.added or report.changed or report.unchanged):
+    if report.added or report.changed or report.unchanged or report.removed:
+        return
+    if report.unreadable:
         raise click.ClickException("nothing could be read")
+    raise click.ClickException(
+        "there was nothing to read: no txt, md, html, jsonl, csv or parquet file among the paths"
+    )

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from sqlrag.cli import cli
 from sqlrag.demo import harvest
 
-MODULES = ("collections", "csv", "difflib", "email", "heapq", "os.path", "smtplib", "statistics", "textwrap", "timeit")
+MODULES = ("collections", "csv", "heapq", "os.path", "smtplib", "statistics", "textwrap", "timeit")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Text files of real documentation: the docstrings of ten modules, a file for each function or class."""
+    """Text files of real documentation: the docstrings of eight modules, a file for each function or class."""
     folder = tmp_path_factory.mktemp("docs")
     for document in harvest():
         if document.metadata["module"] in MODULES:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import apsw
 import pytest
 
 from sqlrag.results import IndexInfo, IngestReport
@@ -80,6 +81,19 @@ def test_unreadable_files_are_named_and_the_rest_is_ingested(run, tmp_path):
     assert result.stderr.splitlines()[-1] == "Error: nothing could be read"
 
 
+def test_nothing_to_read(run, error_line, tmp_path):
+    """A folder without a document is an error; what was left out is counted with its kinds."""
+    (tmp_path / "docs").mkdir()
+    result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
+    assert result.exit_code == 1
+    assert error_line(result).startswith("Error: there was nothing to read: no txt, md, html")
+    (tmp_path / "docs" / "picture.PNG").write_bytes(b"\x89PNG")
+    (tmp_path / "docs" / "note.md").write_text("# A note\n\nWith one line.")
+    result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
+    assert result.exit_code == 0
+    assert result.stdout.endswith("Left out, being of other kinds (.png): 1.\n")
+
+
 def test_info(run, run_json, db):
     """Counts and models of each index, and the file's size."""
     found = run_json("info", db)
@@ -132,22 +146,40 @@ def test_progress_is_shown_on_a_terminal_only(terminal, process, folder, tmp_pat
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C of another process can't be sent there")
 def test_ctrl_c_keeps_what_is_done(process, tmp_path):
     """Ctrl-C ends with status 130 and one line that says what is kept; the same command goes on from there."""
-    text = tmp_path / "long.txt"
-    text.write_text(
-        "\n\n".join(f"Paragraph {i} says that {i} is followed by {i + 1}, and so on." for i in range(20_000))
+    rows = 2_000
+    file = tmp_path / "long.jsonl"
+    file.write_text(
+        "\n".join(json.dumps({"text": f"Row {i} says that {i} comes before {i + 1}."}) for i in range(rows))
     )
-    command = [sys.executable, "-m", "sqlrag.cli", "ingest", str(tmp_path / "new.db"), str(text)]
+    path = tmp_path / "new.db"
+    command = [sys.executable, "-m", "sqlrag.cli", "ingest", str(path), str(file)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.monotonic() + 60
-    while process("info", tmp_path / "new.db", "--json").out.count('"chunks": 0') or not (tmp_path / "new.db").exists():
+    while not _chunks(path):
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.02)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert out == ""
-    assert err == f"Interrupted: what was finished is in {tmp_path / 'new.db'}; the same command goes on from there\n"
-    assert process("check", tmp_path / "new.db").err == ""
+    assert (running.returncode, out) == (130, "")
+    assert err == f"Interrupted: what was finished is in {path}; the same command goes on from there\n"
+    kept = _chunks(path)
+    assert 0 < kept < rows
+    assert process("check", path).status == 0
+    report = json.loads(process("ingest", path, file, "--json").out)
+    assert (report["added"], report["unchanged"]) == (rows - kept, kept)
+
+
+def _chunks(path):
+    """Return how many chunks another process has committed."""
+    if not path.exists():
+        return 0
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return connection.execute("SELECT count(*) FROM chunks").fetchone()[0]
+    except apsw.Error:
+        return 0
+    finally:
+        connection.close()
 
 
 def test_ctrl_c_stops_a_statement(db):
