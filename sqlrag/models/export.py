@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export_onnx", "file_hash"]
 
-_OPSET = 18
+# The first with Gelu as one operator: five operators in its place cost a tenth of the time.
+_OPSET = 20
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 

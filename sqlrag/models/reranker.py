@@ -136,7 +136,7 @@ def _digest(pair: tuple[str, str]) -> bytes:
 
 def _as_pair(pair: Any, number: int) -> tuple[str, str]:
     texts = as_texts(pair, f"pairs[{number}]")
-    if len(texts) != 2:  # noqa: PLR2004 - a pair
+    if len(texts) != 2:
         msg = f"pairs[{number}] must be (query, document), not {len(texts)} texts"
         raise InputError(msg)
     return texts[0], texts[1]
