@@ -29,12 +29,18 @@ __all__ = ["DuckDBEngine", "register_duckdb"]
 
 _FETCH_ROWS = 1_000
 
+_STATUS = (["Count"], ["Success"])
+"""What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
+
 
 class DuckDBRows:
     """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: str, raised: Raised) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised) -> None:
         self.columns = columns_of(connection.description)
+        if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
+            connection.fetchall()
+            self.columns = []
         self._connection = connection
         self._path = path
         self._raised = raised
@@ -112,7 +118,7 @@ class DuckDBEngine:
             bindings = list(params)
         with translated(self.path, self._raised):
             self._connection.execute(sql, bindings)
-            self._open_rows = DuckDBRows(self._connection, self.path, self._raised)
+            self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
         return Result(self._open_rows)
 
     def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
@@ -156,11 +162,10 @@ def register_duckdb(
     connection: duckdb.DuckDBPyConnection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
 ) -> Functions:
     """Give a DuckDB connection the functions; the index file stands beside its database."""
-    row = connection.execute(
+    # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
+    ((path, read_only),) = connection.execute(
         "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchone()
-    assert row is not None
-    path, read_only = row
+    ).fetchall()
     return _registered(connection, path or ":memory:", encoders, rerank_limit, Raised(), read_only=read_only)[1]
 
 
