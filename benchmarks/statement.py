@@ -1,0 +1,110 @@
+"""Where the time of the two-stage statement goes: embed, index, rerank, and the rest, which is ours to keep small.
+
+    python benchmarks/statement.py [--chunks 10000] [--write]
+
+On the docstrings of the standard library (`sqlrag demo`'s documents). Each question is asked once, cold: nothing is
+remembered of it. The three parts are then measured one by one with models that have not seen it either: the query's
+vector, the vec0 statement alone, the cross-encoder on the same 25 pairs. The rest is the whole minus the three;
+medians over the questions. Cold start is a new process that asks one question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import sqlrag
+from sqlrag.demo import harvest
+from sqlrag.index.statements import statement
+
+STATEMENT = """
+    SELECT   c.id, c.text, rerank_score(:q, c.text) AS score
+    FROM     vector_top_k('chunks', embed(:q), 25) AS hit
+    JOIN     chunks AS c ON c.id = hit.id
+    ORDER BY score DESC
+    LIMIT    3
+"""
+VERBS = ("read", "write", "compare", "copy", "split", "sort", "send", "wait for", "measure", "remove")
+THINGS = ("a file", "the lines of a text", "a folder", "two dates")
+QUESTIONS = [f"how do I {verb} {thing} safely?" for verb in VERBS for thing in THINGS]
+
+
+def timed(function, *arguments):
+    """Return (milliseconds, result) of a call."""
+    started = time.perf_counter()
+    result = function(*arguments)
+    return (time.perf_counter() - started) * 1000, result
+
+
+def split(db: sqlrag.Database) -> dict[str, float]:
+    """Return the medians in milliseconds."""
+    embedder, reranker = sqlrag.Embedder(), sqlrag.Reranker()
+    embedder.encode_query("warm"), reranker.score("warm", ["up"])
+    db.execute(STATEMENT, {"q": "warm up"}).fetchall()
+    nearest = statement("index/vector_top_k", filter="", word_filter="")
+    times: dict[str, list[float]] = {"whole": [], "embed": [], "index": [], "rerank": [], "rest": []}
+    index = db._engine.functions._indexes.open("chunks")  # noqa: SLF001 - the index without the functions around it
+    for question in QUESTIONS:
+        whole, _ = timed(lambda q=question: db.execute(STATEMENT, {"q": q}).fetchall())
+        embed, vector = timed(embedder.encode_query, question)
+        bindings = {"vector": vector.tobytes(), "k": 25}
+        search, hits = timed(lambda b=bindings: list(index._connection.execute(nearest, b)))  # noqa: SLF001
+        texts = [text for _, _, text in index.chunks([hit[0] for hit in hits])]
+        rerank, _ = timed(reranker.score, question, texts)
+        parts = {"whole": whole, "embed": embed, "index": search, "rerank": rerank}
+        parts["rest"] = whole - embed - search - rerank
+        for name, value in parts.items():
+            times[name].append(value)
+    return {name: median(values) for name, values in times.items()}
+
+
+def cold_start(path: Path) -> float:
+    """Return the median seconds of `sqlrag search` in a new process."""
+    command = [sys.executable, "-m", "sqlrag", "search", str(path)]
+    runs = []
+    for question in QUESTIONS[:5]:
+        milliseconds, _ = timed(lambda q=question: subprocess.run([*command, q], check=True, capture_output=True))
+        runs.append(milliseconds / 1000)
+    return median(runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chunks", type=int, default=10_000, help="at most this many docstrings")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/statement.md")
+    arguments = parser.parse_args()
+    lines = [
+        "# The two-stage statement, part by part",
+        "",
+        f"`python benchmarks/statement.py` on {len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), "
+        f"Python {platform.python_version()}; medians of {len(QUESTIONS)} questions, 25 candidates each, milliseconds.",
+        "",
+        "| engine | chunks | whole | embed | index | rerank | rest | rest, share | cold `sqlrag search`, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    documents = list(harvest())[: arguments.chunks]
+    with tempfile.TemporaryDirectory() as folder:
+        for engine in ("sqlite", "duckdb"):
+            path = Path(folder) / f"stdlib.{engine}"
+            with sqlrag.connect(path, engine=engine) as db:
+                db.ingest(documents)
+                parts = split(db)
+                chunks = db.info()[0].chunks
+            values = " | ".join(f"{parts[name]:.1f}" for name in ("whole", "embed", "index", "rerank", "rest"))
+            share = parts["rest"] / parts["whole"]
+            lines.append(f"| {engine} | {chunks:,} | {values} | {share:.1%} | {cold_start(path):.2f} |")
+    table = "\n".join(lines) + "\n"
+    print(table)
+    if arguments.write:
+        (Path(__file__).parent / "statement.md").write_text(table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m sqlrag` is the command `sqlrag`."""
+
+from sqlrag.cli import main
+
+main()
