@@ -1,111 +1,95 @@
-"""Table functions in an APSW connection (https://rogerbinns.github.io/apsw/vtable.html)."""
+"""Table functions in an APSW connection, as eponymous virtual tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import apsw
 
-from sqlrag.errors import InputError
-
-if TYPE_CHECKING:
-    from sqlrag.sqlite.table_functions import SQLValue, TableFunction
+from sqlrag.sqlite.table_functions import SQLValue, TableFunction
+from sqlrag.sqlite.table_scans import ESTIMATED_COST, ESTIMATED_ROWS, Scan, plan
 
 __all__ = ["create"]
 
-_ROWS = 25
-"""How many rows the planner is told to expect: few, so that the joins start from them."""
 
+def create(
+    connection: apsw.Connection, function: TableFunction, on_error: Callable[[BaseException], None] | None = None
+) -> None:
+    """Make `SELECT * FROM name(arguments)` work in a connection.
 
-def create(connection: apsw.Connection, function: TableFunction) -> None:
-    """Make `function` callable in FROM: `SELECT ... FROM name(argument, ...)`."""
+    What `rows` raises propagates out of the statement as it is; `on_error` is called with it before.
+    """
     connection.create_module(
-        function.name, _Module(function), use_bestindex_object=True, eponymous_only=True, read_only=True
+        function.name,
+        _Module(function, on_error),  # type: ignore[arg-type]  # the protocol also lists methods that are optional
+        use_bestindex_object=True,
+        eponymous_only=True,
+        read_only=True,
     )
 
 
 class _Module:
-    def __init__(self, function: TableFunction) -> None:
+    """What SQLite asks for the table; methods are named as APSW calls them, here and below."""
+
+    def __init__(self, function: TableFunction, on_error: Callable[[BaseException], None] | None) -> None:
         self._function = function
+        self._on_error = on_error
 
-    def Connect(self, *_: Any) -> tuple[str, _Table]:
-        return self._function.declaration(), _Table(self._function)
-
-    Create = Connect
+    def Connect(self, *_: object) -> tuple[str, _Table]:  # noqa: N802
+        return self._function.declaration(), _Table(self._function, self._on_error)
 
 
 class _Table:
-    def __init__(self, function: TableFunction) -> None:
-        self._function = function
+    """The table: plans its calls and opens cursors."""
 
-    def BestIndexObject(self, info: apsw.IndexInfo) -> bool:
-        """Take the equalities on hidden columns as arguments; `idxStr` lists which they are, in order."""
-        function = self._function
-        given: dict[int, int] = {}
-        named: set[int] = set()
-        for constraint in range(info.nConstraint):
-            parameter = info.get_aConstraint_iColumn(constraint) - len(function.columns)
-            if parameter >= 0 and info.get_aConstraint_op(constraint) == apsw.SQLITE_INDEX_CONSTRAINT_EQ:
-                named.add(parameter)
-                if info.get_aConstraint_usable(constraint):
-                    given.setdefault(parameter, constraint)
-        missing = set(range(function.required)) - named
-        if missing:
-            raise InputError(function.complaint(named))
-        if named - given.keys():
-            return False  # an argument comes from a table that this plan reads later: another plan, please
-        for place, parameter in enumerate(sorted(given), start=1):
-            info.set_aConstraintUsage_argvIndex(given[parameter], place)
-            info.set_aConstraintUsage_omit(given[parameter], True)
-        info.idxStr = ",".join(map(str, sorted(given)))
-        info.estimatedRows = _ROWS
-        info.estimatedCost = float(_ROWS)
+    def __init__(self, function: TableFunction, on_error: Callable[[BaseException], None] | None) -> None:
+        self._function = function
+        self._on_error = on_error
+
+    def BestIndexObject(self, info: apsw.IndexInfo) -> bool:  # noqa: N802
+        equalities = (
+            (number, info.get_aConstraint_iColumn(number), info.get_aConstraint_usable(number))
+            for number in range(info.nConstraint)
+            if info.get_aConstraint_op(number) == apsw.SQLITE_INDEX_CONSTRAINT_EQ
+        )
+        chosen = plan(self._function, equalities)
+        if chosen is None:
+            return False
+        for position, number in enumerate(chosen.constraints, start=1):
+            info.set_aConstraintUsage_argvIndex(number, position)
+            # SQLite need not compare the argument with the hidden column: NULL would not equal NULL.
+            info.set_aConstraintUsage_omit(number, True)
+        info.idxNum = chosen.given
+        info.estimatedRows = ESTIMATED_ROWS
+        if chosen.callable:
+            info.estimatedCost = ESTIMATED_COST
         return True
 
-    def Open(self) -> _Cursor:
-        return _Cursor(self._function)
+    def Open(self) -> _Cursor:  # noqa: N802
+        return _Cursor(Scan(self._function), self._on_error)
 
-    def Disconnect(self) -> None:
-        pass
-
-    Destroy = Disconnect
+    def Disconnect(self) -> None:  # noqa: N802
+        """Do nothing: there is nothing to give back."""
 
 
 class _Cursor:
-    def __init__(self, function: TableFunction) -> None:
-        self._function = function
-        self._arguments: list[SQLValue] | None = None
-        self._rows: Sequence[tuple[SQLValue, ...]] = ()
-        self._place = 0
+    """One scan."""
 
-    def Filter(self, _number: int, parameters: str, values: tuple[SQLValue, ...]) -> None:
-        arguments: list[SQLValue] = [None] * len(self._function.parameters)
-        for parameter, value in zip(filter(None, parameters.split(",")), values, strict=True):
-            arguments[int(parameter)] = value
-        # An inner loop filters the same cursor again and again.
-        if arguments != self._arguments:
-            self._arguments = None
-            self._rows = self._function.rows(*arguments)
-            self._arguments = arguments
-        self._place = 0
+    def __init__(self, scan: Scan, on_error: Callable[[BaseException], None] | None) -> None:
+        self._scan = scan
+        self._on_error = on_error
+        self.Eof = scan.at_end
+        self.Next = scan.advance
+        self.Rowid = scan.rowid
+        self.Column = scan.value
 
-    def Eof(self) -> bool:
-        return self._place >= len(self._rows)
+    def Filter(self, given: int, _name: str | None, values: tuple[SQLValue, ...]) -> None:  # noqa: N802
+        try:
+            self._scan.start(given, values)
+        except BaseException as error:
+            if self._on_error is not None:
+                self._on_error(error)
+            raise
 
-    def Rowid(self) -> int:
-        return self._place + 1
-
-    def Column(self, number: int) -> SQLValue:
-        if number < 0:
-            return self._place + 1
-        row = self._rows[self._place]
-        if number < len(row):
-            return row[number]
-        return (self._arguments or [])[number - len(row)]
-
-    def Next(self) -> None:
-        self._place += 1
-
-    def Close(self) -> None:
-        self._rows = ()
+    def Close(self) -> None:  # noqa: N802
+        """Do nothing: the rows go with the cursor."""
