@@ -122,15 +122,14 @@ def _splitter(tokenizer: Tokenizer | str | os.PathLike[str], max_tokens: int, ov
     from tokenizers import Tokenizer
 
     try:
-        # A copy: the caller's goes on cutting and padding at the model's window, which would hide what lies behind it.
-        if isinstance(tokenizer, Tokenizer):
-            own = Tokenizer.from_str(tokenizer.to_str())
-        else:
-            own = Tokenizer.from_file(os.fspath(tokenizer))
+        own = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_file(os.fspath(tokenizer))
+        # A tokenizer that cuts and pads at the model's window would hide what lies behind it.
+        if own.truncation is not None or own.padding is not None:
+            own = Tokenizer.from_str(own.to_str())  # the caller's stays as it is
+            own.no_truncation()
+            own.no_padding()
     except Exception as error:  # tokenizers raises bare Exception
         raise InputError(f"tokenizer is {tokenizer!r}, and not a tokenizer.json: {error}") from error
-    own.no_truncation()
-    own.no_padding()
     return MarkdownSplitter.from_huggingface_tokenizer(own, max_tokens, overlap)
 
 

@@ -89,7 +89,7 @@ def html_to_text(html: str) -> tuple[str, str]:
     from selectolax.lexbor import LexborHTMLParser
 
     page = LexborHTMLParser(html)
-    heading = page.css_first("title") or page.css_first("h1")
+    heading = page.css_first("head > title") or page.css_first("h1")
     title = _SPACES.sub(" ", heading.text()).strip() if heading is not None else ""
     # Where a page marks its main part, the rest is the site's.
     for root in (page.css_first("main, [role=main]"), page.body):
@@ -155,6 +155,8 @@ class _Writer:
             self._end_block()
         elif tag in _LINES:
             self._end_line()
+        if tag == "li" or tag in _HEADINGS:
+            self._mark = ""  # an empty one has not used it
 
     def _bullet(self) -> str:
         """Return the mark of the next item of the innermost list."""

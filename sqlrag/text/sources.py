@@ -65,7 +65,7 @@ def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
 
 def _search_folder(root: Path, found: Found) -> None:
-    """Add the files under `root`, those behind links last, so that a file keeps its own name."""
+    """Add the files under `root`; folders behind links come last, so that a file keeps its own name."""
     sources: list[Source] = []
     seen: set[tuple[int, int]] = set()
     folders, linked = [root], list[Path]()
@@ -73,27 +73,33 @@ def _search_folder(root: Path, found: Found) -> None:
         folder = folders.pop() if folders else linked.pop(0)
         try:
             status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            names = sorted(os.listdir(folder))
         except OSError as error:
             found.unreadable.append(Unreadable(_uri(folder), reason(error)))
             continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = folder / entry.name
-            if entry.is_dir():
-                (linked if entry.is_symlink() else folders).append(path)
-            elif not is_supported(path) or not (entry.is_file() or entry.is_symlink()):
-                found.skipped.append(_uri(path))
-            elif not entry.is_file():
-                found.unreadable.append(Unreadable(_uri(path), "is a link to nothing"))
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for path in (folder / name for name in names if not name.startswith(".")):
+            # Unlike a Path, os.path has an answer for every link: one that points at itself is no folder.
+            if os.path.isdir(path):
+                (linked if os.path.islink(path) else folders).append(path)
             else:
-                _add(path, root, sources, found)
+                _add_met(path, root, sources, found)
     found.sources += sorted(sources, key=lambda source: source.path.parts)
     found.skipped.sort()
+
+
+def _add_met(path: Path, root: Path, sources: list[Source], found: Found) -> None:
+    """Add a file, or whatever else it is, that was met in a folder."""
+    if not is_supported(path):
+        found.skipped.append(_uri(path))
+    elif os.path.isfile(path):
+        _add(path, root, sources, found)
+    elif os.path.islink(path) and not os.path.exists(path):
+        found.unreadable.append(Unreadable(_uri(path), "is a link to nothing"))
+    else:
+        found.skipped.append(_uri(path))
 
 
 def _add_named(path: Path, found: Found) -> None:
