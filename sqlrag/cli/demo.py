@@ -98,29 +98,29 @@ def _show(sql: str, answers: list[tuple[list[Row], Comparison]]) -> None:
     from rich.syntax import Syntax
     from rich.text import Text
 
-    from sqlrag.cli.render import console, movement, print_lines, snippet
+    from sqlrag.cli.render import console, movement, print_indented, print_line, print_lines, snippet, title_of
 
     if sys.stdout.isatty():
         console().print(Syntax(sql, "sql", background_color="default"))
     else:
         click.echo(sql)
     for rows, comparison in answers:
-        console().print(Text(f":q = '{comparison.query}'", style="bold"))
+        print_line((f":q = '{comparison.query}'", "bold"))
         hits = {hit.id: hit for hit in comparison.candidates}
         print_lines(
             [
                 (
                     Text(f"{score:.4f}", style="cyan"),
                     movement(hit),
-                    Text(hit.title or "", style="bold"),
+                    Text(title_of(hit), style="bold"),
                     snippet(hit),
                 )
                 for hit, score in ((hits[row[0]], row[2]) for row in rows)
             ]
         )
         if comparison.pushed_out:
-            names = ", ".join(f"{hit.title} ({hit.rank_before} → {hit.rank_after})" for hit in comparison.pushed_out)
-            console().print(Text(f"  pushed out: {names}", style="dim"))
+            out = ", ".join(f"{title_of(hit)} ({hit.rank_before} → {hit.rank_after})" for hit in comparison.pushed_out)
+            print_indented(f"pushed out: {out}", 2, "dim")
         console().print()
 
 
@@ -128,10 +128,11 @@ def _invitation(path: str, question: str) -> str:
     program = _program()
     return (
         "Try it yourself:\n"
-        f'  {program} search {path} "walk through a folder and everything below it"\n'
+        f'  {program} search {path} "take a photograph of memory to find a leak"\n'
         f'  {program} compare {path} "{question}"\n'
-        f'  {program} sql {path} -p q="remember the results of expensive calls" \\\n'
-        "      \"SELECT title, score FROM search('chunks', :q) JOIN documents d ON d.id = source_id\"\n"
+        f'  {program} sql {path} -p q="how many cores does this machine have?" \\\n'
+        "      \"SELECT title, score FROM search('chunks', :q) JOIN documents d ON d.id = source_id "
+        'ORDER BY score DESC"\n'
         f"  {program} shell {path}"
     )
 

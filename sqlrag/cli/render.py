@@ -25,11 +25,14 @@ __all__ = [
     "movement",
     "print_comparison",
     "print_hits",
+    "print_indented",
     "print_info",
+    "print_line",
     "print_lines",
     "print_note",
     "print_table",
     "snippet",
+    "title_of",
 ]
 
 _PIPED_WIDTH = 100
@@ -55,6 +58,12 @@ def movement(hit: Hit) -> Text:
     return Text(f"{sign} {before} → {after}", style=style)
 
 
+def title_of(hit: Hit) -> str:
+    """Return the title of a hit's document, and which part of it the hit is when it is not the first."""
+    title = printable(hit.title or "") or f"chunk {hit.id}"
+    return f"{title}, part {hit.ordinal + 1}" if hit.ordinal else title
+
+
 def snippet(hit: Hit, length: int = 160) -> str:
     """Return the beginning of a hit's text on one line, without the title if it starts with that."""
     text = hit.text
@@ -69,33 +78,43 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         console().print("No hits.")
     for hit in hits:
-        line = Text(f"{hit.rank_after}. ", style="bold")
-        line.append(_origin(hit), style="bold")
-        line.append(f"  score {hit.score:.4f}  ", style="cyan")
-        line.append(movement(hit))
-        console().print(line, soft_wrap=True)
-        console().print(Padding(Text(printable(hit.text.strip())), (0, 0, 1, 3)))
+        score = (f"  score {hit.score:.4f}  ", "cyan")
+        print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), score, movement(hit))
+        print_indented(printable(hit.text.strip()), 3)
+        console().print()
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the top_n with their movement, then what was pushed out of it."""
     top_n, top_k = comparison.top_n, comparison.top_k
-    console().print(Text(f"After reranking {len(comparison.candidates)} of {top_k} candidates: the top {top_n}\n"))
+    print_line(f"After reranking {len(comparison.candidates)} of {top_k} candidates: the top {top_n}\n")
     print_hits(comparison.hits)
     if not comparison.pushed_out:
-        console().print(Text(f"Nothing was pushed out of the top {top_n}.", style="dim"))
+        print_line((f"Nothing was pushed out of the top {top_n}.", "dim"))
         return
-    console().print(Text(f"Pushed out of the top {top_n}:\n", style="bold"))
+    print_line((f"Pushed out of the top {top_n}:\n", "bold"))
     for hit in comparison.pushed_out:
-        line = Text("   ").append(movement(hit)).append(f"  {_origin(hit)}", style="bold")
-        console().print(line.append(f"  score {hit.score:.4f}", style="cyan"), soft_wrap=True)
-        console().print(Padding(Text(snippet(hit)), (0, 0, 1, 6)))
+        print_line("   ", movement(hit), (f"  {_origin(hit)}", "bold"), (f"  score {hit.score:.4f}", "cyan"))
+        print_indented(snippet(hit), 6)
+        console().print()
 
 
 def print_note(text: str) -> None:
     """Print what is good to know, on a terminal only."""
     if sys.stdout.isatty():
-        console().print(Text(text, style="dim"))
+        print_line((text, "dim"))
+
+
+def print_line(*parts: str | Text | tuple[str, str]) -> None:
+    """Print texts, each with its style, on one line however long."""
+    console().print(Text.assemble(*parts), soft_wrap=True)
+
+
+def print_indented(text: str, indent: int, style: str = "") -> None:
+    """Print a text, wrapped, some columns from the left; no blanks at the ends of the lines."""
+    for line in Text(text, style=style).wrap(console(), max(console().width - indent, 20)):
+        line.rstrip()
+        console().print(Text(" " * indent).append(line) if line else "", soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
@@ -121,7 +140,7 @@ def print_lines(lines: Sequence[Sequence[Text | str]]) -> None:
 
 def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) -> None:
     """Print what a database holds, an index after the other."""
-    console().print(Text(f"{path}: {engine}, {_bytes(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}"))
+    print_line(f"{path}: {engine}, {_bytes(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
     for one in indexes:
         share = one.truncated / one.chunks if one.chunks else 0.0
         facts = (
@@ -133,15 +152,13 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
             ("backlog", f"{one.backlog:,} still to be embedded" if one.backlog else "none: up to date"),
         )
-        console().print(Text(f"\n{one.index}", style="bold"))
+        print_line((f"\n{one.index}", "bold"))
         for name, fact in facts:
-            console().print(Text(f"  {name:<10} ", style="dim").append(fact), soft_wrap=True)
+            print_line((f"  {name:<10} ", "dim"), fact)
 
 
 def _origin(hit: Hit) -> str:
-    """Return title and uri, or what there is of them."""
-    names = [name for name in (hit.title, hit.uri) if name]
-    return printable("  ".join(dict.fromkeys(names)) or f"chunk {hit.id}")
+    return "  ".join(name for name in (title_of(hit), printable(hit.uri or "")) if name)
 
 
 def _bytes(size: int) -> str:

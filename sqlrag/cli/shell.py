@@ -13,7 +13,7 @@ import click
 from sqlrag.cli.errors import one_line
 from sqlrag.cli.options import database_argument
 from sqlrag.cli.rows import FORMATS, printable, shown, write_rows
-from sqlrag.cli.statements import Runner, Value, is_complete, parse_value, split_statements
+from sqlrag.cli.statements import Runner, Value, is_complete, parse_value, split_statements, stopped_by_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ def shell(db: str, form: str, as_json: bool) -> None:
     """
     import sqlrag
 
-    with sqlrag.connect(db, must_exist=db != ":memory:") as database, contextlib.closing(Runner(database)) as runner:
+    with sqlrag.connect(db, must_exist=True) as database, contextlib.closing(Runner(database)) as runner:
         session = _Session(database, runner, "json" if as_json else form)
         if sys.stdin.isatty():
             _talk(session)
@@ -141,7 +141,7 @@ def _turn(session: _Session, pieces: Iterator[str]) -> Iterator[str]:
 
 def _read(session: _Session) -> None:
     """Run what comes through a pipe; the first that fails ends it."""
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError), stopped_by_ctrl_c():
         for text in _pieces(lambda _continued: sys.stdin.readline()):
             session.run(text)
 

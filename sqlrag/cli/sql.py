@@ -10,7 +10,7 @@ import click
 
 from sqlrag.cli.options import database_argument
 from sqlrag.cli.rows import FORMATS, write_rows
-from sqlrag.cli.statements import Runner, parse_parameter, split_statements
+from sqlrag.cli.statements import Runner, parse_parameter, split_statements, stopped_by_ctrl_c
 
 __all__ = ["sql"]
 
@@ -55,7 +55,11 @@ def sql(
         raise click.UsageError("there is no statement to run")
     import sqlrag
 
-    with sqlrag.connect(db, must_exist=db != ":memory:") as database, closing(Runner(database)) as runner:
+    with (
+        sqlrag.connect(db, must_exist=True) as database,
+        closing(Runner(database)) as runner,
+        stopped_by_ctrl_c(),
+    ):
         for one in statements:
             write_rows(*runner.run(one, parameters), "json" if as_json else form)
 

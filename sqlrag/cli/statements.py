@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from sqlrag.cli.errors import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlrag.database import Database
 
-__all__ = ["Runner", "Value", "is_complete", "parse_parameter", "parse_value", "split_statements"]
+__all__ = ["Runner", "Value", "is_complete", "parse_parameter", "parse_value", "split_statements", "stopped_by_ctrl_c"]
 
 Value = str | int | float | None
 Row = tuple[Any, ...]
@@ -71,6 +74,15 @@ def parse_parameter(text: str) -> tuple[str, Value]:
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'-p'")
     return name, parse_value(value)
+
+
+@contextmanager
+def stopped_by_ctrl_c() -> Iterator[None]:
+    """Say what is left of a script that Ctrl-C stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("the statement that ran was stopped; what ran before it stays") from error
 
 
 class Runner:
