@@ -220,8 +220,8 @@ class Functions:
         maker = self._maker(vector)
         if maker is not None and maker.spec.weights_hash != index.record.embedder_hash:
             raise ModelMismatchError(
-                f"query is a vector of {maker.name}, but index {index.record.name!r} was made with "
-                f"{index.record.embedder}: give the text itself, it is embedded with the index's own model"
+                f"query is a vector of {maker.id}, but index {index.record.name!r} was made with "
+                f"{index.record.embedder}@{index.record.embedder_hash[:12]}: give the text itself, it is embedded with the index's own model"
             )
         return vector
 

@@ -1,4 +1,5 @@
--- The functions of the contract over the Python functions `_sqlrag_...`, which are registered before.
+-- The functions of the contract over the Python functions `_sqlrag_...`, which are registered before; each connection
+-- has its own, with a number after `_sqlrag`.
 -- Temporary: they belong to the connection, the database file is not changed.
 
 CREATE OR REPLACE TEMP MACRO embed

@@ -6,6 +6,7 @@ cross-encoder as one call. Arguments are untyped (varargs), so that a wrong type
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sqlrag.duckdb.index_file import DuckDBIndexes
 
 __all__ = ["register_functions"]
+
+_numbers = itertools.count(1)
 
 _TEXT_COLUMNS = frozenset({"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash"})
 
@@ -55,6 +58,8 @@ class _Registration:
         self._indexes = indexes
         self._raised = raised
         self._transaction: object = None
+        # All connections of a process to one file share its functions: each has its own under a name of its own.
+        self._prefix = f"_sqlrag{next(_numbers)}_"
 
     def register(self) -> None:
         functions = self._functions
@@ -72,7 +77,7 @@ class _Registration:
         self._table("search", _SEARCH, functions.search)
         self._table("chunk_text", _CHUNK, functions.chunk_text)
         self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
-        self._connection.execute(statement("duckdb/macros"))
+        self._connection.execute(statement("duckdb/macros").replace("_sqlrag_", self._prefix))
 
     def _dimension(self) -> int:
         """Return the width of embed()'s vectors: of the database's own model, of the bundled one if it is not here."""
@@ -92,7 +97,7 @@ class _Registration:
                 raise
 
         self._connection.create_function(  # type: ignore[call-overload]  # the stubs know enums only, 1.5 takes names
-            f"_sqlrag_{name}",
+            f"{self._prefix}{name}",
             udf,
             None,
             returns,

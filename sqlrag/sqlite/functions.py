@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import MissingDependencyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index, Matching, filtered_by
-from sqlrag.sqlite.table_functions import TableFunction
+from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
     import apsw
 
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import Connection
+
+Result = TypeVar("Result")
 
 __all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions"]
 
@@ -61,7 +65,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     ]
 
 
-def scalar_functions(functions: Functions) -> list[tuple[str, int, object]]:
+def scalar_functions(functions: Functions) -> list[tuple[str, int, Callable[..., SQLValue]]]:
     """Return `(name, least number of arguments, callable)` of the scalar functions; each takes a model more."""
     return [
         ("embed", 1, functions.embed),
@@ -85,7 +89,7 @@ def register_apsw(
     functions = Functions(indexes, encoders, rerank_limit)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
-            connection.create_scalar_function(name, function, arguments, deterministic=True)  # type: ignore[arg-type]
+            connection.create_scalar_function(name, function, arguments, deterministic=True)
     for table_function in table_functions(functions):
         tables.create(connection, table_function)
 
@@ -117,13 +121,39 @@ def register_stdlib(
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.registry.meta("embedder"))
     functions = Functions(indexes, encoders, rerank_limit)
+    outer = _Outermost(functions)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
-            scalars.create(connection, name, arguments, function)
+            scalars.create(connection, name, arguments, outer.inside(function))
     for table_function in table_functions(functions):
-        tables.create(connection, table_function)
-    connection.set_trace_callback(lambda _: functions.begin_statement())
+        tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
+    connection.set_trace_callback(outer.trace)
     return functions
+
+
+class _Outermost:
+    """Tells the user's statements from those that the functions run inside of them; a trace callback sees both."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self._depth = 0
+
+    def inside(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """Return a function whose own SQL counts as part of the statement that calls it."""
+
+        def call(*arguments: SQLValue) -> Result:
+            self._depth += 1
+            try:
+                return function(*arguments)
+            finally:
+                self._depth -= 1
+
+        return call
+
+    def trace(self, _sql: str) -> None:
+        """Begin a statement, if it is the user's."""
+        if not self._depth:
+            self._functions.begin_statement()
 
 
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:

@@ -1,0 +1,147 @@
+"""`sqlrag.register`: the functions in connections that somebody else opened."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import apsw
+import duckdb
+import pytest
+
+import sqlrag
+from sqlrag.errors import InputError, MissingDependencyError
+from tests.engine.test_conformance import DESIGN_STATEMENT, Q, STATEMENTS, assert_same, rows_of
+
+STDLIB_PROGRAM = """
+import json, site, sqlite3, sys
+site.addsitedir(sys.argv[1])
+import sqlrag
+connection = sqlrag.register(sqlite3.connect(sys.argv[2]))
+for statement, params in json.load(sys.stdin):
+    try:
+        rows = connection.execute(statement, params or {}).fetchall()
+        print(json.dumps([[value.hex() if isinstance(value, bytes) else value for value in row] for row in rows]))
+    except sqlite3.Error as error:
+        print(json.dumps(str(error)))
+connection.close()
+"""
+
+
+def python_that_loads_extensions() -> str | None:
+    """Return a Python of this version whose sqlite3 can load extensions: this one, or the system's."""
+    version = f"import sys; print(sys.version_info[:2] == {sys.version_info[:2]})"
+    check = f"{version}; import sqlite3; sqlite3.connect(':memory:').enable_load_extension"
+    for python in (sys.executable, "/usr/bin/python3"):
+        if Path(python).exists():
+            run = subprocess.run([python, "-c", check], capture_output=True, text=True, check=False)
+            if run.returncode == 0 and run.stdout.strip() == "True":
+                return python
+    return None
+
+
+@pytest.fixture(scope="module")
+def stdlib(passage_files):
+    """Run statements through the standard library's sqlite3, in a Python that can load extensions."""
+    python = python_that_loads_extensions()
+    if python is None:
+        pytest.skip(f"no Python {sys.version_info[0]}.{sys.version_info[1]} here whose sqlite3 can load extensions")
+
+    def run(statements: list) -> list:
+        command = [python, "-c", STDLIB_PROGRAM, sysconfig.get_path("purelib"), str(passage_files["sqlite"])]
+        done = subprocess.run(command, input=json.dumps(statements), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+def test_the_standard_librarys_sqlite3(stdlib, both):
+    """Every statement of the conformance suite gives the same rows through sqlite3 as through sqlrag.connect."""
+    statements = [(statement.strip().rstrip(";"), params) for statement, params in STATEMENTS.values()]
+    for (statement, params), rows in zip(statements, stdlib(statements), strict=True):
+        assert isinstance(rows, list), (statement, rows)
+        assert_same([tuple(row) for row in rows], rows_of(both["sqlite"], statement, params))
+
+
+def test_errors_in_the_standard_librarys_sqlite3(stdlib):
+    """What is wrong stands in the error's text, from scalars and from table functions."""
+    errors = stdlib([
+        ("SELECT embed(3)", None),
+        ("SELECT * FROM vector_top_k('chunks', 'x', 0)", None),
+        ("SELECT * FROM vector_top_k('nothing', 'x', 3)", None),
+        ("SELECT * FROM vector_top_k('chunks')", None),
+    ])  # fmt: skip
+    assert errors[0].startswith("embed(): text is 3: it takes a text")
+    assert errors[1] == "vector_top_k(): k is 0: it takes a whole number from 1"
+    assert errors[2] == "no index 'nothing': there is 'chunks'"
+    assert errors[3] == "vector_top_k() needs index, query, k: got index"
+
+
+def test_a_python_without_extension_loading_is_told_what_to_do():
+    """One clear line that names the remedy, in a Python whose sqlite3 can't load extensions."""
+
+    class WithoutLoading(sqlite3.Connection):
+        """A connection as pyenv's and macOS's Pythons build them."""
+
+        def __getattribute__(self, name):
+            if name == "enable_load_extension":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    with pytest.raises(MissingDependencyError, match=r"without extension loading.*sqlrag\.connect\(path\)"):
+        sqlrag.register(sqlite3.connect(":memory:", factory=WithoutLoading))
+
+
+def test_apsw(passage_files, both):
+    """An apsw connection of the user's own gets everything, and can load no extension afterwards."""
+    connection = sqlrag.register(apsw.Connection(str(passage_files["sqlite"])))
+    rows = connection.execute(DESIGN_STATEMENT, Q).fetchall()
+    assert_same(rows, both["sqlite"].execute(DESIGN_STATEMENT, Q).fetchall())
+    with pytest.raises(apsw.SQLError, match="not authorized"):
+        connection.execute("SELECT load_extension('anything')").fetchall()
+
+
+def test_duckdb(passage_files, both):
+    """A duckdb connection of the user's own gets everything, with duckdb's own $parameters."""
+    connection = duckdb.connect(str(passage_files["duckdb"]), read_only=True)
+    sqlrag.register(connection)
+    rows = connection.execute(DESIGN_STATEMENT.replace(":q", "$q"), Q).fetchall()
+    connection.close()
+    assert_same(rows, both["sqlite"].execute(DESIGN_STATEMENT, Q).fetchall())
+
+
+def test_duckdb_errors_reach_the_user(passage_files):
+    """In a plain duckdb connection the text of our error is in duckdb's."""
+    connection = duckdb.connect(str(passage_files["duckdb"]), read_only=True)
+    sqlrag.register(connection)
+    with pytest.raises(duckdb.Error, match="k is 0: it takes a whole number from 1"):
+        connection.execute("SELECT * FROM vector_top_k('chunks', 'x', 0)").fetchall()
+    connection.close()
+
+
+def test_the_limit_counts_each_statement_anew(passage_files):
+    """rerank_limit holds for one statement, not for the life of a connection, whoever opened it."""
+    sqlite = sqlrag.register(apsw.Connection(str(passage_files["sqlite"])), rerank_limit=30)
+    plain = duckdb.connect(str(passage_files["duckdb"]), read_only=True)
+    sqlrag.register(plain, rerank_limit=30)
+    for number in range(3):
+        question = f"limit, statement {number}"
+        statement = f"SELECT count(rerank_score('{question} %s', text)) FROM chunks"
+        assert list(sqlite.execute(statement % "a").fetchall()) == [(25,)]
+        assert plain.execute(statement % "b").fetchall() == [(25,)]
+    with pytest.raises(sqlrag.Error, match="rerank_limit = 30"):
+        sqlite.execute("SELECT rerank_score('x', a.text || b.text) FROM chunks a, chunks b").fetchall()
+    with pytest.raises(duckdb.Error, match="rerank_limit = 30"):
+        plain.execute("SELECT rerank_score('x', a.text || b.text) FROM chunks a, chunks b").fetchall()
+    plain.close()
+
+
+def test_something_else_is_refused():
+    """What is no connection is named."""
+    with pytest.raises(InputError, match="connection is a builtins.str"):
+        sqlrag.register("papers.db")

@@ -1,0 +1,108 @@
+"""What `import sqlrag` gives, what it costs, and what every part promises of itself."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlrag
+from sqlrag import errors
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("apsw", "duckdb", "onnxruntime", "numpy", "pyarrow", "tokenizers", "torch", "transformers", "pandas", "rich")
+
+
+def test_the_public_names():
+    """Nothing is exported by accident, and each name is there."""
+    assert sqlrag.__all__ == ["Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register"]
+    assert all(getattr(sqlrag, name).__doc__ for name in sqlrag.__all__)
+    assert [name for name in dir(sqlrag) if not name.startswith("_")] == sqlrag.__all__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """The lazy module behaves like any other."""
+    assert not hasattr(sqlrag, "no_such_name")
+
+
+def imported_by(code: str) -> set[str]:
+    """Return the modules that a new interpreter has after running `code`."""
+    output = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(' '.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return set(output.split())
+
+
+def test_import_is_light():
+    """`import sqlrag` brings no engine, no model runtime and no table library."""
+    assert imported_by("import sqlrag").isdisjoint(HEAVY)
+
+
+def test_sqlite_needs_no_duckdb_and_no_model():
+    """Opening a SQLite database and asking it plain SQL loads neither DuckDB nor ONNX Runtime nor Arrow."""
+    modules = imported_by("import sqlrag\nwith sqlrag.connect(':memory:') as db: db.execute('SELECT 1').fetchall()")
+    assert modules.isdisjoint({"duckdb", "onnxruntime", "pyarrow", "torch", "tokenizers"})
+
+
+def test_the_tree_of_errors():
+    """Every error is one of ours, stands in the module's drawing and says what it is."""
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        assert issubclass(error, errors.Error)
+        assert inspect.getdoc(error)
+        assert name in errors.__doc__
+
+
+def test_every_function_stands_in_the_readme():
+    """The manual has each SQL function and each command."""
+    from sqlrag.cli import cli
+    from sqlrag.functions import Functions
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    functions = ["embed", "embed_document", "rerank_score", "token_count"]
+    functions += ["vector_top_k", "text_top_k", "hybrid_top_k", "search", "chunk_text", "sqlrag_info"]
+    for name in functions:
+        assert hasattr(Functions, name)
+        assert re.search(rf"`{name}\(", readme), name
+    for command in cli.commands:
+        assert f"sqlrag {command}" in readme, command
+
+
+def test_dependencies_point_one_way():
+    """Nothing lower imports anything higher (the layers of the design)."""
+    layers = [
+        {"errors"},
+        {"models", "text", "arguments", "sql"},
+        {"index", "parts", "results", "paths"},
+        {"functions"},
+        {"sqlite"},
+        {"duckdb"},
+        {"ingest", "registration"},
+        {"database"},
+        {"demo"},
+        {"cli", "__main__"},
+    ]
+    level = {name: number for number, names in enumerate(layers) for name in names}
+    package = ROOT / "sqlrag"
+    for file in package.rglob("*.py"):
+        own = file.relative_to(package).parts[0].removesuffix(".py")
+        if own in ("__init__", "database", "registration"):
+            continue  # what ties the rest together
+        # Only what runs counts: imports for types alone stand in TYPE_CHECKING blocks, indented.
+        for line in file.read_text(encoding="utf-8").splitlines():
+            found = re.match(r"from sqlrag\.(\w+)", line)
+            if found:
+                assert level[found[1]] <= level[own], f"{file.name} of {own} imports {found[1]}"
+
+
+def test_nothing_unfinished():
+    """No marker of work left undone, and no path of anybody's machine."""
+    markers = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError|/home/\w+/")
+    for pattern in ("sqlrag/**/*.py", "sql/**/*.sql", "examples/*", "benchmarks/*.py", "training/*.py"):
+        for file in ROOT.glob(pattern):
+            assert not markers.search(file.read_text(encoding="utf-8")), file
