@@ -7,6 +7,7 @@ first part that is missing.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["Ingestion", "Writer"]
 
 BATCH_CHUNKS = 256
-"""Chunks that are embedded and committed together: a second or two of work on two cores."""
+"""Chunks that are embedded and committed together: a second or two of work on two cores. Also the most documents."""
+
+BATCH_CHARS = 16_000_000
+"""Characters of documents that wait together at most, where documents have few chunks for their size."""
 
 
 class Writer(Protocol):
@@ -78,6 +82,8 @@ class Ingestion:
         self._hashes = dict(writer.content_hashes())
         self._seen: set[str] = set()
         self._pending: list[_Pending] = []
+        # Files and folders of which this run has not seen all: what was taken from them before stays.
+        self._incomplete: list[str] = []
         self._progress = IngestProgress()
         self._tell = progress or (lambda _: None)
         self._started = time.monotonic()
@@ -94,7 +100,7 @@ class Ingestion:
         self._progress.bytes_total = sum(sizes)
         self.report.skipped = found.skipped
         for unreadable in found.unreadable:
-            self._skip(unreadable)
+            self._unreadable(unreadable)
         for source, size in zip(found.sources, sizes, strict=True):
             self._file(source, columns)
             self._progress.files_done += 1
@@ -110,11 +116,7 @@ class Ingestion:
         if isinstance(documents, Sized):
             self._progress.documents_total = len(documents)
         for document in documents:
-            if not isinstance(document, Document):
-                raise InputError(
-                    f"sources holds {document!r}: it takes paths, or sqlrag.text.Document objects, not both"
-                )
-            self._document(document)
+            self._document(_checked(document))
         self._flush()
         if prune:
             self._remove([uri for uri in self._hashes if uri not in self._seen])
@@ -133,14 +135,15 @@ class Ingestion:
                 return
         for document in read_documents(source, **columns):
             if isinstance(document, Unreadable):
-                self._skip(document)
+                self._unreadable(document)
             else:
                 self._document(document)
 
     def _document(self, document: Document) -> None:
         known = self._hashes.get(document.uri)
         if document.uri in self._seen:
-            self._skip(Unreadable(document.uri, "a document of this uri was read before in the same run"))
+            again = Unreadable(document.uri, "left out: another document of this run has the same uri")
+            self.report.unreadable.append(again)
             return
         if known == document.content_hash:
             self._unchanged(document.uri)
@@ -156,8 +159,15 @@ class Ingestion:
         self._progress.current = document.uri
         for pending in _parts(document, self._chunker.chunks(document.text)[done:]):
             self._pending.append(pending)
-            if sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS:
+            if self._is_batch():
                 self._flush()
+
+    def _is_batch(self) -> bool:
+        return (
+            len(self._pending) >= BATCH_CHUNKS
+            or sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS
+            or sum(len(waiting.document.text) for waiting in self._pending) >= BATCH_CHARS
+        )
 
     def _flush(self) -> None:
         """Embed and write what waits."""
@@ -184,21 +194,19 @@ class Ingestion:
         self.report.unchanged += 1
         self._progress.documents += 1
 
-    def _skip(self, unreadable: Unreadable) -> None:
-        # It is there, only not readable: what an earlier run took from it stays.
-        self._seen.add(unreadable.uri)
+    def _unreadable(self, unreadable: Unreadable) -> None:
         self.report.unreadable.append(unreadable)
+        self._incomplete.append(unreadable.uri)
 
     def _prune(self, roots: Sequence[str]) -> None:
         """Remove the documents under these files and folders that this run has not met."""
-        # Of a file of rows that could not be read to its end, the rows that it did not come to may be there still.
-        unreadable = tuple(f"{skipped.uri.partition('#')[0]}#" for skipped in self.report.unreadable)
-        gone = [
-            uri
-            for uri in self._hashes
-            if uri not in self._seen and not uri.startswith(unreadable) and _is_under(uri, roots)
-        ]
-        self._remove(gone)
+        self._remove(
+            [
+                uri
+                for uri in self._hashes
+                if uri not in self._seen and _is_under(uri, roots) and not _is_under(uri, self._incomplete)
+            ]
+        )
 
     def _remove(self, uris: list[str]) -> None:
         if uris:
@@ -209,6 +217,35 @@ class Ingestion:
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report
+
+
+def _checked(document: object) -> Document:
+    """Return a document that the caller made, if a database can hold it."""
+    if not isinstance(document, Document):
+        raise InputError(
+            f"sources holds {document!r}: it takes sqlrag.text.Document objects, or one path, or a list of paths"
+        )
+    where = f"document {document.uri!r}"
+    if not isinstance(document.metadata, dict):
+        raise InputError(f"{where}: metadata is {document.metadata!r}, and should be a dict")
+    try:
+        metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: metadata is not JSON ({error}): give dates and numbers as text") from error
+    texts = {name: getattr(document, name) for name in ("uri", "title", "text", "content_hash")}
+    for name, text in {**texts, "metadata": metadata}.items():
+        if not isinstance(text, str):
+            raise InputError(f"{where}: {name} is {text!r}, and should be a text")
+        if not text and name in ("uri", "content_hash"):
+            raise InputError(f"{where}: {name} is empty: it tells the document, or its content, from others")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name} has a lone surrogate at character {error.start}, so it is not Unicode: "
+                "replace it, e.g. text.encode('utf-8', 'replace').decode()"
+            ) from error
+    return document
 
 
 def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:

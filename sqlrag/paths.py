@@ -1,4 +1,4 @@
-"""Whether a path can be a database file."""
+"""Whether a path can be a database file, and what its first bytes say it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import os
 
 from sqlrag.errors import DatabaseError
 
-__all__ = ["check_path"]
+__all__ = ["check_path", "is_duckdb", "is_sqlite"]
+
+_SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
+_DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage
 
 
 def check_path(path: str, *, must_exist: bool) -> None:
@@ -20,3 +23,22 @@ def check_path(path: str, *, must_exist: bool) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise DatabaseError(f"{path} cannot be made: there is no folder {folder}")
+
+
+def is_sqlite(path: str) -> bool:
+    """Tell whether a file is a SQLite database by its first bytes."""
+    return _header(path) == _SQLITE_MAGIC
+
+
+def is_duckdb(path: str) -> bool:
+    """Tell whether a file is a DuckDB database by its first bytes."""
+    return _header(path)[8:12] == _DUCKDB_MAGIC
+
+
+def _header(path: str) -> bytes:
+    """Return the first bytes of a file, none where it cannot be read: whoever opens it says why."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(16)
+    except OSError:
+        return b""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import apsw
 import duckdb
 
 from sqlrag.errors import (
     DatabaseError,
     DiskFullError,
     Error,
+    InputError,
     LockedError,
     NotADatabaseError,
     ReadOnlyError,
     SQLError,
 )
+from sqlrag.sqlite.errors import translated as translated_sqlite
 
 __all__ = ["Raised", "translated"]
 
@@ -48,30 +51,46 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         original = raised.take() if raised is not None else None
         if isinstance(original, (Error, KeyboardInterrupt)):
             raise original from None
-        raise _translation(error, path) from (original or error)
+        if isinstance(original, apsw.Error):
+            with translated_sqlite(f"{path}.sqlrag"):
+                raise original from None
+        said = original if isinstance(original, duckdb.Error) else error
+        raise _translation(said, path) from (original or error)
 
 
 # What DuckDB says, in lower case, and what it means.
-_MEANINGS: tuple[tuple[str, Any, str], ...] = (
+_FULL = "the disk is full; what was committed before is intact: make room and run it again"
+_MEANINGS: tuple[tuple[str, type[Error], str], ...] = (
     ("could not set lock", LockedError, "another process has it open: close that one, or open it with read_only=True"),
+    ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
     ("not a valid duckdb database", NotADatabaseError, "it is not a DuckDB database"),
-    (
-        "no space left",
-        DiskFullError,
-        "the disk is full; what was committed before is intact: make room and run it again",
-    ),
+    ("sqlite_scanner", NotADatabaseError, "it is a SQLite database: open it with engine='sqlite'"),
+    ("no space left", DiskFullError, _FULL),
+    ("out of disk space", DiskFullError, _FULL),
+    ("file too large", DiskFullError, "the file may not grow (ulimit -f); what was committed before is intact"),
     ("read-only mode", ReadOnlyError, "it is open read-only"),
-    ("permission denied", DatabaseError, "you may not open it: check its permissions"),
+    ("read-only file system", ReadOnlyError, "it is on a read-only file system: open it with read_only=True"),
+    ("permission denied", DatabaseError, "you may not open it: check its permissions, or use read_only=True"),
     ("database does not exist", DatabaseError, "it does not exist"),
+    ("has been invalidated", DatabaseError, "an earlier error stopped it: close it and open it again"),
+    ("values were not provided", InputError, "the parameters do not fit the statement"),
+    ("argument/count mismatch", InputError, "the parameters do not fit the statement"),
 )
 
 
 def _translation(error: duckdb.Error, path: str) -> Error:
     words = str(error)
-    lowered = words.lower()
+    # These three quote the statement, in which anything may stand.
+    if isinstance(error, (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)):
+        return SQLError(words)
+    first_line = words.splitlines()[0] if words else ""
+    damaged = isinstance(error, (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException))
+    if damaged and os.path.isfile(path) and not os.path.getsize(path):
+        return NotADatabaseError(f"{path} is empty, so it is no DuckDB database: remove it, and it is made anew")
     for sign, kind, meaning in _MEANINGS:
-        if sign in lowered:
-            return kind(f"{path}: {meaning}")  # type: ignore[no-any-return]
-    if isinstance(error, (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException)):
-        return NotADatabaseError(f"{path} cannot be read: {words.splitlines()[0]}")
+        if sign in first_line.lower():
+            said = f" ({first_line})" if kind is InputError else ""
+            return kind(f"{path}: {meaning}{said}")
+    if damaged:
+        return NotADatabaseError(f"{path} is damaged, or cannot be read: {first_line}")
     return SQLError(words)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import duckdb
 
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.index.names import quote
-from sqlrag.index.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
+from sqlrag.index.registry import COLUMNS, SCHEMA_VERSION, IndexRecord, record_of
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
+from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
 if TYPE_CHECKING:
-    import duckdb
-
     from sqlrag.duckdb.index_file import DuckDBIndexes
     from sqlrag.parts import Part
 
@@ -35,11 +36,10 @@ class DuckDBWriter:
         self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, new: IndexRecord
     ) -> None:
         self._path = path
-        self._duckdb = database.cursor()
+        self._duckdb = indexes.closing(database.cursor())
         self._indexes = indexes
         self._table = quote(new.name)
         with translated(path):
-            self._duckdb.execute(statement("duckdb/schema"))
             self.record = self._create(new)
             rows = self._duckdb.execute(
                 "SELECT uri, id, content_hash FROM documents WHERE index_name = ?", [self.record.name]
@@ -61,6 +61,7 @@ class DuckDBWriter:
         """Write parts of documents, all or nothing."""
         stored = dict(self._stored)
         replaced: list[int] = []
+        before = self._indexes.state(self.record)
         with translated(self._path), self._transaction():
             for part in parts:
                 self._write_document(part, stored, replaced)
@@ -69,44 +70,60 @@ class DuckDBWriter:
             self._insert(chunks, parts)
             self._bump_version()
         self._stored = stored
-        self._write_index_file(replaced, chunks, parts)
+        self._write_index_file(before, replaced, chunks, parts)
 
     def remove(self, uris: Sequence[str]) -> None:
         """Remove documents and their chunks."""
         ids = [self._stored[uri][0] for uri in uris]
+        before = self._indexes.state(self.record)
         with translated(self._path), self._transaction():
             self._delete("source_id", self._table, ids)
             self._delete("id", "documents", ids)
             self._bump_version()
         for uri in uris:
             del self._stored[uri]
-        self._write_index_file(ids, [], [])
+        self._write_index_file(before, ids, [], [])
 
     # Private
 
     def _create(self, new: IndexRecord) -> IndexRecord:
-        columns = ", ".join(quote(column) for column in COLUMNS)
-        rows = self._rows(f"SELECT {columns} FROM sqlrag_indexes WHERE lower(name) = lower(?)", [new.name])
-        if rows:
-            return IndexRecord(*rows[0])
+        """Return the record of the index, which is made where there is none."""
+        names = ", ".join(quote(column) for column in COLUMNS)
+        columns = self._columns()
+        if "sqlrag_indexes" in columns:
+            rows = self._rows(f"SELECT {names} FROM sqlrag_indexes WHERE lower(name) = lower(?)", [new.name])
+            if rows:
+                return record_of(rows[0])
+        check_room(self._path, new.name, columns)
         with self._transaction():
+            self._duckdb.execute(statement("duckdb/schema"))
             self._duckdb.execute(statement("duckdb/create", index=new.name, dimension=new.dimension))
             places = ", ".join("?" for _ in COLUMNS)
-            self._duckdb.execute(f"INSERT INTO sqlrag_indexes ({columns}) VALUES ({places})", [*new.values().values()])
+            self._duckdb.execute(f"INSERT INTO sqlrag_indexes ({names}) VALUES ({places})", [*new.values().values()])
             for key, value in (("schema_version", str(SCHEMA_VERSION)), ("embedder", new.embedder)):
                 self._duckdb.execute("INSERT INTO sqlrag_meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, value])
         self._indexes.catch_up()
         return new
 
+    def _columns(self) -> dict[str, list[str]]:
+        """Return the columns of each table."""
+        sql = (
+            "SELECT table_name, list(column_name) FROM duckdb_columns() "
+            "WHERE database_name = current_database() AND schema_name = current_schema() GROUP BY table_name"
+        )
+        return dict(self._rows(sql))
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._duckdb.execute("BEGIN")
         try:
+            self._duckdb.execute("BEGIN")
             yield
+            self._duckdb.execute("COMMIT")
         except BaseException:
-            self._duckdb.execute("ROLLBACK")
+            # After a commit that failed, or a full disk, there is no transaction left to roll back.
+            with suppress(duckdb.Error):
+                self._duckdb.execute("ROLLBACK")
             raise
-        self._duckdb.execute("COMMIT")
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._duckdb.execute(sql, list(params)).fetchall()
@@ -174,20 +191,30 @@ class DuckDBWriter:
         self._duckdb.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT unnest($ids))", {"ids": list(ids)})
 
     def _bump_version(self) -> None:
-        self.record = replace(self.record, version=self.record.version + 1)
+        # By the clock, not by one: two copies of a database that went different ways never have the same version.
+        self.record = replace(self.record, version=max(self.record.version + 1, time.time_ns()))
         self._duckdb.execute(
             "UPDATE sqlrag_indexes SET version = ? WHERE name = ?", [self.record.version, self.record.name]
         )
 
-    def _write_index_file(self, replaced: Sequence[int], chunks: Sequence[StoredChunk], parts: Sequence[Part]) -> None:
-        """Bring the index file to what DuckDB has just committed; a crash before this is caught up on open."""
+    def _write_index_file(
+        self, before: str, replaced: Sequence[int], chunks: Sequence[StoredChunk], parts: Sequence[Part]
+    ) -> None:
+        """Bring the index file to what DuckDB has just committed; a crash before this is caught up on open.
+
+        `before`: the state of DuckDB's tables before the commit. A file that shows another one lacks more than this.
+        """
         connection = self._indexes.connection
         index = IndexWriter(connection, self.record)
-        with self._indexes.lock, translated_sqlite(index_file_of(self._path)), immediate(connection):
-            index.delete_chunks_of(replaced)
-            if chunks:
-                index.insert(chunks, _vectors(parts))
-            self._indexes.record_state(self.record)
+        with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
+            if self._indexes.state_shown(self.record.name) != before:
+                self._indexes.catch_up()
+                return
+            with immediate(connection):
+                index.delete_chunks_of(replaced)
+                if chunks:
+                    index.insert(chunks, _vectors(parts))
+                self._indexes.record_state(self.record)
 
 
 def _vectors(parts: Sequence[Part]) -> Any:

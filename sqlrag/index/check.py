@@ -29,6 +29,14 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
             connection.execute(f"INSERT INTO {fts} ({fts}, rank) VALUES ('integrity-check', 1)")
         except apsw.CorruptError:
             problems.append(f"{name}: the full text does not match the chunks")
+    source = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
+    if source:  # the index file of a DuckDB database has only the index
+        sql = (
+            f"SELECT count(*) FROM {quote(name)} WHERE source_id NOT IN "
+            f"(SELECT {quote(record.source_key)} FROM {quote(record.source_table)})"
+        )
+        ((orphans,),) = connection.execute(sql)
+        problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
     wrong = 0
     for (vector,) in connection.execute(f"SELECT embedding FROM {quote(name + '_vec')}"):
         wrong += not _is_unit(vector, record.dimension)

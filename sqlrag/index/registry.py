@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
-from sqlrag.errors import SchemaVersionError, UnknownIndexError
+from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
+from sqlrag.index.names import check_index_name
 from sqlrag.index.statements import statement
 
-__all__ = ["SCHEMA_VERSION", "Connection", "IndexRecord", "Registry"]
+__all__ = ["SCHEMA_VERSION", "Connection", "IndexRecord", "Registry", "check_schema_version", "record_of"]
 
 SCHEMA_VERSION = 1
 """The layout of the tables that this version writes; a database says which one it has."""
@@ -51,6 +52,43 @@ class IndexRecord:
 COLUMNS: Sequence[str] = tuple(field.name for field in fields(IndexRecord))
 
 
+def record_of(row: Sequence[Any]) -> IndexRecord:
+    """Return a row of `sqlrag_indexes`, columns as in COLUMNS, as a record.
+
+    The file may come from a stranger. Raises NotADatabaseError for values that sqlrag never writes.
+    """
+    for field, value in zip(fields(IndexRecord), row, strict=True):
+        if type(value).__name__ != field.type:
+            raise _damaged(row, f"{field.name} is {value!r}")
+    record = IndexRecord(*row)
+    try:
+        check_index_name(record.name)
+    except InputError as error:
+        raise _damaged(row, str(error)) from error
+    if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
+        raise _damaged(row, "its sizes cannot be")
+    return record
+
+
+def _damaged(row: Sequence[Any], why: str) -> NotADatabaseError:
+    return NotADatabaseError(
+        f"this database is damaged: its table sqlrag_indexes has a row for {row[0]!r} that sqlrag did not write ({why})"
+    )
+
+
+def check_schema_version(version: str | None, path: str) -> None:
+    """Raise SchemaVersionError if a newer sqlrag made a file, given its `schema_version`; None where it has none."""
+    if version is None:
+        return
+    if not version.isdecimal():
+        raise NotADatabaseError(f"{path} is damaged: its sqlrag_meta has the schema_version {version!r}")
+    if int(version) > SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"{path} was made by a newer sqlrag (schema {version}; this one knows up to {SCHEMA_VERSION}): "
+            "upgrade with pip install -U sqlrag"
+        )
+
+
 class Registry:
     """The registry tables of one SQLite file: the database itself, or the index file of a DuckDB database."""
 
@@ -64,12 +102,7 @@ class Registry:
 
     def check_version(self, path: str) -> None:
         """Raise SchemaVersionError if a newer sqlrag made this file."""
-        version = self.meta("schema_version")
-        if version is not None and int(version) > SCHEMA_VERSION:
-            raise SchemaVersionError(
-                f"{path} was made by a newer sqlrag (schema {version}; this one knows up to {SCHEMA_VERSION}): "
-                "upgrade with pip install -U sqlrag"
-            )
+        check_schema_version(self.meta("schema_version"), path)
 
     def create(self) -> None:
         """Create the registry tables where they are missing. The caller holds the write transaction."""
@@ -99,7 +132,7 @@ class Registry:
             return None
         sql = f"SELECT {', '.join(COLUMNS)} FROM sqlrag_indexes WHERE name = ? COLLATE NOCASE"
         rows = list(self._connection.execute(sql, (name,)))
-        return IndexRecord(*rows[0]) if rows else None
+        return record_of(rows[0]) if rows else None
 
     def get(self, name: object) -> IndexRecord:
         """Return the record of an index. Raises UnknownIndexError that lists those that exist."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IndexWriter", "StoredChunk", "immediate"]
+__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate"]
 
 StoredChunk = tuple[int, int, int, int, int, str, int]
 """`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
@@ -28,15 +29,32 @@ def immediate(connection: Connection) -> Iterator[None]:
     A deferred one that reads first and then writes fails at once when another process wrote in between, without
     waiting (https://www.sqlite.org/lang_transaction.html).
     """
-    connection.execute("BEGIN IMMEDIATE")
+    if not connection.getautocommit():  # type: ignore[attr-defined]
+        raise SQLError("a transaction is open on this connection: COMMIT or ROLLBACK it, then try again")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
+        connection.execute("COMMIT")  # this too may find the disk full
     except BaseException:
         # A full disk or an I/O error may have rolled the transaction back already.
         if not connection.getautocommit():  # type: ignore[attr-defined]
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+def check_room(path: str, index: str, columns: Mapping[str, Collection[str]]) -> None:
+    """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table."""
+    taken = {table.lower(): table for table in columns}
+    for name in (index, f"{index}_vec", f"{index}_fts", f"{index}_embedding"):
+        if name.lower() in taken:
+            raise DatabaseError(
+                f"{path} has a table {taken[name.lower()]} of its own: give the index another name than {index!r}"
+            )
+    if "documents" in taken and not {"index_name", "uri", "content_hash"}.issubset(columns[taken["documents"]]):
+        raise DatabaseError(
+            f"{path} has a table documents of its own, and sqlrag keeps what it ingests in a table of this name: "
+            "ingest into another database"
+        )
 
 
 class IndexWriter:

@@ -11,11 +11,13 @@ from sqlrag.errors import (
     DatabaseError,
     DiskFullError,
     Error,
+    InputError,
     LockedError,
     NotADatabaseError,
     ReadOnlyError,
     SQLError,
 )
+from sqlrag.paths import is_duckdb
 
 __all__ = ["translated"]
 
@@ -29,19 +31,32 @@ def translated(path: str) -> Iterator[None]:
         raise _translation(error, path) from error
 
 
-def _translation(error: apsw.Error, path: str) -> Error:
-    if isinstance(error, apsw.FullError):
+def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one return for each kind of error
+    # Shared memory of the WAL that can't grow is an I/O error to SQLite.
+    if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return DiskFullError(
             f"{path}: the disk is full; what was committed before is intact: make room and run it again"
         )
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
     if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+        if is_duckdb(path):
+            return NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
         return NotADatabaseError(f"{path} is not a SQLite database, or it is damaged: {error}")
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return LockedError(f"{path} is being written by another process: try again when it has finished")
     if isinstance(error, apsw.CantOpenError):
-        return DatabaseError(f"{path} cannot be opened: is it there, and may you read it?")
+        return DatabaseError(
+            f"{path} cannot be opened: is it there, and may you read it? "
+            "Where its folder can't be written, open it with read_only=True"
+        )
     if isinstance(error, apsw.IOError):
         return DatabaseError(f"{path}: the disk reports an error ({error}); what was committed before is intact")
+    if isinstance(error, apsw.BindingsError):
+        return InputError(f"{path}: the parameters do not fit the statement ({error})")
     return SQLError(str(error))
+
+
+def _code(error: apsw.Error) -> int | None:
+    """Return SQLite's extended result code."""
+    return getattr(error, "extendedresult", None)

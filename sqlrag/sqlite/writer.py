@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import apsw
+
+from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
+from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated
 
 if TYPE_CHECKING:
-    import apsw
     import numpy as np
     from numpy.typing import NDArray
 
@@ -36,18 +39,33 @@ class SQLiteWriter:
         if registry.find(self.record.name) is None:
             if not registry.exists() and not list(self._connection.execute("SELECT 1 FROM sqlite_schema")):
                 # A database of our own making: readers go on while it is written. Somebody else's keeps its mode.
-                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._use_wal()
             with immediate(self._connection):
                 # Another process may have made it since.
                 existing = registry.find(self.record.name)
                 if existing is None:
+                    check_room(self._path, self.record.name, self._columns())
+                    self._connection.execute(statement("index/documents"))
                     IndexWriter(self._connection, self.record).create()
                     if registry.meta("embedder") is None:
                         registry.set_meta("embedder", self.record.embedder)
                 else:
                     self.record = existing
-        self._connection.execute(statement("index/documents"))
         self._index = IndexWriter(self._connection, self.record)
+
+    def _use_wal(self) -> None:
+        # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
+        with suppress(apsw.BusyError):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+
+    def _columns(self) -> dict[str, list[str]]:
+        """Return the columns of each table."""
+        sql = """
+            SELECT   "table".name, json_group_array(info.name)
+            FROM     sqlite_schema AS "table", pragma_table_info("table".name) AS info
+            WHERE    "table".type IN ('table', 'view') GROUP BY "table".name
+        """
+        return {table: json.loads(columns) for table, columns in self._connection.execute(sql)}
 
     def content_hashes(self) -> dict[str, str]:
         """Return the content hash of every document of the index, by its uri."""
@@ -57,13 +75,9 @@ class SQLiteWriter:
 
     def chunks_done(self, uri: str) -> int:
         """Return how many chunks of a document are stored."""
-        sql = f"""
-            SELECT count(*) FROM documents JOIN "{self.record.name}" AS chunk ON chunk.source_id = documents.id
-            WHERE  documents.index_name = ? AND documents.uri = ?
-        """
         with translated(self._path):
-            ((count,),) = self._connection.execute(sql, (self.record.name, uri))
-            return int(count)
+            row = self._document(uri)
+            return 0 if row is None else self._chunks_of(row[0])
 
     def write(self, parts: Sequence[Part]) -> None:
         """Write parts of documents, all or nothing."""
@@ -84,6 +98,8 @@ class SQLiteWriter:
     def _write(self, part: Part, next_id: int) -> int:
         """Write one part, unless another process has written it since; return the next free chunk id."""
         document_id, stored = self._claim(part)
+        if document_id is None:
+            return next_id
         chunks: list[StoredChunk] = []
         places: list[int] = []
         for place, (chunk, tokens) in enumerate(zip(part.chunks, part.token_counts, strict=True)):
@@ -100,16 +116,20 @@ class SQLiteWriter:
             )
         return next_id + len(chunks)
 
-    def _claim(self, part: Part) -> tuple[int, int]:
+    def _claim(self, part: Part) -> tuple[int | None, int]:
         """Return the document's id and how many of its chunks are stored already.
 
         A document of other content loses its old chunks here, in the transaction that brings the first new ones.
+        No id: another process has put other content in place since this part's first ones were written, or has
+        removed the document. It came later, so that stands.
         """
         document = part.document
         row = self._document(document.uri)
-        if row is not None and row[1] in (document.content_hash, part.partial_hash):
-            sql = f'SELECT coalesce(max(ordinal), -1) + 1 FROM "{self.record.name}" WHERE source_id = ?'
-            ((stored,),) = self._connection.execute(sql, (row[0],))
+        ours = row is not None and row[1] in (document.content_hash, part.partial_hash)
+        stored = self._chunks_of(row[0]) if row is not None and ours else 0
+        if part.chunks and part.chunks[0].ordinal > stored:
+            return None, 0
+        if row is not None and ours:
             return row[0], stored
         metadata = json.dumps(document.metadata, ensure_ascii=False)
         values = (document.title, metadata, part.partial_hash, document.text)
@@ -125,6 +145,11 @@ class SQLiteWriter:
             (self.record.name, document.uri, *values),
         )
         return self._connection.last_insert_rowid(), 0
+
+    def _chunks_of(self, document_id: int) -> int:
+        sql = f"SELECT coalesce(max(ordinal), -1) + 1 FROM {quote(self.record.name)} WHERE source_id = ?"
+        ((stored,),) = self._connection.execute(sql, (document_id,))
+        return int(stored)
 
     def _document(self, uri: str) -> tuple[int, str] | None:
         sql = "SELECT id, content_hash FROM documents WHERE index_name = ? AND uri = ?"

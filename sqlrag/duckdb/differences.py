@@ -1,0 +1,121 @@
+"""How the index file differs from DuckDB's tables, which are the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.index.names import quote
+
+if TYPE_CHECKING:
+    import apsw
+    import duckdb
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["CHUNK_COLUMNS", "ROWS_AT_ONCE", "Differences", "chunk_differences", "problems_of", "stored_vectors"]
+
+CHUNK_COLUMNS = "id, source_id, ordinal, start_char, end_char, text, token_count"
+"""The columns of a chunk table, on both engines."""
+
+ROWS_AT_ONCE = 5_000
+"""How many rows are taken from DuckDB at a time: a few MB."""
+
+
+@dataclass
+class Differences:
+    """Ids of rows; a row that both have with other content is in both lists."""
+
+    stale: list[int] = field(default_factory=list)
+    """What the index file has and the tables have not, or have otherwise."""
+    missing: list[int] = field(default_factory=list)
+    """What the tables have and the index file has not, or has otherwise."""
+
+    def __len__(self) -> int:
+        return len({*self.stale, *self.missing})
+
+
+def chunk_differences(database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> Differences:
+    """Compare the chunks that have a vector with those of the index file, text and all."""
+    shown = index.execute(f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} ORDER BY id")
+    return _differences(_chunks(database, record), shown)
+
+
+def problems_of(
+    database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, index_file: str
+) -> list[str]:
+    """Return what is wrong with the tables of an index, and how the index file differs from them; for `check`."""
+    name, problems = record.name, []
+    shown = index.execute(f"SELECT rowid, embedding FROM {quote(name + '_vec')} ORDER BY rowid")
+    compared = {
+        "chunks": chunk_differences(database, index, record),
+        "vectors": _differences(_vectors(database, record), shown),
+    }
+    for what, found in compared.items():
+        if found:
+            problems.append(
+                f"{name}: {len(found)} {what} differ between the tables and the index file: "
+                f"close the database and delete {index_file}, it is made again"
+            )
+    chunks, vectors = quote(name), quote(f"{name}_embedding")
+    source = f"SELECT {quote(record.source_key)} FROM {quote(record.source_table)}"
+    counted = {
+        "chunks have no vector": f"{chunks} ANTI JOIN {vectors} USING (id)",
+        "vectors have no chunk": f"{vectors} ANTI JOIN {chunks} USING (id)",
+        f"chunks have no row in {record.source_table}": f"{chunks} WHERE source_id NOT IN ({source})",
+    }
+    for what, rows in counted.items():
+        ((count,),) = database.execute(f"SELECT count(*) FROM {rows}").fetchall()
+        problems += [f"{name}: {count} {what}"] if count else []
+    return problems
+
+
+def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Return the vectors of some chunks, (n, dimension), in the order of their ids."""
+    import numpy as np
+
+    sql = f"SELECT embedding FROM {quote(record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) ORDER BY id"
+    column = database.execute(sql, [list(ids)]).fetchnumpy()["embedding"]
+    return np.stack(list(column)).astype(np.float32)
+
+
+def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[Any, ...]]:
+    vectors = quote(f"{record.name}_embedding")
+    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} SEMI JOIN {vectors} USING (id) ORDER BY id"
+    with database.cursor() as cursor:  # the caller's own may run another statement before this one is at its end
+        cursor.execute(sql)
+        while rows := cursor.fetchmany(ROWS_AT_ONCE):
+            yield from rows
+
+
+def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[int, bytes]]:
+    sql = f"SELECT id FROM {quote(record.name + '_embedding')} SEMI JOIN {quote(record.name)} USING (id) ORDER BY id"
+    ids = [row[0] for row in database.execute(sql).fetchall()]
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        some = ids[start : start + ROWS_AT_ONCE]
+        for id_, vector in zip(some, stored_vectors(database, record, some), strict=True):
+            yield id_, vector.tobytes()
+
+
+def _differences(truth: Iterable[tuple[Any, ...]], shown: Iterable[tuple[Any, ...]]) -> Differences:
+    """Compare rows in the order of their ids, which come first in each."""
+    found = Differences()
+    others = iter(shown)
+    other = next(others, None)
+    for row in truth:
+        while other is not None and other[0] < row[0]:
+            found.stale.append(other[0])
+            other = next(others, None)
+        if other is None or other[0] > row[0]:
+            found.missing.append(row[0])
+            continue
+        if other != row:
+            found.stale.append(row[0])
+            found.missing.append(row[0])
+        other = next(others, None)
+    if other is not None:
+        found.stale += [other[0], *(row[0] for row in others)]
+    return found
