@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test all-tests check bench clean help
 
 help:
 	@echo "make demo    install into $(VENV) and search the Python standard library by meaning"
 	@echo "make test    install what the tests need, then lint, check types and run the tests"
+	@echo "make all-tests  the slow tests too, and those that need torch or ../shared/data, where they are"
 	@echo "make bench   the benchmarks of benchmarks/ (needs the torch extra: see benchmarks/README.md)"
 	@echo "make clean   remove $(VENV) and what the demo made"
 
@@ -35,6 +36,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 test: check
+	$(BIN)/python -m pytest -m "not slow and not data and not torch"
+
+all-tests: check
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-dev

@@ -79,7 +79,7 @@ def evaluate(path: Path, folder: Path, top_k: int, most: int | None = None, rera
     """Return mean nDCG@10 and seconds per query of both stages, and the rankings themselves."""
     queries, qrels = read_queries(folder), read_qrels(folder)
     asked = [query for query in queries if query in qrels][:most]
-    result: dict = {"queries": len(asked), "rankings": {}}
+    result: dict = {"folder": folder, "queries": len(asked), "rankings": {}}
     with sqlrag.connect(path, read_only=True) as db:
         for name, statement, chosen in (
             ("vector_top_k", FIRST_STAGE, asked),

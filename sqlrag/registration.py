@@ -30,7 +30,9 @@ def register(
 
     `connection`: an `apsw.Connection`, a `sqlite3.Connection` of the standard library, or a
     `duckdb.DuckDBPyConnection`. The other arguments are those of `connect`. A `sqlite3.Connection`'s trace callback
-    is taken for counting pairs. Raises MissingDependencyError where this Python's sqlite3 can't load extensions.
+    is taken for counting pairs. A `cursor()` of a duckdb connection is a connection of its own: register it too.
+
+    Raises MissingDependencyError where this Python's sqlite3 can't load extensions.
     """
     encoders = Encoders(embedder, reranker, backend)
     if isinstance(connection, sqlite3.Connection):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -178,9 +180,17 @@ def _registered(
     *,
     read_only: bool,
 ) -> tuple[DuckDBIndexes, Functions]:
+    # DuckDB 2.0 fills stderr at exit for each connection with a Python function that is still open then.
+    atexit.register(_close_quietly, weakref.ref(connection))
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())
         functions = Functions(indexes, encoders, rerank_limit)
         register_functions(connection, functions, indexes, raised)
     return indexes, functions
+
+
+def _close_quietly(reference: weakref.ref[duckdb.DuckDBPyConnection]) -> None:
+    connection = reference()
+    if connection is not None:
+        connection.close()

@@ -14,7 +14,7 @@ __all__ = ["bind_named"]
 _LEXEME = re.compile(
     r"""
     '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | --[^\n]* | /\*.*?\*/ | ::
-  | (?<![\w\])]):(?P<colon>[A-Za-z_]\w*)
+  | (?<![\w\])'"]):(?P<colon>[A-Za-z_]\w*)
   | \$(?P<dollar>[A-Za-z_]\w*)
     """,
     re.VERBOSE | re.DOTALL,
@@ -24,7 +24,7 @@ _LEXEME = re.compile(
 def bind_named(sql: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the statement with `$name` for each `:name`, and the values of those that it uses.
 
-    A colon after a name, a number or a bracket is a slice or a struct's (`x[1:n]`, `{a: b}`), not a parameter.
+    A colon after a name, a number, a text or a bracket is a slice or a struct's (`x[1:n]`, `{'a':b}`), no parameter.
     Raises InputError for a parameter without a value.
     """
     used: dict[str, Any] = {}
