@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from sqlrag.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from semantic_text_splitter import MarkdownSplitter
     from tokenizers import Tokenizer
+
+    _Split: TypeAlias = tuple[list[str], list[tuple[int, int]]]
 
 __all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
 
@@ -23,19 +26,20 @@ DEFAULT_MAX_TOKENS = 200
 DEFAULT_OVERLAP = 0
 """Tokens that a chunk may repeat of the one before it."""
 
-# A text longer than this is cut into pieces first: the splitter then works on all CPUs, and takes a time that
-# is linear even where it finds no boundary (a long line of Chinese without a full stop). A piece holds some
-# 20 chunks, so that its own ends hardly matter.
-_PIECE_CHARS = 16_384
+# A section longer than this is cut first: the splitter works through the whole of what it is given at each level.
+_SECTION_CHARS = 16_384
 
-# How many pieces the splitter gets at a time.
-_PIECES_AT_ONCE = 64
+# Where such a cut may be, best first: after a blank line, a line, a sentence, a word.
+_CUTS = tuple(re.compile(pattern) for pattern in (r"\n[ \t\r]*\n", r"\n", r"[.!?]\s|[。！？]", r"\s"))  # noqa: RUF001
 
-# Where a piece may end, best first: before a heading, after a blank line, a line, a sentence, a word.
-_PIECE_ENDS = tuple(
-    re.compile(pattern)
-    for pattern in (r"\n(?=#{1,6} )", r"\n[ \t\r]*\n", r"\n", r"[.!?。！？]\s", r"\s")  # noqa: RUF001
-)
+# Lines that open a section, or open and close code in which nothing does.
+_HEADING_OR_FENCE = re.compile(r"^(?:#{1,6}[ \t][^\n]*|[ ]{0,3}(?P<fence>```|~~~)[^\n]*)", re.MULTILINE)
+
+# Where an overlap may start, best first: at a sentence, at a word.
+_STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[。！？])", r"\s+"))  # noqa: RUF001
+
+# Counts of recent texts: the splitter asks for some of them twice.
+_COUNTS_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class Chunker:
     """Cuts texts into chunks of at most `max_tokens` tokens, as the embedder's tokenizer counts them.
 
     `tokenizer` is that tokenizer or its `tokenizer.json`; its truncation and padding and its special tokens
-    are left out of account. Up to `overlap` tokens of a chunk are repeated at the start of the next one where
-    a natural boundary allows it. Raises InputError for a size that cannot be, and for a file that is no
-    tokenizer.
+    are left out of account. Up to `overlap` tokens of a chunk are repeated at the start of the next one, whole
+    sentences where it can be, within a section. Raises InputError for a size that cannot be, and for a file
+    that is no tokenizer.
     """
 
     def __init__(
@@ -73,7 +77,8 @@ class Chunker:
             raise InputError(
                 f"overlap is {overlap} tokens and max_tokens {max_tokens}: overlap must be the smaller one"
             )
-        self._splitter = _splitter(tokenizer, max_tokens, overlap)
+        self._tokenizer = _without_window(tokenizer)
+        self._count = lru_cache(_COUNTS_KEPT)(self._token_count)
 
     def chunks(self, text: str) -> list[Chunk]:
         """Return the chunks of `text`, in order.
@@ -86,25 +91,58 @@ class Chunker:
         if not isinstance(text, str):
             raise InputError(f"text is {type(text).__name__}, and chunks are made of str")
         _check_unicode(text)
-        found: list[Chunk] = []
-        for offset, part in self._parts(text):
-            # The splitter leaves the indentation of a code block; and Python and Unicode differ on whether
-            # the separators U+001C to U+001F are whitespace.
-            stripped = part.strip()
-            if stripped:
-                start = offset + len(part) - len(part.lstrip())
-                found.append(Chunk(len(found), start, start + len(stripped), stripped))
-        return found
+        spans = (span for section in _sections(text) for span in self._section_spans(text, section))
+        return [Chunk(ordinal, start, end, text[start:end]) for ordinal, (start, end) in enumerate(spans)]
 
-    def _parts(self, text: str) -> Iterator[tuple[int, str]]:
-        """Yield (start, text) of each chunk as the splitter cuts it."""
-        pieces = list(_pieces(text))
-        for first in range(0, len(pieces), _PIECES_AT_ONCE):
-            batch = pieces[first : first + _PIECES_AT_ONCE]
-            parts = self._splitter.chunk_all_indices([text[start:end] for start, end in batch])
-            for (offset, _), piece in zip(batch, parts, strict=True):
-                for start, part in piece:
-                    yield offset + start, part
+    def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
+        """Return the (start, end) of the chunks of one section."""
+        start, end = _stripped(text, section.start, section.end)
+        if start == end:
+            return []
+        if self._count(text[start:end]) <= self.max_tokens:
+            return [(start, end)]
+        # The heading stays with what it is about: there is room for it in the first chunk.
+        heading = self._count(text[start : section.body])
+        room = self.max_tokens - self.overlap - heading
+        if section.body == start or heading > self.max_tokens // 4 or room < 1:
+            return self._overlapping(text, self._split(text, start, end, self.max_tokens - self.overlap))
+        spans = self._split(text, section.body, end, room)
+        if self._count(text[start : spans[0][1]]) <= self.max_tokens:
+            spans[0] = (start, spans[0][1])
+        else:
+            spans.insert(0, _stripped(text, start, section.body))
+        return self._overlapping(text, spans)
+
+    def _split(self, text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
+        """Return the spans of at most `size` tokens that the splitter cuts `text[start:end]` into."""
+        from semchunk.semchunk import chunk
+
+        # Its own overlap cuts everything into parts as small as the overlap, and its own memory of counts never ends.
+        _, spans = cast("_Split", chunk(text[start:end], size, self._count, memoize=False, offsets=True))
+        return [_stripped(text, start + first, start + last) for first, last in spans]
+
+    def _overlapping(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return the spans, each but the first starting earlier by up to `overlap` tokens."""
+        if not self.overlap:
+            return spans
+        starts = [self._earlier_start(text, before, span) for before, span in pairwise(spans)]
+        return spans[:1] + [(start, end) for start, (_, end) in zip(starts, spans[1:], strict=True)]
+
+    def _earlier_start(self, text: str, before: tuple[int, int], span: tuple[int, int]) -> int:
+        """Return the first start of a sentence, or of a word, among the last `overlap` tokens of `before`."""
+        offsets = self._tokenizer.encode(text[slice(*before)], add_special_tokens=False).offsets
+        # The chunk before keeps a beginning of its own.
+        earliest = before[0] + (offsets[-self.overlap][0] if len(offsets) > self.overlap else 1)
+        for boundary in _STARTS:
+            for found in boundary.finditer(text, earliest - 1, span[0]):
+                start = found.end()
+                if earliest <= start < span[0] and self._count(text[start : span[1]]) <= self.max_tokens:
+                    return start
+        return span[0]
+
+    def _token_count(self, text: str) -> int:
+        """Return the tokens of `text`; of a single character one, as it cannot be cut."""
+        return 1 if len(text) == 1 else len(self._tokenizer.encode(text, add_special_tokens=False))
 
 
 def _whole_number(name: str, value: object, least: int) -> int:
@@ -116,21 +154,19 @@ def _whole_number(name: str, value: object, least: int) -> int:
     return value
 
 
-def _splitter(tokenizer: Tokenizer | str | os.PathLike[str], max_tokens: int, overlap: int) -> MarkdownSplitter:
-    """Return the splitter that counts with this tokenizer."""
-    from semantic_text_splitter import MarkdownSplitter
+def _without_window(tokenizer: Tokenizer | str | os.PathLike[str]) -> Tokenizer:
+    """Return the tokenizer without truncation and padding, which would hide what lies behind the window."""
     from tokenizers import Tokenizer
 
     try:
         own = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_file(os.fspath(tokenizer))
-        # A tokenizer that cuts and pads at the model's window would hide what lies behind it.
         if own.truncation is not None or own.padding is not None:
             own = Tokenizer.from_str(own.to_str())  # the caller's stays as it is
             own.no_truncation()
             own.no_padding()
     except Exception as error:  # tokenizers raises bare Exception
         raise InputError(f"tokenizer is {tokenizer!r}, and not a tokenizer.json: {error}") from error
-    return MarkdownSplitter.from_huggingface_tokenizer(own, max_tokens, overlap)
+    return own
 
 
 def _check_unicode(text: str) -> None:
@@ -145,20 +181,59 @@ def _check_unicode(text: str) -> None:
         ) from error
 
 
-def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of the pieces of `text`: each in the second half of what it may have at most."""
-    start = 0
-    while len(text) - start > _PIECE_CHARS:
-        end = _piece_end(text, start + _PIECE_CHARS // 2, start + _PIECE_CHARS)
-        yield start, end
-        start = end
-    yield start, len(text)
+class _Section(NamedTuple):
+    """A part of a text that chunks do not reach out of: its heading is `start` to `body`, which may be empty."""
+
+    start: int
+    body: int
+    end: int
 
 
-def _piece_end(text: str, least: int, most: int) -> int:
+def _sections(text: str) -> Iterator[_Section]:
+    """Yield the sections of a text: a heading, or several in a row, and what follows up to the next one."""
+    start = body = 0
+    for heading_start, heading_end in _headings(text):
+        if text[body:heading_start].strip():
+            yield from _cut(text, _Section(start, body, heading_start))
+            start = heading_start
+        body = heading_end
+    yield from _cut(text, _Section(start, body, len(text)))
+
+
+def _headings(text: str) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of each Markdown heading that does not stand in fenced code."""
+    fence = ""
+    for line in _HEADING_OR_FENCE.finditer(text):
+        mark = line["fence"]
+        if mark is None:
+            if not fence:
+                yield line.span()
+        elif not fence or mark == fence:
+            fence = "" if fence else mark
+
+
+def _cut(text: str, section: _Section) -> Iterator[_Section]:
+    """Yield a section in parts that are not too long, each at least half of what it may be."""
+    start, body, end = section
+    while end - start > _SECTION_CHARS:
+        cut = _last_cut(text, start + _SECTION_CHARS // 2, start + _SECTION_CHARS)
+        yield _Section(start, min(body, cut), cut)
+        start, body = cut, max(body, cut)
+    yield _Section(start, body, end)
+
+
+def _last_cut(text: str, least: int, most: int) -> int:
     """Return the last of the best places to cut `text` between `least` and `most`."""
-    for boundary in _PIECE_ENDS:
+    for boundary in _CUTS:
         ends = [match.end() for match in boundary.finditer(text, least, most)]
         if ends:
             return ends[-1]
     return most
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span without the whitespace at both its ends."""
+    part = text[start:end]
+    stripped = part.strip()
+    start += len(part) - len(part.lstrip()) if stripped else 0
+    return start, start + len(stripped)

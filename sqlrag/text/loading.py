@@ -142,9 +142,9 @@ def _convert(kind: str, data: bytes) -> tuple[str, str]:
         from sqlrag.text.office import office_to_text
 
         title, text = office_to_text(kind, data)
-        return title or _first_heading(text), text
+        return title or _first_heading(text, fenced=True), text
     text = decode_text(data)
-    return ("" if kind in ("txt", "text") else _first_heading(text)), text
+    return ("" if kind in ("txt", "text") else _first_heading(text, fenced=kind != "rst")), text
 
 
 def _file_metadata(source: Source) -> dict[str, Json]:
@@ -159,12 +159,12 @@ def _file_metadata(source: Source) -> dict[str, Json]:
     }
 
 
-def _first_heading(text: str) -> str:
-    """Return the first heading of Markdown or reStructuredText, outside of code; empty where there is none."""
+def _first_heading(text: str, *, fenced: bool) -> str:
+    """Return the first heading of Markdown (`fenced`: it may have code in fences) or of reStructuredText."""
     fence = previous = ""
     for line in itertools.islice(io.StringIO(text, newline=None), _TITLE_WITHIN_LINES):
         line = line.rstrip("\n")  # noqa: PLW2901
-        mark = _FENCE.match(line)
+        mark = _FENCE.match(line) if fenced else None
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
         elif not fence:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import io
-from functools import lru_cache
-from typing import Any
 
 from sqlrag.text.documents import UnreadableError
 
 __all__ = ["office_to_text"]
 
-_REMEDY = 'pip install "sqlrag[files]"'
+_CONVERTERS = {
+    "pdf": "PdfConverter",
+    "docx": "DocxConverter",
+    "pptx": "PptxConverter",
+    "xlsx": "XlsxConverter",
+    "epub": "EpubConverter",
+}
 
 
 def office_to_text(kind: str, data: bytes) -> tuple[str, str]:
     """Return (title, Markdown) of a file of this kind (`pdf`); the title is empty where the file names none."""
     try:
-        from markitdown import StreamInfo
-
-        converted = _converter().convert_stream(io.BytesIO(data), stream_info=StreamInfo(extension=f".{kind}"))
+        from markitdown import MissingDependencyException, StreamInfo, converters
     except ImportError as error:
-        raise UnreadableError(f"reading .{kind} needs an extra: {_REMEDY}") from error
-    except Exception as error:  # a damaged file raises anything in one of its many parsers
-        if "MissingDependency" in str(error) or "MissingDependency" in type(error).__name__:
-            raise UnreadableError(f"reading .{kind} needs an extra: {_REMEDY}") from error
+        raise UnreadableError(_missing(kind)) from error
+    # The one converter, and not markitdown's choice: for a damaged file it falls back on the bytes as text.
+    converter = getattr(converters, _CONVERTERS[kind])()
+    try:
+        converted = converter.convert(io.BytesIO(data), StreamInfo(extension=f".{kind}"))
+    except MissingDependencyException as error:
+        raise UnreadableError(_missing(kind)) from error
+    except Exception as error:  # a damaged file raises anything in one of the many parsers
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnreadableError(f"cannot be read as .{kind}: {said}") from error
     # Fonts of a PDF can map to anything, lone surrogates included.
@@ -33,9 +39,6 @@ def office_to_text(kind: str, data: bytes) -> tuple[str, str]:
     return converted.title or "", text
 
 
-@lru_cache(maxsize=1)
-def _converter() -> Any:
-    """Return the converter, which takes a second to load."""
-    from markitdown import MarkItDown
-
-    return MarkItDown(enable_plugins=False)
+def _missing(kind: str) -> str:
+    """Return what to do about a missing reader."""
+    return f'reading .{kind} needs an extra: pip install "sqlrag[files]"'

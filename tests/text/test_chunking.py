@@ -70,13 +70,12 @@ def test_nothing_is_lost_or_repeated(text, sizes, tokenizer):
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=TEXTS, piece=st.integers(2, 60), overlap=st.sampled_from([0, 5]))
-def test_long_texts_keep_the_promises_where_they_are_cut_into_pieces(text, piece, overlap, tokenizer):
+@given(text=TEXTS, longest=st.integers(2, 60), overlap=st.sampled_from([0, 5]))
+def test_long_sections_keep_the_promises_where_they_are_cut(text, longest, overlap, tokenizer):
     """The cuts that keep a long text fast lose nothing and shift nothing either."""
     chunker = chunker_of(12, overlap)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "_PIECE_CHARS", piece)
-        patch.setattr(chunking, "_PIECES_AT_ONCE", 3)
+        patch.setattr(chunking, "_SECTION_CHARS", longest)
         chunks = chunker.chunks(text)
     check(text, chunks, chunker, tokenizer)
 
@@ -87,10 +86,9 @@ def test_chunks_end_where_sections_and_sentences_end():
         "# Alpha\n\nThe first paragraph is short.\n\n# Beta\n\n"
         "The second paragraph is longer than a chunk. It has three sentences. Each of them is whole.\n"
     )
-    assert [chunk.text for chunk in Chunker(TOKENIZER_JSON, 12).chunks(text)] == [
+    assert [chunk.text for chunk in Chunker(TOKENIZER_JSON, 15).chunks(text)] == [
         "# Alpha\n\nThe first paragraph is short.",
-        "# Beta",
-        "The second paragraph is longer than a chunk.",
+        "# Beta\n\nThe second paragraph is longer than a chunk.",
         "It has three sentences. Each of them is whole.",
     ]
 
@@ -98,31 +96,44 @@ def test_chunks_end_where_sections_and_sentences_end():
 def test_overlap_repeats_the_end_of_the_chunk_before():
     """With overlap, a chunk starts inside the one before it, at a natural boundary, by at most so many tokens."""
     text = "One is here. Two is here. Three is here. Four is here. Five is here. Six is here."
-    chunks = Chunker(TOKENIZER_JSON, 9, 4).chunks(text)
-    assert [chunk.text for chunk in chunks[:3]] == [
+    assert [chunk.text for chunk in Chunker(TOKENIZER_JSON, 13, 4).chunks(text)] == [
         "One is here. Two is here.",
-        "Two is here. Three is here.",
-        "Three is here. Four is here.",
+        "Two is here. Three is here. Four is here.",
+        "Four is here. Five is here. Six is here.",
+    ]
+    words = "one two three four five six seven eight nine"
+    assert [chunk.text for chunk in Chunker(TOKENIZER_JSON, 5, 2).chunks(words)] == [
+        "one two three",
+        "two three four five six",
+        "five six seven eight nine",
     ]
 
 
-def test_a_piece_ends_at_the_best_boundary_in_its_second_half():
-    """A long text is cut before a heading if there is one, else after a blank line, a line, a sentence, a word."""
+def test_headings_open_chunks_and_code_has_none():
+    """Headings in a row stay together, with what follows; a comment in fenced code is no heading."""
+    text = "before\n\n# A\n\n## A.1\n\ntext\n\n```sh\n# comment\n```\n\n# B\n"
+    assert [chunk.text for chunk in Chunker(TOKENIZER_JSON).chunks(text)] == [
+        "before",
+        "# A\n\n## A.1\n\ntext\n\n```sh\n# comment\n```",
+        "# B",
+    ]
+
+
+def test_a_long_heading_is_cut_like_any_text():
+    """A heading that fills a chunk by itself leaves no room beside it, and loses nothing."""
+    text = "# " + "heading " * 30 + "\n\nbody " * 3
+    chunks = Chunker(TOKENIZER_JSON, 10).chunks(text)
+    assert " ".join(chunk.text for chunk in chunks).split() == text.split()
+
+
+def test_a_section_that_is_cut_is_cut_at_the_best_boundary_in_its_second_half(monkeypatch):
+    """A very long section is cut after a blank line if there is one, else after a line, a sentence, a word."""
+    monkeypatch.setattr(chunking, "_SECTION_CHARS", 40)
     chunker = Chunker(TOKENIZER_JSON)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunking, "_PIECE_CHARS", 40)
-        for boundary, after in [
-            ("\n", "# H"),
-            ("\n\n", "para"),
-            ("\n", "line"),
-            (". ", "Sent"),
-            (" ", "word"),
-            ("", "x"),
-        ]:
-            text = "x" * 30 + boundary + after + "y" * 5 + "z" * 30
-            chunks = chunker.chunks(text)
-            start = 40 if boundary == "" else 30 + len(boundary)
-            assert chunks[1].start_char == start, repr(boundary)
+    for boundary in ["\n\n", "\n", ". ", "。", " ", ""]:
+        text = "x" * 22 + " " + "x" * 7 + boundary + "y" * 9 + "z" * 30
+        start = 30 + len(boundary) if boundary else 23
+        assert chunker.chunks(text)[1].start_char == start, repr(boundary)
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\r\n\t \u2003" * 100, "\x1c\x1d"])

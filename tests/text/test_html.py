@@ -90,6 +90,6 @@ def test_broken_pages_have_no_text(html):
 
 
 def test_deeply_nested_pages_are_read():
-    """Fifty thousand elements inside one another are no stack overflow."""
-    html = "<div>" * 50_000 + "deep" + "</div>" * 50_000
+    """Ten thousand elements inside one another are no stack overflow."""
+    html = "<div>" * 10_000 + "deep" + "</div>" * 10_000
     assert html_to_text(html)[1] == "deep"

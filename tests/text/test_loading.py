@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -12,6 +13,11 @@ from sqlrag.errors import InputError, SourceError
 from sqlrag.text.loading import Document, Unreadable, find_sources, read_documents, source_hash
 
 SQLITE_DOC = Path("/usr/share/doc/sqlite3")
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand in for a call that the system refuses."""
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def read_one(path: Path) -> Document | Unreadable:
@@ -101,11 +107,14 @@ def test_a_file_that_went_away_is_unreadable(tmp_path):
         source_hash(source)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_closed_file_is_unreadable(tmp_path):
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet"])
+def test_a_closed_file_is_unreadable(tmp_path, monkeypatch, name):
     """The system's reason is passed on."""
-    path = write(tmp_path, "a.txt", "x")
+    path = write(tmp_path, name, "x")
     path.chmod(0)
+    if os.geteuid() == 0:  # root may read every file
+        monkeypatch.setattr("io.open", refuse)
+        monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
     assert read_one(path) == Unreadable(path.as_posix(), "permission denied")
 
 

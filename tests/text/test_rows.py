@@ -16,7 +16,7 @@ from pyarrow import parquet
 from sqlrag.text.loading import Document, Unreadable, find_sources, read_documents
 
 ROWS = [
-    {"id": "a1", "title": "First", "text": "One text,\nwith a \"quote\"", "year": 2020, "score": 1.5, "lang": "en"},
+    {"id": "a1", "title": "First", "text": 'One text,\nwith a "quote"', "year": 2020, "score": 1.5, "lang": "en"},
     {"id": "b2", "title": "Zweiter", "text": "Ein Text; größer", "year": 2021, "score": 2.0, "lang": "de"},
 ]  # fmt: skip
 
@@ -139,7 +139,7 @@ def test_a_row_without_its_id_is_named(tmp_path):
 
 
 def test_values_become_json(tmp_path):
-    """What JSON lacks is written as people expect: ISO dates, base64, null for NaN; the text of a number is its digits."""
+    """What JSON lacks is written as people expect: ISO dates, base64, null for NaN, a number as its digits."""
     moment = dt.datetime(2024, 2, 29, 12, 30, 0, 123456, dt.timezone.utc)
     row = {
         "text": 12,
@@ -175,7 +175,7 @@ def test_values_become_json(tmp_path):
         "none": None,
         "nested": {"tags": ["a", "b"], "n": 1},
         "ns": "2024-02-29T12:30:00.123456",
-        "far": "-249-10-04 03:33:20.000",
+        "far": "-0249-10-15 19:33:20.000",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -90,15 +91,18 @@ def test_no_device_is_opened(tmp_path, monkeypatch):
     assert unreadable.reason == "is a device, socket or FIFO, and not a file"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_closed_folder_is_named(tmp_path):
+def test_a_closed_folder_is_named(tmp_path, monkeypatch):
     """The rest is found, and the folder that could not be opened is said."""
     make(tmp_path, "closed/a.md", "b.md")
-    (tmp_path / "closed").chmod(0)
-    try:
-        found = find_sources(tmp_path)
-    finally:
-        (tmp_path / "closed").chmod(0o700)
+    closed, listdir = tmp_path / "closed", os.listdir
+
+    def refusing(path: Path) -> list[str]:  # root may read every folder: the refusal is acted
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    found = find_sources(tmp_path)
     assert relative(found, tmp_path) == ["b.md"]
     assert [(Path(item.uri).name, item.reason) for item in found.unreadable] == [("closed", "permission denied")]
 
