@@ -313,5 +313,6 @@ def _check_chunking(record: IndexRecord, max_tokens: int | None, overlap: int | 
     for what, asked, made in (("max_tokens", max_tokens, record.max_tokens), ("overlap", overlap, record.overlap)):
         if asked is not None and asked != made:
             raise InputError(
-                f"{what} is {asked}, but index {record.name!r} was made with {made}: leave it out, or take another index"
+                f"{what} is {asked}, but index {record.name!r} was made with {made}: "
+                "leave it out, or take another index"
             )

@@ -123,7 +123,7 @@ class Functions:
 
     # Table functions
 
-    def vector_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002 - the name is the contract's
+    def vector_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
         """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector."""
         found = self._indexes.open(index)
         k = check_k("vector_top_k", "k", k)
@@ -221,7 +221,8 @@ class Functions:
         if maker is not None and maker.spec.weights_hash != index.record.embedder_hash:
             raise ModelMismatchError(
                 f"query is a vector of {maker.id}, but index {index.record.name!r} was made with "
-                f"{index.record.embedder}@{index.record.embedder_hash[:12]}: give the text itself, it is embedded with the index's own model"
+                f"{index.record.embedder}@{index.record.embedder_hash[:12]}: "
+                "give the text itself, it is embedded with the index's own model"
             )
         return vector
 

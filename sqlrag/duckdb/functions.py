@@ -117,12 +117,10 @@ class _Registration:
         names = tuple(columns)
 
         def rows(*arguments: Any) -> Any:
-            results = []
             with self._indexes.lock:
                 self._indexes.catch_up()
-                for values in zip(*map(_values, arguments), strict=True):
-                    results.append([dict(zip(names, row, strict=True)) for row in function(*values)])
-            return pa.array(results, type=arrow)
+                calls = [function(*values) for values in zip(*map(_values, arguments), strict=True)]
+            return pa.array([[dict(zip(names, row, strict=True)) for row in call] for call in calls], type=arrow)
 
         declared = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
         self._scalar(name, f"STRUCT({declared})[]", rows, volatile=volatile)

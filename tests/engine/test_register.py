@@ -15,7 +15,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError
-from tests.engine.test_conformance import DESIGN_STATEMENT, Q, STATEMENTS, assert_same, rows_of
+from tests.engine.test_conformance import DESIGN_STATEMENT, STATEMENTS, Q, assert_same, rows_of
 
 STDLIB_PROGRAM = """
 import json, site, sqlite3, sys
@@ -119,7 +119,7 @@ def test_duckdb_errors_reach_the_user(passage_files):
     """In a plain duckdb connection the text of our error is in duckdb's."""
     connection = duckdb.connect(str(passage_files["duckdb"]), read_only=True)
     sqlrag.register(connection)
-    with pytest.raises(duckdb.Error, match="k is 0: it takes a whole number from 1"):
+    with pytest.raises(duckdb.Error, match=r"k is 0: it takes a whole number from 1"):
         connection.execute("SELECT * FROM vector_top_k('chunks', 'x', 0)").fetchall()
     connection.close()
 
@@ -143,5 +143,5 @@ def test_the_limit_counts_each_statement_anew(passage_files):
 
 def test_something_else_is_refused():
     """What is no connection is named."""
-    with pytest.raises(InputError, match="connection is a builtins.str"):
+    with pytest.raises(InputError, match=r"connection is a builtins\.str"):
         sqlrag.register("papers.db")
