@@ -43,7 +43,7 @@ def timed(function, *arguments):
     return (time.perf_counter() - started) * 1000, result
 
 
-def split(db: sqlrag.Database) -> dict[str, float]:
+def split(db: sqlrag.Database, questions: list[str]) -> dict[str, float]:
     """Return the medians in milliseconds."""
     embedder, reranker = sqlrag.Embedder(), sqlrag.Reranker()
     embedder.encode_query("warm"), reranker.score("warm", ["up"])
@@ -51,7 +51,7 @@ def split(db: sqlrag.Database) -> dict[str, float]:
     nearest = statement("index/vector_top_k", filter="", word_filter="")
     times: dict[str, list[float]] = {"whole": [], "embed": [], "index": [], "rerank": [], "rest": []}
     index = db._engine.functions._indexes.open("chunks")  # noqa: SLF001 - the index without the functions around it
-    for question in QUESTIONS:
+    for question in questions:
         whole, _ = timed(lambda q=question: db.execute(STATEMENT, {"q": q}).fetchall())
         embed, vector = timed(embedder.encode_query, question)
         bindings = {"vector": vector.tobytes(), "k": 25}
@@ -95,7 +95,8 @@ def main() -> None:
             path = Path(folder) / f"stdlib.{engine}"
             with sqlrag.connect(path, engine=engine) as db:
                 db.ingest(documents)
-                parts = split(db)
+                # The models remember what they were asked, for the whole process: each engine gets its own words.
+                parts = split(db, [f"{question} ({engine})" for question in QUESTIONS])
                 chunks = db.info()[0].chunks
             values = " | ".join(f"{parts[name]:.1f}" for name in ("whole", "embed", "index", "rerank", "rest"))
             share = parts["rest"] / parts["whole"]
