@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from sqlrag.errors import InputError
+from sqlrag.text.counting import TokenCounter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +36,14 @@ _CUTS = tuple(re.compile(pattern) for pattern in (r"\n[ \t\r]*\n", r"\n", r"[.!?
 _HEADING_OR_FENCE = re.compile(r"^(?:#{1,6}[ \t][^\n]*|[ ]{0,3}(?P<fence>```|~~~)[^\n]*)", re.MULTILINE)
 
 # Where an overlap may start, best first: at a sentence, at a word.
-_STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[。！？])", r"\s+"))  # noqa: RUF001
+_STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[。！？])\s*", r"\s+"))  # noqa: RUF001
 
-# Counts of recent texts: the splitter asks for some of them twice.
-_COUNTS_KEPT = 256
+# More characters than any prose has in a token. What has more (NULs, words without end, walls of spaces) counts as
+# if it had a token in so many, so that no chunk grows without end.
+_CHARS_A_TOKEN = 64
+
+# A chunk of less than one part in so many of what it may have says too little to be found.
+_CRUMB = 10
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Chunker:
                 f"overlap is {overlap} tokens and max_tokens {max_tokens}: overlap must be the smaller one"
             )
         self._tokenizer = _without_window(tokenizer)
-        self._count = lru_cache(_COUNTS_KEPT)(self._token_count)
+        self._counter = TokenCounter(self._tokenizer)
 
     def chunks(self, text: str) -> list[Chunk]:
         """Return the chunks of `text`, in order.
@@ -91,7 +95,8 @@ class Chunker:
         if not isinstance(text, str):
             raise InputError(f"text is {type(text).__name__}, and chunks are made of str")
         _check_unicode(text)
-        spans = (span for section in _sections(text) for span in self._section_spans(text, section))
+        longest = min(_SECTION_CHARS, _CHARS_A_TOKEN * self.max_tokens)
+        spans = (span for section in _sections(text, longest) for span in self._section_spans(text, section))
         return [Chunk(ordinal, start, end, text[start:end]) for ordinal, (start, end) in enumerate(spans)]
 
     def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
@@ -99,7 +104,7 @@ class Chunker:
         start, end = _stripped(text, section.start, section.end)
         if start == end:
             return []
-        if self._count(text[start:end]) <= self.max_tokens:
+        if self._counter(text[start:end]) <= self.max_tokens:
             return [(start, end)]
         # The heading stays with what it is about: there is room for it in the first chunk.
         heading = self._count(text[start : section.body])
@@ -119,7 +124,21 @@ class Chunker:
 
         # Its own overlap cuts everything into parts as small as the overlap, and its own memory of counts never ends.
         _, spans = cast("_Split", chunk(text[start:end], size, self._count, memoize=False, offsets=True))
-        return [_stripped(text, start + first, start + last) for first, last in spans]
+        return self._joined(text, [_stripped(text, start + first, start + last) for first, last in spans], size)
+
+    def _joined(self, text: str, spans: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+        """Return the spans with crumbs (a lone bullet, `Bug fixes:`) joined to a neighbour, where that fits."""
+        joined: list[tuple[int, int]] = []
+        crumb_before = False
+        for start, end in spans:
+            crumb = self._count(text[start:end]) * _CRUMB < size
+            if joined and (crumb or crumb_before) and self._count(text[joined[-1][0] : end]) <= size:
+                joined[-1] = (joined[-1][0], end)
+                crumb_before = False
+            else:
+                joined.append((start, end))
+                crumb_before = crumb
+        return joined
 
     def _overlapping(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return the spans, each but the first starting earlier by up to `overlap` tokens."""
@@ -140,9 +159,9 @@ class Chunker:
                     return start
         return span[0]
 
-    def _token_count(self, text: str) -> int:
-        """Return the tokens of `text`; of a single character one, as it cannot be cut."""
-        return 1 if len(text) == 1 else len(self._tokenizer.encode(text, add_special_tokens=False))
+    def _count(self, text: str) -> int:
+        """Return the size of `text`: its tokens, or more where it has hardly any; 1 for what cannot be cut."""
+        return 1 if len(text) == 1 else max(self._counter(text), len(text) // _CHARS_A_TOKEN)
 
 
 def _whole_number(name: str, value: object, least: int) -> int:
@@ -189,15 +208,18 @@ class _Section(NamedTuple):
     end: int
 
 
-def _sections(text: str) -> Iterator[_Section]:
-    """Yield the sections of a text: a heading, or several in a row, and what follows up to the next one."""
+def _sections(text: str, longest: int) -> Iterator[_Section]:
+    """Yield the sections of a text: a heading, or several in a row, and what follows up to the next one.
+
+    One of more than `longest` characters comes in parts, of which only the first has the heading.
+    """
     start = body = 0
-    for heading_start, heading_end in _headings(text):
-        if text[body:heading_start].strip():
-            yield from _cut(text, _Section(start, body, heading_start))
+    for heading_start, heading_end in [*_headings(text), (len(text), len(text))]:
+        if text[body:heading_start].strip() or heading_start == len(text):
+            for first, last in _cut(text, start, heading_start, longest):
+                yield _Section(first, min(max(first, body), last), last)
             start = heading_start
         body = heading_end
-    yield from _cut(text, _Section(start, body, len(text)))
 
 
 def _headings(text: str) -> Iterator[tuple[int, int]]:
@@ -212,14 +234,13 @@ def _headings(text: str) -> Iterator[tuple[int, int]]:
             fence = "" if fence else mark
 
 
-def _cut(text: str, section: _Section) -> Iterator[_Section]:
-    """Yield a section in parts that are not too long, each at least half of what it may be."""
-    start, body, end = section
-    while end - start > _SECTION_CHARS:
-        cut = _last_cut(text, start + _SECTION_CHARS // 2, start + _SECTION_CHARS)
-        yield _Section(start, min(body, cut), cut)
-        start, body = cut, max(body, cut)
-    yield _Section(start, body, end)
+def _cut(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Yield `text[start:end]` in parts of at most `longest` characters, cut in the second half of those."""
+    while end - start > longest:
+        cut = _last_cut(text, start + longest // 2, start + longest)
+        yield start, cut
+        start = cut
+    yield start, end
 
 
 def _last_cut(text: str, least: int, most: int) -> int:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 import sqlrag
 from sqlrag.errors import InputError
 from sqlrag.text import chunking
 from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP, Chunk, Chunker
+from sqlrag.text.counting import TokenCounter
 
 TOKENIZER_JSON = Path(sqlrag.__file__).parent / "models/bundled/all-MiniLM-L6-v2/tokenizer.json"
 
@@ -28,24 +29,34 @@ PARTS = [
 TEXTS = st.lists(st.sampled_from(PARTS) | st.characters(codec="utf-8"), max_size=120).map("".join)
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    """The bundled embedder's tokenizer, without truncation and padding."""
+@functools.cache
+def bert() -> Tokenizer:
+    """Return the bundled embedder's tokenizer, without truncation and padding."""
     loaded = Tokenizer.from_file(str(TOKENIZER_JSON))
     loaded.no_truncation()
     loaded.no_padding()
     return loaded
 
 
-def check(text: str, chunks: list[Chunk], chunker: Chunker, tokenizer: Tokenizer) -> None:
+def tokens(text: str) -> int:
+    """Return the number of tokens that the tokenizer itself sees in a text."""
+    return len(bert().encode(text, add_special_tokens=False))
+
+
+@functools.cache
+def counter() -> TokenCounter:
+    """Return one counter for all examples: what it remembers must not show."""
+    return TokenCounter(bert())
+
+
+def check(text: str, chunks: list[Chunk], chunker: Chunker) -> None:
     """Assert all that `Chunker.chunks` promises."""
     assert [chunk.ordinal for chunk in chunks] == list(range(len(chunks)))
     done = 0
     for chunk in chunks:
         assert chunk.text == text[chunk.start_char : chunk.end_char]
         assert chunk.text == chunk.text.strip() != ""
-        tokens = len(tokenizer.encode(chunk.text, add_special_tokens=False))
-        assert tokens <= chunker.max_tokens or len(chunk.text) == 1
+        assert tokens(chunk.text) <= chunker.max_tokens or len(chunk.text) == 1
         assert not text[done : chunk.start_char].strip(), "characters are in no chunk"
         assert chunker.overlap or done <= chunk.start_char, "characters are in two chunks"
         done = chunk.end_char
@@ -63,21 +74,21 @@ def chunker_of(max_tokens: int, overlap: int) -> Chunker:
 
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS, sizes=st.sampled_from([(1, 0), (2, 1), (3, 0), (5, 4), (12, 0), (16, 3), (40, 0), (40, 39)]))
-def test_nothing_is_lost_or_repeated(text, sizes, tokenizer):
+def test_nothing_is_lost_or_repeated(text, sizes):
     """Every character is in a chunk, in order, at its offset; without overlap in one; no chunk is too long."""
     chunker = chunker_of(*sizes)
-    check(text, chunker.chunks(text), chunker, tokenizer)
+    check(text, chunker.chunks(text), chunker)
 
 
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, longest=st.integers(2, 60), overlap=st.sampled_from([0, 5]))
-def test_long_sections_keep_the_promises_where_they_are_cut(text, longest, overlap, tokenizer):
+def test_long_sections_keep_the_promises_where_they_are_cut(text, longest, overlap):
     """The cuts that keep a long text fast lose nothing and shift nothing either."""
     chunker = chunker_of(12, overlap)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunking, "_SECTION_CHARS", longest)
         chunks = chunker.chunks(text)
-    check(text, chunks, chunker, tokenizer)
+    check(text, chunks, chunker)
 
 
 def test_chunks_end_where_sections_and_sentences_end():
@@ -156,13 +167,14 @@ def test_blank_text_has_no_chunks(text):
         pytest.param("Windows writes this.\r\nAnd this.\r\n\r\n" * 5_000, id="CRLF"),
     ],
 )
-def test_pathological_text_is_cut_in_linear_time(text, tokenizer):
+def test_pathological_text_is_cut_in_linear_time(text):
     """What no person wrote is cut as well, completely, and does not stall an ingestion."""
-    chunker = Chunker(tokenizer)
+    chunker = Chunker(bert())
     started = time.process_time()
     chunks = chunker.chunks(text)
     assert time.process_time() - started < 20
-    check(text, chunks, chunker, tokenizer)
+    check(text, chunks, chunker)
+    assert max(len(chunk.text) for chunk in chunks) <= 65 * DEFAULT_MAX_TOKENS
 
 
 def test_the_time_is_linear_in_the_text():
@@ -178,14 +190,14 @@ def test_the_time_is_linear_in_the_text():
     assert seconds(paragraph * 32) < 20 * seconds(paragraph * 4)
 
 
-def test_same_text_same_chunks(tokenizer):
+def test_same_text_same_chunks():
     """Chunks depend on text and sizes alone: not on the tokenizer's truncation, and not on how it was given."""
     text = "Some words that make a sentence. " * 400
     cut = Tokenizer.from_file(str(TOKENIZER_JSON))
     cut.enable_truncation(16)
     cut.enable_padding(length=16)
     expected = Chunker(TOKENIZER_JSON).chunks(text)
-    assert Chunker(str(TOKENIZER_JSON)).chunks(text) == Chunker(tokenizer).chunks(text) == expected
+    assert Chunker(str(TOKENIZER_JSON)).chunks(text) == Chunker(bert()).chunks(text) == expected
     assert Chunker(cut).chunks(text) == expected
     assert len(cut.encode("word " * 50)) == 16, "the caller's tokenizer was changed"
 
@@ -228,3 +240,18 @@ def test_what_is_no_text_is_named(text, message):
     """Half an emoji, bytes and None are InputErrors, not crashes in a library."""
     with pytest.raises(InputError, match=message):
         Chunker(TOKENIZER_JSON).chunks(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=TEXTS | st.text(st.characters(codec="utf-8", categories=["Cc", "Cf", "Mn", "Zs", "Zl", "Zp", "Lo", "Po"])))
+def test_counting_by_word_is_exact(text):
+    """The sum over words is what the tokenizer says of the whole, whatever characters stand in it."""
+    assert counter()(text) == tokens(text)
+
+
+def test_other_tokenizers_are_asked_for_the_whole():
+    """Where a word's tokens depend on the space before it, nothing is summed up."""
+    bytewise = Tokenizer(models.BPE({"a": 0, " ": 1, " a": 2, "?": 3}, [(" ", "a")], unk_token="?"))
+    assert TokenCounter(bytewise)("a a a") == 3
+    text = "a a a a a a"
+    assert [chunk.text for chunk in Chunker(bytewise, 3).chunks(text)] == ["a a a", "a a a"]

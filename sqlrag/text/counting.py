@@ -1,0 +1,56 @@
+"""Counting tokens, often: a chunker asks for the length of everything that could be a chunk.
+
+A BERT tokenizer parts words at whitespace before all else, so a text has the tokens of its words; and words
+repeat. Remembering them makes chunking English ten times as fast as tokenizing each candidate anew.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["TokenCounter"]
+
+# What `str.split` takes for whitespace and BERT's normaliser for nothing: it would join the words on both sides.
+_NOT_WHITESPACE_TO_BERT = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
+
+# Words remembered, and the longest of them: some ten megabytes.
+_WORDS_KEPT = 100_000
+_LONGEST_WORD = 32
+
+
+class TokenCounter:
+    """Gives the number of tokens of a text, without special tokens. The tokenizer must not truncate or pad."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        from tokenizers.normalizers import BertNormalizer
+        from tokenizers.pre_tokenizers import BertPreTokenizer
+
+        self._tokenizer = tokenizer
+        self._by_word = isinstance(tokenizer.pre_tokenizer, BertPreTokenizer) and isinstance(
+            tokenizer.normalizer, BertNormalizer
+        )
+        self._words = _WordCounts(tokenizer)
+
+    def __call__(self, text: str) -> int:
+        """Return the number of tokens of `text`."""
+        if self._by_word and not _NOT_WHITESPACE_TO_BERT.search(text):
+            return sum(map(self._words.__getitem__, text.split()))
+        return len(self._tokenizer.encode(text, add_special_tokens=False))
+
+
+class _WordCounts(dict[str, int]):
+    """The tokens of the words met so far."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> int:
+        count = len(self._tokenizer.encode(word, add_special_tokens=False))
+        if len(word) <= _LONGEST_WORD and len(self) < _WORDS_KEPT:
+            self[word] = count
+        return count
