@@ -7,19 +7,16 @@ for one bad line without its number; here that line is named and the others are 
 
 from __future__ import annotations
 
-import base64
 import csv
-import datetime as dt
-import decimal
 import gzip
 import hashlib
 import json
-import math
 import re
 import zlib
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlrag.text.documents import Document, Json, RowColumns, Unreadable, UnreadableError, reason
+from sqlrag.text.values import as_json, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,17 +79,17 @@ def _document(source: Source, number: int, row: Row, columns: RowColumns, versio
     if not values:
         return None
     where = f"row {number}"
-    texts = [_as_text(value, where) for value in values]
+    texts = [as_text(value, where) for value in values]
     text = "\n\n".join(part for part in texts if part)
-    title = "" if columns.title is None else _as_text(row.get(columns.title), where)
-    key = str(number) if columns.id is None else _as_text(row.get(columns.id), where)
+    title = "" if columns.title is None else as_text(row.get(columns.title), where)
+    key = str(number) if columns.id is None else as_text(row.get(columns.id), where)
     if not key:
         raise UnreadableError(f"{where} has no id in column {columns.id!r}")
     names = columns.metadata
     if names is None:
         used = {*columns.text, columns.title, columns.id}
         names = [name for name in row if name not in used]
-    metadata = {name: _as_json(row.get(name)) for name in names}
+    metadata = {name: as_json(row.get(name)) for name in names}
     content = json.dumps([version, text, title, metadata], ensure_ascii=False, sort_keys=True)
     try:
         digest = hashlib.sha256(content.encode()).hexdigest()
@@ -275,40 +272,6 @@ def _opened(source: Source, encoding: str | None = None) -> IO[Any]:
     if source.path.name.lower().endswith(".gz"):
         return cast("IO[Any]", gzip.open(source.path, mode, encoding=encoding, newline=newline))
     return source.path.open(mode, encoding=encoding, newline=newline)
-
-
-def _as_text(value: Any, where: str) -> str:
-    """Return a value as text: a string as it is, no value as the empty string."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise UnreadableError(f"{where} has bytes where text should be, and they are not UTF-8") from error
-    safe = _as_json(value)
-    return safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
-
-
-def _as_json(value: Any) -> Json:  # noqa: PLR0911 - one return for each type
-    """Return a value as JSON has it: dates in ISO 8601, bytes in base64, a NaN as null."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, decimal.Decimal):
-        return _as_json(int(value) if value == value.to_integral_value() else float(value))
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {str(key): _as_json(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(inner) for inner in value]
-    return str(value)
 
 
 _READERS = {
