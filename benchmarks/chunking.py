@@ -164,7 +164,9 @@ def main(folder: Path) -> None:
         return np.array([known[text] for text in texts])
 
     evaluation = Evaluation(corpora, questions, spans, query_vectors, embed)
-    print(f"{len(questions)} questions, {len(corpora)} documents in one index, k = {K}, {embedder.id}\n")
+    print("# Splitters, chunk sizes and overlaps on the Chroma chunking evaluation\n")
+    print("Made by `python benchmarks/chunking.py ../shared/data/eval/chunking`, which says what is measured:")
+    print(f"{len(questions)} questions, {len(corpora)} documents in one index, k = {K}, {embedder.id}.\n")
     print("| splitter | max tokens | overlap | chunks | tokens a chunk | recall | precision | IoU | CPU s/MB |")
     print("| --- | --: | --: | --: | --: | --: | --: | --: | --: |")
     for size in SIZES:

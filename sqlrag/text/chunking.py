@@ -1,4 +1,16 @@
-"""Cutting a text into chunks: on natural boundaries, counted in tokens, with exact offsets."""
+"""Cutting a text into chunks: on natural boundaries, counted in tokens, with exact offsets.
+
+A Markdown heading opens a chunk and stays with what follows it; in a section, semchunk keeps paragraphs whole where
+they fit, then lines, then sentences, then words. The figures behind that (benchmarks/chunking.md: 472 questions on
+five documents, k = 5, all-MiniLM-L6-v2):
+
+- Splitter, at 200 tokens: recall 77.6 %, precision 5.9 %, IoU 5.8 %; semantic-text-splitter's for text 76.4, 5.6 and
+  5.5 %, its Markdown one 74.9, 5.5 and 5.4 %. With tokens counted as in `sqlrag.text.counting` it takes 0.3 s of
+  CPU time a megabyte instead of 3.
+- Size: 128, 200 and 254 tokens find 73.9, 77.6 and 79.0 % of the answers, at an IoU of 8.5, 5.8 and 4.8 %. 200 is one
+  or two paragraphs, has most of the recall, and leaves room for a prompt or a title in the embedder's window of 256.
+- Overlap: 15 % makes recall worse (76.9 % at 200 tokens) and takes 17 % more chunks. So it is off by default.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
 
 DEFAULT_MAX_TOKENS = 200
-"""Tokens a chunk may have, without special tokens."""
+"""Tokens that a chunk has at most, without special tokens."""
 
 DEFAULT_OVERLAP = 0
-"""Tokens that a chunk may repeat of the one before it."""
+"""Tokens of a chunk that the next one repeats at most."""
 
 # A section longer than this is cut first: the splitter works through the whole of what it is given at each level.
 _SECTION_CHARS = 16_384
