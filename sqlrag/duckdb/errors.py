@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,11 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         raised.take()
     try:
         yield
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C while a statement runs.
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from None
+        raise
     except duckdb.Error as error:
         original = raised.take() if raised is not None else None
         if isinstance(original, (Error, KeyboardInterrupt)):
@@ -54,9 +60,13 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         if isinstance(original, apsw.Error):
             with translated_sqlite(f"{path}.sqlrag"):
                 raise original from None
+        if _INTERRUPTED.search(str(error)):  # Ctrl-C while it took rows from Arrow
+            raise KeyboardInterrupt from None
         said = original if isinstance(original, duckdb.Error) else error
         raise _translation(said, path) from (original or error)
 
+
+_INTERRUPTED = re.compile(r"^Invalid Input Error: .* failed: KeyboardInterrupt")
 
 # What DuckDB says, in lower case, and what it means.
 _FULL = "the disk is full; what was committed before is intact: make room and run it again"

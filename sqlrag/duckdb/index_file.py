@@ -11,21 +11,24 @@ import json
 import logging
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import apsw
-import duckdb
 import numpy as np
 
 from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, problems_of, stored_vectors
+from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
-from sqlrag.errors import DatabaseError, Error, FilterError, NotADatabaseError
+from sqlrag.errors import DatabaseError, Error, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import COLUMNS, IndexRecord, Registry, check_schema_version, record_of
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
+
+if TYPE_CHECKING:
+    import duckdb
 
 __all__ = ["DuckDBIndexes", "index_file_of"]
 
@@ -71,8 +74,9 @@ class DuckDBIndexes:
             f"(SELECT {quote(record.source_key)} FROM {quote(record.source_table)} WHERE ({expression}\n))"
         )
         try:
-            ids = self._duckdb.execute(sql).fetchnumpy()["id"].astype(np.int64)
-        except (duckdb.ProgrammingError, duckdb.DataError) as error:
+            with translated_duckdb(self._path):
+                ids = self._duckdb.execute(sql).fetchnumpy()["id"].astype(np.int64)
+        except SQLError as error:
             columns = self._duckdb.execute(f"SELECT * FROM {quote(record.source_table)} LIMIT 0").description or []
             raise FilterError(
                 f"filter {expression[:80]!r} cannot be used: {str(error).splitlines()[0]} "
@@ -103,7 +107,7 @@ class DuckDBIndexes:
         sql = f"SELECT version, {_state_of(record.name)} FROM sqlrag_indexes WHERE name = ?"
         try:
             return json.dumps([record.embedder_hash, *self._rows(sql, [record.name])])
-        except duckdb.CatalogException as error:
+        except SQLError as error:
             raise DatabaseError(
                 f"{self._path}: index {record.name!r} has lost a table ({str(error).splitlines()[0]}): "
                 "restore it, or forget the index in DuckDB itself: "
@@ -126,7 +130,7 @@ class DuckDBIndexes:
         """Make the index file show what DuckDB's tables hold."""
         if self._read_only and self._seen is not None:
             return  # DuckDB lets nobody else write meanwhile
-        with self.lock, translated(index_file_of(self._path)):
+        with self.lock, translated(index_file_of(self._path)), translated_duckdb(self._path):
             seen = self._glance()
             if seen is not None and seen == self._seen:
                 return
@@ -145,9 +149,11 @@ class DuckDBIndexes:
     def differences(self) -> list[str]:
         """Return how the index file differs from DuckDB's tables, text by text and number by number; for `check`."""
         path = index_file_of(self._path)
-        problems = [f"{path}: {row[0]}" for row in self.connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        for record in self._records():
-            problems += problems_of(self._duckdb, self.connection, record, path)
+        with translated(path), translated_duckdb(self._path):
+            found = self.connection.execute("PRAGMA integrity_check")
+            problems = [f"{path}: {row[0]}" for row in found if row[0] != "ok"]
+            for record in self._records():
+                problems += problems_of(self._duckdb, self.connection, record, path)
         return problems
 
     def close(self) -> None:
@@ -165,11 +171,12 @@ class DuckDBIndexes:
         states = "".join(f", {_state_of(name)}" for name in self._names)
         try:
             return sorted(self._rows(f"SELECT name, embedder_hash, version{states} FROM sqlrag_indexes"))
-        except duckdb.CatalogException:
+        except SQLError:
             return None  # a table is gone: the long way says which
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._duckdb.execute(sql, list(params)).fetchall()
+        with translated_duckdb(self._path):
+            return self._duckdb.execute(sql, list(params)).fetchall()
 
     def _has_tables(self) -> bool:
         if not self._tables_seen:
