@@ -1,0 +1,164 @@
+"""A disk that is full, a file that may not grow, a medium that cannot be written: one clear line, nothing lost."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+import sqlrag
+from sqlrag.errors import DatabaseError, DiskFullError, ReadOnlyError
+from sqlrag.text.documents import Document
+from tests.conftest import database_path
+from tests.ingest.children import Child
+from tests.ingest.content import assert_holds, read_texts, write_folder
+
+FULL = "the disk is full; what was committed before is intact: make room and run it again"
+
+
+def big_documents(count: int = 30) -> list[Document]:
+    """Return documents of few chunks that take much room, and do not compress."""
+    import random
+
+    generator = random.Random(7)
+    documents = []
+    for number in range(count):
+        blanks = "".join(generator.choices(" \t\n\r\x0b\x0c", k=150_000))
+        text = f"The comet was seen {number} times.{blanks}The ferry was {number} minutes late."
+        documents.append(Document(f"d{number}", "", text, {}, f"hash {number}"))
+    return documents
+
+
+def test_a_full_disk(engine, disk, monkeypatch):
+    """One clear error; what was committed is there and sound; with more room the same ingest completes."""
+    monkeypatch.setattr("sqlrag.ingest.BATCH_CHARS", 600_000)
+    path, documents = database_path(disk.path, engine), big_documents()
+    with sqlrag.connect(path) as db:
+        with pytest.raises(DiskFullError) as raised:
+            db.ingest(documents)
+        assert str(raised.value) == f"{path}: {FULL}"
+        held = [document for document in documents if document.uri in dict(db.execute("SELECT uri, id FROM documents"))]
+        assert 0 < len(held) < len(documents)
+        assert_holds(db, {document.uri: document.text for document in held})
+    disk.remount("size=60m")
+    with sqlrag.connect(path) as db:
+        assert_holds(db, {document.uri: document.text for document in held})
+        report = db.ingest(documents)
+        assert (report.unchanged, report.added) == (len(held), len(documents) - len(held))
+        assert_holds(db, {document.uri: document.text for document in documents})
+
+
+def test_a_full_disk_does_not_end_the_connection(engine, disk, monkeypatch):
+    """Room that is made while the database is open is enough: the same connection goes on."""
+    monkeypatch.setattr("sqlrag.ingest.BATCH_CHARS", 600_000)
+    with sqlrag.connect(database_path(disk.path, engine)) as db:
+        with pytest.raises(DiskFullError):
+            db.ingest(big_documents())
+        disk.remount("size=60m")
+        db.ingest(big_documents())
+        assert_holds(db, {document.uri: document.text for document in big_documents()})
+
+
+def test_an_index_file_on_a_full_disk(tmp_path, disk, monkeypatch):
+    """DuckDB's own file has room, the index file has none: one clear error, then the file is caught up."""
+    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 32)
+    folder, path = write_folder(tmp_path / "docs", 40, 12), database_path(tmp_path, "duckdb")
+    disk.remount("size=1m")
+    Path(f"{path}.sqlrag").symlink_to(disk.path / "index")
+    with sqlrag.connect(path) as db:
+        with pytest.raises(DiskFullError) as raised:
+            db.ingest(folder, max_tokens=40)
+        assert str(raised.value) == f"{path}.sqlrag: {FULL}"
+    with pytest.raises(DiskFullError, match="the disk is full"):
+        sqlrag.connect(path)
+    with sqlrag.connect(path, read_only=True) as db:
+        assert db.check() == []
+        (committed,) = db.execute("SELECT count(*) FROM chunks").fetchone()
+        assert db.execute("SELECT count(*) FROM text_top_k('chunks', 'note', 100000)").fetchone() == (committed,)
+    disk.remount("size=60m")
+    with sqlrag.connect(path) as db:
+        assert db.check() == []
+        db.ingest(folder)
+        assert_holds(db, read_texts(folder))
+
+
+def limited_ingest(pipe, path, folder, limit):
+    """Ingest in a process whose files may not grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    with sqlrag.connect(path) as db:
+        return db.ingest(folder)
+
+
+def test_a_file_that_may_not_grow(engine, tmp_path):
+    """A limit on the size of files (ulimit -f) is one clear error too; without it the ingest completes."""
+    folder, path = write_folder(tmp_path / "docs", 20), database_path(tmp_path, engine)
+    with pytest.raises(DatabaseError) as raised:
+        Child(limited_ingest, path, folder, 300_000).result()
+    assert "what was committed before is intact" in str(raised.value)
+    assert str(raised.value).startswith(str(path))
+    with sqlrag.connect(path) as db:
+        assert db.check() == []
+        db.ingest(folder)
+        assert_holds(db, read_texts(folder))
+
+
+def test_a_medium_that_cannot_be_written(engine, disk, tmp_path):
+    """On a read-only medium it is searched with read_only=True, the same results; a write is one clear error."""
+    folder = write_folder(tmp_path / "docs", 4)
+    path = database_path(disk.path, engine)
+    disk.remount("size=60m")
+    with sqlrag.connect(path) as db:
+        db.ingest(folder)
+        hits = db.search("a comet and a ferry")
+    disk.remount("ro")
+    with sqlrag.connect(path, read_only=True) as db:
+        assert db.search("a comet and a ferry") == hits
+        assert_holds(db, read_texts(folder))
+        with pytest.raises(ReadOnlyError, match="is open read-only: nothing can be ingested into it"):
+            db.ingest(folder)
+        with pytest.raises(ReadOnlyError, match="read-only"):
+            db.execute("DELETE FROM chunks").fetchall()
+    with pytest.raises(DatabaseError) as raised:
+        sqlrag.connect(path).ingest(folder)
+    assert "read_only=True" in str(raised.value) or "read-only" in str(raised.value)
+    with pytest.raises(DatabaseError) as raised:
+        sqlrag.connect(database_path(disk.path, engine, "new"))
+    assert str(disk.path) in str(raised.value)
+    disk.remount("rw")
+
+
+def test_a_medium_that_cannot_be_written_without_the_index_file(disk, tmp_path):
+    """A DuckDB database alone on a read-only medium has its index in memory."""
+    folder, path = write_folder(tmp_path / "docs", 4), database_path(disk.path, "duckdb")
+    disk.remount("size=60m")
+    with sqlrag.connect(path) as db:
+        db.ingest(folder)
+        hits = db.search("a comet and a ferry")
+    Path(f"{path}.sqlrag").unlink()
+    disk.remount("ro")
+    with sqlrag.connect(path, read_only=True) as db:
+        assert db.search("a comet and a ferry") == hits
+        assert_holds(db, read_texts(folder))
+    disk.remount("rw")
+
+
+def test_a_read_only_connection_writes_nothing(engine, tmp_path):
+    """Files of a database that is open read-only are the same after a search, and no others have come."""
+    folder = write_folder(tmp_path / "docs", 4)
+    where = tmp_path / "db"
+    where.mkdir()
+    path = database_path(where, engine)
+    with sqlrag.connect(path) as db:
+        db.ingest(folder)
+    before = {file.name: file.read_bytes() for file in where.iterdir()}
+    with sqlrag.connect(path, read_only=True) as db:
+        assert db.read_only
+        db.search("comet")
+        db.check()
+        with pytest.raises(ReadOnlyError):
+            db.ingest(folder)
+    shutil.rmtree(folder)
+    after = {file.name: file.read_bytes() for file in where.iterdir() if not file.name.endswith(("-wal", "-shm"))}
+    assert after == before
