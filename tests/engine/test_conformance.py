@@ -88,13 +88,19 @@ STATEMENTS = {
         {"text": "# One\n\nThe first paragraph is here. It has two sentences.\n\n# Two\n\nZürich 🚋 is second."},
     ),
     "chunk_text, defaults": ("SELECT * FROM chunk_text('short')", None),
-    "chunk_text of NULL and of nothing": ("SELECT * FROM chunk_text(NULL) UNION ALL SELECT * FROM chunk_text('')", None),
+    "chunk_text of NULL and of nothing": (
+        "SELECT * FROM chunk_text(NULL) UNION ALL SELECT * FROM chunk_text('')",
+        None,
+    ),
     "NULL in, NULL out": (
         "SELECT embed(NULL) IS NULL, embed_document(NULL) IS NULL, token_count(NULL), rerank_score(NULL, 'a'), "
         "rerank_score('a', NULL)",
         None,
     ),
-    "token_count": ("SELECT token_count('a honeybee'), token_count(''), token_count('🐝'), token_count('x', NULL)", None),
+    "token_count": (
+        "SELECT token_count('a honeybee'), token_count(''), token_count('🐝'), token_count('x', NULL)",
+        None,
+    ),
     "empty texts": ("SELECT round(rerank_score('', ''), 4), round(rerank_score('bees', ''), 4)", None),
     "a model by name": (
         "SELECT rerank_score(:q, text, 'reranker-v0') AS score, id FROM chunks WHERE id < 5 ORDER BY score DESC, id",
