@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
@@ -136,8 +137,11 @@ class Encoders:
             )
 
 
+@lru_cache(maxsize=8, typed=True)
 def chunker_of(embedder: Embedder, max_tokens: object, overlap: object) -> Chunker:
-    """Return the chunker that counts in a model's tokens. Raises InputError for sizes that cannot be."""
+    """Return the chunker that counts in a model's tokens; it remembers the words that it has counted.
+
+    Raises InputError for sizes that cannot be."""
     from sqlrag.text.chunking import Chunker
 
     return Chunker(embedder.tokenizer, max_tokens, overlap)  # type: ignore[arg-type]  # it checks them

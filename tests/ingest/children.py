@@ -11,7 +11,7 @@ import apsw
 import duckdb
 import onnxruntime
 import pyarrow as pa
-import semantic_text_splitter
+import semchunk
 import tokenizers
 
 import sqlrag
@@ -19,7 +19,7 @@ import sqlrag.duckdb.engine
 import sqlrag.ingest
 import sqlrag.sqlite.engine
 
-_IMPORTED = (apsw, duckdb, onnxruntime, pa, semantic_text_splitter, tokenizers)
+_IMPORTED = (apsw, duckdb, onnxruntime, pa, semchunk, tokenizers)
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
