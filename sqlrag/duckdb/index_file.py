@@ -20,7 +20,7 @@ import numpy as np
 from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, problems_of, stored_vectors
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
-from sqlrag.errors import DatabaseError, Error, FilterError, NotADatabaseError, SQLError
+from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import COLUMNS, IndexRecord, Registry, check_schema_version, record_of
 from sqlrag.index.top_k import Index, Matching
@@ -48,13 +48,14 @@ class DuckDBIndexes:
         self._tables_seen = False
         self._names: list[str] = []
         self._seen: list[tuple[Any, ...]] | None = None
-        self._check_version()
-        self.connection = self._open()
-        self.registry = Registry(self.connection)
         try:
-            self.catch_up()
-        except NotADatabaseError as error:
-            self._make_again(error)
+            self._check_version()
+            self.connection = self._open()
+            self.registry = Registry(self.connection)
+            self._catch_up_or_make_again()
+        except BaseException:
+            self._close_cursors()
+            raise
 
     # What Functions asks
 
@@ -159,10 +160,13 @@ class DuckDBIndexes:
     def close(self) -> None:
         """Close the connections."""
         self.connection.close()
-        for cursor in list(self._cursors):
-            cursor.close()
+        self._close_cursors()
 
     # Private
+
+    def _close_cursors(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
 
     def _glance(self) -> list[tuple[Any, ...]] | None:
         """Return what changes with any of the states, in one statement: it is asked before every query."""
@@ -222,12 +226,15 @@ class DuckDBIndexes:
         connection.close()
         return in_memory()
 
-    def _make_again(self, why: Error) -> None:
-        """Begin anew with an index file that turned out to be damaged."""
-        self.connection.close()
-        self.connection = in_memory() if self._read_only else remake_index(index_file_of(self._path), why)
-        self.registry = Registry(self.connection)
-        self.catch_up()
+    def _catch_up_or_make_again(self) -> None:
+        """Catch up; an index file that turns out to be damaged is begun anew."""
+        try:
+            self.catch_up()
+        except NotADatabaseError as error:
+            self.connection.close()
+            self.connection = in_memory() if self._read_only else remake_index(index_file_of(self._path), error)
+            self.registry = Registry(self.connection)
+            self.catch_up()
 
     def _drop(self, name: str) -> None:
         with immediate(self.connection):
