@@ -141,7 +141,8 @@ class Encoders:
 def chunker_of(embedder: Embedder, max_tokens: object, overlap: object) -> Chunker:
     """Return the chunker that counts in a model's tokens; it remembers the words that it has counted.
 
-    Raises InputError for sizes that cannot be."""
+    Raises InputError for sizes that cannot be.
+    """
     from sqlrag.text.chunking import Chunker
 
     return Chunker(embedder.tokenizer, max_tokens, overlap)  # type: ignore[arg-type]  # it checks them
