@@ -221,16 +221,17 @@ class DuckDBIndexes:
                 shown = {name: registry.meta(f"state:{name}") for name in registry.names()}
             if shown == {record.name: self.state(record) for record in self._records()}:
                 return connection
-        except NotADatabaseError:
+        except (NotADatabaseError, SQLError):
             pass
         connection.close()
         return in_memory()
 
     def _catch_up_or_make_again(self) -> None:
         """Catch up; an index file that turns out to be damaged is begun anew."""
+        self._records()  # what is wrong with the tables is nothing that a new index file could mend
         try:
             self.catch_up()
-        except NotADatabaseError as error:
+        except (NotADatabaseError, SQLError) as error:
             self.connection.close()
             self.connection = in_memory() if self._read_only else remake_index(index_file_of(self._path), error)
             self.registry = Registry(self.connection)

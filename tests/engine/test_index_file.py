@@ -1,0 +1,362 @@
+"""The index file beside a DuckDB database: whatever happens to it, the answers are those of a new one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import apsw
+import duckdb
+import pytest
+
+import sqlrag
+from sqlrag.errors import DatabaseError, NotADatabaseError
+from tests.conftest import PASSAGES
+
+QUESTIONS = ("how do bees tell each other where food is?", "money lent at a bank", "bread without bought yeast")
+
+
+@pytest.fixture
+def path(passage_files, tmp_path) -> Path:
+    """A copy of the passages on DuckDB, with its index file."""
+    for suffix in ("", ".sqlrag"):
+        shutil.copy(f"{passage_files['duckdb']}{suffix}", tmp_path / f"copy.duckdb{suffix}")
+    return tmp_path / "copy.duckdb"
+
+
+def index_file(path: Path) -> Path:
+    """Return the index file of a database."""
+    return Path(f"{path}.sqlrag")
+
+
+def answers(db: sqlrag.Database) -> list[list[tuple]]:
+    """Return what the three top-k functions, search and a filter say."""
+    statements = (
+        "SELECT * FROM vector_top_k('chunks', :q, 100)",
+        "SELECT * FROM text_top_k('chunks', :q, 100)",
+        "SELECT * FROM hybrid_top_k('chunks', :q, 100)",
+        "SELECT * FROM search('chunks', :q, 25, 5)",
+        "SELECT * FROM vector_top_k('chunks', :q, 5, 'title <> ''Bees''')",
+        "SELECT documents, chunks, tokens, backlog FROM sqlrag_info()",
+    )
+    return [db.execute(statement, {"q": question}).fetchall() for question in QUESTIONS for statement in statements]
+
+
+def rebuilt(path: Path) -> list[list[tuple]]:
+    """Return the answers of a copy of the database whose index file is made anew."""
+    copy = path.with_name("rebuilt.duckdb")
+    shutil.copy(path, copy)
+    with sqlrag.connect(copy) as db:
+        result = answers(db)
+    copy.unlink()
+    index_file(copy).unlink()
+    return result
+
+
+def assert_as_new(path: Path, **options: bool) -> None:
+    """The database answers as with a new index file, and is sound."""
+    with sqlrag.connect(path, **options) as db:
+        found = answers(db)
+        assert db.check() == []
+    assert found == rebuilt(path)
+
+
+def by_hand(path: Path, *statements: str) -> None:
+    """Run statements with DuckDB alone."""
+    with duckdb.connect(str(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def corrupt_header(file: Path) -> None:
+    file.write_bytes(b"not SQLite at all" + file.read_bytes()[17:])
+
+
+def corrupt_tables(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:4096] + b"\xff" * (file.stat().st_size - 4096))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def of_version(version: str):
+    def change(file: Path) -> None:
+        with apsw.Connection(str(file)) as connection:
+            connection.execute("UPDATE sqlrag_meta SET value = ? WHERE key = 'schema_version'", (version,))
+
+    return change
+
+
+def of_another_database(file: Path) -> None:
+    file.unlink()
+    with sqlrag.connect(file.with_name("other.duckdb")) as db:
+        db.ingest([sqlrag_document(f"d{number}", f"Another text, number {number}.") for number in range(25)])
+    file.with_name("other.duckdb.sqlrag").rename(file)
+
+
+def of_a_stranger(file: Path) -> None:
+    with apsw.Connection(str(file)) as connection:
+        connection.execute("UPDATE sqlrag_indexes SET name = 'x\"; DROP TABLE chunks; --', dimension = -1")
+
+
+def without_a_table(file: Path) -> None:
+    with apsw.Connection(str(file)) as connection:
+        connection.execute("DROP TABLE sqlrag_indexes")
+
+
+def sqlrag_document(uri: str, text: str):
+    from sqlrag.text.documents import Document
+
+    return Document(uri, uri, text, {}, text)
+
+
+DAMAGES = {
+    "deleted": Path.unlink,
+    "empty": empty,
+    "header overwritten": corrupt_header,
+    "truncated": truncate,
+    "tables overwritten": corrupt_tables,
+    "newer": of_version("999"),
+    "older": of_version("0"),
+    "no version": of_version("x"),
+    "of another database": of_another_database,
+    "of a stranger": of_a_stranger,
+    "a table is gone": without_a_table,
+}
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writable", "read-only"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_file_that_is_of_no_use_is_made_again(path, damage, read_only):
+    """Lost, damaged, newer, older or another's: answers are the same; read-only, nothing is written."""
+    DAMAGES[damage](index_file(path))
+    before = index_file(path).read_bytes() if index_file(path).exists() else None
+    assert_as_new(path, read_only=read_only)
+    if read_only:
+        assert (index_file(path).read_bytes() if index_file(path).exists() else None) == before
+    else:
+        assert_as_new(path, read_only=True)
+
+
+def test_a_damaged_page_is_told_and_made_again(path):
+    """Damage that only a query meets is one clear error that names the file; deleted, it is made again."""
+    data = bytearray(index_file(path).read_bytes())
+    with apsw.Connection(str(index_file(path))) as connection:
+        size = connection.pragma("page_size")
+        tables = ("chunks", "chunks_vec_rowids", "chunks_fts_data")
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name IN (?, ?, ?)"
+        pages = [page for (page,) in connection.execute(sql, tables)]
+    assert len(pages) == 3
+    for page in pages:
+        data[(page - 1) * size : page * size] = b"\xff" * size
+    index_file(path).write_bytes(data)
+    with sqlrag.connect(path) as db, pytest.raises(NotADatabaseError) as raised:
+        answers(db)
+    assert str(raised.value).startswith(f"{index_file(path)} ")
+    assert "damaged" in str(raised.value)
+    index_file(path).unlink()
+    assert_as_new(path)
+
+
+CHANGES = {
+    "rows deleted": ["DELETE FROM chunks_embedding WHERE id < 6", "DELETE FROM chunks WHERE id < 6"],
+    "chunks deleted, vectors left": ["DELETE FROM chunks WHERE id > 20"],
+    "vectors deleted, chunks left": ["DELETE FROM chunks_embedding WHERE id IN (3, 5, 8)"],
+    "all deleted": ["DELETE FROM chunks_embedding", "DELETE FROM chunks"],
+    "rows added": [
+        "INSERT INTO chunks SELECT id + 100, source_id, ordinal + 1, start_char, end_char, 'copy of ' || text, "
+        "token_count + 2 FROM chunks WHERE id < 4",
+        "INSERT INTO chunks_embedding SELECT id + 100, embedding FROM chunks_embedding WHERE id < 4",
+    ],
+    "a row replaced": [
+        "DELETE FROM chunks_embedding WHERE id = 7",
+        "DELETE FROM chunks WHERE id = 7",
+        "INSERT INTO chunks VALUES (7, 7, 0, 0, 21, 'bees and bank lending', 4)",
+        "INSERT INTO chunks_embedding SELECT 7, embedding FROM chunks_embedding WHERE id = 8",
+    ],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_rows_changed_by_hand_while_closed(path, change):
+    """What DuckDB alone did to the tables shows at the next open."""
+    by_hand(path, *CHANGES[change])
+    with sqlrag.connect(path, read_only=True) as db:
+        read_only = answers(db)
+    with sqlrag.connect(path) as db:
+        found = answers(db)
+        assert [problem for problem in db.check() if "differ" in problem] == []
+    assert found == read_only == rebuilt(path)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_rows_changed_by_hand_while_open(path, change):
+    """What a statement of the user's did shows in the next one; what it rolled back does not."""
+    with sqlrag.connect(path) as db:
+        before = answers(db)
+        db.execute("BEGIN").fetchall()
+        for statement in CHANGES[change]:
+            db.execute(statement).fetchall()
+        db.execute("ROLLBACK").fetchall()
+        assert answers(db) == before
+        for statement in CHANGES[change]:
+            db.execute(statement).fetchall()
+        found = answers(db)
+    assert found == rebuilt(path)
+    assert found != before
+
+
+def test_a_vector_that_comes_after_its_chunk(path):
+    """A chunk without a vector is not in the index yet; when the vector comes, it is."""
+    with sqlrag.connect(path) as db:
+        db.execute("INSERT INTO chunks VALUES (99, 1, 7, 0, 12, 'a lone zebra', 3)").fetchall()
+        assert db.execute("SELECT id FROM text_top_k('chunks', 'zebra', 5)").fetchall() == []
+        assert db.check() == ["chunks: 1 chunks have no vector"]
+        db.execute("INSERT INTO chunks_embedding SELECT 99, embed_document('a lone zebra')").fetchall()
+        assert db.execute("SELECT id FROM text_top_k('chunks', 'zebra', 5)").fetchall() == [(99,)]
+        assert db.execute("SELECT id FROM vector_top_k('chunks', 'a lone zebra', 1)").fetchall() == [(99,)]
+    assert_as_new(path)
+
+
+def test_a_crash_between_the_two_commits(path, tmp_path):
+    """An index file that is one ingest behind is caught up on open."""
+    shutil.copy(index_file(path), tmp_path / "older")
+    (tmp_path / "note.txt").write_text("A comet is a ball of ice.")
+    with sqlrag.connect(path) as db:
+        db.ingest(tmp_path / "note.txt")
+    shutil.copy(tmp_path / "older", index_file(path))
+    with sqlrag.connect(path, read_only=True) as db:
+        assert "comet" in db.search("comet")[0].text
+    assert index_file(path).read_bytes() == (tmp_path / "older").read_bytes()
+    assert_as_new(path)
+
+
+def test_a_backup_of_the_database_with_a_later_index_file(path, tmp_path):
+    """The database went back and then another way, by as many steps and chunks: the file is not taken for its own."""
+    notes = tmp_path / "note.txt"
+    shutil.copy(path, tmp_path / "backup")
+    notes.write_text("A comet is a ball of ice.")
+    with sqlrag.connect(path) as db:
+        db.ingest(notes)
+    later = index_file(path).read_bytes()
+    shutil.copy(tmp_path / "backup", path)
+    notes.write_text("A ferry is kind of a bus.")
+    with sqlrag.connect(path) as db:
+        db.ingest(notes)
+    index_file(path).write_bytes(later)
+    assert_as_new(path)
+    with sqlrag.connect(path) as db:
+        assert "ferry" in db.search("ferry")[0].text
+
+
+def test_a_database_made_anew_beside_an_old_index_file(path):
+    """The database was made again with as many chunks; the index file that stayed is not taken for its own."""
+    stayed = index_file(path).read_bytes()
+    path.unlink()
+    with sqlrag.connect(path) as db:
+        lines = PASSAGES.read_text(encoding="utf-8").splitlines()
+        other = path.with_name("reversed.jsonl")
+        other.write_text("\n".join(reversed(lines)), encoding="utf-8")
+        db.ingest(other)
+    index_file(path).write_bytes(stayed)
+    assert_as_new(path)
+
+
+def test_the_index_file_is_removed_while_open(path):
+    """What is open goes on; the next open makes it again."""
+    with sqlrag.connect(path) as db:
+        before = answers(db)
+        for file in path.parent.glob("*.sqlrag*"):
+            file.unlink()
+        assert answers(db) == before
+    assert_as_new(path)
+
+
+def test_an_index_dropped_by_hand(path):
+    """An index whose record is gone is gone from the index file too."""
+    with sqlrag.connect(path) as db:
+        db.ingest(PASSAGES, "more_notes")
+        db.execute("DELETE FROM sqlrag_indexes WHERE name = 'more_notes'").fetchall()
+        db.execute("DROP TABLE more_notes").fetchall()
+        db.execute("DROP TABLE more_notes_embedding").fetchall()
+        with pytest.raises(sqlrag.Error, match="no index 'more_notes': there is 'chunks'"):
+            db.execute("SELECT * FROM vector_top_k('more_notes', 'bees', 3)").fetchall()
+        assert db.indexes() == ["chunks"]
+    assert_as_new(path)
+
+
+def test_a_table_dropped_by_hand_is_told(path):
+    """An index whose table is gone is one clear error that says how to forget it, and that works."""
+    by_hand(path, "DROP TABLE chunks")
+    with pytest.raises(DatabaseError) as raised:
+        sqlrag.connect(path)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: index 'chunks' has lost a table")
+    statements = message[message.index("DELETE") :].split("; ")
+    by_hand(path, *statements)
+    with sqlrag.connect(path) as db:
+        assert db.indexes() == []
+
+
+CHECKED = {
+    "a text changed in place": (
+        ["UPDATE chunks SET text = upper(text) WHERE id IN (2, 4)"],
+        ["chunks: 2 chunks differ between the tables and the index file: close the database and delete {file}"],
+    ),
+    "a vector changed in place": (
+        ["UPDATE chunks_embedding SET embedding = (SELECT embedding FROM chunks_embedding WHERE id = 1) WHERE id = 2"],
+        ["chunks: 1 vectors differ between the tables and the index file: close the database and delete {file}"],
+    ),
+    "a vector that is not one": (
+        ["UPDATE chunks_embedding SET embedding = (SELECT list(0.0) FROM range(384))::FLOAT[384] WHERE id = 2"],
+        ["chunks: 1 vectors differ between the tables and the index file"],
+    ),
+    "a chunk without a vector": (["DELETE FROM chunks_embedding WHERE id = 1"], ["chunks: 1 chunks have no vector"]),
+    "a vector without a chunk": (["DELETE FROM chunks WHERE id IN (1, 2)"], ["chunks: 2 vectors have no chunk"]),
+    "a chunk without a document": (
+        ["DELETE FROM documents WHERE id = 3"],
+        ["chunks: 1 chunks have no row in documents"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_check_names_what_is_wrong(path, name):
+    """check() says what differs and how many; once the file is made again, nothing differs."""
+    statements, expected = CHECKED[name]
+    by_hand(path, *statements)
+    with sqlrag.connect(path) as db:
+        found = db.check()
+    assert len(found) == len(expected)
+    for problem, start in zip(found, expected, strict=True):
+        assert problem.startswith(start.format(file=index_file(path))), found
+    index_file(path).unlink()
+    with sqlrag.connect(path) as db:
+        left = [problem for problem in db.check() if "differ" in problem]
+    assert left == []
+
+
+def test_check_finds_what_was_done_to_the_index_file(path):
+    """Rows of the index file that were changed behind its back are found, text, vector and words."""
+    with apsw.Connection(str(index_file(path))) as connection:
+        connection.execute("DROP TRIGGER chunks_after_update")
+        connection.execute("UPDATE chunks SET text = 'zebra' WHERE id = 5")
+    with sqlrag.connect(path) as db:
+        found = db.check()
+    assert any("1 chunks differ between the tables and the index file" in problem for problem in found)
+    assert any("the full text does not match the chunks" in problem for problem in found)
+
+
+def test_in_memory(tmp_path):
+    """A DuckDB database in memory has its index there too, and writes no file."""
+    before = set(Path.cwd().iterdir())
+    with sqlrag.connect(":memory:", engine="duckdb") as db:
+        db.ingest(PASSAGES)
+        assert len(db.search(QUESTIONS[0])) == 3
+        assert db.check() == []
+    assert set(Path.cwd().iterdir()) == before
