@@ -6,7 +6,10 @@ import os
 
 from sqlrag.errors import DatabaseError
 
-__all__ = ["check_path", "is_duckdb", "is_sqlite"]
+__all__ = ["INDEX_FILE_SUFFIX", "check_path", "is_duckdb", "is_sqlite"]
+
+INDEX_FILE_SUFFIX = ".sqlrag"
+"""Stands behind the path of a DuckDB database in that of its index file."""
 
 _SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
 _DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage

@@ -20,6 +20,7 @@ from sqlrag.errors import (
     ReadOnlyError,
     SQLError,
 )
+from sqlrag.paths import INDEX_FILE_SUFFIX
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
 __all__ = ["Raised", "translated"]
@@ -58,7 +59,7 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         if isinstance(original, (Error, KeyboardInterrupt)):
             raise original from None
         if isinstance(original, apsw.Error):
-            with translated_sqlite(f"{path}.sqlrag"):
+            with translated_sqlite(f"{path}{INDEX_FILE_SUFFIX}"):
                 raise original from None
         if _INTERRUPTED.search(str(error)):  # Ctrl-C while it took rows from Arrow
             raise KeyboardInterrupt from None

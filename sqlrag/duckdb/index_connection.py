@@ -9,6 +9,7 @@ import apsw
 
 from sqlrag.errors import DatabaseError, Error, NotADatabaseError, SchemaVersionError
 from sqlrag.index.registry import SCHEMA_VERSION, Registry
+from sqlrag.paths import INDEX_FILE_SUFFIX
 from sqlrag.sqlite.engine import open_sqlite
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import load_vec
@@ -20,7 +21,7 @@ _log = logging.getLogger("sqlrag")
 
 def index_file_of(path: str) -> str:
     """Return the path of a DuckDB database's index file."""
-    return path if path == ":memory:" else f"{path}.sqlrag"
+    return path if path == ":memory:" else f"{path}{INDEX_FILE_SUFFIX}"
 
 
 def open_index(path: str) -> apsw.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,9 +18,13 @@ from sqlrag.errors import (
     ReadOnlyError,
     SQLError,
 )
-from sqlrag.paths import is_duckdb
+from sqlrag.paths import INDEX_FILE_SUFFIX, is_duckdb
 
 __all__ = ["translated"]
+
+
+# What sqlite-vec says where SQLite says that the file is damaged.
+_DAMAGED_VECTORS = re.compile("vectors blob|iter error|opening blob failed|Could not fetch vector data")
 
 
 @contextmanager
@@ -40,9 +45,7 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
     if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
-        if is_duckdb(path):
-            return NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
-        return NotADatabaseError(f"{path} is not a SQLite database, or it is damaged: {error}")
+        return _not_a_database(error, path)
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return LockedError(f"{path} is being written by another process: try again when it has finished")
     if isinstance(error, apsw.CantOpenError):
@@ -54,7 +57,17 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
         return DatabaseError(f"{path}: the disk reports an error ({error}); what was committed before is intact")
     if isinstance(error, apsw.BindingsError):
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
+    if _DAMAGED_VECTORS.search(str(error)):
+        return _not_a_database(error, path)
     return SQLError(str(error))
+
+
+def _not_a_database(error: apsw.Error, path: str) -> Error:
+    if is_duckdb(path):
+        return NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
+    if path.endswith(INDEX_FILE_SUFFIX):
+        return NotADatabaseError(f"{path} is damaged ({error}): close the database and delete it, it is made again")
+    return NotADatabaseError(f"{path} is not a SQLite database, or it is damaged: {error}")
 
 
 def _code(error: apsw.Error) -> int | None:
