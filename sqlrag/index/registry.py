@@ -124,7 +124,8 @@ class Registry:
         """Return the names of the indexes, sorted."""
         if not self.exists():
             return []
-        return [str(name) for (name,) in self._connection.execute("SELECT name FROM sqlrag_indexes ORDER BY name")]
+        sql = f"SELECT {', '.join(COLUMNS)} FROM sqlrag_indexes ORDER BY name"
+        return [record_of(row).name for row in self._connection.execute(sql)]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""

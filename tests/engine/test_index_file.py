@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import apsw
-import duckdb
 import pytest
 
 import sqlrag
 from sqlrag.errors import DatabaseError, NotADatabaseError
+from sqlrag.text.documents import Document
 from tests.conftest import PASSAGES
+from tests.engine.databases import change_tables, copy_of
 
 QUESTIONS = ("how do bees tell each other where food is?", "money lent at a bank", "bread without bought yeast")
 
@@ -19,9 +20,7 @@ QUESTIONS = ("how do bees tell each other where food is?", "money lent at a bank
 @pytest.fixture
 def path(passage_files, tmp_path) -> Path:
     """A copy of the passages on DuckDB, with its index file."""
-    for suffix in ("", ".sqlrag"):
-        shutil.copy(f"{passage_files['duckdb']}{suffix}", tmp_path / f"copy.duckdb{suffix}")
-    return tmp_path / "copy.duckdb"
+    return copy_of(passage_files["duckdb"], tmp_path)
 
 
 def index_file(path: Path) -> Path:
@@ -61,13 +60,6 @@ def assert_as_new(path: Path, **options: bool) -> None:
     assert found == rebuilt(path)
 
 
-def by_hand(path: Path, *statements: str) -> None:
-    """Run statements with DuckDB alone."""
-    with duckdb.connect(str(path)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
 def corrupt_header(file: Path) -> None:
     file.write_bytes(b"not SQLite at all" + file.read_bytes()[17:])
 
@@ -95,7 +87,7 @@ def of_version(version: str):
 def of_another_database(file: Path) -> None:
     file.unlink()
     with sqlrag.connect(file.with_name("other.duckdb")) as db:
-        db.ingest([sqlrag_document(f"d{number}", f"Another text, number {number}.") for number in range(25)])
+        db.ingest([Document(f"d{n}", "", f"Another text, number {n}.", {}, f"hash {n}") for n in range(25)])
     file.with_name("other.duckdb.sqlrag").rename(file)
 
 
@@ -107,12 +99,6 @@ def of_a_stranger(file: Path) -> None:
 def without_a_table(file: Path) -> None:
     with apsw.Connection(str(file)) as connection:
         connection.execute("DROP TABLE sqlrag_indexes")
-
-
-def sqlrag_document(uri: str, text: str):
-    from sqlrag.text.documents import Document
-
-    return Document(uri, uri, text, {}, text)
 
 
 DAMAGES = {
@@ -183,7 +169,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_rows_changed_by_hand_while_closed(path, change):
     """What DuckDB alone did to the tables shows at the next open."""
-    by_hand(path, *CHANGES[change])
+    change_tables(path, *CHANGES[change])
     with sqlrag.connect(path, read_only=True) as db:
         read_only = answers(db)
     with sqlrag.connect(path) as db:
@@ -275,7 +261,7 @@ def test_the_index_file_is_removed_while_open(path):
     assert_as_new(path)
 
 
-def test_an_index_dropped_by_hand(path):
+def test_an_index_dropped_change_tables(path):
     """An index whose record is gone is gone from the index file too."""
     with sqlrag.connect(path) as db:
         db.ingest(PASSAGES, "more_notes")
@@ -290,13 +276,13 @@ def test_an_index_dropped_by_hand(path):
 
 def test_a_table_dropped_by_hand_is_told(path):
     """An index whose table is gone is one clear error that says how to forget it, and that works."""
-    by_hand(path, "DROP TABLE chunks")
+    change_tables(path, "DROP TABLE chunks")
     with pytest.raises(DatabaseError) as raised:
         sqlrag.connect(path)
     message = str(raised.value)
     assert message.startswith(f"{path}: index 'chunks' has lost a table")
     statements = message[message.index("DELETE") :].split("; ")
-    by_hand(path, *statements)
+    change_tables(path, *statements)
     with sqlrag.connect(path) as db:
         assert db.indexes() == []
 
@@ -327,7 +313,7 @@ CHECKED = {
 def test_check_names_what_is_wrong(path, name):
     """check() says what differs and how many; once the file is made again, nothing differs."""
     statements, expected = CHECKED[name]
-    by_hand(path, *statements)
+    change_tables(path, *statements)
     with sqlrag.connect(path) as db:
         found = db.check()
     assert len(found) == len(expected)

@@ -1,0 +1,316 @@
+"""Bad input: one clear error each, which names the argument, its value and the way out; nothing is lost by it."""
+
+from __future__ import annotations
+
+import struct
+import time
+
+import pytest
+
+import sqlrag
+from sqlrag import errors
+from tests.engine.databases import assert_says
+
+NAN = [float("nan")] * 384
+INFINITE = [float("inf")] + [0.0] * 383
+
+
+def vector(numbers: list[float], engine: str) -> object:
+    """Return a query vector as the engine takes it."""
+    return struct.pack(f"{len(numbers)}f", *numbers) if engine == "sqlite" else numbers
+
+
+# Statements: (SQL, parameters, kind of error, words)
+
+STATEMENTS = {
+    "no such index": (
+        "SELECT * FROM vector_top_k('nope', 'x', 3)",
+        None,
+        errors.UnknownIndexError,
+        ["no index 'nope'", "there is 'chunks'"],
+    ),
+    "no such index, search": (
+        "SELECT * FROM search('nope', 'x')",
+        None,
+        errors.UnknownIndexError,
+        ["no index 'nope'", "there is 'chunks'"],
+    ),
+    "an index that is NULL": (
+        "SELECT * FROM text_top_k(NULL, 'x', 3)",
+        None,
+        errors.UnknownIndexError,
+        ["no index None"],
+    ),
+    "an index that is a number": (
+        "SELECT * FROM hybrid_top_k(7, 'x', 3)",
+        None,
+        errors.UnknownIndexError,
+        ["no index 7"],
+    ),
+    "an index of hostile name": (
+        "SELECT * FROM vector_top_k(:i, 'x', 3)",
+        {"i": 'chunks"; DROP TABLE chunks; --'},
+        errors.UnknownIndexError,
+        ["no index"],
+    ),
+    "no such embedder": (
+        "SELECT embed('x', 'nope')",
+        None,
+        errors.UnknownModelError,
+        ["model is 'nope'", "'all-MiniLM-L6-v2'", "embedder="],
+    ),
+    "a path as embedder": (
+        "SELECT embed('x', '/etc')",
+        None,
+        errors.UnknownModelError,
+        ["model is '/etc'", "'all-MiniLM-L6-v2'"],
+    ),
+    "a reranker as embedder": (
+        "SELECT embed('x', 'reranker-v0')",
+        None,
+        errors.UnknownModelError,
+        ["model is 'reranker-v0'"],
+    ),
+    "no such reranker": (
+        "SELECT rerank_score('x', 'y', 'nope')",
+        None,
+        errors.UnknownModelError,
+        ["model is 'nope'", "'reranker-v0'", "reranker="],
+    ),
+    "a model that is a number": ("SELECT embed('x', 7)", None, errors.InputError, ["model is 7", "name of a model"]),
+    "embed a number": ("SELECT embed(7)", None, errors.InputError, ["embed(): text is 7", "CAST(text AS TEXT)"]),
+    "count tokens of a number": ("SELECT token_count(7)", None, errors.InputError, ["token_count(): text is 7"]),
+    "rerank a number": ("SELECT rerank_score(7, 'a')", None, errors.InputError, ["rerank_score(): query is 7"]),
+    "rerank with a number": ("SELECT rerank_score('a', 7)", None, errors.InputError, ["rerank_score(): text is 7"]),
+    "a query that is a number": (
+        "SELECT * FROM vector_top_k('chunks', 7, 3)",
+        None,
+        errors.InputError,
+        ["query is 7", "a text, or a vector"],
+    ),
+    "words that are a number": (
+        "SELECT * FROM text_top_k('chunks', 7, 3)",
+        None,
+        errors.InputError,
+        ["text_top_k(): query is 7", "a text"],
+    ),
+    "top_n above top_k": (
+        "SELECT * FROM search('chunks', 'x', 2, 5)",
+        None,
+        errors.InputError,
+        ["top_n is 5, more than top_k = 2", "raise top_k"],
+    ),
+    "top_n of 0": (
+        "SELECT * FROM search('chunks', 'x', 5, 0)",
+        None,
+        errors.InputError,
+        ["top_n is 0", "whole number from 1"],
+    ),
+    "chunks of 0 tokens": (
+        "SELECT * FROM chunk_text('x', 0)",
+        None,
+        errors.InputError,
+        ["max_tokens is 0", "at least 1"],
+    ),
+    "chunks of half a token": ("SELECT * FROM chunk_text('x', 'a')", None, errors.InputError, ["max_tokens is 'a'"]),
+    "overlap above the size": (
+        "SELECT * FROM chunk_text('x', 10, 10)",
+        None,
+        errors.InputError,
+        ["overlap is 10", "max_tokens 10"],
+    ),
+    "too many pairs": (
+        "SELECT rerank_score('q', text) FROM chunks",
+        None,
+        errors.RerankLimitError,
+        ["rerank_limit = 5", "raise rerank_limit", "top-k function"],
+    ),
+    "too many pairs in search": (
+        "SELECT * FROM search('chunks', 'q')",
+        None,
+        errors.RerankLimitError,
+        ["rerank_limit = 5"],
+    ),
+    "a parameter without a value": (
+        "SELECT * FROM vector_top_k('chunks', :q, 3)",
+        {"z": 1},
+        errors.InputError,
+        ["parameter 'q'", "no value was given"],
+    ),
+    "too few values": (
+        "SELECT * FROM vector_top_k('chunks', ?, ?)",
+        ["x"],
+        errors.InputError,
+        ["parameters do not fit the statement"],
+    ),
+    "too many values": ("SELECT ?", ["x", "y"], errors.InputError, ["parameters do not fit the statement"]),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_that_is_wrong(engine, passage_files, name):
+    """The function's own error comes out of execute(), from inside a DuckDB function too; the next statement works."""
+    sql, params, kind, words = STATEMENTS[name]
+    with sqlrag.connect(passage_files[engine], read_only=True, rerank_limit=5) as db:
+        with pytest.raises(errors.Error) as raised:
+            db.execute(sql, params).fetchall()
+        assert_says(raised.value, kind, *words)
+        assert db.execute("SELECT count(*) FROM vector_top_k('chunks', 'bees', 3)").fetchall() == [(3,)]
+
+
+@pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k", "search"])
+@pytest.mark.parametrize("k", ["0", "-1", "2.5", "'abc'", "1e+300"])
+def test_k_that_is_no_number_of_rows(passages, function, k):
+    """Zero, negative, broken or huge: the error names function, argument and value."""
+    with pytest.raises(errors.Error) as raised:
+        passages.execute(f"SELECT * FROM {function}('chunks', 'x', {k})").fetchall()
+    argument = "top_k" if function == "search" else "k"
+    assert_says(raised.value, errors.InputError, f"{function}(): {argument} is", "it takes a whole number from 1")
+    assert k.strip("'") in str(raised.value)
+
+
+@pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k"])
+def test_k_that_is_null(passages, function):
+    """A NULL for k (a parameter that was forgotten) is refused, not taken for none or all."""
+    with pytest.raises(errors.Error) as raised:
+        passages.execute(f"SELECT * FROM {function}('chunks', 'x', NULL)").fetchall()
+    assert_says(raised.value, errors.InputError, f"{function}(): k is None", "a whole number from 1")
+
+
+VECTORS = {
+    "NaN": (NAN, ["NaN or infinity"]),
+    "infinity": (INFINITE, ["NaN or infinity"]),
+    "three dimensions": (
+        [1.0, 0.0, 0.0],
+        ["3 dimensions", "'chunks' has 384 (all-MiniLM-L6-v2)", "give the text itself"],
+    ),
+    "768 dimensions": ([1.0] * 768, ["768 dimensions", "'chunks' has 384"]),
+    "no dimensions": ([], ["0 dimensions", "'chunks' has 384"]),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_vector_that_cannot_be(passages, name):
+    """Not a number, or of another dimension: named, with the dimension and model of the index."""
+    numbers, words = VECTORS[name]
+    with pytest.raises(errors.Error) as raised:
+        passages.execute(
+            "SELECT * FROM vector_top_k('chunks', :v, 3)", {"v": vector(numbers, passages.engine)}
+        ).fetchall()
+    assert_says(raised.value, errors.InputError, "query is a vector", *words)
+
+
+def test_a_vector_that_is_bytes_of_something_else(passages):
+    """Bytes that are no float32 numbers are told from a vector of another dimension."""
+    with pytest.raises(errors.Error) as raised:
+        passages.execute("SELECT * FROM vector_top_k('chunks', :v, 3)", {"v": b"abcde"}).fetchall()
+    assert_says(raised.value, errors.InputError, "5 bytes, which is no float32 vector", "give the text itself")
+
+
+FILTERS = {
+    "two statements": ("1; DROP TABLE chunks", "';' at character 2"),
+    "a parenthesis that closes ours": ("1) OR (1", "the ')' at character 2 closes nothing"),
+    "a parenthesis that is not closed": ("(1", "never closed"),
+    "a quote that is not closed": ("title = 'x", '"\'" at character 9'),
+    "a sub-query": ("id IN (SELECT 1)", "SELECT has no place in it"),
+    "a sub-query of DuckDB": ("id IN (FROM chunks)", "FROM has no place in it"),
+    "a comment": ("1 -- ", "the comment sign '--'"),
+    "a block comment": ("1 /* ", "the comment sign '/*'"),
+    "a table": ("id IN chunks", "IN takes its values in parentheses"),
+    "nothing": ("", "filter is empty: leave it out"),
+    "blanks": (" \n ", "filter is empty: leave it out"),
+    "a number": (7, "filter is 7: it is a SQL expression as text"),
+}
+
+
+@pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_filter_that_is_no_expression(passages, function, name):
+    """What would end the statement, read other tables or hide in a comment does not get into it."""
+    expression, words = FILTERS[name]
+    with pytest.raises(errors.Error) as raised:
+        passages.execute(f"SELECT * FROM {function}('chunks', 'x', 3, :f)", {"f": expression}).fetchall()
+    assert_says(raised.value, errors.FilterError, words)
+    assert passages.execute("SELECT count(*) FROM chunks").fetchall() == [(25,)]
+
+
+PYTHON = {
+    "top_n above top_k": (
+        lambda db: db.search("x", top_k=2, top_n=5),
+        errors.InputError,
+        ["top_n is 5, more than top_k = 2", "raise top_k"],
+    ),
+    "compare, top_n above top_k": (
+        lambda db: db.compare("x", top_k=2, top_n=5),
+        errors.InputError,
+        ["top_n is 5, more than top_k = 2"],
+    ),
+    "top_k of 0": (
+        lambda db: db.search("x", top_k=0, top_n=0),
+        errors.InputError,
+        ["top_k is 0", "whole number from 1"],
+    ),
+    "a query that is a number": (lambda db: db.search(7), errors.InputError, ["search(): query is 7", "a text"]),
+    "a filter that is none": (lambda db: db.search("x", filter="1;"), errors.FilterError, ["';' at character 2"]),
+    "ingest, read-only": (
+        lambda db: db.ingest("."),
+        errors.ReadOnlyError,
+        ["is open read-only: nothing can be ingested into it"],
+    ),
+    "a write, read-only": (lambda db: db.execute("DELETE FROM chunks").fetchall(), errors.ReadOnlyError, ["read-only"]),
+    "a table, read-only": (
+        lambda db: db.execute("CREATE TABLE t (x INTEGER)").fetchall(),
+        errors.ReadOnlyError,
+        ["read-only"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_a_call_that_is_wrong(passages, name):
+    """The methods of Database say it as the SQL functions do."""
+    call, kind, words = PYTHON[name]
+    with pytest.raises(errors.Error) as raised:
+        call(passages)
+    assert_says(raised.value, kind, *words)
+
+
+def test_sql_errors_are_the_engine_s_own_words(passages):
+    """What the engine does not understand is a SQLError that quotes it, also where it quotes words of ours."""
+    for sql in ("SELEC 1", "SELECT * FROM no_such_table", "SELECT no_such_function(1)", "SELECT 'no space left' FRO x"):
+        with pytest.raises(errors.SQLError) as raised:
+            passages.execute(sql).fetchall()
+        assert any(word in str(raised.value) for word in ("SELEC", "no_such", "FRO", "syntax"))
+
+
+# 50 MB
+
+
+def test_a_document_of_50_mb(fresh, tmp_path):
+    """It is read, stored and searched, mostly blank as it is; and costs nothing the second time."""
+    path = tmp_path / "large.txt"
+    path.write_text("The comet is back." + " \n" * 25_000_000 + "The ferry is late.")
+    report = fresh.ingest(path)
+    assert (report.added, report.unreadable) == (1, [])
+    assert [hit.text for hit in fresh.search("comet", top_n=1)] == ["The comet is back."]
+    rows = fresh.execute("SELECT start_char, end_char FROM chunks ORDER BY ordinal").fetchall()
+    assert rows == [(0, 18), (50_000_018, 50_000_036)]
+    encoded = fresh.embedder.texts_encoded
+    assert fresh.ingest(path).unchanged == 1
+    assert fresh.embedder.texts_encoded == encoded
+
+
+def test_a_query_of_50_mb(passages):
+    """embed() reads as much as the model's window has; the vector is that of the start."""
+    begun = time.monotonic()
+    query = "how do bees find food? " * 2_200_000
+    ((long, short),) = passages.execute("SELECT embed(:long), embed(:short)", {"long": query, "short": query[:5000]})
+    assert long == short
+    assert time.monotonic() - begun < 10
+
+
+def test_text_that_is_not_unicode(passages):
+    """A lone surrogate, which Python has and UTF-8 has not, is no crash: an error or the replacement character."""
+    with pytest.raises((errors.Error, UnicodeEncodeError)):
+        passages.execute("SELECT embed(:q)", {"q": "\ud800"}).fetchall()
+    assert passages.embedder.encode_query("\ud800").tolist() == passages.embedder.encode_query("\ufffd").tolist()
