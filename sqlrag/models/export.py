@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +47,12 @@ def export_onnx(
     Raises MissingDependencyError without the `torch` extra, InputError for a model whose output a
     ModelSpec cannot describe.
     """
+    try:
+        import onnx  # noqa: F401 - named here, before any work is done
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        msg = f'export needs {error.name}: pip install "sqlrag[torch]"'
+        raise MissingDependencyError(msg) from error
     from sqlrag.models.torch import TorchEncoder, TorchScorer
 
     loaded = TorchEncoder(str(folder)) if kind == "bi-encoder" else TorchScorer(str(folder))
@@ -125,31 +130,29 @@ def _examples(network: Any, tokenizer: ModelTokenizer, kind: Kind) -> list[dict[
 
 def _quantized(network: Any, examples: list[dict[str, Any]], path: Path, kind: Kind) -> None:
     """Write a Transformer as a graph with int8 weights."""
-    try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        msg = 'export to int8 needs onnx: pip install "sqlrag[torch]"'
-        raise MissingDependencyError(msg) from error
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     from sqlrag.models.int8 import prepare
 
     prepare(network, examples)
-    with tempfile.TemporaryDirectory() as temporary:
-        exact = Path(temporary) / MODEL_FILE
-        _write(network, examples, exact, kind)
-        quantize_dynamic(exact, path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
-
-
-def _strip(path: Path) -> None:
-    """Take out what the exporter noted beside the graph: stack traces, with the paths of this machine."""
-    import onnx
-
+    _write(network, examples, path, kind)
+    # The quantiser transposes the weights of each Gemm and trips over the shapes noted for them.
     model = onnx.load(path)
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    del model.metadata_props[:]
-    onnx.save(model, path)
+    gemms = [node for node in model.graph.node if node.op_type == "Gemm"]
+    stale = {name for node in gemms for name in node.input}
+    shapes = [shape for shape in model.graph.value_info if shape.name not in stale]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)
+    quantize_dynamic(
+        model,
+        path,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul"],
+        # A Gemm is a layer that sees one vector per text: fp32 costs nothing there.
+        nodes_to_exclude=[f"{node.name}_MatMul" for node in gemms],
+    )
 
 
 def _write(network: Any, examples: list[dict[str, Any]], path: Path, kind: Kind) -> None:
@@ -182,3 +185,16 @@ def _write(network: Any, examples: list[dict[str, Any]], path: Path, kind: Kind)
             dynamo=True,
             verbose=False,
         )
+
+
+def _strip(path: Path) -> None:
+    """Take out what the exporter noted beside the graph: stack traces, with the paths of this machine."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del model.metadata_props[:]
+    onnx.save(model, path)
