@@ -119,7 +119,7 @@ def test_prompts_come_along(original, texts, tmp_path):
         assert ours.spec.prompts == prompts
         np.testing.assert_allclose(ours.encode_query(texts), model.encode_query(texts), atol=1e-5)
         np.testing.assert_allclose(ours.encode_document(texts), model.encode_document(texts), atol=1e-5)
-        assert ours.text_window == 251
+        assert ours.text_window == 252
 
 
 def test_other_architectures_and_pooling(original, texts, tmp_path):
