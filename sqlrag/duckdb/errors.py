@@ -21,6 +21,7 @@ from sqlrag.errors import (
     SQLError,
 )
 from sqlrag.paths import INDEX_FILE_SUFFIX
+from sqlrag.sqlite.errors import LONE_SURROGATE
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
 __all__ = ["Raised", "translated"]
@@ -53,7 +54,11 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         # What DuckDB makes of Ctrl-C while a statement runs.
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from None
+        if "Unable to cast Python instance of type <class 'str'>" in str(error):  # DuckDB 1.5
+            raise InputError(LONE_SURROGATE) from error
         raise
+    except UnicodeEncodeError as error:
+        raise InputError(LONE_SURROGATE) from error
     except duckdb.Error as error:
         original = raised.take() if raised is not None else None
         if isinstance(original, (Error, KeyboardInterrupt)):
@@ -84,6 +89,7 @@ _MEANINGS: tuple[tuple[str, type[Error], str], ...] = (
     ("permission denied", DatabaseError, "you may not open it: check its permissions, or use read_only=True"),
     ("database does not exist", DatabaseError, "it does not exist"),
     ("has been invalidated", DatabaseError, "an earlier error stopped it: close it and open it again"),
+    ("cannot encode str as utf-8", InputError, LONE_SURROGATE),
     ("values were not provided", InputError, "the parameters do not fit the statement"),
     ("argument/count mismatch", InputError, "the parameters do not fit the statement"),
 )

@@ -20,7 +20,13 @@ from sqlrag.errors import (
 )
 from sqlrag.paths import INDEX_FILE_SUFFIX, is_duckdb
 
-__all__ = ["translated"]
+__all__ = ["LONE_SURROGATE", "translated"]
+
+LONE_SURROGATE = (
+    "the statement or one of its parameters has a lone surrogate in it, so it is not Unicode: "
+    "replace it, e.g. text.encode('utf-8', 'replace').decode()"
+)
+"""What an engine that takes UTF-8 cannot take."""
 
 
 # What sqlite-vec says where SQLite says that the file is damaged.
@@ -32,6 +38,8 @@ def translated(path: str) -> Iterator[None]:
     """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise InputError(LONE_SURROGATE) from error
     except apsw.Error as error:
         raise _translation(error, path) from error
 
