@@ -54,7 +54,7 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         # What DuckDB makes of Ctrl-C while a statement runs.
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from None
-        if "Unable to cast Python instance of type <class 'str'>" in str(error):  # DuckDB 1.5
+        if _NO_UTF8.search(str(error)):
             raise InputError(LONE_SURROGATE) from error
         raise
     except UnicodeEncodeError as error:
@@ -71,6 +71,9 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         said = original if isinstance(original, duckdb.Error) else error
         raise _translation(said, path) from (original or error)
 
+
+# A str that UTF-8 can't hold, as DuckDB 1.5 and 2 put it.
+_NO_UTF8 = re.compile(r"Unable to cast Python instance of type <class 'str'>|std::bad_cast")
 
 _INTERRUPTED = re.compile(r"^Invalid Input Error: .* failed: KeyboardInterrupt")
 
