@@ -9,7 +9,7 @@ help:
 	@echo "make demo    install into $(VENV) and search the Python standard library by meaning"
 	@echo "make test    install what the tests need, then lint, check types and run the tests"
 	@echo "make all-tests  the slow tests too, and those that need torch or ../shared/data, where they are"
-	@echo "make bench   the benchmarks of benchmarks/ (needs the torch extra: see benchmarks/README.md)"
+	@echo "make bench   where the time of the statement goes; the other benchmarks: benchmarks/README.md"
 	@echo "make clean   remove $(VENV) and what the demo made"
 
 # The stamps tell make what is installed already: a second call starts at once.
@@ -42,8 +42,7 @@ all-tests: check
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/statement.py
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/statement.py --write
 
 clean:
 	rm -rf $(VENV) build sqlrag.egg-info python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm
