@@ -207,7 +207,8 @@ class Database:
         if index in self.indexes():
             return self._engine.indexes.open(index).record
         max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
-        overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if overlap is None else overlap
+        if overlap is None:  # what is no number is refused below
+            overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if isinstance(max_tokens, int) else DEFAULT_OVERLAP
         spec = self.embedder.spec
         chunker_of(self.embedder, max_tokens, overlap)  # says what is wrong with them
         assert spec.dimension is not None
@@ -288,10 +289,10 @@ class Database:
         self.close()
 
     def _index(self, index: str | None) -> str:
-        if index is not None:
-            return index
-        names = self.indexes()
-        return names[0] if len(names) == 1 else DEFAULT_INDEX
+        if index is None:
+            names = self.indexes()
+            index = names[0] if len(names) == 1 else DEFAULT_INDEX
+        return self._engine.indexes.open(index).record.name  # says which there are, before SQL misses a table
 
 
 def _paths_or_documents(

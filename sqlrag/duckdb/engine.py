@@ -15,10 +15,11 @@ from sqlrag.duckdb.functions import register_functions
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.writer import DuckDBWriter
-from sqlrag.errors import ReadOnlyError
+from sqlrag.errors import NotADatabaseError, ReadOnlyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.registry import IndexRecord
+from sqlrag.paths import is_sqlite
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
@@ -95,6 +96,8 @@ class DuckDBEngine:
         self.encoders = encoders
         self._raised = Raised()
         self._open_rows: DuckDBRows | None = None
+        if is_sqlite(path):  # DuckDB would try to download an extension for it
+            raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only)
         try:
@@ -112,15 +115,17 @@ class DuckDBEngine:
             self._open_rows.drain()
         self.functions.begin_statement()
         bindings: dict[str, Any] | list[Any]
-        if params is None:
-            bindings = []
-        elif isinstance(params, Mapping):
-            sql, bindings = bind_named(sql, params)
+        if params is None or isinstance(params, Mapping):
+            sql, bindings = bind_named(sql, params or {})
         else:
             bindings = list(params)
-        with translated(self.path, self._raised):
-            self._connection.execute(sql, bindings)
-            self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
+        try:
+            with translated(self.path, self._raised):
+                self._connection.execute(sql, bindings or [])
+                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
+        except KeyboardInterrupt:
+            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
+            raise
         return Result(self._open_rows)
 
     def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:

@@ -11,7 +11,7 @@ import re
 
 from sqlrag.errors import FilterError
 
-__all__ = ["check_filter"]
+__all__ = ["check_filter", "quoted_names"]
 
 _TOKEN = re.compile(
     r"""
@@ -56,6 +56,12 @@ def check_filter(text: object) -> str | None:
     if open_parentheses:
         raise _refused(text, f"a {open_parentheses[-1]!r} is never closed")
     return text
+
+
+def quoted_names(expression: str) -> list[str]:
+    """Return the names in double quotes in an expression, in lower case: SQLite takes an unknown one for a text."""
+    tokens = (token.group() for token in _TOKEN.finditer(expression) if token.lastgroup == "name")
+    return [token[1:-1].replace('""', '"').lower() for token in tokens if token.startswith('"')]
 
 
 def _check_token(text: str, token: re.Match[str], before: str, open_parentheses: list[str]) -> None:

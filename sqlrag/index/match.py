@@ -12,11 +12,12 @@ __all__ = ["match_expression"]
 
 _WORD = re.compile(r"\w+")
 
-# One word more costs one posting list more; a question has fewer, a pasted page need not stall.
+# One word more costs one posting list more; a question has fewer, a pasted page need not stall, nor a pasted book.
 _MAX_WORDS = 256
+_MAX_CHARS = 100_000
 
 
 def match_expression(text: str) -> str:
     """Return the FTS5 expression for any of the words of `text`; an empty phrase, which matches nothing, for none."""
-    words = list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))[:_MAX_WORDS]
+    words = list(dict.fromkeys(word.lower() for word in _WORD.findall(text[:_MAX_CHARS])))[:_MAX_WORDS]
     return " OR ".join(f'"{word}"' for word in words) or '""'

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
@@ -106,7 +106,7 @@ class _Session:
         self._threads = threads or usable_cpus()
         self._opened: Any = None
         self._inputs: list[str] = []
-        self._executor: ThreadPoolExecutor | None = None
+        self._jobs: SimpleQueue[Callable[[], None]] | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
 
@@ -119,16 +119,35 @@ class _Session:
 
         if self._threads == 1 or len(inputs) == 1:
             return [one(encoding) for encoding in inputs]
-        executor = self._workers()
         # The longest first: the threads then end at about the same time.
-        order = sorted(range(len(inputs)), key=lambda i: -len(inputs[i]))
-        futures = {i: executor.submit(one, inputs[i]) for i in order}
+        order = sorted(range(len(inputs)), key=lambda place: len(inputs[place]))
+        results: list[Any] = [None] * len(inputs)
+        finished: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                while order:
+                    place = order.pop()
+                    results[place] = one(inputs[place])
+            except IndexError:
+                pass  # another thread took the last one
+            except BaseException as caught:  # noqa: BLE001 - raised below, in the caller's thread
+                error = caught
+                order.clear()
+            finished.put(error)
+
+        jobs = self._workers()
         try:
-            return [futures[i].result() for i in range(len(inputs))]
+            for _ in range(self._threads):
+                jobs.put(work)
+            errors = [finished.get() for _ in range(self._threads)]
         finally:
-            # After Ctrl-C, or an error, nobody waits for the rest.
-            for future in futures.values():
-                future.cancel()
+            order.clear()  # after Ctrl-C, or an error, nobody waits for the rest
+        for error in errors:
+            if error is not None:
+                raise error
+        return results
 
     def _feed(self, encoding: tokenizers.Encoding) -> dict[str, Any]:
         import numpy as np
@@ -146,13 +165,26 @@ class _Session:
                 self._opened = _open_session(self._path)
                 self._inputs = [node.name for node in self._opened.get_inputs()]
 
-    def _workers(self) -> ThreadPoolExecutor:
+    def _workers(self) -> SimpleQueue[Callable[[], None]]:
+        """Return the queue that the threads take their work from.
+
+        Not an executor: Ctrl-C in the midst of a Future's or a Condition's code can leave its lock taken for ever.
+        A SimpleQueue is written in C, and always whole.
+        """
         with self._lock:
             # Threads do not survive a fork: the child makes its own.
-            if self._executor is None or self._owner != os.getpid():
+            if self._jobs is None or self._owner != os.getpid():
                 self._owner = os.getpid()
-                self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="sqlrag-model")
-            return self._executor
+                self._jobs = SimpleQueue()
+                for number in range(self._threads):
+                    name = f"sqlrag-model-{number}"
+                    threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
+            return self._jobs
+
+
+def _serve(jobs: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()
 
 
 def _open_session(path: Path) -> Any:

@@ -55,6 +55,7 @@ class Reranker:
         self._scorer: Scorer = open_scorer(model, backend, threads)
         self._scores: RecentCache[float] = RecentCache(_SCORES)
         self._lock = threading.Lock()
+        self._hashed = ("", hashlib.blake2b(b"0:", digest_size=16))
         self.pairs_scored = 0
 
     def __repr__(self) -> str:
@@ -111,12 +112,12 @@ class Reranker:
 
     def is_scored(self, query: str, document: str) -> bool:
         """Tell whether the pair's score is remembered, so that asking for it costs nothing."""
-        return self._scores.get(_digest((query, document))) is not None
+        return self._scores.get(self._digest((query, document))) is not None
 
     def _score(self, pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
         import numpy as np
 
-        keys = [_digest(pair) for pair in pairs]
+        keys = [self._digest(pair) for pair in pairs]
         known = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None}
         if missing:
@@ -127,11 +128,20 @@ class Reranker:
                 self.pairs_scored += len(new)
         return np.array([known[key] for key in keys], np.float32)
 
+    def _digest(self, pair: tuple[str, str]) -> bytes:
+        """Return a key of 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c").
 
-def _digest(pair: tuple[str, str]) -> bytes:
-    """Return a key of 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c")."""
-    query, text = (side.encode() for side in pair)
-    return hashlib.blake2b(b"%d:" % len(query) + query + text, digest_size=16).digest()
+        A query meets many texts: what has been hashed of the last one is kept, so that 50 MB are hashed once.
+        """
+        query, text = pair
+        last, hashed = self._hashed
+        if query != last:
+            encoded = query.encode()
+            hashed = hashlib.blake2b(b"%d:" % len(encoded) + encoded, digest_size=16)
+            self._hashed = (query, hashed)
+        hashed = hashed.copy()
+        hashed.update(text.encode())
+        return hashed.digest()
 
 
 def _as_pair(pair: Any, number: int) -> tuple[str, str]:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlrag.errors import MissingDependencyError
+from sqlrag.errors import FilterError, MissingDependencyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
+from sqlrag.index.filters import quoted_names
+from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index, Matching, filtered_by
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
@@ -40,8 +42,29 @@ class SQLiteIndexes:
         return Index(self._connection, self.registry.get(name))
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
-        """Return the chunks whose source row satisfies a checked expression."""
-        return filtered_by(expression, record)
+        """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
+        matching = filtered_by(expression, record)
+        table = quote(record.source_table)
+        columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
+        unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
+        # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
+        problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(matching.select)
+        if problem:
+            raise FilterError(
+                f"filter {expression[:80]!r} cannot be used: {problem} "
+                f"(columns of {record.source_table}: {', '.join(columns)})"
+            )
+        return matching
+
+    def _problem(self, select: str) -> str | None:
+        """Return why SQLite does not take a SELECT, None if it does; it is prepared, and not run."""
+        import apsw
+
+        try:
+            list(self._connection.execute(f"{select} LIMIT 0"))
+        except (apsw.SQLError, sqlite3.OperationalError) as error:
+            return str(error)
+        return None
 
     def backlog(self, record: IndexRecord) -> int:
         """Return how many documents are ingested in part: an `ingest` was stopped, or still runs."""

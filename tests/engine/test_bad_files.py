@@ -95,6 +95,27 @@ def test_a_duckdb_file_as_sqlite(passage_files, tmp_path):
         assert db.engine == "duckdb"
 
 
+def test_a_sqlite_file_as_duckdb(passage_files, tmp_path):
+    """The error says which engine the file is of, and DuckDB downloads no extension for it."""
+    path = tmp_path / "named.duckdb"
+    shutil.copy(passage_files["sqlite"], path)
+    with pytest.raises(errors.Error) as raised:
+        sqlrag.connect(path, engine="duckdb")
+    assert_says(raised.value, errors.NotADatabaseError, f"{path} is a SQLite database: open it with engine='sqlite'")
+    assert "extension" not in str(raised.value.__cause__)
+    with sqlrag.connect(path) as db:
+        assert db.engine == "sqlite"
+
+
+def test_a_database_without_an_index(engine, tmp_path):
+    """Before anything is ingested, search says so; info and check are empty."""
+    with sqlrag.connect(database_path(tmp_path, engine)) as db:
+        with pytest.raises(errors.Error) as raised:
+            db.search("x")
+        assert_says(raised.value, errors.UnknownIndexError, "no index 'chunks'", "has none: ingest documents first")
+        assert (db.info(), db.check(), db.indexes()) == ([], [], [])
+
+
 def test_a_newer_schema(engine, passage_files, tmp_path):
     """A database of a newer sqlrag is not touched; the error says how to upgrade."""
     path = copy_of(passage_files[engine], tmp_path)

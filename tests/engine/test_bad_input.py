@@ -234,7 +234,39 @@ def test_a_filter_that_is_no_expression(passages, function, name):
     assert passages.execute("SELECT count(*) FROM chunks").fetchall() == [(25,)]
 
 
+@pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k", "search"])
+@pytest.mark.parametrize(
+    ("expression", "word"),
+    [
+        ("nope = 1", "nope"),
+        ('"nope" = 1', "nope"),
+        ("title = 'Bees' AND metadata ->> 'x' >", "syntax"),
+        ("no_such_function(title)", "no_such_function"),
+        ("min(id) > 1", "aggregate"),
+        ("1=1 ORDER BY 1", "ORDER"),
+    ],
+)
+def test_a_filter_that_the_engine_does_not_understand(passages, function, expression, word):
+    """A column or function that is not there, or a broken expression: quoted, with the columns that there are."""
+    values = "'chunks', 'x', 3, 3, :f" if function == "search" else "'chunks', 'x', 3, :f"
+    with pytest.raises(errors.Error) as raised:
+        passages.execute(f"SELECT * FROM {function}({values})", {"f": expression}).fetchall()
+    assert_says(raised.value, errors.FilterError, f"filter {expression!r} cannot be used", word)
+    assert "columns of documents: id, index_name, uri, title, metadata, content_hash, text" in str(raised.value)
+
+
 PYTHON = {
+    "no such index": (
+        lambda db: db.search("x", "nope"),
+        errors.UnknownIndexError,
+        ["no index 'nope'", "there is 'chunks'"],
+    ),
+    "compare, no such index": (lambda db: db.compare("x", "nope"), errors.UnknownIndexError, ["no index 'nope'"]),
+    "a named parameter and no values": (
+        lambda db: db.execute("SELECT :q").fetchall(),
+        errors.InputError,
+        ["parameter"],
+    ),
     "top_n above top_k": (
         lambda db: db.search("x", top_k=2, top_n=5),
         errors.InputError,
@@ -298,6 +330,16 @@ def test_a_document_of_50_mb(fresh, tmp_path):
     encoded = fresh.embedder.texts_encoded
     assert fresh.ingest(path).unchanged == 1
     assert fresh.embedder.texts_encoded == encoded
+
+
+def test_a_search_of_50_mb(passages):
+    """Every function reads the start of a query that is much too long, and answers in seconds."""
+    begun = time.monotonic()
+    query = "how do bees find food? " * 2_200_000
+    assert len(passages.search(query)) == 3
+    sql = "SELECT count(*) FROM hybrid_top_k('chunks', :q, 5)"
+    assert passages.execute(sql, {"q": query}).fetchall() == [(5,)]
+    assert time.monotonic() - begun < 10
 
 
 def test_a_query_of_50_mb(passages):

@@ -211,6 +211,7 @@ def test_chunking_is_the_index_s(fresh, tmp_path):
         ({"overlap": -1}, "overlap is -1"),
         ({"max_tokens": 20, "overlap": 20}, "overlap is 20 tokens and max_tokens 20"),
         ({"max_tokens": 2.5}, "max_tokens is 2.5"),
+        ({"max_tokens": "many"}, "max_tokens is 'many'"),
     ):
         with pytest.raises(InputError, match=words):
             fresh.ingest([document()], **sizes)

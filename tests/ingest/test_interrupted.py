@@ -9,7 +9,6 @@ import time
 import pytest
 
 import sqlrag
-from sqlrag.models import Embedder
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 from tests.ingest.children import MAX_TOKENS, Child, check, ingest
@@ -65,7 +64,7 @@ def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
     interrupted = 0
     former = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
-        with sqlrag.connect(database_path(tmp_path, engine), embedder=Embedder(threads=1)) as db:
+        with sqlrag.connect(database_path(tmp_path, engine)) as db:
             db.embedder.encode_document(["the model is loaded"])
             moments = [random.uniform(0.005, 0.25) for _ in range(8)]
             for moment in moments:
