@@ -236,7 +236,7 @@ class Database:
         filter: str | None = None,  # noqa: A002 - the contract's name
     ) -> list[Hit]:
         """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one."""
-        index = self._engine.indexes.open(self._index(index)).record.name  # or UnknownIndexError
+        index = self._index(index)
         params = {"index": index, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
         rows = self.execute(statement("search", index=index), params).fetchall()
         # A chunk table of the user's own may have no documents beside it.
