@@ -56,4 +56,4 @@ for _command in (demo, ingest, search, compare, sql, shell, info, check):
 
 def main() -> None:
     """Run the program `sqlrag`."""
-    cli()
+    cli(prog_name="sqlrag")

@@ -82,7 +82,7 @@ def process() -> Callable[..., Ran]:
 
     def call(*args, stdin="", **options):
         done = subprocess.run(
-            [sys.executable, "-m", "sqlrag.cli", *map(str, args)],
+            [sys.executable, "-m", "sqlrag", *map(str, args)],
             input=stdin,
             capture_output=True,
             encoding="utf-8",
@@ -105,7 +105,7 @@ def terminal():
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ.update(COLUMNS=str(columns), TERM="xterm")
-            os.execv(sys.executable, [sys.executable, "-m", "sqlrag.cli", *map(str, args)])
+            os.execv(sys.executable, [sys.executable, "-m", "sqlrag", *map(str, args)])
         os.write(terminal, answers)
         shown = b""
         try:

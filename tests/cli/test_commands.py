@@ -135,7 +135,7 @@ def test_output_has_colours_on_a_terminal(terminal, db):
 def test_a_reader_that_leaves_is_no_error(db):
     """`sqlrag sql … | head -1` is quiet."""
     statement = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT i FROM n"
-    command = f'"{sys.executable}" -m sqlrag.cli sql "{db}" --format csv "{statement}" | head -1'
+    command = f'"{sys.executable}" -m sqlrag sql "{db}" --format csv "{statement}" | head -1'
     done = subprocess.run(command, shell=True, capture_output=True, encoding="utf-8", check=False)
     assert done.stdout == "i\n"
     assert done.stderr == ""

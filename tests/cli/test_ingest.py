@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_what_is_done(process, tmp_path):
         "\n".join(json.dumps({"text": f"Row {i} says that {i} comes before {i + 1}."}) for i in range(rows))
     )
     path = tmp_path / "new.db"
-    command = [sys.executable, "-m", "sqlrag.cli", "ingest", str(path), str(file)]
+    command = [sys.executable, "-m", "sqlrag", "ingest", str(path), str(file)]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     deadline = time.monotonic() + 60
     while not _chunks(path):
@@ -185,7 +185,7 @@ def _chunks(path):
 def test_ctrl_c_stops_a_statement(db):
     """A statement that would run for ever is stopped inside the engine."""
     statement = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    command = [sys.executable, "-m", "sqlrag.cli", "sql", db, statement]
+    command = [sys.executable, "-m", "sqlrag", "sql", db, statement]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
     time.sleep(3)
     assert running.poll() is None
