@@ -41,10 +41,10 @@ def read_pairs(folder) -> list[tuple[str, str]]:
 
 
 def test_int8_keeps_the_top_three(shared_data, tmp_path):
-    """The top 3 of 25 by int8 are those of CrossEncoder.predict for at least 95 % of the queries.
+    """The top 3 of 25 by int8 are, up to neighbours, those of CrossEncoder.predict for 95 % of the queries.
 
-    Documents whose exact scores differ by less than 0.01 count as equal: scores spread over 0 to 1, and no
-    8 bits can tell such neighbours apart. Identical sets, neighbours or not, are counted as well.
+    A looser measure than identical sets, which 80.5 % of the queries have (0.75 is asserted): documents within
+    0.01 of the exact third score count as equal. The 0.01 was chosen after the results were seen (0.005: 95.0 %).
     """
     original = find_original()
     if original is None:
