@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,22 @@ ENGINES = ("sqlite", "duckdb")
 PASSAGES = Path(__file__).parent / "passages.jsonl"
 """Twenty-five passages of two or three sentences, written for these tests, with topic and year."""
 
+# A job in the background of a shell without job control ignores SIGINT, and so would every process started here:
+# the tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@contextlib.contextmanager
+def started(command: list):
+    """Start a process with its output in pipes; it does not outlive the block, whatever happens there."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def database_path(folder: Path, engine: str, name: str = "passages") -> Path:

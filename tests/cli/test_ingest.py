@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -13,6 +12,7 @@ import apsw
 import pytest
 
 from sqlrag.results import IndexInfo, IngestReport
+from tests.conftest import started
 
 
 def test_ingest_tells_what_it_did(run, tmp_path):
@@ -153,13 +153,13 @@ def test_ctrl_c_keeps_what_is_done(process, tmp_path):
     )
     path = tmp_path / "new.db"
     command = [sys.executable, "-m", "sqlrag", "ingest", str(path), str(file)]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
-    deadline = time.monotonic() + 60
-    while not _chunks(path):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
+    with started(command) as running:
+        deadline = time.monotonic() + 60
+        while not _chunks(path):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
     assert err == f"Interrupted: what was finished is in {path}; the same command goes on from there\n"
     kept = _chunks(path)
@@ -186,10 +186,10 @@ def test_ctrl_c_stops_a_statement(db):
     """A statement that would run for ever is stopped inside the engine."""
     statement = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
     command = [sys.executable, "-m", "sqlrag", "sql", db, statement]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
-    time.sleep(3)
-    assert running.poll() is None
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=30)
+    with started(command) as running:
+        time.sleep(3)
+        assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (130, "")
     assert err == "Interrupted: the statement that ran was stopped; what ran before it stays\n"

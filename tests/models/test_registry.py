@@ -25,6 +25,7 @@ from sqlrag.models import (
     load_embedder,
     load_reranker,
 )
+from tests.conftest import started
 
 
 @pytest.mark.parametrize("name", [DEFAULT_EMBEDDER, DEFAULT_RERANKER])
@@ -188,9 +189,7 @@ def test_ctrl_c_stops_a_long_run():
         print("go", flush=True)
         embedder.encode_document(["word " * 250] * 5000)
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([sys.executable, "-c", code]) as process:
         assert process.stdout.readline() == "go\n"
         time.sleep(1.5)
         start = time.perf_counter()
