@@ -9,13 +9,25 @@ from sqlrag.errors import InputError
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["DEFAULT_TOP_K", "DEFAULT_TOP_N", "check_k", "check_text", "check_top_n", "check_vector"]
+__all__ = [
+    "DEFAULT_MIN_RELEVANCE",
+    "DEFAULT_TOP_K",
+    "DEFAULT_TOP_N",
+    "check_k",
+    "check_text",
+    "check_top_n",
+    "check_vector",
+    "shown",
+]
 
 DEFAULT_TOP_K = 25
 """Candidates of the first stage."""
 
 DEFAULT_TOP_N = 3
 """Results of the second stage."""
+
+DEFAULT_MIN_RELEVANCE = 1
+"""The least grade that makes a document relevant to recall_at_k(), mrr() and the like: trec_eval's."""
 
 _MAX_K = 1_000_000_000
 
