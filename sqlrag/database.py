@@ -279,7 +279,7 @@ class Database:
         seed: int = DEFAULT_SEED,
         progress: Callable[[Progress], None] | None = None,
     ) -> Evaluation:
-        """Return how good an index's answers are, first stages × top_k × without and with reranking.
+        """Return how good an index's answers are, each first stage at each top_k, without and with reranking.
 
         `queries`, `qrels`: files of BEIR or TREC, a BEIR folder (its `split`), or dicts; without both, `synthetic`
         queries are made from the index's own chunks. `run`: a TREC run to rerank, instead of `first_stages` ("vector",

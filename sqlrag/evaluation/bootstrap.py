@@ -42,23 +42,21 @@ class Bootstrap(Generic[Column]):
 
     def difference(self, column: Column, other: Column) -> Estimate:
         """Return the mean of `column` less that of `other`, paired by query."""
-        return _estimate(
-            self._means[column] - self._means[other], self._resampled[column] - self._resampled[other]
-        )
+        return _estimate(self._means[column] - self._means[other], self._resampled[column] - self._resampled[other])
 
 
 def _resampled(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return the means of each resample, (resamples, columns): how often each query was drawn is multinomial."""
+    """Return the means of each resample, (resamples, columns), by how often each query was drawn."""
     import numpy as np
 
     queries = len(values)
     random = np.random.default_rng(seed)
-    share = np.full(queries, 1 / queries)
     at_once = max(1, _NUMBERS_AT_ONCE // queries)
     blocks = []
     for start in range(0, resamples, at_once):
-        drawn = random.multinomial(queries, share, size=min(at_once, resamples - start))
-        blocks.append(drawn @ values / queries)
+        drawn = random.integers(queries, size=(min(at_once, resamples - start), queries))
+        counts = np.stack([np.bincount(one, minlength=queries) for one in drawn]).astype(np.float64)
+        blocks.append(counts @ values / queries)
     return np.concatenate(blocks)
 
 

@@ -50,7 +50,7 @@ def read_queries(path: str | os.PathLike[str]) -> Queries:
         if queries.setdefault(query, text) != text:
             raise SourceError(f"{where}: query {query!r} has another text before: give each query an id of its own")
     if not queries:
-        raise SourceError(f"{path} has no queries: it takes {{\"_id\": …, \"text\": …}} or `id<TAB>text` a line")
+        raise SourceError(f'{path} has no queries: it takes {{"_id": …, "text": …}} or `id<TAB>text` a line')
     return queries
 
 

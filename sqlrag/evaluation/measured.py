@@ -38,6 +38,7 @@ class Measured:
 
 def measured(
     db: Database,
+    *,
     first_stages: Sequence[str],
     top_ks: Sequence[int],
     times: Times,
@@ -96,6 +97,9 @@ def _candidates(
 
 
 def _row(values: Bootstrap[Column], name: str, top_k: int, reranked: bool, seconds: float | None) -> Row:
+    def mean(measure: str) -> Estimate:
+        return values.mean((name, top_k, reranked, measure))
+
     def gain(measure: str) -> Estimate | None:
         return values.difference((name, top_k, True, measure), (name, top_k, False, measure)) if reranked else None
 
@@ -103,7 +107,10 @@ def _row(values: Bootstrap[Column], name: str, top_k: int, reranked: bool, secon
         name,
         top_k,
         reranked,
-        *(values.mean((name, top_k, reranked, measure)) for measure in _MEASURES),
+        ndcg=mean("ndcg"),
+        mrr=mean("mrr"),
+        recall=mean("recall"),
+        recall_top_k=mean("recall_top_k"),
         milliseconds=None if seconds is None else seconds * 1000,
         ndcg_gain=gain("ndcg"),
         mrr_gain=gain("mrr"),

@@ -63,7 +63,7 @@ def evaluate(
             check_k("evaluate", name, value)
     notes: list[str] = []
     if queries is None and qrels is None:
-        number = min(synthetic or DEFAULT_KNOWN_ITEMS, most or synthetic or DEFAULT_KNOWN_ITEMS)
+        number = DEFAULT_KNOWN_ITEMS if synthetic is None else synthetic
         asked, judged = known_items(db, index, number, seed)
         notes.append(CAVEAT)
         if len(asked) < number:
@@ -89,7 +89,15 @@ def evaluate(
             progress(Progress(done, steps, what))
 
     times = stages.run(prepared.queries, report)
-    result = measured(db, stages.names, top_ks, times, (resamples, seed), report, len(prepared.queries))
+    result = measured(
+        db,
+        first_stages=stages.names,
+        top_ks=top_ks,
+        times=times,
+        bootstrap=(resamples, seed),
+        report=report,
+        queries=len(prepared.queries),
+    )
     return Evaluation(
         path=db.path,
         index=index,

@@ -52,7 +52,7 @@ class Stages:
     def run(self, queries: Queries, report: Callable[[int, str], None]) -> Times:
         """Fill evaluation_candidates and evaluation_scores; `report` is called before each query."""
         self._warm_up()
-        times = Times({name: 0.0 for name in self.names})
+        times = Times(dict.fromkeys(self.names, 0.0))
         for done, (query_id, query) in enumerate(queries.items()):
             report(done, f"query {done + 1:,} of {len(queries):,}")
             for name in self.names:

@@ -1,8 +1,8 @@
 """Queries, judgements and runs as temporary tables of a connection, for whoever wants to query them.
 
-    load_qrels(db, read_qrels("qrels/test.tsv"))     # qrels(query_id, document_id, relevance)
-    load_run(db, read_run("bm25.run"), "bm25")       # bm25(query_id, document_id, rank, score)
-    db.execute("SELECT avg(ndcg) FROM (SELECT ndcg(rank, relevance, 10) AS ndcg FROM qrels LEFT JOIN bm25 …")
+load_qrels(db, read_qrels("qrels/test.tsv"))     # qrels(query_id, document_id, relevance)
+load_run(db, read_run("bm25.run"), "bm25")       # bm25(query_id, document_id, rank, score)
+db.execute("SELECT avg(ndcg) FROM (SELECT ndcg(rank, relevance, 10) AS ndcg FROM qrels LEFT JOIN bm25 …")
 """
 
 from __future__ import annotations

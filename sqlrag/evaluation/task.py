@@ -95,8 +95,9 @@ def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
     except SQLError as error:
         if task.document_id is None:
             raise
+        said = str(error).splitlines()[0]
         raise InputError(
-            f"document_id {expression!r} cannot be used: {error}; it is an expression over the columns of "
+            f"document_id {expression!r} cannot be used: {said}; it is an expression over the columns of "
             f"{info.source} that gives the id that the qrels have, such as {DOCUMENT_ID!r}"
         ) from error
 

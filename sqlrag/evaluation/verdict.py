@@ -22,7 +22,9 @@ Column: TypeAlias = tuple[str, int, bool, str]
 """First stage, top_k, reranked, measure."""
 
 
-def verdict_of(first_stage: str, top_ks: Sequence[int], values: Bootstrap[Column], cutoff: int, queries: int) -> Verdict:
+def verdict_of(
+    first_stage: str, top_ks: Sequence[int], values: Bootstrap[Column], cutoff: int, queries: int
+) -> Verdict:
     """Return what can be said of reranking after one first stage."""
     gains = {
         top_k: values.difference((first_stage, top_k, True, "ndcg"), (first_stage, top_k, False, "ndcg"))
@@ -45,7 +47,9 @@ def verdict_of(first_stage: str, top_ks: Sequence[int], values: Bootstrap[Column
     best, steps = _climb(first_stage, top_ks, paying[0], values)
     before, after = (values.mean((first_stage, best, reranked, "ndcg")).mean for reranked in (False, True))
     text = f"reranking pays: {measure} {before:.3f} → {after:.3f} ({_signed(gains[best])}) at top_k {best}. "
-    return Verdict(first_stage, True, best, text + _stop(best, top_ks, steps))
+    text += _stop(best, top_ks, steps)
+    hurting = [f"top_k {top_k} ({_signed(gain)})" for top_k, gain in gains.items() if gain.high < 0]
+    return Verdict(first_stage, True, best, text + (f" It hurts at {', '.join(hurting)}." if hurting else ""))
 
 
 def _climb(
