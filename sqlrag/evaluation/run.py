@@ -76,7 +76,7 @@ def evaluate(
         asked = queries if isinstance(queries, dict) else read_queries(queries)
         judged = qrels if isinstance(qrels, dict) else read_qrels(qrels, split)
     ranked = run if run is None or isinstance(run, dict) else read_run(run)
-    task = Task(asked, judged, ranked, most, None if queries is not None else "own chunks", document_id)
+    task = Task(asked, judged, ranked, most, own_chunks=queries is None, document_id=document_id)
     prepared = prepare(db, index, task)
     notes += prepared.notes
     if len(prepared.queries) < _FEW_QUERIES:

@@ -27,13 +27,13 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked and judged. `chunks` says that the judgements name chunks; else `document_id` gives the ids."""
+    """What is asked and judged; `own_chunks`: the judgements name chunks, else `document_id` gives the ids."""
 
     queries: Queries
     qrels: Qrels
     run: Run | None
     most: int | None
-    chunks: str | None
+    own_chunks: bool
     document_id: str | None
 
 
@@ -81,11 +81,15 @@ def prepare(db: Database, index: str, task: Task) -> Prepared:
             f"{judged - found:,} of the {judged:,} judged documents are not in index {index!r}: "
             "the relevant ones among them count as not found."
         )
+    if task.run is not None:
+        ((unknown, ranked),) = db.execute(statement("evaluation/run_coverage")).fetchall()
+        if unknown:
+            notes.append(f"{unknown:,} of the {ranked:,} documents of the run are not in the index: they are left out.")
     return Prepared(asked, judged, found, f"{info.embedder}@{info.embedder_hash[:12]}", notes)
 
 
 def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
-    if task.chunks is not None:
+    if task.own_chunks:
         db.execute(statement("evaluation/own_chunks", index=info.index)).fetchall()
         return
     expression, key = _expression_of(db, info, task), quote(_key_of(db, info))

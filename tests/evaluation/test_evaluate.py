@@ -126,6 +126,7 @@ def test_a_run(passages, tmp_path):
     assert found.row("run", 3, reranked=False).mrr.mean == pytest.approx(fmean([0.5, 1.0, 0.5, 0.0]), abs=1e-9)
     assert found.row("run", 3, reranked=True).mrr.mean > found.row("run", 3, reranked=False).mrr.mean
     assert "1 of the 4 queries are not in the run: they count as 0." in found.notes
+    assert "3 of the 9 documents of the run are not in the index: they are left out." in found.notes
     both = passages.evaluate(QUERIES, QRELS, run=tmp_path / "bm25.run", first_stages=["text"], **OPTIONS)
     assert {row.first_stage for row in both.rows} == {"run", "text"}
 
