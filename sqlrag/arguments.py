@@ -15,6 +15,7 @@ __all__ = [
     "DEFAULT_MIN_RELEVANCE",
     "DEFAULT_RESAMPLES",
     "DEFAULT_SEED",
+    "DEFAULT_SPLIT",
     "DEFAULT_TOP_K",
     "DEFAULT_TOP_KS",
     "DEFAULT_TOP_N",
@@ -42,6 +43,9 @@ DEFAULT_CUTOFF = 10
 
 DEFAULT_KNOWN_ITEMS = 100
 """Queries that an evaluation without judgements makes."""
+
+DEFAULT_SPLIT = "test"
+"""Which judgements of a folder in BEIR's layout an evaluation takes."""
 
 DEFAULT_RESAMPLES = 2_000
 """Resamples of a bootstrap interval; ends of the 95 % interval are good to about a twentieth of its width."""

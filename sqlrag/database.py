@@ -7,7 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.arguments import DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_TOP_K, DEFAULT_TOP_KS, DEFAULT_TOP_N
+from sqlrag.arguments import (
+    DEFAULT_RESAMPLES,
+    DEFAULT_SEED,
+    DEFAULT_SPLIT,
+    DEFAULT_TOP_K,
+    DEFAULT_TOP_KS,
+    DEFAULT_TOP_N,
+)
 from sqlrag.errors import InputError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders, chunker_of
@@ -273,7 +280,7 @@ class Database:
         first_stages: Sequence[str] | None = None,
         top_k: Sequence[int] = DEFAULT_TOP_KS,
         most: int | None = None,
-        split: str = "test",
+        split: str = DEFAULT_SPLIT,
         document_id: str | None = None,
         resamples: int = DEFAULT_RESAMPLES,
         seed: int = DEFAULT_SEED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sqlrag.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_TOP_KS
+from sqlrag.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
 from sqlrag.cli.options import database_argument, index_option, json_option, print_json
 
 __all__ = ["evaluate"]
@@ -24,7 +24,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @database_argument
 @click.option("--queries", metavar="PATH", help="Queries: BEIR's jsonl, TREC's `id<TAB>text`, or a BEIR folder.")
 @click.option("--qrels", metavar="PATH", help="Judgements: BEIR's tsv, TREC's qrels, or a BEIR folder.")
-@click.option("--split", default="test", show_default=True, help="Which judgements of a BEIR folder.")
+@click.option("--split", default=DEFAULT_SPLIT, show_default=True, help="Which judgements of a BEIR folder.")
 @click.option(
     "--synthetic",
     type=click.IntRange(min=1),

@@ -20,9 +20,10 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from sqlrag.arguments import DEFAULT_SPLIT
 from sqlrag.errors import SourceError
 
-__all__ = ["DEFAULT_SPLIT", "Qrels", "Queries", "Run", "read_qrels", "read_queries", "read_run"]
+__all__ = ["Qrels", "Queries", "Run", "read_qrels", "read_queries", "read_run"]
 
 Queries: TypeAlias = dict[str, str]
 """The text of each query by its id."""
@@ -32,9 +33,6 @@ Qrels: TypeAlias = dict[str, dict[str, int]]
 
 Run: TypeAlias = dict[str, dict[str, float]]
 """The score of each retrieved document of each query, best first."""
-
-DEFAULT_SPLIT = "test"
-"""Which of BEIR's qrels a folder stands for."""
 
 _GZIP = b"\x1f\x8b"  # RFC 1952, 2.3.1
 _SHOWN = 60

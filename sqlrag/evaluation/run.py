@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlrag.arguments import (
@@ -11,12 +12,13 @@ from sqlrag.arguments import (
     DEFAULT_KNOWN_ITEMS,
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
+    DEFAULT_SPLIT,
     DEFAULT_TOP_KS,
     check_k,
     shown,
 )
 from sqlrag.errors import InputError
-from sqlrag.evaluation.files import DEFAULT_SPLIT, read_qrels, read_queries, read_run
+from sqlrag.evaluation.files import read_qrels, read_queries, read_run
 from sqlrag.evaluation.known_items import CAVEAT, known_items
 from sqlrag.evaluation.measured import measured
 from sqlrag.evaluation.results import Evaluation, Progress
@@ -61,27 +63,23 @@ def evaluate(
     for name, value in (("most", most), ("resamples", resamples)):
         if value is not None:
             check_k("evaluate", name, value)
-    notes: list[str] = []
-    if queries is None and qrels is None:
-        number = DEFAULT_KNOWN_ITEMS if synthetic is None else synthetic
-        asked, judged = known_items(db, index, number, seed)
-        notes.append(CAVEAT)
-        if len(asked) < number:
-            notes.append(f"The index has chunks for {len(asked)} such queries only.")
-    elif queries is None or qrels is None or synthetic is not None:
-        raise InputError(
-            "queries and qrels go together: give both, or neither and synthetic=100 for queries made from your chunks"
-        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"evaluate(): seed is {shown(seed)}: it takes a whole number from 0")
+    names = _checked_stages(first_stages, with_run=run is not None)
+    if synthetic is not None or (queries is None and qrels is None):
+        if queries is not None or qrels is not None or run is not None:
+            raise InputError(
+                "synthetic makes its own queries: leave queries, qrels and run out, or leave synthetic out"
+            )
+        task, notes = _known_items_task(db, index, synthetic, seed)
     else:
-        asked = queries if isinstance(queries, dict) else read_queries(queries)
-        judged = qrels if isinstance(qrels, dict) else read_qrels(qrels, split)
-    ranked = run if run is None or isinstance(run, dict) else read_run(run)
-    task = Task(asked, judged, ranked, most, own_chunks=queries is None, document_id=document_id)
+        task, notes = _judged_task(queries, qrels, split, run), []
+    task = replace(task, most=most, document_id=document_id)
     prepared = prepare(db, index, task)
     notes += prepared.notes
     if len(prepared.queries) < _FEW_QUERIES:
         notes.append(f"So few queries ({len(prepared.queries)}) tell little: the intervals say how little.")
-    stages = Stages(db, index, _checked_stages(first_stages, with_run=run is not None), top_ks[-1])
+    stages = Stages(db, index, names, top_ks[-1])
     steps = len(prepared.queries) + len(stages.names) * (len(top_ks) + 1)
 
     def report(done: int, what: str) -> None:
@@ -115,6 +113,33 @@ def evaluate(
         context=result.context,
         verdicts=result.verdicts,
         notes=notes,
+    )
+
+
+def _known_items_task(db: Database, index: str, synthetic: int | None, seed: int) -> tuple[Task, list[str]]:
+    """Return the task that is made from the index's own chunks, and what is to be said of it."""
+    number = DEFAULT_KNOWN_ITEMS if synthetic is None else synthetic
+    queries, qrels = known_items(db, index, number, seed)
+    notes = [CAVEAT]
+    if len(queries) < number:
+        notes.append(f"The index has chunks for {len(queries)} such queries only.")
+    return Task(queries, qrels, own_chunks=True), notes
+
+
+def _judged_task(
+    queries: str | os.PathLike[str] | Queries | None,
+    qrels: str | os.PathLike[str] | Qrels | None,
+    split: str,
+    run: str | os.PathLike[str] | Run | None,
+) -> Task:
+    if queries is None or qrels is None:
+        raise InputError(
+            "queries and qrels go together: give both, or neither and synthetic=100 for queries made from your chunks"
+        )
+    return Task(
+        queries if isinstance(queries, dict) else read_queries(queries),
+        qrels if isinstance(qrels, dict) else read_qrels(qrels, split),
+        run if run is None or isinstance(run, dict) else read_run(run),
     )
 
 

@@ -31,10 +31,10 @@ class Task:
 
     queries: Queries
     qrels: Qrels
-    run: Run | None
-    most: int | None
-    own_chunks: bool
-    document_id: str | None
+    run: Run | None = None
+    own_chunks: bool = False
+    most: int | None = None
+    document_id: str | None = None
 
 
 @dataclass(frozen=True)

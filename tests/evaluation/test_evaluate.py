@@ -173,6 +173,8 @@ WRONG = {
     "top_k of 0": ((QUERIES, QRELS), {"top_k": [0]}, r"evaluate\(\): top_k is 0: it takes a whole number from 1"),
     "most of none": ((QUERIES, QRELS), {"most": 0}, r"evaluate\(\): most is 0"),
     "no resample": ((QUERIES, QRELS), {"resamples": 0}, r"evaluate\(\): resamples is 0"),
+    "both kinds": ((QUERIES, QRELS), {"synthetic": 5}, r"synthetic makes its own queries"),
+    "a seed": ((QUERIES, QRELS), {"seed": -1}, r"evaluate\(\): seed is -1: it takes a whole number from 0"),
     "no item": ((), {"synthetic": 0}, r"evaluate\(\): synthetic is 0"),
     "a first stage": ((QUERIES, QRELS), {"first_stages": ["bm25"]}, r"first_stages is \['bm25'\]: it takes some of"),
     "another's run": ((QUERIES, QRELS), {"run": {"z": {"d": 1.0}}}, r"the run has none of the queries: it is of 'z'"),
