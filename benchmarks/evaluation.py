@@ -44,12 +44,13 @@ def evaluate(
     most: int | None = None,
     reranker: str | None = None,
     first_stages: Sequence[str] = FIRST_STAGES,
-) -> list[Evaluation]:
-    """Return the evaluation of a database that holds a collection, and that of the collection's own run."""
-    own = [folder / "bm25.run.tsv"] if (folder / "bm25.run.tsv").exists() else []
+) -> Evaluation:
+    """Return the evaluation of a database that holds a collection; the collection's own run is one first stage more."""
+    run = folder / "bm25.run.tsv"
     with sqlrag.connect(path, read_only=True, reranker=reranker) as db:
-        found = [db.evaluate(folder, folder, first_stages=first_stages, top_k=top_ks, most=most)]
-        return found + [db.evaluate(folder, folder, run=run, top_k=top_ks, most=most) for run in own]
+        return db.evaluate(
+            folder, folder, first_stages=first_stages, run=run if run.exists() else None, top_k=top_ks, most=most
+        )
 
 
 def lines(collection: str, engine: str, evaluation: Evaluation) -> list[str]:
@@ -88,10 +89,10 @@ def main() -> None:
             for engine in arguments.engine:
                 path = Path(temporary) / f"{folder.name}.{'duckdb' if engine == 'duckdb' else 'db'}"
                 ingest(path, folder)
-                for evaluation in evaluate(path, folder, arguments.top_k, arguments.most, arguments.reranker):
-                    table += (new := lines(folder.name, engine, evaluation))
-                    print(*new, sep="\n", flush=True)
-                    print(*evaluation.notes, *(one.text for one in evaluation.verdicts), sep="\n", file=sys.stderr)
+                found = evaluate(path, folder, arguments.top_k, most=arguments.most, reranker=arguments.reranker)
+                table += (new := lines(folder.name, engine, found))
+                print(*new, sep="\n", flush=True)
+                print(*found.notes, *(one.text for one in found.verdicts), sep="\n", file=sys.stderr)
     if arguments.write:
         head = RESULTS.read_text(encoding="utf-8").partition(MARK)[0]
         RESULTS.write_text(head + MARK + "\n\n" + "\n".join(table) + "\n", encoding="utf-8")

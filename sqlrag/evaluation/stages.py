@@ -25,16 +25,20 @@ RUN = "run"
 
 @dataclass
 class Times:
-    """Seconds of the first stages, all queries together; seconds and number of the pairs that were scored."""
+    """Seconds of the first stages, all queries together, and of the second.
+
+    `candidates`: pairs that the second stage had to score; `pairs`: those of them whose score was not known before.
+    """
 
     first: dict[str, float] = field(default_factory=dict)
     second: float = 0.0
+    candidates: int = 0
     pairs: int = 0
 
     @property
     def of_a_pair(self) -> float | None:
-        """Seconds per pair, None where all scores were known before."""
-        return self.second / self.pairs if self.pairs else None
+        """Seconds per pair, None where most scores were known before, so that it can't be told."""
+        return self.second / self.pairs if 0 < self.candidates <= 2 * self.pairs else None
 
 
 class Stages:
@@ -87,7 +91,9 @@ class Stages:
         reranker = self._db.reranker
         started, before = time.perf_counter(), reranker.pairs_scored
         sql = statement("evaluation/texts", index=self._index)
-        reranker.score(query, [row[0] for row in self._db.execute(sql, {"query_id": query_id})])
+        texts = [row[0] for row in self._db.execute(sql, {"query_id": query_id})]
+        reranker.score(query, texts)
         self._db.execute(statement("evaluation/scores", index=self._index), params).fetchall()
         times.second += time.perf_counter() - started
+        times.candidates += len(texts)
         times.pairs += reranker.pairs_scored - before

@@ -54,7 +54,7 @@ def results(shared_data, tmp_path_factory) -> dict[str, tuple[list, Evaluation]]
             load_qrels(db, qrels)
             load_queries(db, {query: queries[query] for query in qrels})
             first = db.execute(FIRST_STAGE).fetchall()
-        (few,) = evaluation.evaluate(path, folder, [TOP_K], most=RERANKED, first_stages=["vector"])
+        few = evaluation.evaluate(path, folder, [TOP_K], most=RERANKED, first_stages=["vector"])
         print(f"\nnfcorpus, {engine}, {fmean(value for _, value in first):.4f}, {few.verdicts}")
         found[engine] = (first, few)
     return found
