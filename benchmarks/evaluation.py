@@ -1,125 +1,101 @@
-"""Retrieval quality of both stages, through SQL, on a BEIR-layout collection.
+"""Retrieval quality of both stages on the evaluation sets, as `sqlrag eval` measures it.
 
-    python benchmarks/evaluation.py ../shared/data/eval/nfcorpus [--engine sqlite duckdb] [--top-k 100] [--queries 50]
+    python benchmarks/evaluation.py ../shared/data/eval/{nfcorpus,cacm,cranfield,trec-dl-2019} [--engine sqlite duckdb]
+                                    [--top-k 25 100] [--most 50] [--reranker MODEL] [--write]
 
-The corpus is ingested with the defaults (title and text joined, chunks, the bundled pair). For each test query one
-statement finds the top_k chunks, another one reranks them; a document counts as its best chunk. nDCG@10 is that of
-trec_eval: the gain is the grade, the discount log2(rank + 1) (Järvelin and Kekäläinen, 2002).
+The corpus is ingested with the defaults (title and text joined, chunks, the bundled pair). The candidates of
+vector_top_k and of text_top_k (BM25) are reranked, and where the folder has a `bm25.run.tsv`, that run's, too.
+nDCG@10, MRR@10 and recall with 95 % intervals; all is measured by Database.evaluate (sqlrag/evaluation).
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import json
-import math
+import sys
 import tempfile
-import time
-from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import sqlrag
+from sqlrag.evaluation import Estimate, Evaluation
+from sqlrag.results import IngestReport
 
-FIRST_STAGE = """
-    SELECT   d.uri
-    FROM     vector_top_k('chunks', :q, :k) AS hit
-    JOIN     chunks AS c ON c.id = hit.id
-    JOIN     documents AS d ON d.id = c.source_id
-    ORDER BY hit.rank
-"""
-BOTH_STAGES = """
-    SELECT   d.uri, rerank_score(:q, c.text) AS score
-    FROM     vector_top_k('chunks', :q, :k) AS hit
-    JOIN     chunks AS c ON c.id = hit.id
-    JOIN     documents AS d ON d.id = c.source_id
-    ORDER BY score DESC, hit.rank
-"""
-
-Qrels = dict[str, dict[str, int]]
+RESULTS = Path(__file__).with_suffix(".md")
+MARK = "<!-- results -->"
+FIRST_STAGES = ("vector", "text")
+TOP_KS = (25, 100)
+COLUMNS = (
+    "collection", "engine", "queries", "first stage", "top_k", "nDCG@10", "reranked", "gain, 95 % interval", "MRR@10",
+    "reranked", "recall@10", "reranked", "recall@top_k", "ms/query", "reranked",
+)  # fmt: skip
 
 
-def read_queries(folder: Path) -> dict[str, str]:
-    """Return the text of each query by its id."""
-    with gzip.open(folder / "queries.jsonl.gz", "rt", encoding="utf-8") as lines:
-        return {row["_id"]: row["text"] for row in map(json.loads, lines)}
-
-
-def read_qrels(folder: Path, split: str = "test") -> Qrels:
-    """Return the grades of the judged documents of each query."""
-    qrels: Qrels = defaultdict(dict)
-    with (folder / "qrels" / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
-        for row in csv.reader(file, delimiter="\t"):
-            if row[-1].lstrip("-").isdigit():
-                qrels[row[0]][row[-2]] = int(row[-1])
-    return dict(qrels)
-
-
-def ndcg_at_10(ranking: list[str], grades: dict[str, int]) -> float:
-    """Return nDCG@10 of one query's ranking of documents."""
-    gained = sum(grades.get(document, 0) / math.log2(rank + 1) for rank, document in enumerate(ranking[:10], start=1))
-    best = sorted(grades.values(), reverse=True)[:10]
-    ideal = sum(grade / math.log2(rank + 1) for rank, grade in enumerate(best, start=1))
-    return gained / ideal if ideal else 0.0
-
-
-def documents_of(rows: list[tuple]) -> list[str]:
-    """Return the documents' ids in the order of their best chunks; a row's uri ends with `#<id>`."""
-    return list(dict.fromkeys(row[0].rpartition("#")[2] for row in rows))
-
-
-def ingest(path: Path, folder: Path) -> sqlrag.results.IngestReport:
+def ingest(path: Path, folder: Path) -> IngestReport:
     """Ingest a collection's corpus into a new database."""
     with sqlrag.connect(path) as db:
         return db.ingest(folder / "corpus.jsonl.gz", text=["title", "text"], id="_id")
 
 
-def evaluate(path: Path, folder: Path, top_k: int, most: int | None = None, rerank_most: int | None = None) -> dict:
-    """Return mean nDCG@10 and seconds per query of both stages, and the rankings themselves."""
-    queries, qrels = read_queries(folder), read_qrels(folder)
-    asked = [query for query in queries if query in qrels][:most]
-    result: dict = {"folder": folder, "queries": len(asked), "rankings": {}}
-    with sqlrag.connect(path, read_only=True) as db:
-        for name, statement, chosen in (
-            ("vector_top_k", FIRST_STAGE, asked),
-            ("rerank_score", BOTH_STAGES, asked[:rerank_most]),
-        ):
-            started = time.perf_counter()
-            rankings = {
-                query: documents_of(db.execute(statement, {"q": queries[query], "k": top_k}).fetchall())
-                for query in chosen
-            }
-            seconds = (time.perf_counter() - started) / len(chosen)
-            scores = {query: ndcg_at_10(ranking, qrels[query]) for query, ranking in rankings.items()}
-            result[name] = {"ndcg@10": fmean(scores.values()), "seconds": seconds, "queries": len(chosen)}
-            result["rankings"][name] = rankings
-    return result
+def evaluate(
+    path: Path,
+    folder: Path,
+    top_ks: Sequence[int] = TOP_KS,
+    *,
+    most: int | None = None,
+    reranker: str | None = None,
+    first_stages: Sequence[str] = FIRST_STAGES,
+) -> Evaluation:
+    """Return the evaluation of a database that holds a collection; the collection's own run is one first stage more."""
+    run = folder / "bm25.run.tsv"
+    with sqlrag.connect(path, read_only=True, reranker=reranker) as db:
+        return db.evaluate(
+            folder, folder, first_stages=first_stages, run=run if run.exists() else None, top_k=top_ks, most=most
+        )
+
+
+def lines(collection: str, engine: str, evaluation: Evaluation) -> list[str]:
+    """Return the lines of the table, one for each first stage and top_k."""
+    table = []
+    for before in evaluation.rows:
+        if before.reranked:
+            continue
+        after = evaluation.row(before.first_stage, before.top_k, reranked=True)
+        cells = [collection, engine, evaluation.queries, before.first_stage, before.top_k]
+        cells += [f"{before.ndcg.mean:.4f}", f"{after.ndcg.mean:.4f}", gain(after.ndcg_gain)]
+        cells += [f"{row.mrr.mean:.4f}" for row in (before, after)]
+        cells += [f"{row.recall.mean:.4f}" for row in (before, after)] + [f"{before.recall_top_k.mean:.4f}"]
+        cells += ["" if row.milliseconds is None else f"{row.milliseconds:.0f}" for row in (before, after)]
+        table.append("| " + " | ".join(map(str, cells)) + " |")
+    return table
+
+
+def gain(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--engine", nargs="+", default=["sqlite", "duckdb"])
-    parser.add_argument("--top-k", nargs="+", type=int, default=[100])
-    parser.add_argument("--queries", type=int)
+    parser.add_argument("--engine", nargs="+", default=["sqlite"], choices=["sqlite", "duckdb"])
+    parser.add_argument("--top-k", nargs="+", type=int, default=list(TOP_KS))
+    parser.add_argument("--most", type=int, help="ask the first so many queries of each collection only")
+    parser.add_argument("--reranker", help="another model than the bundled one")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {RESULTS.name}")
     arguments = parser.parse_args()
-    print("| collection | engine | queries | top_k | vector_top_k | + rerank_score | ms/query | ms/query reranked |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    table = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    print(*table, sep="\n")
     with tempfile.TemporaryDirectory() as temporary:
         for folder in arguments.folders:
             for engine in arguments.engine:
                 path = Path(temporary) / f"{folder.name}.{'duckdb' if engine == 'duckdb' else 'db'}"
                 ingest(path, folder)
-                for top_k in arguments.top_k:
-                    result = evaluate(path, folder, top_k, arguments.queries)
-                    first, both = result["vector_top_k"], result["rerank_score"]
-                    print(
-                        f"| {folder.name} | {engine} | {result['queries']} | {top_k} "
-                        f"| {first['ndcg@10']:.4f} | {both['ndcg@10']:.4f} "
-                        f"| {first['seconds'] * 1000:.0f} | {both['seconds'] * 1000:.0f} |",
-                        flush=True,
-                    )
+                found = evaluate(path, folder, arguments.top_k, most=arguments.most, reranker=arguments.reranker)
+                table += (new := lines(folder.name, engine, found))
+                print(*new, sep="\n", flush=True)
+                print(*found.notes, *(one.text for one in found.verdicts), sep="\n", file=sys.stderr)
+    if arguments.write:
+        head = RESULTS.read_text(encoding="utf-8").partition(MARK)[0]
+        RESULTS.write_text(head + MARK + "\n\n" + "\n".join(table) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

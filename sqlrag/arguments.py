@@ -9,13 +9,49 @@ from sqlrag.errors import InputError
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["DEFAULT_TOP_K", "DEFAULT_TOP_N", "check_k", "check_text", "check_top_n", "check_vector"]
+__all__ = [
+    "DEFAULT_CUTOFF",
+    "DEFAULT_KNOWN_ITEMS",
+    "DEFAULT_MIN_RELEVANCE",
+    "DEFAULT_RESAMPLES",
+    "DEFAULT_SEED",
+    "DEFAULT_SPLIT",
+    "DEFAULT_TOP_K",
+    "DEFAULT_TOP_KS",
+    "DEFAULT_TOP_N",
+    "check_k",
+    "check_text",
+    "check_top_n",
+    "check_vector",
+    "shown",
+]
 
 DEFAULT_TOP_K = 25
 """Candidates of the first stage."""
 
 DEFAULT_TOP_N = 3
 """Results of the second stage."""
+
+DEFAULT_MIN_RELEVANCE = 1
+"""The least grade that makes a document relevant to recall_at_k(), mrr() and the like: trec_eval's."""
+
+DEFAULT_TOP_KS = (10, 25, 50, 100)
+"""The numbers of candidates that an evaluation compares."""
+
+DEFAULT_CUTOFF = 10
+"""The rank at which an evaluation cuts nDCG, MRR and recall."""
+
+DEFAULT_KNOWN_ITEMS = 100
+"""Queries that an evaluation without judgements makes."""
+
+DEFAULT_SPLIT = "test"
+"""Which judgements of a folder in BEIR's layout an evaluation takes."""
+
+DEFAULT_RESAMPLES = 2_000
+"""Resamples of a bootstrap interval; ends of the 95 % interval are good to about a twentieth of its width."""
+
+DEFAULT_SEED = 0
+"""Where the random choices of an evaluation start: the same seed, the same figures."""
 
 _MAX_K = 1_000_000_000
 

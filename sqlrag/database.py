@@ -7,7 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
+from sqlrag.arguments import (
+    DEFAULT_RESAMPLES,
+    DEFAULT_SEED,
+    DEFAULT_SPLIT,
+    DEFAULT_TOP_K,
+    DEFAULT_TOP_KS,
+    DEFAULT_TOP_N,
+)
 from sqlrag.errors import InputError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders, chunker_of
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from sqlrag.evaluation import Evaluation, Progress
+    from sqlrag.evaluation.files import Qrels, Queries, Run
     from sqlrag.functions import IndexSource
     from sqlrag.ingest import Writer
     from sqlrag.models import Embedder, Reranker
@@ -259,6 +268,54 @@ class Database:
         check_top_n(top_n, check_k("compare", "top_k", top_k))
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter)
         return Comparison(query, top_k, top_n, candidates)
+
+    def evaluate(
+        self,
+        queries: str | os.PathLike[str] | Queries | None = None,
+        qrels: str | os.PathLike[str] | Qrels | None = None,
+        index: str | None = None,
+        *,
+        synthetic: int | None = None,
+        run: str | os.PathLike[str] | Run | None = None,
+        first_stages: Sequence[str] | None = None,
+        top_k: Sequence[int] = DEFAULT_TOP_KS,
+        most: int | None = None,
+        split: str = DEFAULT_SPLIT,
+        document_id: str | None = None,
+        resamples: int = DEFAULT_RESAMPLES,
+        seed: int = DEFAULT_SEED,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Evaluation:
+        """Return how good an index's answers are, each first stage at each top_k, without and with reranking.
+
+        `queries`, `qrels`: files of BEIR or TREC, a BEIR folder (its `split`), or dicts; without both, `synthetic`
+        queries are made from the index's own chunks. `run`: a TREC run to rerank, instead of `first_stages` ("vector",
+        "text", "hybrid": all by default) or with them. `most`: the first so many of the judged queries.
+        `document_id`: the SQL expression over `documents` that gives the ids of `qrels`; by default what stands in
+        `uri` after `#`, or all of it. `resamples`, `seed`: of the bootstrap intervals, and of `synthetic`.
+
+        A document counts as its best chunk. Its temporary tables stay in the connection (sql/evaluation/tables.sql).
+        Raises SourceError for a file that is wrong, with the line; InputError where queries, judgements and database
+        have nothing in common.
+        """
+        from sqlrag.evaluation import evaluate
+
+        return evaluate(
+            self,
+            queries,
+            qrels,
+            index=self._index(index),
+            synthetic=synthetic,
+            run=run,
+            first_stages=first_stages,
+            top_k=top_k,
+            most=most,
+            split=split,
+            document_id=document_id,
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
+        )
 
     def info(self) -> list[IndexInfo]:
         """Return what `sqlrag_info()` says, an object for each index."""

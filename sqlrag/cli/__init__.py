@@ -9,6 +9,7 @@ import click
 
 from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
+from sqlrag.cli.evaluation import evaluate
 from sqlrag.cli.ingest import ingest
 from sqlrag.cli.query import compare, search
 from sqlrag.cli.shell import shell
@@ -50,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, search, compare, sql, shell, info, check):
+for _command in (demo, ingest, search, compare, sql, shell, info, check, evaluate):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""The progress bar of an ingestion: share done, rate in tokens per second, time left."""
+"""Progress bars: of an ingestion with its rate in tokens per second, of an evaluation by its steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlrag.evaluation.results import Progress as Step
     from sqlrag.results import IngestProgress
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "steps_bar"]
 
 
 @contextmanager
@@ -48,6 +49,21 @@ def progress_bar() -> Iterator[Callable[[IngestProgress], None] | None]:
             )
 
         yield show
+
+
+@contextmanager
+def steps_bar() -> Iterator[Callable[[Step], None] | None]:
+    """Show a bar on stderr and yield what takes each step of an evaluation; None if stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(bar_width=None), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda step: bar.update(task, completed=step.done, total=step.total, description=step.what)
 
 
 def _share(progress: IngestProgress) -> tuple[int, int | None]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import Error
 from sqlrag.functions import INFO_COLUMNS, Functions
 from sqlrag.index.statements import statement
+from sqlrag.metrics import MEASURES, Measure
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,13 +72,16 @@ class _Registration:
         # Declared volatile, or the optimiser pushes `WHERE score > 0` below the join and scores the whole chunk table;
         # where that makes it ask twice, the memo answers.
         self._scalar("rerank_score", "FLOAT", self._rerank_scores, volatile=True)
+        for name, measure in MEASURES.items():
+            self._scalar(name, "DOUBLE", _measured(measure))
         self._table("vector_top_k", _DISTANCE, functions.vector_top_k)
         self._table("text_top_k", _SCORE, functions.text_top_k)
         self._table("hybrid_top_k", _SCORE, functions.hybrid_top_k)
         self._table("search", _SEARCH, functions.search)
         self._table("chunk_text", _CHUNK, functions.chunk_text)
         self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
-        self._connection.execute(statement("duckdb/macros").replace("_sqlrag_", self._prefix))
+        for macros in ("duckdb/macros", "duckdb/measures"):
+            self._connection.execute(statement(macros).replace("_sqlrag_", self._prefix))
 
     def _dimension(self) -> int:
         """Return the width of embed()'s vectors: of the database's own model, of the bundled one if it is not here."""
@@ -165,6 +169,21 @@ def _row_by_row(function: Callable[..., Any], arrow_type: str) -> Callable[..., 
 
         rows = zip(*map(_values, columns), strict=True)
         return pa.array([function(*row) for row in rows], type=getattr(pa, arrow_type)())
+
+    return batch
+
+
+def _measured(measure: Measure) -> Callable[..., Any]:
+    """Return the function behind an aggregate: a list of `(rank, relevance)` for each group, then its settings."""
+
+    def batch(groups: Any, *settings: Any) -> Any:
+        import pyarrow as pa
+
+        values = []
+        for documents, *given in zip(groups.to_pylist(), *map(_values, settings), strict=True):
+            rows = None if documents is None else [(one["rank"], one["relevance"]) for one in documents]
+            values.append(measure.of(rows, *given))
+        return pa.array(values, type=pa.float64())
 
     return batch
 

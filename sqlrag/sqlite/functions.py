@@ -13,6 +13,7 @@ from sqlrag.index.filters import quoted_names
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index, Matching, filtered_by
+from sqlrag.metrics import MEASURES, Aggregate, Measure
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -98,6 +99,15 @@ def scalar_functions(functions: Functions) -> list[tuple[str, int, Callable[...,
     ]
 
 
+def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
+    """Return `(name, number of arguments, maker of an aggregation)` of the aggregates."""
+
+    def maker(measure: Measure) -> Callable[[], Aggregate]:
+        return lambda: Aggregate(measure)
+
+    return [(name, arguments, maker(measure)) for name, measure in MEASURES.items() for arguments in measure.arities()]
+
+
 def register_apsw(
     connection: apsw.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
 ) -> Functions:
@@ -113,6 +123,8 @@ def register_apsw(
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)
+    for name, arguments, aggregate in aggregate_functions():
+        connection.create_aggregate_function(name, aggregate, arguments)
     for table_function in table_functions(functions):
         tables.create(connection, table_function)
 
@@ -148,6 +160,8 @@ def register_stdlib(
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             scalars.create(connection, name, arguments, outer.inside(function))
+    for name, arguments, aggregate in aggregate_functions():
+        scalars.create_aggregate(connection, name, arguments, aggregate)
     for table_function in table_functions(functions):
         tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
     connection.set_trace_callback(outer.trace)

@@ -135,6 +135,7 @@ class Library:
         self.result_text = _function(quick.sqlite3_result_text64, None, c_void_p, c_char_p, c_uint64, c_void_p, c_ubyte)
         self.result_blob = _function(quick.sqlite3_result_blob64, None, c_void_p, c_char_p, c_uint64, c_void_p)
         self.result_error = _function(quick.sqlite3_result_error, None, c_void_p, c_char_p, c_int)
+        self.aggregate_context = _function(quick.sqlite3_aggregate_context, c_void_p, c_void_p, c_int)
         self._opened: list[int] = []
         # SQLite may be about to call it in another thread when it is cancelled: it lives as long as the library.
         prototype = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)

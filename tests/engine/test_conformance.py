@@ -108,6 +108,31 @@ STATEMENTS = {
     ),
     "the vectors of a text are equal": ("SELECT embed(:q) = embed(:q, 'all-MiniLM-L6-v2')", Q),
     "info": ("SELECT * FROM sqlrag_info()", None),
+    "measures": (
+        """
+        WITH judged (query, rank, relevance) AS (
+            VALUES ('a', 1, NULL), ('a', NULL, 2), ('a', 3, 1), ('b', 1, 1), ('b', 2, -1), ('c', 1, NULL), ('d', 1, 0)
+        )
+        SELECT   query, ndcg(rank, relevance), ndcg(rank, relevance, 2), recall_at_k(rank, relevance, 5),
+                 recall_at_k(rank, relevance, 5, 2), precision_at_k(rank, relevance, 2), mrr(rank, relevance),
+                 mrr(rank, relevance, NULL, 2), average_precision(rank, relevance),
+                 average_precision(rank, relevance, 1)
+        FROM     judged GROUP BY query ORDER BY query
+        """,
+        None,
+    ),
+    "a measure of a search": (
+        """
+        WITH qrels (document, relevance) AS (VALUES ('Bees', 2), ('Zürich 🚋', 1), ('none', 1)),
+        run AS (
+            SELECT d.title AS document, hit.rank_before, hit.rank_after
+            FROM   search('chunks', :q, 25, 25) AS hit JOIN documents AS d ON d.id = hit.source_id
+        )
+        SELECT ndcg(rank_before, relevance, 10), ndcg(rank_after, relevance, 10), recall_at_k(rank_after, relevance, 25)
+        FROM   qrels FULL JOIN run ON run.document = qrels.document
+        """,
+        Q,
+    ),
     "group by": (
         """
         SELECT d.metadata ->> 'topic' AS topic, count(*) AS n, min(hit.rank)

@@ -75,11 +75,17 @@ def test_errors_in_the_standard_librarys_sqlite3(stdlib):
         ("SELECT * FROM vector_top_k('chunks', 'x', 0)", None),
         ("SELECT * FROM vector_top_k('nothing', 'x', 3)", None),
         ("SELECT * FROM vector_top_k('chunks')", None),
+        ("SELECT ndcg(0, 1)", None),
+        ("SELECT mrr(id, 1, id) FROM chunks", None),
+        ("SELECT mrr(id, 1) FROM chunks WHERE id < 0", None),
     ])  # fmt: skip
     assert errors[0].startswith("embed(): text is 3: it takes a text")
     assert errors[1] == "vector_top_k(): k is 0: it takes a whole number from 1"
     assert errors[2] == "no index 'nothing': there is 'chunks'"
     assert errors[3] == "vector_top_k() needs index, query, k: got index"
+    assert errors[4].startswith("ndcg(): rank is 0: it takes a whole number from 1")
+    assert errors[5].startswith("mrr(): k is 1 in one row and 2 in another")
+    assert errors[6] == [[None]]
 
 
 def test_a_python_without_extension_loading_is_told_what_to_do():

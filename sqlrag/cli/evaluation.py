@@ -1,0 +1,139 @@
+"""`sqlrag eval`: whether reranking pays on the user's own documents and questions."""
+
+from __future__ import annotations
+
+import click
+
+from sqlrag.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
+from sqlrag.cli.options import database_argument, index_option, json_option, print_json
+
+__all__ = ["evaluate"]
+
+
+def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise click.BadParameter(f"{value!r} is not a list of whole numbers from 1, such as 10,25,100")
+    return numbers
+
+
+@click.command(name="eval")
+@database_argument
+@click.option("--queries", metavar="PATH", help="Queries: BEIR's jsonl, TREC's `id<TAB>text`, or a BEIR folder.")
+@click.option("--qrels", metavar="PATH", help="Judgements: BEIR's tsv, TREC's qrels, or a BEIR folder.")
+@click.option("--split", default=DEFAULT_SPLIT, show_default=True, help="Which judgements of a BEIR folder.")
+@click.option(
+    "--synthetic",
+    type=click.IntRange(min=1),
+    is_flag=False,
+    flag_value=DEFAULT_KNOWN_ITEMS,
+    metavar="[N]",
+    help=f"Instead of judgements: N queries made from the index's own chunks, {DEFAULT_KNOWN_ITEMS} by default.",
+)
+@click.option("--run", metavar="PATH", help="A TREC run to rerank, such as another system's top 100.")
+@click.option(
+    "--first-stage",
+    "first_stages",
+    multiple=True,
+    type=click.Choice(["vector", "text", "hybrid"]),
+    help="May be repeated; all three by default, with --run none.",
+)
+@click.option(
+    "--top-k",
+    default=",".join(map(str, DEFAULT_TOP_KS)),
+    show_default=True,
+    metavar="K,K,…",
+    callback=_numbers,
+    help="Numbers of candidates to compare.",
+)
+@click.option("--most", type=click.IntRange(min=1), metavar="N", help="Ask the first N judged queries only.")
+@index_option
+@click.option(
+    "--document-id",
+    metavar="SQL",
+    help="The documents' ids as the judgements have them: an expression over the columns of documents, such as "
+    "\"metadata ->> 'id'\"; by default what stands in uri after '#', or all of it.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=1),
+    default=DEFAULT_RESAMPLES,
+    show_default=True,
+    help="Resamples of the bootstrap intervals.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=DEFAULT_SEED, show_default=True, help="Of what is random.")
+@click.option("--plots", metavar="FOLDER", help="Draw quality.png and context.png there (needs the extra `eval`).")
+@json_option
+def evaluate(
+    *,
+    db: str,
+    queries: str | None,
+    qrels: str | None,
+    split: str,
+    synthetic: int | None,
+    run: str | None,
+    first_stages: tuple[str, ...],
+    top_k: list[int],
+    most: int | None,
+    index: str | None,
+    document_id: str | None,
+    resamples: int,
+    seed: int,
+    plots: str | None,
+    as_json: bool,
+) -> None:
+    """Measure whether reranking pays on a corpus.
+
+    Asks judged queries with vectors, full text and both, without and with reranking, at several top_k; prints
+    quality with 95 % intervals and time, and says whether reranking pays and at which top_k it stops paying.
+    DB is not changed.
+
+    The judgements come as files of BEIR or TREC, plain or gzip: `--queries FOLDER --qrels FOLDER` for a folder in
+    BEIR's layout. Without any, `--synthetic` makes queries from the index's own chunks, and says what that can and
+    can't show.
+    """
+    import sqlrag
+
+    if synthetic is None and (queries is None or qrels is None):
+        raise click.UsageError("give --queries and --qrels, or --synthetic for queries made from the index's chunks")
+    if synthetic is not None and (queries is not None or qrels is not None or run is not None):
+        raise click.UsageError("--synthetic makes its own queries: leave --queries, --qrels and --run out")
+    if plots is not None:
+        from sqlrag.evaluation.plots import check_plots
+
+        check_plots(plots)
+    from sqlrag.cli.progress import steps_bar
+
+    with sqlrag.connect(db, read_only=True) as database, steps_bar() as progress:
+        evaluation = database.evaluate(
+            queries,
+            qrels,
+            index,
+            synthetic=synthetic,
+            run=run,
+            first_stages=first_stages or None,
+            top_k=top_k,
+            most=most,
+            split=split,
+            document_id=document_id,
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
+        )
+    drawn = []
+    if plots is not None:
+        from sqlrag.evaluation.plots import draw_plots
+
+        drawn = draw_plots(evaluation, plots)
+    if as_json:
+        print_json(evaluation)
+        return
+    from sqlrag.cli.charts import print_charts, print_evaluation
+
+    print_evaluation(evaluation)
+    print_charts(evaluation)
+    for path in drawn:
+        click.echo(f"drawn: {path}", err=True)

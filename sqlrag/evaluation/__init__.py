@@ -1,0 +1,29 @@
+"""How good a database's answers are: each first stage, without and with reranking, at several top_k.
+
+`Database.evaluate` and `sqlrag eval` are this module's `evaluate`. Judgements and rankings are tables, the measures are
+the SQL aggregates of `sqlrag.metrics`, and the statements are the files of `sql/evaluation/`.
+"""
+
+from __future__ import annotations
+
+from sqlrag.evaluation.files import read_qrels, read_queries, read_run
+from sqlrag.evaluation.results import ContextPoint, Estimate, Evaluation, Progress, Row, Verdict
+from sqlrag.evaluation.run import FIRST_STAGES, evaluate
+from sqlrag.evaluation.tables import load_qrels, load_queries, load_run
+
+__all__ = [
+    "FIRST_STAGES",
+    "ContextPoint",
+    "Estimate",
+    "Evaluation",
+    "Progress",
+    "Row",
+    "Verdict",
+    "evaluate",
+    "load_qrels",
+    "load_queries",
+    "load_run",
+    "read_qrels",
+    "read_queries",
+    "read_run",
+]

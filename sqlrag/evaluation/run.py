@@ -1,0 +1,162 @@
+"""`evaluate`: both stages over all queries, in SQL, and what comes out of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlrag.arguments import (
+    DEFAULT_CUTOFF,
+    DEFAULT_KNOWN_ITEMS,
+    DEFAULT_RESAMPLES,
+    DEFAULT_SEED,
+    DEFAULT_SPLIT,
+    DEFAULT_TOP_KS,
+    check_k,
+    shown,
+)
+from sqlrag.errors import InputError
+from sqlrag.evaluation.files import read_qrels, read_queries, read_run
+from sqlrag.evaluation.known_items import CAVEAT, known_items
+from sqlrag.evaluation.measured import measured
+from sqlrag.evaluation.results import Evaluation, Progress
+from sqlrag.evaluation.stages import FIRST_STAGES, RUN, Stages
+from sqlrag.evaluation.task import Task, prepare
+
+if TYPE_CHECKING:
+    import os
+
+    from sqlrag.database import Database
+    from sqlrag.evaluation.files import Qrels, Queries, Run
+
+__all__ = ["FIRST_STAGES", "evaluate"]
+
+_FEW_QUERIES = 30
+
+
+def evaluate(
+    db: Database,
+    queries: str | os.PathLike[str] | Queries | None = None,
+    qrels: str | os.PathLike[str] | Qrels | None = None,
+    *,
+    index: str,
+    synthetic: int | None = None,
+    run: str | os.PathLike[str] | Run | None = None,
+    first_stages: Sequence[str] | None = None,
+    top_k: Sequence[int] = DEFAULT_TOP_KS,
+    most: int | None = None,
+    split: str = DEFAULT_SPLIT,
+    document_id: str | None = None,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    progress: Callable[[Progress], None] | None = None,
+) -> Evaluation:
+    """Return how good the answers of an index are; the arguments are those of `Database.evaluate`.
+
+    It leaves its temporary tables in the connection: evaluation_queries, evaluation_qrels, evaluation_candidates,
+    evaluation_scores, evaluation_measures (sql/evaluation/tables.sql).
+    """
+    started = time.perf_counter()
+    top_ks = _checked_top_ks(top_k)
+    for name, value in (("most", most), ("resamples", resamples)):
+        if value is not None:
+            check_k("evaluate", name, value)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"evaluate(): seed is {shown(seed)}: it takes a whole number from 0")
+    names = _checked_stages(first_stages, with_run=run is not None)
+    if synthetic is not None or (queries is None and qrels is None):
+        if queries is not None or qrels is not None or run is not None:
+            raise InputError(
+                "synthetic makes its own queries: leave queries, qrels and run out, or leave synthetic out"
+            )
+        task, notes = _known_items_task(db, index, synthetic, seed)
+    else:
+        task, notes = _judged_task(queries, qrels, split, run), []
+    task = replace(task, most=most, document_id=document_id)
+    prepared = prepare(db, index, task)
+    notes += prepared.notes
+    if len(prepared.queries) < _FEW_QUERIES:
+        notes.append(f"So few queries ({len(prepared.queries)}) tell little: the intervals say how little.")
+    stages = Stages(db, index, names, top_ks[-1])
+    steps = len(prepared.queries) + len(stages.names) * (len(top_ks) + 1)
+
+    def report(done: int, what: str) -> None:
+        if progress is not None:
+            progress(Progress(done, steps, what))
+
+    times = stages.run(prepared.queries, report)
+    result = measured(
+        db,
+        first_stages=stages.names,
+        top_ks=top_ks,
+        times=times,
+        bootstrap=(resamples, seed),
+        report=report,
+        queries=len(prepared.queries),
+    )
+    return Evaluation(
+        path=db.path,
+        index=index,
+        embedder=prepared.embedder,
+        reranker=db.reranker.id,
+        queries=len(prepared.queries),
+        judged_documents=prepared.judged,
+        judged_documents_found=prepared.found,
+        cutoff=DEFAULT_CUTOFF,
+        resamples=resamples,
+        seed=seed,
+        pairs=times.pairs,
+        seconds=time.perf_counter() - started,
+        rows=result.rows,
+        context=result.context,
+        verdicts=result.verdicts,
+        notes=notes,
+    )
+
+
+def _known_items_task(db: Database, index: str, synthetic: int | None, seed: int) -> tuple[Task, list[str]]:
+    """Return the task that is made from the index's own chunks, and what is to be said of it."""
+    number = DEFAULT_KNOWN_ITEMS if synthetic is None else synthetic
+    queries, qrels = known_items(db, index, number, seed)
+    notes = [CAVEAT]
+    if len(queries) < number:
+        notes.append(f"The index has chunks for {len(queries)} such queries only.")
+    return Task(queries, qrels, own_chunks=True), notes
+
+
+def _judged_task(
+    queries: str | os.PathLike[str] | Queries | None,
+    qrels: str | os.PathLike[str] | Qrels | None,
+    split: str,
+    run: str | os.PathLike[str] | Run | None,
+) -> Task:
+    if queries is None or qrels is None:
+        raise InputError(
+            "queries and qrels go together: give both, or neither and synthetic=100 for queries made from your chunks"
+        )
+    return Task(
+        queries if isinstance(queries, dict) else read_queries(queries),
+        qrels if isinstance(qrels, dict) else read_qrels(qrels, split),
+        run if run is None or isinstance(run, dict) else read_run(run),
+    )
+
+
+def _checked_top_ks(top_k: Sequence[int]) -> list[int]:
+    if isinstance(top_k, int):
+        top_k = [top_k]
+    if not top_k:
+        raise InputError("top_k is empty: give one number of candidates or more, such as [10, 25, 50, 100]")
+    return sorted({check_k("evaluate", "top_k", value) for value in top_k})
+
+
+def _checked_stages(first_stages: Sequence[str] | None, *, with_run: bool) -> list[str]:
+    """Return the first stages, each once: all by default, with a run that one alone."""
+    known = [*FIRST_STAGES, *([RUN] if with_run else [])]
+    if first_stages is None:
+        return [RUN] if with_run else list(FIRST_STAGES)
+    unknown = [name for name in first_stages if name not in known]
+    if unknown or not first_stages:
+        raise InputError(f"first_stages is {shown(list(first_stages))}: it takes some of {', '.join(known)}")
+    return list(dict.fromkeys([*first_stages, *([RUN] if with_run else [])]))

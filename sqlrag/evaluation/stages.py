@@ -1,0 +1,99 @@
+"""The two stages of an evaluation: candidates of each first stage for each query, then their scores."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlrag.database import Database
+    from sqlrag.evaluation.files import Queries
+
+__all__ = ["FIRST_STAGES", "RUN", "Stages", "Times"]
+
+FIRST_STAGES = {"vector": "vector_top_k", "text": "text_top_k", "hybrid": "hybrid_top_k"}
+"""The first stages that a database has, and their SQL functions."""
+
+RUN = "run"
+"""The first stage that comes as a file."""
+
+
+@dataclass
+class Times:
+    """Seconds of the first stages, all queries together, and of the second.
+
+    `candidates`: pairs that the second stage had to score; `pairs`: those of them whose score was not known before.
+    """
+
+    first: dict[str, float] = field(default_factory=dict)
+    second: float = 0.0
+    candidates: int = 0
+    pairs: int = 0
+
+    @property
+    def of_a_pair(self) -> float | None:
+        """Seconds per pair, None where most scores were known before, so that it can't be told."""
+        return self.second / self.pairs if 0 < self.candidates <= 2 * self.pairs else None
+
+
+class Stages:
+    """Runs the first stages `names` at the largest top_k, and scores each (query, chunk) pair once.
+
+    The candidates and scores of a smaller top_k are among them.
+    """
+
+    def __init__(self, db: Database, index: str, names: Sequence[str], top_k: int) -> None:
+        self.names = list(names)
+        self._db = db
+        self._index = index
+        self._top_k = top_k
+
+    def run(self, queries: Queries, report: Callable[[int, str], None]) -> Times:
+        """Fill evaluation_candidates and evaluation_scores; `report` is called before each query."""
+        self._warm_up()
+        times = Times(dict.fromkeys(self.names, 0.0))
+        for done, (query_id, query) in enumerate(queries.items()):
+            report(done, f"query {done + 1:,} of {len(queries):,}")
+            for name in self.names:
+                started = time.perf_counter()
+                self._find(name, query_id, query)
+                times.first[name] += time.perf_counter() - started
+            self._score(query_id, query, times)
+        return times
+
+    def _warm_up(self) -> None:
+        """Load the models, so that no query is charged for it."""
+        params = {"index": self._index, "query": "warm up"}
+        self._db.execute("SELECT rank FROM vector_top_k(:index, :query, 1)", params).fetchall()
+        self._db.reranker.score("warm up", ["warm up"])
+
+    def _find(self, name: str, query_id: str, query: str) -> None:
+        params = {"first_stage": name, "query_id": query_id, "k": self._top_k}
+        if name == RUN:
+            self._db.execute(statement("evaluation/run_candidates"), params).fetchall()
+            return
+        sql = statement("evaluation/candidates", function=FIRST_STAGES[name])
+        self._db.execute(sql, params | {"index": self._index, "query": query}).fetchall()
+
+    def _score(self, query_id: str, query: str, times: Times) -> None:
+        """Score the candidates of a query.
+
+        SQLite asks rerank_score() row by row, and no top-k function of that statement tells it what comes next: so
+        the reranker is given all texts before, to score them side by side on every core; the statement then finds the
+        scores in its memory.
+        """
+        params = {"query_id": query_id, "query": query}
+        reranker = self._db.reranker
+        started, before = time.perf_counter(), reranker.pairs_scored
+        sql = statement("evaluation/texts", index=self._index)
+        texts = [row[0] for row in self._db.execute(sql, {"query_id": query_id})]
+        reranker.score(query, texts)
+        self._db.execute(statement("evaluation/scores", index=self._index), params).fetchall()
+        times.second += time.perf_counter() - started
+        times.candidates += len(texts)
+        times.pairs += reranker.pairs_scored - before

@@ -1,0 +1,135 @@
+"""The task of an evaluation: which queries are asked, and which chunk counts for which judged document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError, SQLError
+from sqlrag.evaluation.tables import load_qrels, load_queries, load_run
+from sqlrag.index.names import quote
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlrag.database import Database
+    from sqlrag.evaluation.files import Qrels, Queries, Run
+    from sqlrag.results import IndexInfo
+
+__all__ = ["DOCUMENT_ID", "Prepared", "Task", "prepare"]
+
+DOCUMENT_ID = "CASE instr(uri, '#') WHEN 0 THEN uri ELSE substr(uri, instr(uri, '#') + 1) END"
+"""The id of an ingested document: a row of a file has the part of its uri after the file's `#`, a file its path."""
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked and judged; `own_chunks`: the judgements name chunks, else `document_id` gives the ids."""
+
+    queries: Queries
+    qrels: Qrels
+    run: Run | None = None
+    own_chunks: bool = False
+    most: int | None = None
+    document_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What stands in the tables: the queries, the judged documents and how many of them the index has."""
+
+    queries: Queries
+    judged: int
+    found: int
+    embedder: str
+    notes: list[str]
+
+
+def prepare(db: Database, index: str, task: Task) -> Prepared:
+    """Fill the tables of an evaluation.
+
+    Raises InputError where queries, judgements, run and database have nothing in common, with examples of both sides.
+    """
+    asked = {query: text for query, text in task.queries.items() if task.qrels.get(query)}
+    if not asked:
+        raise InputError(
+            f"no query has judgements: the queries are {_some(task.queries)}, the qrels are of {_some(task.qrels)}. "
+            "Give the files of one collection (a BEIR folder's other qrels with split, as in split='dev')"
+        )
+    notes = []
+    if task.run is not None:
+        without = [query for query in asked if query not in task.run]
+        if len(without) == len(asked):
+            raise InputError(f"the run has none of the queries: it is of {_some(task.run)}, they are {_some(asked)}")
+        if without:
+            notes.append(f"{len(without):,} of the {len(asked):,} queries are not in the run: they count as 0.")
+    asked = dict(list(asked.items())[: task.most])
+    info = next(one for one in db.info() if one.index == index)
+    db.execute(statement("evaluation/tables")).fetchall()
+    load_queries(db, asked, "evaluation_queries")
+    load_qrels(db, {query: task.qrels[query] for query in asked}, "evaluation_qrels")
+    load_run(db, {query: (task.run or {}).get(query, {}) for query in asked}, "evaluation_run")
+    _map_documents(db, info, task)
+    ((judged, found),) = db.execute(statement("evaluation/coverage")).fetchall()
+    if not found:
+        raise _nothing_in_common(db, info, task)
+    if found < judged:
+        notes.append(
+            f"{judged - found:,} of the {judged:,} judged documents are not in index {index!r}: "
+            "the relevant ones among them count as not found."
+        )
+    if task.run is not None:
+        ((unknown, ranked),) = db.execute(statement("evaluation/run_coverage")).fetchall()
+        if unknown:
+            notes.append(f"{unknown:,} of the {ranked:,} documents of the run are not in the index: they are left out.")
+    return Prepared(asked, judged, found, f"{info.embedder}@{info.embedder_hash[:12]}", notes)
+
+
+def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
+    if task.own_chunks:
+        db.execute(statement("evaluation/own_chunks", index=info.index)).fetchall()
+        return
+    expression, key = _expression_of(db, info, task), quote(_key_of(db, info))
+    parts = {"document_id": expression, "source_key": key, "source_table": quote(info.source)}
+    try:
+        db.execute(statement("evaluation/documents", index=info.index, **parts)).fetchall()
+    except SQLError as error:
+        if task.document_id is None:
+            raise
+        said = str(error).splitlines()[0]
+        raise InputError(
+            f"document_id {expression!r} cannot be used: {said}; it is an expression over the columns of "
+            f"{info.source} that gives the id that the qrels have, such as {DOCUMENT_ID!r}"
+        ) from error
+
+
+def _expression_of(db: Database, info: IndexInfo, task: Task) -> str:
+    """Return the expression that gives a document's id: of a table of the user's own, its key."""
+    return task.document_id or (DOCUMENT_ID if info.source == "documents" else quote(_key_of(db, info)))
+
+
+def _key_of(db: Database, info: IndexInfo) -> str:
+    """Return the column of the source table that chunks.source_id holds."""
+    sql = "SELECT source_key FROM sqlrag_indexes WHERE name = :index"
+    ((key,),) = db.execute(sql, {"index": info.index}).fetchall()
+    return str(key)
+
+
+def _nothing_in_common(db: Database, info: IndexInfo, task: Task) -> InputError:
+    judged = (document for grades in task.qrels.values() for document in grades)
+    sql = "SELECT DISTINCT document_id FROM temp.evaluation_documents ORDER BY document_id LIMIT 3"
+    have = _some(row[0] for row in db.execute(sql)) or "none at all"
+    return InputError(
+        f"no judged document is in index {info.index!r}: the qrels name {_some(judged)}, its documents are {have}. "
+        f"If it is the same collection, say with document_id which expression over {info.source} gives the id that "
+        f"the qrels have, such as \"metadata ->> 'id'\" (now: {_expression_of(db, info, task)})"
+    )
+
+
+def _some(values: Iterable[object]) -> str:
+    """Return the first few values as an error shows them."""
+    shown = [repr(value) for _, value in zip(range(_EXAMPLES + 1), values, strict=False)]
+    return ", ".join(shown[:_EXAMPLES]) + (", …" if len(shown) > _EXAMPLES else "")
