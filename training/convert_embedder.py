@@ -20,14 +20,19 @@ WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 BUNDLED = Path(__file__).parent.parent / "sqlrag" / "models" / "bundled"
 
 
+def check_weights(folder: Path) -> None:
+    """Stop where the folder's weights are not the original ones."""
+    found = file_hash(folder / "model.safetensors")
+    if found != WEIGHTS_SHA256:
+        sys.exit(f"model.safetensors has SHA-256 {found}, not {WEIGHTS_SHA256}: these are other weights")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Convert all-MiniLM-L6-v2 to the bundled int8 ONNX model.")
     parser.add_argument("weights", type=Path, help="sentence-transformers folder with model.safetensors")
     parser.add_argument("--out", type=Path, default=BUNDLED / "all-MiniLM-L6-v2")
     arguments = parser.parse_args()
-    found = file_hash(arguments.weights / "model.safetensors")
-    if found != WEIGHTS_SHA256:
-        sys.exit(f"model.safetensors has SHA-256 {found}, not {WEIGHTS_SHA256}: these are other weights")
+    check_weights(arguments.weights)
     spec = export_onnx(
         arguments.weights,
         arguments.out,
