@@ -10,6 +10,7 @@ import click
 from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
 from sqlrag.cli.ingest import ingest
+from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
 from sqlrag.cli.shell import shell
 from sqlrag.cli.sql import sql
@@ -50,7 +51,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, search, compare, sql, shell, info, check):
+for _command in (demo, ingest, search, compare, sql, shell, info, check, models):
     cli.add_command(_command)
 
 

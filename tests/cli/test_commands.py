@@ -9,7 +9,7 @@ import pytest
 
 from sqlrag.cli import cli
 
-COMMANDS = ["demo", "ingest", "search", "compare", "sql", "shell", "info", "check"]
+COMMANDS = ["demo", "ingest", "search", "compare", "sql", "shell", "info", "check", "models"]
 
 
 def test_every_command_is_listed(run):
