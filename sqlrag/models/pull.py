@@ -249,5 +249,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """Return what went wrong at the bottom: exporters wrap the reason in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

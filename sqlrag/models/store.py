@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -117,12 +118,12 @@ def making(final: Path) -> Iterator[Path]:
 
 
 def _put(folder: Path, final: Path) -> None:
-    for _ in range(10):
+    for _ in range(100):
         try:
             folder.rename(final)
             return
-        except OSError:
-            if not final.is_dir():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or final.is_file():
                 raise
         # A folder that is not empty cannot be renamed over: the old one steps aside first.
         aside = Path(tempfile.mkdtemp(prefix=_REPLACED, dir=final.parent))
