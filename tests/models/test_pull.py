@@ -157,7 +157,7 @@ def test_a_database_remembers_a_pulled_model(cache, engine_name, tmp_path):
         assert [hit.id for hit in db.search("coffee in the morning", top_n=5)] == expected
         statement = "SELECT id FROM vector_top_k('chunks', embed('coffee', :model), 5)"
         assert len(db.execute(statement, {"model": NAME}).fetchall()) == 5
-        with pytest.raises((UnknownModelError, sqlrag.Error), match="a query may name .*'tests/tiny-embedder'"):
+        with pytest.raises(UnknownModelError, match=r"a query may name .*'tests/tiny-embedder'"):
             db.execute("SELECT embed('coffee', :model)", {"model": str(cache)}).fetchall()
 
 
@@ -225,9 +225,8 @@ def test_a_kill_leaves_nothing_half_made(hub, tmp_path):
         process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     assert list(cache.glob("models/.making-*")), "it was killed before it began"
     assert not list(cache.glob("models/[!.]*"))
-    assert (
-        json.loads(sqlrag_process(["models", "list", "--json"], cache, hub).stdout)["models"][-1]["place"] == "bundled"
-    )
+    listed = json.loads(sqlrag_process(["models", "list", "--json"], cache, hub).stdout)["models"]
+    assert [model["place"] for model in listed] == ["bundled", "bundled"]
 
 
 def test_two_that_make_the_same_folder_both_end_well(tmp_path):
@@ -276,7 +275,7 @@ def test_int8_that_loses_too_much_becomes_fp32(embedder_folder, tmp_path, monkey
     assert "int8 is too far from the original weights: cosine_mean" in made.manifest.notes[0]
     assert any("int8 is too far" in line for line in said)
     monkeypatch.setattr(Reference, "accepts", lambda *_: False)
-    with pytest.raises(ModelFileError, match='can\'t be exported: fp32 is too far .*Run it with backend="torch"'):
+    with pytest.raises(ModelFileError, match=r"can't be exported: fp32 is too far .*Run it with backend=.torch."):
         export_folder(embedder_folder, tmp_path / "none", precision="fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

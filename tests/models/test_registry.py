@@ -83,7 +83,7 @@ def test_an_unknown_model_is_answered_with_what_there_is(load, tmp_path, monkeyp
         'pip install "sqlrag[torch]"',
     ):  # fmt: skip
         assert part in str(error.value)
-    with pytest.raises(UnknownModelError, match="there is no model 'bge-small'.*a Hugging Face name has an owner"):
+    with pytest.raises(UnknownModelError, match=r"there is no model 'bge-small'.*a Hugging Face name has an owner"):
         load("bge-small")
 
 
