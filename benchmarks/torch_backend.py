@@ -136,7 +136,8 @@ def main() -> None:
         "| --- | --: | --: | --: |",
         *rows,
         "",
-        f"Smallest cosine of two vectors of a text: {near:.6f}; largest difference of two scores of a pair: {apart:.1e}.",
+        f"Smallest cosine of the two vectors of a text: {near:.6f}; largest difference of the two scores of a pair: "
+        f"{apart:.1e}.",
         "",
     ])  # fmt: skip
     print(table)

@@ -212,7 +212,7 @@ def test_a_batch_changes_nothing_in_fp32(original, cross_encoder, texts, monkeyp
 
 
 def test_sixteen_bits_are_near(original, cross_encoder, texts):
-    """bfloat16, the narrower of the two that a GPU gets: cosine 0.99 and more, scores within 0.05; float32 comes out."""
+    """bfloat16, the coarser of the two that a GPU gets: cosine 0.99 and more, scores within 0.05, float32 comes out."""
     from sqlrag.models.torch import TorchEncoder, TorchScorer
 
     exact = TorchEncoder(str(original), device="cpu").embed(texts, "document")
