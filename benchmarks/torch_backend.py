@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("reranker", nargs="?", default="cross-encoder/ms-marco-MiniLM-L6-v2")
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--note", default="", help="a sentence for the table: what else the machine did")
     parser.add_argument("--write", action="store_true", help="write benchmarks/torch_backend.md")
     arguments = parser.parse_args()
     texts = [document.text for document in harvest() if 200 < len(document.text) < 1200][: arguments.texts]
@@ -131,6 +132,7 @@ def main() -> None:
         f"Models: {names[0]} and {names[1]}; {len(texts):,} texts of {tokens / len(texts):.0f} tokens, "
         f"medians of {arguments.rounds} rounds.",
         *([] if gpu else ["No GPU was at hand: float32 on both sides; the goal of 0.95 on a GPU is not measured yet."]),
+        *([arguments.note] if arguments.note else []),
         "",
         "| | sqlrag | sentence-transformers | times as fast |",
         "| --- | --: | --: | --: |",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import Error
+from sqlrag.models.hub import in_cache, is_hub_name
 from sqlrag.models.manifest import Manifest
 from sqlrag.models.registry import DEFAULT_EMBEDDER, open_encoder, open_scorer
 
@@ -88,7 +90,11 @@ def _torch_source(spec: ModelSpec) -> tuple[str, str]:
     """Return why torch can't be measured, or else what it opens."""
     if find_spec("sentence_transformers") is None:
         return 'torch: not installed (pip install "sqlrag[torch]")', ""
-    if spec.name == DEFAULT_EMBEDDER:
-        return "", spec.source
     manifest = Manifest.load(spec.folder) if spec.folder else None
-    return ("", manifest.source) if manifest else ("torch: its original weights are not known", "")
+    source = spec.source if spec.name == DEFAULT_EMBEDDER else manifest.source if manifest else ""
+    if not source:
+        return "torch: where its original weights are is not known", ""
+    if is_hub_name(source):
+        folder = in_cache(source)
+        return ("", str(folder)) if folder else (f"torch: {source} is not in Hugging Face's cache", "")
+    return ("", source) if Path(source).is_dir() else (f"torch: there is no folder {source} any more", "")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
 
-__all__ = ["fetch", "is_hub_name"]
+__all__ = ["fetch", "in_cache", "is_hub_name"]
 
-_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"]
+_WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "README.md"]
 # Exports that others made: every model is exported here, by one path.
 _UNWANTED = ["onnx/*", "*/onnx/*", "openvino/*", "*/openvino/*", "coreml/*", "gguf/*", "original/*"]
 
@@ -18,6 +18,23 @@ _UNWANTED = ["onnx/*", "*/onnx/*", "openvino/*", "*/openvino/*", "coreml/*", "gg
 def is_hub_name(name: str) -> bool:
     """Whether a name is OWNER/NAME, as Hugging Face's are."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) is not None
+
+
+def in_cache(name: str) -> Path | None:
+    """Return the folder of a repository in Hugging Face's own cache, None where it is not there; asks no network."""
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError:
+        return None
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, local_files_only=True, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
+            )
+        )
+    except (errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError):
+        return None
 
 
 def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
@@ -70,5 +87,5 @@ def _unreachable(name: str, error: Exception) -> str:
     return (
         f"model {name!r} is not in Hugging Face's cache ({constants.HF_HUB_CACHE}), and Hugging Face can't be reached "
         f"({first}): run `sqlrag models pull {name}` where there is a network and copy {folder_of(name)} here, or give "
-        "`sqlrag models pull` a folder that was downloaded elsewhere"
+        "a folder that was downloaded elsewhere"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
+from sqlrag.models.hub import fetch, is_hub_name
 from sqlrag.models.prompts import prompts_of
 from sqlrag.models.spec import Kind, ModelSpec
 
@@ -37,6 +38,8 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
         msg = 'backend="torch" needs sentence-transformers: pip install "sqlrag[torch]"'
         raise MissingDependencyError(msg) from error
     load = sentence_transformers.SentenceTransformer if kind == "bi-encoder" else sentence_transformers.CrossEncoder
+    if is_hub_name(model) and not Path(model).is_dir():
+        model = str(fetch(model)[0])
     try:
         _check_weights(model)
         with quiet():

@@ -303,6 +303,22 @@ def test_offline_the_error_says_what_helps(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
+def test_the_torch_backend_takes_a_name_without_a_network(hub, tmp_path, embedder_folder):
+    """From Hugging Face's cache; a name that is not there is an error at once."""
+    code = """if True:
+        import sys
+        from sqlrag.models import Embedder
+        print(Embedder(sys.argv[1], backend="torch").spec)
+    """
+    environment = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    for name, said in ((NAME, f"name='{NAME}'"), ("no/such-model", "'no/such-model' is not in Hugging Face's cache")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name], env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+        assert (done.returncode == 0) == (name == NAME)
+        assert said in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -390,7 +406,7 @@ def test_bench_measures_both_backends(cache, hub):
     done = sqlrag_process(["models", "bench", NAME, "--texts", "3", "--json"], cache, hub / "nothing")
     [speed] = json.loads(done.stdout)
     assert speed["torch"] is None
-    assert "sentence-transformers cannot load the model" in speed["note"]
+    assert speed["note"] == f"torch: {NAME} is not in Hugging Face's cache"
 
 
 def test_the_cache_is_where_systems_keep_caches(monkeypatch, tmp_path):
