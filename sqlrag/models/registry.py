@@ -181,7 +181,7 @@ def _unknown(name: str) -> str:
     if not is_hub_name(name):
         return (
             f"there is no model {name!r}: {there_is}; a folder is given by its path, and a Hugging Face name has an "
-            "owner (OWNER/NAME)"
+            "owner (`sqlrag models pull OWNER/NAME`)"
         )
     extra = "" if find_spec("sentence_transformers") else 'after pip install "sqlrag[torch]", '
     return (
