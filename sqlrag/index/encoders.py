@@ -38,6 +38,7 @@ class Encoders:
         self._lock = threading.RLock()
         self._used: dict[str, Embedder] = {}
         self._given: dict[str, Embedder] = {}
+        self._named: dict[tuple[str, str | None], Embedder] = {}
 
     def use_recorded(self, name: str | None) -> None:
         """Take the model that the database records as its default, unless the connection was given one."""
@@ -116,8 +117,11 @@ class Encoders:
             )
         return embedder
 
-    @staticmethod
-    def _named_embedder(name: str, made: str, weights_hash: str | None = None) -> Embedder:
+    def _named_embedder(self, name: str, made: str, weights_hash: str | None = None) -> Embedder:
+        # Looking through the cache costs a millisecond, which a query should not pay.
+        key = (name, weights_hash)
+        if key in self._named:
+            return self._named[key]
         try:
             spec = named_model(name, weights_hash)
         except UnknownModelError as error:
@@ -125,7 +129,8 @@ class Encoders:
                 f"{made}, which is neither bundled nor pulled: `sqlrag models pull` it, or open the database with "
                 f"embedder={name!r} and, if it was made so, backend='torch'"
             ) from error
-        return load_embedder(spec.folder)
+        self._named[key] = load_embedder(spec.folder)
+        return self._named[key]
 
     def check_choice(self, records: list[IndexRecord]) -> None:
         """Raise ModelMismatchError if the connection was given an embedder that made none of the indexes."""
