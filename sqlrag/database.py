@@ -15,7 +15,7 @@ from sqlrag.arguments import (
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
 )
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
@@ -90,9 +90,11 @@ def connect(
     """Open a database, or make it.
 
     `engine`: "sqlite" or "duckdb"; by default what the file is, for a new one by its suffix (`.duckdb`).
-    `embedder`, `reranker`: another model than the bundled one, by name or folder; `backend="torch"` runs any
-    sentence-transformers model. `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one
-    statement may score.
+    `embedder`, `reranker`: another model than the bundled one: the name of a pulled one (`sqlrag models pull`), or a
+    folder, which is exported to the cache at its first use if sentence-transformers saved it; `backend="torch"` runs
+    any Hugging Face name or folder as it is, on a GPU where there is one.
+
+    `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one statement may score.
 
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
@@ -183,13 +185,15 @@ class Database:
         metadata: Sequence[str] | None = None,
         max_tokens: int | None = None,
         overlap: int | None = None,
+        embedder: str | Embedder | None = None,
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Bring files, folders or documents into an index: chunks, vectors and full text.
 
         `text`, `title`, `id` and `metadata` name columns of jsonl, csv and parquet files. `max_tokens` and
-        `overlap` are the chunking of a new index. `prune` removes the documents whose files are gone.
+        `overlap` are the chunking of a new index, `embedder` its model (by default the database's). `prune` removes
+        the documents whose files are gone.
 
         It may be stopped at any time: what was committed stays, and the same call goes on from there.
         Raises SourceError for a path that does not exist, InputError for chunking that is not the index's.
@@ -201,16 +205,20 @@ class Database:
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
-        writer = self._engine.writer(index, self._new_record(index, max_tokens, overlap))
+        chosen = self._engine.encoders.give(embedder) if embedder is not None else None
+        writer = self._engine.writer(index, self._new_record(index, max_tokens, overlap, chosen))
         record = writer.record
         _check_chunking(record, max_tokens, overlap)
-        embedder = self._engine.encoders.embedder_of(record)
-        run = Ingestion(writer, embedder, chunker_of(embedder, record.max_tokens, record.overlap), progress)
+        _check_embedder(record, chosen)
+        maker = self._engine.encoders.embedder_of(record)
+        run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
         if found is None or paths is None:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
-    def _new_record(self, index: str, max_tokens: int | None, overlap: int | None) -> IndexRecord:
+    def _new_record(
+        self, index: str, max_tokens: int | None, overlap: int | None, embedder: Embedder | None
+    ) -> IndexRecord:
         from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
 
         if index in self.indexes():
@@ -218,8 +226,9 @@ class Database:
         max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
         if overlap is None:  # what is no number is refused below
             overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if isinstance(max_tokens, int) else DEFAULT_OVERLAP
-        spec = self.embedder.spec
-        chunker_of(self.embedder, max_tokens, overlap)  # says what is wrong with them
+        embedder = self.embedder if embedder is None else embedder
+        spec = embedder.spec
+        chunker_of(embedder, max_tokens, overlap)  # says what is wrong with them
         assert spec.dimension is not None
         return IndexRecord(
             name=index,
@@ -230,7 +239,7 @@ class Database:
             dimension=spec.dimension,
             query_prompt=spec.prompts["query"],
             document_prompt=spec.prompts["document"],
-            window=self.embedder.text_window,
+            window=embedder.text_window,
             max_tokens=max_tokens,
             overlap=overlap,
         )
@@ -365,6 +374,14 @@ def _paths_or_documents(
         if len(paths) == len(sources):
             return paths, ()
     return None, sources
+
+
+def _check_embedder(record: IndexRecord, chosen: Embedder | None) -> None:
+    if chosen is not None and (record.embedder, record.embedder_hash) != (chosen.name, chosen.spec.weights_hash):
+        raise ModelMismatchError(
+            f"embedder is {chosen.id}, but index {record.name!r} was made with {record.embedder}"
+            f"@{record.embedder_hash[:12]}: leave it out, or take another index"
+        )
 
 
 def _check_chunking(record: IndexRecord, max_tokens: int | None, overlap: int | None) -> None:

@@ -4,7 +4,8 @@
     ├── InputError (ValueError)          an argument is wrong: which, its value, what would be right
     │   └── FilterError                  a `filter` that is not an expression over the table's columns
     ├── UnknownIndexError (LookupError)  no such index in this database
-    ├── UnknownModelError (LookupError)  no such model, bundled or given to `connect`
+    ├── UnknownModelError (LookupError)  no such model, bundled, pulled or given to `connect`
+    ├── ModelFileError                   a model's file is not what was exported, or an export is not what it should be
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
     ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
     ├── SQLError                         a statement that the engine cannot run: its own words
@@ -30,6 +31,7 @@ __all__ = [
     "InputError",
     "LockedError",
     "MissingDependencyError",
+    "ModelFileError",
     "ModelMismatchError",
     "NotADatabaseError",
     "ReadOnlyError",
@@ -59,7 +61,11 @@ class UnknownIndexError(Error, LookupError):
 
 
 class UnknownModelError(Error, LookupError):
-    """There is no model of this name among the bundled ones and those given to `connect`."""
+    """There is no model of this name among the bundled ones, the pulled ones and those given to `connect`."""
+
+
+class ModelFileError(Error):
+    """A model's file is not the one that was exported, or an export does not compute what the original does."""
 
 
 class ModelMismatchError(Error):

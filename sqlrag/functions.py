@@ -85,6 +85,19 @@ class Functions:
         embedder = self.encoders.embedder_named(model)
         return embedder.encode_document(check_text("embed_document", "text", text)).tobytes()
 
+    def embed_documents(self, texts: Sequence[object], models: Sequence[object] | None = None) -> list[bytes | None]:
+        """Return the vectors of many passages, as `embed_document`; those of one model run as one batch."""
+        models = models or [None] * len(texts)
+        vectors: list[bytes | None] = [None] * len(texts)
+        for model in dict.fromkeys(models):
+            places = [place for place, name in enumerate(models) if name == model and texts[place] is not None]
+            if places:
+                checked = [check_text("embed_document", "text", texts[place]) for place in places]
+                encoded = self.encoders.embedder_named(model).encode_document(checked)
+                for place, vector in zip(places, encoded, strict=True):
+                    vectors[place] = vector.tobytes()
+        return vectors
+
     def token_count(self, text: object, model: object = None) -> int | None:
         """Return the number of tokens of a text, without the model's special ones; NULL for NULL."""
         if text is None:

@@ -37,7 +37,8 @@ def load_reranker(weights: Path, trained: Path) -> Reranker:
     weighing = Weighing(state["idf"], layers)
     weighing.load_state_dict(state)
     # Eager attention is plain matrix products, which ONNX Runtime knows how to fuse.
-    bert = AutoModel.from_pretrained(weights, attn_implementation="eager", num_hidden_layers=layers, add_pooling_layer=False)
+    options = {"attn_implementation": "eager", "num_hidden_layers": layers, "add_pooling_layer": False}
+    bert = AutoModel.from_pretrained(weights, **options)
     return Reranker(bert, weighing, scale, offset).eval()
 
 

@@ -11,6 +11,7 @@ from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
 from sqlrag.cli.evaluation import evaluate
 from sqlrag.cli.ingest import ingest
+from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
 from sqlrag.cli.shell import shell
 from sqlrag.cli.sql import sql
@@ -51,7 +52,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, search, compare, sql, shell, info, check, evaluate):
+for _command in (demo, ingest, search, compare, sql, shell, info, check, evaluate, models):
     cli.add_command(_command)
 
 

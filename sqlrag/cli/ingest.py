@@ -44,6 +44,11 @@ _KINDS = 5
     type=click.IntRange(min=0),
     help="Tokens that neighbouring chunks share; for a new index none by default.",
 )
+@click.option(
+    "--embedder",
+    metavar="MODEL",
+    help="Model of a new index: the name of a pulled one (`sqlrag models pull`), or a folder.",
+)
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
 @json_option
@@ -58,6 +63,7 @@ def ingest(
     metadata: tuple[str, ...],
     max_tokens: int | None,
     overlap: int | None,
+    embedder: str | None,
     prune: bool,
     engine: str | None,
     as_json: bool,
@@ -87,6 +93,7 @@ def ingest(
                     metadata=list(metadata) or None,
                     max_tokens=max_tokens,
                     overlap=overlap,
+                    embedder=embedder,
                     prune=prune,
                     progress=progress,
                 )

@@ -62,7 +62,7 @@ def engine_option(command: Command) -> Command:
 
 
 def search_options(command: Command) -> Command:
-    """Add `--index`, `--top-k`, `--top-n` and `--filter`."""
+    """Add `--index`, `--top-k`, `--top-n`, `--filter` and `--reranker`."""
     options = (
         index_option,
         click.option(
@@ -84,6 +84,11 @@ def search_options(command: Command) -> Command:
             "filter_",
             metavar="SQL",
             help="Condition on the documents' columns, applied before the top-k: \"title LIKE 'os.%'\".",
+        ),
+        click.option(
+            "--reranker",
+            metavar="MODEL",
+            help="Another reranker: the name of a pulled one (`sqlrag models pull`), or a folder.",
         ),
     )
     for option in reversed(options):

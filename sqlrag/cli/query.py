@@ -17,7 +17,15 @@ __all__ = ["compare", "search"]
 @search_options
 @json_option
 def search(
-    *, db: str, question: str, index: str | None, top_k: int, top_n: int, filter_: str | None, as_json: bool
+    *,
+    db: str,
+    question: str,
+    index: str | None,
+    top_k: int,
+    top_n: int,
+    filter_: str | None,
+    reranker: str | None,
+    as_json: bool,
 ) -> None:
     """Find what answers a QUESTION best.
 
@@ -27,7 +35,7 @@ def search(
     import sqlrag
 
     started = time.perf_counter()
-    with sqlrag.connect(db, read_only=True) as database:
+    with sqlrag.connect(db, read_only=True, reranker=reranker) as database:
         hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_)
     if as_json:
         print_json(hits)
@@ -44,7 +52,15 @@ def search(
 @search_options
 @json_option
 def compare(
-    *, db: str, question: str, index: str | None, top_k: int, top_n: int, filter_: str | None, as_json: bool
+    *,
+    db: str,
+    question: str,
+    index: str | None,
+    top_k: int,
+    top_n: int,
+    filter_: str | None,
+    reranker: str | None,
+    as_json: bool,
 ) -> None:
     """Show what reranking changes for a QUESTION.
 
@@ -52,7 +68,7 @@ def compare(
     """
     import sqlrag
 
-    with sqlrag.connect(db, read_only=True) as database:
+    with sqlrag.connect(db, read_only=True, reranker=reranker) as database:
         comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_)
     if as_json:
         print_json(

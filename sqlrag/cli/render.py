@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlrag.results import Comparison, Hit, IndexInfo
 
 __all__ = [
+    "bytes_text",
     "console",
     "movement",
     "print_comparison",
@@ -140,7 +141,7 @@ def print_lines(lines: Sequence[Sequence[Text | str]]) -> None:
 
 def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) -> None:
     """Print what a database holds, an index after the other."""
-    print_line(f"{path}: {engine}, {_bytes(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
+    print_line(f"{path}: {engine}, {bytes_text(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
     for one in indexes:
         share = one.truncated / one.chunks if one.chunks else 0.0
         facts = (
@@ -161,7 +162,8 @@ def _origin(hit: Hit) -> str:
     return "  ".join(name for name in (title_of(hit), printable(hit.uri or "")) if name)
 
 
-def _bytes(size: int) -> str:
+def bytes_text(size: int) -> str:
+    """Return a number of bytes as people read it."""
     kilo = 1000
     for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
         if size >= kilo**power:

@@ -65,7 +65,11 @@ class _Registration:
     def register(self) -> None:
         functions = self._functions
         dimension = self._dimension()
-        for name, function in (("embed", functions.embed), ("embed_document", functions.embed_document)):
+
+        def embed(*columns: list[Any]) -> list[bytes | None]:
+            return [functions.embed(*row) for row in zip(*columns, strict=True)]
+
+        for name, function in (("embed", embed), ("embed_document", functions.embed_documents)):
             self._scalar(f"{name}", f"FLOAT[{dimension}]", _vectors(function, dimension))
             self._scalar(f"{name}_with", "FLOAT[]", _vectors(function, None))
         self._scalar("token_count", "BIGINT", _row_by_row(functions.token_count, "int64"))
@@ -188,13 +192,13 @@ def _measured(measure: Measure) -> Callable[..., Any]:
     return batch
 
 
-def _vectors(function: Callable[..., bytes | None], dimension: int | None) -> Callable[..., Any]:
+def _vectors(function: Callable[..., list[bytes | None]], dimension: int | None) -> Callable[..., Any]:
     def batch(*columns: Any) -> Any:
         import numpy as np
         import pyarrow as pa
 
         kind = pa.list_(pa.float32()) if dimension is None else pa.list_(pa.float32(), dimension)
-        blobs = [function(*row) for row in zip(*map(_values, columns), strict=True)]
+        blobs = function(*map(_values, columns))
         return pa.array([None if blob is None else np.frombuffer(blob, dtype=np.float32) for blob in blobs], type=kind)
 
     return batch

@@ -7,11 +7,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
-from sqlrag.models.registry import bundled_models, load_embedder, load_reranker
+from sqlrag.models.registry import load_embedder, load_reranker, model_names, named_model
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
     from sqlrag.models import Embedder, Reranker
+    from sqlrag.models.spec import Kind
     from sqlrag.text.chunking import Chunker
 
 __all__ = ["Encoders", "chunker_of"]
@@ -20,8 +21,8 @@ __all__ = ["Encoders", "chunker_of"]
 class Encoders:
     """The models of one connection, loaded when they are first needed.
 
-    SQL may name a model that is bundled or that this connection was given, never a path: a database file
-    may come from a stranger, and its views must not load anything.
+    SQL, and what a database records, may name a model that is bundled, that the user has pulled or that this
+    connection was given, never a path: a database file may come from a stranger, and must not load anything else.
     """
 
     def __init__(
@@ -36,6 +37,8 @@ class Encoders:
         self._recorded: str | None = None
         self._lock = threading.RLock()
         self._used: dict[str, Embedder] = {}
+        self._given: dict[str, Embedder] = {}
+        self._named: dict[tuple[str, str | None], Embedder] = {}
 
     def use_recorded(self, name: str | None) -> None:
         """Take the model that the database records as its default, unless the connection was given one."""
@@ -46,12 +49,11 @@ class Encoders:
         """The bi-encoder of the database."""
         choice = self._embedder_choice
         with self._lock:
-            if choice is None and self._recorded is not None and self._recorded not in bundled_models():
-                raise UnknownModelError(
-                    f"this database was made with the embedder {self._recorded!r}, which is not bundled: "
-                    f"open it with embedder={self._recorded!r}, and backend='torch' if it is not an ONNX folder"
-                )
-            return load_embedder(choice or self._recorded, self._backend if choice else "onnx")
+            if choice is not None:
+                return load_embedder(choice, self._backend)
+            if self._recorded is None:
+                return load_embedder()
+            return self._named_embedder(self._recorded, f"this database was made with {self._recorded!r}")
 
     @property
     def reranker(self) -> Reranker:
@@ -64,6 +66,13 @@ class Encoders:
         """Return the bi-encoders that have made vectors for this connection."""
         return list(self._used.values())
 
+    def give(self, embedder: str | Embedder) -> Embedder:
+        """Return the embedder of a new index, by name, folder or itself, and know it from then on."""
+        given = load_embedder(embedder, self._backend)
+        with self._lock:
+            self._given[given.name] = given
+        return given
+
     def embedder_named(self, name: object) -> Embedder:
         """Return the bi-encoder that a query names, the database's own for NULL."""
         embedder = self._embedder_named(name)
@@ -73,33 +82,33 @@ class Encoders:
     def _embedder_named(self, name: object) -> Embedder:
         if name is None:
             return self.embedder
-        self._check_name(name)
-        if self._embedder_choice is not None and self.embedder.name == name:
+        checked = _checked(name)
+        if self._embedder_choice is not None and self.embedder.name == checked:
             return self.embedder
-        self._check_bundled(name, "bi-encoder", self.embedder.name if self._embedder_choice else None)
-        return load_embedder(str(name))
+        if checked in self._given:
+            return self._given[checked]
+        _check_known(checked, "bi-encoder", self.embedder.name if self._embedder_choice else None)
+        return load_embedder(named_model(checked).folder)
 
     def reranker_named(self, name: object) -> Reranker:
         """Return the cross-encoder that a query names, the connection's own for NULL."""
         if name is None:
             return self.reranker
-        self._check_name(name)
-        if self._reranker_choice is not None and self.reranker.name == name:
+        checked = _checked(name)
+        if self._reranker_choice is not None and self.reranker.name == checked:
             return self.reranker
-        self._check_bundled(name, "cross-encoder", self.reranker.name if self._reranker_choice else None)
-        return load_reranker(str(name))
+        _check_known(checked, "cross-encoder", self.reranker.name if self._reranker_choice else None)
+        return load_reranker(named_model(checked).folder)
 
     def embedder_of(self, record: IndexRecord) -> Embedder:
         """Return the bi-encoder that made an index. Raises ModelMismatchError if its weights are others."""
         if self._embedder_choice is not None and self.embedder.name == record.embedder:
             embedder = self.embedder
-        elif record.embedder in bundled_models():
-            embedder = load_embedder(record.embedder)
+        elif record.embedder in self._given:
+            embedder = self._given[record.embedder]
         else:
-            raise UnknownModelError(
-                f"index {record.name!r} was made with the embedder {record.embedder!r}, which is not bundled: "
-                f"open the database with embedder={record.embedder!r}, and backend='torch' if it is not an ONNX folder"
-            )
+            made = f"index {record.name!r} was made with the embedder {record.embedder!r}"
+            embedder = self._named_embedder(record.embedder, made, record.embedder_hash)
         if embedder.spec.weights_hash != record.embedder_hash:
             raise ModelMismatchError(
                 f"index {record.name!r} was made with {record.embedder} of weights {record.embedder_hash[:12]}, "
@@ -107,6 +116,21 @@ class Encoders:
                 "Open it with the same weights, or ingest the documents into a new database"
             )
         return embedder
+
+    def _named_embedder(self, name: str, made: str, weights_hash: str | None = None) -> Embedder:
+        # Looking through the cache costs a millisecond, which a query should not pay.
+        key = (name, weights_hash)
+        if key in self._named:
+            return self._named[key]
+        try:
+            spec = named_model(name, weights_hash)
+        except UnknownModelError as error:
+            raise UnknownModelError(
+                f"{made}, which is neither bundled nor pulled: `sqlrag models pull` it, or open the database with "
+                f"embedder={name!r} and, if it was made so, backend='torch'"
+            ) from error
+        self._named[key] = load_embedder(spec.folder)
+        return self._named[key]
 
     def check_choice(self, records: list[IndexRecord]) -> None:
         """Raise ModelMismatchError if the connection was given an embedder that made none of the indexes."""
@@ -121,20 +145,22 @@ class Encoders:
             "or ingest the documents into a new database with the other model"
         )
 
-    @staticmethod
-    def _check_name(name: object) -> None:
-        if not isinstance(name, str):
-            raise InputError(f"model is {name!r}: it is the name of a model, as text")
 
-    @staticmethod
-    def _check_bundled(name: object, kind: str, given: str | None) -> None:
-        known = [bundled for bundled, spec in bundled_models().items() if spec.kind == kind]
-        if name not in known:
-            known += [given] if given else []
-            raise UnknownModelError(
-                f"model is {name!r}: a query may name {', '.join(map(repr, known))}; "
-                "another one is given when the database is opened, as embedder= or reranker="
-            )
+def _checked(name: object) -> str:
+    if not isinstance(name, str):
+        raise InputError(f"model is {name!r}: it is the name of a model, as text")
+    return name
+
+
+def _check_known(name: str, kind: Kind, given: str | None) -> None:
+    """Raise UnknownModelError for a name that is neither bundled nor pulled."""
+    known = model_names(kind)
+    if name not in known:
+        known += [given] if given else []
+        raise UnknownModelError(
+            f"model is {name!r}: a query may name {', '.join(map(repr, known))}; another one is pulled before "
+            "(`sqlrag models pull`), or given when the database is opened, as embedder= or reranker="
+        )
 
 
 @lru_cache(maxsize=8, typed=True)

@@ -32,16 +32,20 @@ class Encoder(Protocol):
     tokenizer: ModelTokenizer
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return the texts' vectors, (n, dimension) float32."""
+        """Return the texts' vectors, (n, dimension) float32, of whatever length."""
 
 
 class Embedder:
     """A bi-encoder, safe to use from several threads.
 
-    `model`: a bundled name (None: the default), a model folder, or with `backend="torch"` any
-    sentence-transformers name or folder. `threads`: texts encoded side by side (None: one per usable CPU);
-    it changes the speed only, never a vector. Raises UnknownModelError, InputError, and with
-    `backend="torch"` MissingDependencyError.
+    `model`: a bundled name (None: the default), the name of a pulled model, or a folder, ours or
+    sentence-transformers'; with `backend="torch"` any Hugging Face name or folder. `threads`: texts encoded side by
+    side (None: one per usable CPU); it changes the speed only, never a vector.
+
+    Vectors have unit length whatever the model, because an index ranks by the distance between unit vectors. A model
+    that was trained for the dot product of longer vectors is thus ranked by the cosine.
+
+    Raises UnknownModelError, InputError, and MissingDependencyError where the torch extra is needed.
     """
 
     def __init__(
@@ -141,7 +145,24 @@ class Embedder:
         return self._run(as_texts(text, role), role)
 
     def _run(self, texts: list[str], role: Role) -> NDArray[np.float32]:
-        vectors = self._encoder.embed(texts, role)
+        vectors = _unit(self._encoder.embed(texts, role))
         with self._lock:
             self.texts_encoded += len(texts)
         return vectors
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring each vector to length 1, in place.
+
+    A vector of zeros (a static model's of a text without tokens) has no direction: it becomes (1, 1, …)/√n, which is
+    about as far from all texts as they are from texts about something else; zeros would be nearer than those.
+    """
+    import numpy as np
+
+    for vector in vectors:
+        length = np.sqrt(np.dot(vector, vector))
+        if length > 1e-12:
+            np.divide(vector, length, out=vector)
+        else:
+            vector[:] = 1 / np.sqrt(len(vector))
+    return vectors

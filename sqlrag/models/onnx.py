@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
+from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.tokenizer import ModelTokenizer
 
@@ -30,8 +32,9 @@ __all__ = ["OnnxEncoder", "OnnxScorer", "usable_cpus"]
 # On a CPU this fused operator takes four times as long as the two that it replaces (measured with ONNX
 # Runtime 1.31: without it all-MiniLM-L6-v2 is a sixth faster, the bundled reranker a tenth).
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]
-# Texts that are tokenized at once: enough to balance the threads, few enough to bound the memory.
-_WINDOW = 512
+# Attention takes memory by the square of the length (at 8,192 tokens a gigabyte or more): sequences longer than
+# this run one after the other, whatever the number of threads.
+_LONG_TOKENS = 2048
 
 
 def usable_cpus() -> int:
@@ -53,25 +56,30 @@ class OnnxEncoder:
         self._session = _Session(folder / MODEL_FILE, threads)
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return the texts' vectors, (n, dimension) float32."""
+        """Return the texts' vectors as the model pools them, (n, dimension) float32."""
         import numpy as np
 
         prompt = self.spec.prompts.get(role, "")
         vectors = np.empty((len(texts), self.spec.dimension or 0), np.float32)
-        for start in range(0, len(texts), _WINDOW):
-            window = [prompt + text for text in texts[start : start + _WINDOW]]
+        for start, end in windows(texts):
+            window = [prompt + text for text in texts[start:end]]
             inputs = self.tokenizer.singles(window, self.spec.max_tokens)
-            vectors[start : start + len(inputs)] = self._session.run(inputs, self._pool)
+            vectors[start:end] = self._session.run(inputs, self._pool)
         return vectors
 
     def _pool(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Make one vector of the last hidden state, (1, tokens, dimension)."""
+        """Make one vector of the last hidden state, (1, tokens, dimension): no padding is among the tokens."""
         import numpy as np
 
-        vector = hidden[0, 0] if self.spec.pooling == "cls" else hidden[0].mean(axis=0, dtype=np.float32)
-        if self.spec.normalize:
-            vector = vector / np.maximum(np.sqrt(np.dot(vector, vector)), np.float32(1e-12))
-        return np.asarray(vector, np.float32)
+        tokens = hidden[0]
+        if not len(tokens):  # a static model of a text without tokens
+            return np.zeros(hidden.shape[-1], np.float32)
+        pooling = self.spec.pooling
+        if pooling == "mean":
+            return np.asarray(tokens.mean(axis=0, dtype=np.float32), np.float32)
+        if pooling == "max":
+            return np.asarray(tokens.max(axis=0), np.float32)
+        return np.asarray(tokens[0 if pooling == "cls" else -1], np.float32)
 
 
 class OnnxScorer:
@@ -88,9 +96,9 @@ class OnnxScorer:
         import numpy as np
 
         logits = np.empty(len(pairs), np.float64)
-        for start in range(0, len(pairs), _WINDOW):
-            inputs = self.tokenizer.pairs(pairs[start : start + _WINDOW], self.spec.max_tokens)
-            logits[start : start + len(inputs)] = self._session.run(inputs, _only)
+        for start, end in windows(pairs):
+            inputs = self.tokenizer.pairs(pairs[start:end], self.spec.max_tokens)
+            logits[start:end] = self._session.run(inputs, _only)
         if self.spec.activation == "sigmoid":
             # exp of a negative number only: it cannot overflow.
             small = np.exp(-np.abs(logits))
@@ -109,13 +117,15 @@ class _Session:
         self._jobs: SimpleQueue[Callable[[], None]] | None = None
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        self._one_long = threading.Lock()
 
     def run(self, inputs: Sequence[tokenizers.Encoding], finish: Callable[[Any], Any]) -> list[Any]:
         """Run each sequence on its own; return `finish(output)` of each, in their order."""
         self._open()
 
         def one(encoding: tokenizers.Encoding) -> Any:
-            return finish(self._opened.run(None, self._feed(encoding))[0])
+            with self._one_long if len(encoding) > _LONG_TOKENS else nullcontext():
+                return finish(self._opened.run(None, self._feed(encoding))[0])
 
         if self._threads == 1 or len(inputs) == 1:
             return [one(encoding) for encoding in inputs]

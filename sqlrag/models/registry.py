@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.errors import InputError, UnknownModelError
+from sqlrag.models.detect import is_source
+from sqlrag.models.hub import is_hub_name
 from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
+from sqlrag.models.store import cached_models, find_cached, models_folder, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +27,8 @@ __all__ = [
     "bundled_models",
     "load_embedder",
     "load_reranker",
+    "model_names",
+    "named_model",
     "open_encoder",
     "open_scorer",
     "resolve",
@@ -47,29 +53,45 @@ def bundled_models() -> dict[str, ModelSpec]:
 
 
 def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
-    """Return the specification of a bundled name, a model folder or None (the default of this kind).
+    """Return the specification of a model: None (the default of this kind), a name or a folder.
 
-    Raises UnknownModelError where there is no such model, InputError where it is of the other kind.
+    In this order: a bundled name, a model folder, a folder as sentence-transformers saves it (exported to the cache
+    at its first use), the name of a pulled model. Raises UnknownModelError where there is no such model, InputError
+    where it is of the other kind, ModelFileError where its files are not what was exported.
     """
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
     name = _path(model)
     # A bare name is a bundled model before it is a folder that happens to be called so.
-    if (_BUNDLED / name / SPEC_FILE).is_file() and Path(name).name == name:
+    if _is_bundled(name):
         spec = ModelSpec.load(_BUNDLED / name)
     elif Path(name).is_dir():
-        spec = ModelSpec.load(name)
+        spec = _of_folder(name, kind)
     else:
-        msg = (
-            f"there is no model {name!r}: bundled are {', '.join(bundled_models())}; "
-            f"a folder made by sqlrag.models.export is given by its path; "
-            'backend="torch" takes any sentence-transformers name or folder (pip install "sqlrag[torch]")'
-        )
-        raise UnknownModelError(msg)
+        spec = named_model(name)
     if spec.kind != kind:
         msg = f"model {name!r} is a {spec.kind}; a {kind} is needed here"
         raise InputError(msg)
     return spec
+
+
+def named_model(name: str, weights_hash: str | None = None) -> ModelSpec:
+    """Return the specification of a bundled or pulled model by its name, never by a path.
+
+    `weights_hash` chooses among several of that name. Raises UnknownModelError that says how to get it.
+    """
+    if _is_bundled(name):
+        return ModelSpec.load(_BUNDLED / name)
+    spec = find_cached(name, weights_hash)
+    if spec is None:
+        raise UnknownModelError(_unknown(name))
+    return verified(spec)
+
+
+def model_names(kind: Kind) -> list[str]:
+    """Return the names of the bundled and the pulled models of a kind."""
+    pulled = [spec.name for spec in cached_models() if spec.kind == kind]
+    return [name for name, spec in bundled_models().items() if spec.kind == kind] + list(dict.fromkeys(pulled))
 
 
 def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backend: str = "onnx") -> Embedder:
@@ -137,6 +159,36 @@ def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None
             _loaded[key] = opened_as(model, backend=backend)
         opened: Opened = _loaded[key]
         return opened
+
+
+def _is_bundled(name: str) -> bool:
+    return Path(name).name == name and (_BUNDLED / name / SPEC_FILE).is_file()
+
+
+def _of_folder(folder: str, kind: Kind) -> ModelSpec:
+    if (Path(folder) / SPEC_FILE).is_file() or not is_source(folder):
+        return verified(ModelSpec.load(folder))  # says what is missing
+    from sqlrag.models.pull import exported
+
+    return exported(folder, kind)
+
+
+def _unknown(name: str) -> str:
+    """Return what an error says of a name that no model has: what there is, and what would bring it here."""
+    there_is = f"bundled are {', '.join(bundled_models())}"
+    if pulled := list(dict.fromkeys(spec.name for spec in cached_models())):
+        there_is += f"; pulled are {', '.join(pulled)}"
+    if not is_hub_name(name):
+        return (
+            f"there is no model {name!r}: {there_is}; a folder is given by its path, and a Hugging Face name has an "
+            "owner (`sqlrag models pull OWNER/NAME`)"
+        )
+    extra = "" if find_spec("sentence_transformers") else 'after pip install "sqlrag[torch]", '
+    return (
+        f"there is no model {name!r} here: {extra}`sqlrag models pull {name}` brings it from Hugging Face, once, to "
+        f"{models_folder()}; without a network, copy that folder from a machine that has one, or give a downloaded "
+        f'folder by its path; backend="torch" runs it without an export ({there_is})'
+    )
 
 
 def _check(backend: str, threads: int | None) -> None:

@@ -39,10 +39,11 @@ class Scorer(Protocol):
 class Reranker:
     """A cross-encoder, safe to use from several threads; it never pays twice for the same pair.
 
-    `model`: a bundled name (None: the default), a model folder, or with `backend="torch"` any
-    sentence-transformers name or folder. `threads`: pairs scored side by side (None: one per usable CPU);
-    it changes the speed only, never a score. Raises UnknownModelError, InputError, and with
-    `backend="torch"` MissingDependencyError.
+    `model`: a bundled name (None: the default), the name of a pulled model, or a folder, ours or
+    sentence-transformers'; with `backend="torch"` any Hugging Face name or folder. `threads`: pairs scored side by
+    side (None: one per usable CPU); it changes the speed only, never a score.
+
+    Raises UnknownModelError, InputError, and MissingDependencyError where the torch extra is needed.
     """
 
     def __init__(

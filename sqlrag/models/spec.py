@@ -12,7 +12,7 @@ from sqlrag.errors import InputError, UnknownModelError
 if TYPE_CHECKING:
     import os
 
-__all__ = ["MODEL_FILE", "SPEC_FILE", "TOKENIZER_FILE", "Kind", "ModelSpec", "Role"]
+__all__ = ["MODEL_FILE", "POOLINGS", "SPEC_FILE", "TOKENIZER_FILE", "Kind", "ModelSpec", "Role"]
 
 Kind = Literal["bi-encoder", "cross-encoder"]
 Role = Literal["query", "document"]
@@ -21,10 +21,13 @@ SPEC_FILE = "sqlrag.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 
+POOLINGS = ("mean", "cls", "max", "lasttoken")
+"""How token vectors become one: their mean, the first, the largest of each dimension, the last."""
+
 # A model's numbers only mean what its file says; an unknown choice must stop, not be guessed at.
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("bi-encoder", "cross-encoder"),
-    "pooling": ("mean", "cls"),
+    "pooling": POOLINGS,
     "activation": ("sigmoid", "identity"),
 }
 
@@ -36,7 +39,8 @@ class ModelSpec:
     `weights_hash` is the hex SHA-256 of the weights file, `max_tokens` the window including special tokens,
     `prompts` the strings put before a "query" and before a "document" ("" where there is none),
     `dimension` the length of a vector (None for a cross-encoder). `pooling` and `normalize` speak of
-    bi-encoders, `activation` of cross-encoders: what turns the logit into the score.
+    bi-encoders, `activation` of cross-encoders: what turns the logit into the score. `normalize` is False where
+    the model's own files leave its vectors as long as they are; an Embedder makes all of them unit length.
     """
 
     name: str
@@ -75,8 +79,8 @@ class ModelSpec:
             if not (folder / name).is_file():
                 msg = (
                     f"model folder {str(folder)!r} has no {name}: a model folder holds {SPEC_FILE}, "
-                    f"{MODEL_FILE} and {TOKENIZER_FILE} (sqlrag.models.export makes one); a "
-                    'sentence-transformers folder runs with backend="torch"'
+                    f"{MODEL_FILE} and {TOKENIZER_FILE} (`sqlrag models export` makes one of a "
+                    "sentence-transformers folder)"
                 )
                 raise UnknownModelError(msg)
         try:

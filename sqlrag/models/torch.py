@@ -1,186 +1,171 @@
-"""The sentence-transformers backend: any bi-encoder or cross-encoder, by name or folder, on CPU or GPU."""
+"""The torch backend: any model of sentence-transformers, by name or folder, on CPU or GPU.
+
+Texts are tokenized once, sorted by length and run in batches of so many tokens, padding included. On a CPU the
+numbers are float32, and what stands beside a text changes its vector or score by less than 1e-6. On a GPU they are
+16 bits wide (bfloat16 where the weights are stored so, else float16), where a batch may change the third decimal.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
-from sqlrag.models.spec import ModelSpec
+from sqlrag.models.batches import token_batches, windows
+from sqlrag.models.loading import describe, open_model, tokenizer_of
 from sqlrag.models.tokenizer import ModelTokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import tokenizers
     from numpy.typing import NDArray
 
-    from sqlrag.models.spec import Role
+    from sqlrag.models.spec import Kind, Role
 
 __all__ = ["TorchEncoder", "TorchScorer"]
 
 # Tokens in a batch, padding included: a GPU wants to be filled, a CPU loses by padding and leaving its cache.
 _GPU_TOKENS = 65_536
 _CPU_TOKENS = 1_024
-# Only to group texts by length: English has about four characters to a token.
-_CHARS_PER_TOKEN = 4
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+# Texts that are sorted by length together.
+_GPU_WINDOW = 8_192
+_CPU_WINDOW = 512
 
 
-class TorchEncoder:
-    """A SentenceTransformer as an encoder: texts in, vectors out."""
+class _Model:
+    """An opened model with its tokenizer, and the run of token ids through it."""
 
-    def __init__(self, model: str) -> None:
-        self.model = _open("SentenceTransformer", model)
-        self.tokenizer = ModelTokenizer(_fast_tokenizer(self.model, model))
-        self.spec = ModelSpec(
-            name=_short_name(model),
-            kind="bi-encoder",
-            weights_hash=_weights_hash(self.model, model),
-            max_tokens=_window(self.model),
-            dimension=_dimension(self.model),
-            prompts={
-                "query": _prompt(self.model, "query"),
-                "document": _prompt(self.model, *_DOCUMENT_PROMPTS),
-            },
-            normalize=type(self.model[-1]).__name__ == "Normalize",
-        )
+    def __init__(self, kind: Kind, model: str, name: str | None, device: str | None, dtype: str | None) -> None:
+        import torch
+
+        self.model = open_model(kind, model, device)
+        self.tokenizer = ModelTokenizer(tokenizer_of(self.model, model))
+        self.spec = describe(kind, self.model, model, name or _short_name(model))
+        self._torch = torch
         self._lock = threading.Lock()
+        self._on_cpu = self.model.device.type == "cpu"
+        self._precision(dtype)
+        # Causal models with a chat template, or with the last position's logits, make their input themselves.
+        task = getattr(self.model[0], "transformer_task", None)
+        self._plain = task in ("feature-extraction", "sequence-classification")
+
+    def _precision(self, dtype: str | None) -> None:
+        """Choose how wide the numbers are: float32 on a CPU, else 16 bits, unless `dtype` names it."""
+        stored = next(self.model.parameters()).dtype
+        if dtype is None:
+            dtype = "float32" if self._on_cpu else "bfloat16" if stored == self._torch.bfloat16 else "float16"
+        self.model.to(getattr(self._torch, dtype))
+
+    def run(self, key: str, inputs: Sequence[tokenizers.Encoding], raw: Sequence[Any], prompt: str) -> Any:
+        """Return `features[key]` of each input, float32, in their order, as one tensor on the CPU.
+
+        `raw`, `prompt`: the same inputs as text, for models that tokenize themselves. A model that overflows float16
+        goes on in bfloat16, which has float32's range.
+        """
+        outputs = self._run(key, inputs, raw, prompt)
+        if not self._torch.isfinite(outputs).all() and next(self.model.parameters()).dtype == self._torch.float16:
+            self.model.to(self._torch.bfloat16)
+            outputs = self._run(key, inputs, raw, prompt)
+        return outputs
+
+    def _run(self, key: str, inputs: Sequence[tokenizers.Encoding], raw: Sequence[Any], prompt: str) -> Any:
+        torch = self._torch
+        budget = _CPU_TOKENS if self._on_cpu else _GPU_TOKENS
+        order, outputs = [], []
+        with torch.inference_mode():
+            for batch in token_batches([len(one) for one in inputs], budget):
+                if self._plain:
+                    features = self._features([inputs[place] for place in batch], prompt)
+                else:
+                    features = self.model.preprocess([raw[place] for place in batch], prompt=prompt or None)
+                features = {
+                    name: value.to(self.model.device, non_blocking=True) if torch.is_tensor(value) else value
+                    for name, value in features.items()
+                }
+                # Left on the device until the last batch: copying waits for the GPU.
+                outputs.append(self.model(features)[key].float())
+                order += batch
+            places = torch.empty(len(order), dtype=torch.long)
+            places[order] = torch.arange(len(order))
+            return torch.cat(outputs).cpu()[places]
+
+    def _features(self, inputs: Sequence[tokenizers.Encoding], prompt: str) -> dict[str, Any]:
+        """Return a batch, padded at its end: positions and attention are then right for every architecture."""
+        torch = self._torch
+        longest = max(len(one) for one in inputs)
+        network = self.model[0].auto_model
+        padding = self.model.tokenizer.pad_token_id or 0
+        ids = torch.tensor([one.ids + [padding] * (longest - len(one)) for one in inputs])
+        mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in inputs])
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        kinds = getattr(network.config, "type_vocab_size", 0)
+        if kinds and "token_type_ids" in self.model.tokenizer.model_input_names:
+            types = [one.type_ids + [0] * (longest - len(one)) for one in inputs]
+            features["token_type_ids"] = torch.tensor(types)
+        if prompt:
+            features["prompt_length"] = self._prompt_length(prompt)
+        return features
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Return how many tokens belong to the prompt, for models that leave it out of the mean."""
+        encoding = self.tokenizer.singles([prompt], self.spec.max_tokens)[0]
+        return len(encoding) - sum(encoding.special_tokens_mask[-1:])
+
+
+class TorchEncoder(_Model):
+    """A SentenceTransformer as an encoder: texts in, vectors out.
+
+    `name`: what the model is called, by default its folder's or its own name. `device`, `dtype`: as torch names
+    them; by default a GPU with 16 bits where there is one.
+    """
+
+    def __init__(
+        self, model: str, name: str | None = None, *, device: str | None = None, dtype: str | None = None
+    ) -> None:
+        super().__init__("bi-encoder", model, name, device, dtype)
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return the texts' vectors, (n, dimension) float32."""
+        """Return the texts' vectors as the model pools them, (n, dimension) float32."""
         import numpy as np
 
-        encode = self.model.encode_query if role == "query" else self.model.encode_document
+        prompt = self.spec.prompts[role]
         vectors = np.empty((len(texts), self.spec.dimension or 0), np.float32)
-        for batch in _batches([len(text) for text in texts], self.spec.max_tokens, self.model):
-            # Hugging Face's tokenizers fail when two threads use one ("Already borrowed").
-            with self._lock:
-                vectors[batch] = encode([texts[i] for i in batch], batch_size=len(batch), show_progress_bar=False)
+        with self._lock:
+            for start, end in windows(texts, _CPU_WINDOW if self._on_cpu else _GPU_WINDOW):
+                window = list(texts[start:end])
+                inputs = self.tokenizer.singles([prompt + text for text in window], self.spec.max_tokens)
+                vectors[start:end] = self.run("sentence_embedding", inputs, window, prompt).numpy()
         return vectors
 
 
-class TorchScorer:
-    """A CrossEncoder as a scorer: pairs in, scores out."""
+class TorchScorer(_Model):
+    """A CrossEncoder as a scorer: pairs in, scores out; the arguments are those of TorchEncoder."""
 
-    def __init__(self, model: str) -> None:
-        self.model = _open("CrossEncoder", model)
-        if self.model.num_labels != 1:
-            msg = (
-                f"model {model!r} has {self.model.num_labels} outputs per pair; a reranker has one: "
-                "choose a cross-encoder with num_labels=1"
-            )
-            raise InputError(msg)
-        self.tokenizer = ModelTokenizer(_fast_tokenizer(self.model, model))
-        self.spec = ModelSpec(
-            name=_short_name(model),
-            kind="cross-encoder",
-            weights_hash=_weights_hash(self.model, model),
-            max_tokens=_window(self.model),
-            activation=_activation(self.model, model),
-        )
-        self._lock = threading.Lock()
+    def __init__(
+        self, model: str, name: str | None = None, *, device: str | None = None, dtype: str | None = None
+    ) -> None:
+        super().__init__("cross-encoder", model, name, device, dtype)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32."""
-        import numpy as np
-
-        scores = np.empty(len(pairs), np.float32)
-        lengths = [len(query) + len(text) for query, text in pairs]
-        for batch in _batches(lengths, self.spec.max_tokens, self.model):
-            with self._lock:
-                scores[batch] = self.model.predict(
-                    [list(pairs[i]) for i in batch], batch_size=len(batch), show_progress_bar=False
-                )
+        logits = self.logits(pairs)
+        scores: NDArray[np.float32] = self.model.activation_fn(logits).numpy()
         return scores
 
-
-def _open(class_name: str, model: str) -> Any:
-    """Load a model by name or folder: safetensors only, no code from the model's repository."""
-    try:
-        import sentence_transformers
-    except ImportError as error:
-        msg = 'backend="torch" needs sentence-transformers: pip install "sqlrag[torch]"'
-        raise MissingDependencyError(msg) from error
-    load = getattr(sentence_transformers, class_name)
-    try:
-        opened = load(model, trust_remote_code=False, model_kwargs={"use_safetensors": True})
-    except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        msg = (
-            f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
-            "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
-        )
-        raise UnknownModelError(msg) from error
-    return opened.eval()
-
-
-def _fast_tokenizer(opened: Any, model: str) -> tokenizers.Tokenizer:
-    tokenizer: tokenizers.Tokenizer | None = getattr(opened.tokenizer, "backend_tokenizer", None)
-    if tokenizer is None:
-        msg = f"model {model!r} has no fast tokenizer (tokenizer.json), which counting tokens needs"
-        raise InputError(msg)
-    return tokenizer
-
-
-def _window(opened: Any) -> int:
-    return int(opened.max_seq_length or opened.tokenizer.model_max_length)
-
-
-def _dimension(opened: Any) -> int:
-    # Renamed in sentence-transformers 6.
-    get = getattr(opened, "get_embedding_dimension", None) or opened.get_sentence_embedding_dimension
-    return int(get())
-
-
-def _prompt(opened: Any, *names: str) -> str:
-    """Return the prompt before a text: the first of `names` that the model has, or its default."""
-    for name in (*names, opened.default_prompt_name):
-        if name in opened.prompts:
-            return opened.prompts[name] or ""
-    return ""
-
-
-def _activation(opened: Any, model: str) -> str:
-    name = type(opened.activation_fn).__name__.lower()
-    if name not in ("sigmoid", "identity"):
-        msg = f"model {model!r} has the activation {name!r}; a reranker's is sigmoid or identity"
-        raise InputError(msg)
-    return name
+    def logits(self, pairs: Sequence[tuple[str, str]]) -> Any:
+        """Return the pairs' scores before the activation, a float32 tensor of (n,)."""
+        prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
+        found = self._torch.empty(len(pairs))
+        with self._lock:
+            for start, end in windows(pairs, _CPU_WINDOW if self._on_cpu else _GPU_WINDOW):
+                window = [list(pair) for pair in pairs[start:end]]
+                inputs = self.tokenizer.pairs(pairs[start:end], self.spec.max_tokens)
+                found[start:end] = self.run("scores", inputs, window, prompt).reshape(-1)
+        return found
 
 
 def _short_name(model: str) -> str:
     """Return the last part of a folder, or the whole of a Hugging Face name."""
     return Path(model).resolve().name if Path(model).exists() else model
-
-
-def _weights_hash(opened: Any, model: str) -> str:
-    """Return the SHA-256 of the safetensors files of a folder, else of the tensors themselves."""
-    digest = hashlib.sha256()
-    files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    for path in files:
-        digest.update(path.read_bytes())
-    if not files:
-        for name, tensor in sorted(opened.state_dict().items()):
-            digest.update(name.encode())
-            # As float32: NumPy has no bfloat16, and float32 holds it exactly.
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _batches(lengths: list[int], window: int, opened: Any) -> Iterator[list[int]]:
-    """Group texts of like length so that each batch, padded, has about as many tokens as suit the device."""
-    budget = _CPU_TOKENS if opened.device.type == "cpu" else _GPU_TOKENS
-    batch: list[int] = []
-    # The longest first: what does not fit into memory fails at once.
-    for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = min(window, lengths[batch[0] if batch else number] // _CHARS_PER_TOKEN + 1)
-        if batch and (len(batch) + 1) * longest > budget:
-            yield batch
-            batch = []
-        batch.append(number)
-    if batch:
-        yield batch

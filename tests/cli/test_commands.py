@@ -9,7 +9,7 @@ import pytest
 
 from sqlrag.cli import cli
 
-COMMANDS = ["demo", "ingest", "search", "compare", "sql", "shell", "info", "check", "eval"]
+COMMANDS = ["demo", "ingest", "search", "compare", "sql", "shell", "info", "check", "eval", "models"]
 
 
 def test_every_command_is_listed(run):
@@ -20,12 +20,28 @@ def test_every_command_is_listed(run):
     assert listed == COMMANDS
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(run, name):
+GROUPS = {"models": ["list", "pull", "export", "bench"]}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_of_a_group_is_listed(run, group):
+    """The help of a group lists its commands, and none but these."""
+    listed = re.findall(r"^  (\w+)  +\S", run(group, "--help").stdout.split("Commands:")[1], re.MULTILINE)
+    assert listed == GROUPS[group]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [[name] for name in COMMANDS if name not in GROUPS] + [[group, name] for group in GROUPS for name in GROUPS[group]],
+    ids=" ".join,
+)
+def test_every_command_has_help(run, path):
     """A command says what it does, has help for each of its options, and takes `--json`."""
-    result = run(name, "--help")
+    result = run(*path, "--help")
     assert result.exit_code == 0
-    command = cli.commands[name]
+    command = cli
+    for name in path:
+        command = command.commands[name]
     assert command.help
     assert "--json" in result.stdout
     options = [param for param in command.params if isinstance(param, click.Option)]

@@ -185,7 +185,8 @@ def test_an_embedder_that_is_not_there(engine, passage_files, tmp_path):
     for path in (passage_files[engine], database_path(tmp_path, engine)):
         with pytest.raises(errors.Error) as raised, sqlrag.connect(path, embedder="nope") as db:
             db.execute("SELECT embed('x')").fetchall()
-        assert_says(raised.value, errors.UnknownModelError, "'nope'", "all-MiniLM-L6-v2", 'pip install "sqlrag[torch]"')
+        words = ("'nope'", "all-MiniLM-L6-v2", "`sqlrag models pull OWNER/NAME`")
+        assert_says(raised.value, errors.UnknownModelError, *words)
 
 
 def test_a_reranker_as_embedder(engine, passage_files):

@@ -1,0 +1,211 @@
+"""`sqlrag models`: other models than the bundled pair."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sqlrag.cli.errors import Commands, Interrupted
+from sqlrag.cli.options import json_option, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlrag.models.pull import Made
+    from sqlrag.models.spec import ModelSpec
+
+__all__ = ["models"]
+
+_kind_option = click.option(
+    "--kind",
+    type=click.Choice(["bi-encoder", "cross-encoder"]),
+    help="What it is; only for models whose files do not say so.",
+)
+_precision_option = click.option(
+    "--precision",
+    type=click.Choice(["int8", "fp32"]),
+    default="int8",
+    show_default=True,
+    help="Weights of the export; int8 falls back to fp32 where it loses too much.",
+)
+
+
+@click.group(cls=Commands)
+def models() -> None:
+    """Use other models than the bundled pair.
+
+    A model from Hugging Face, or from a folder, is exported to ONNX once, compared with its original weights and kept
+    in the user's cache; from then on `embedder=` and `reranker=` take its name.
+    """
+
+
+@models.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the bundled and the pulled models."""
+    from sqlrag.models.registry import DEFAULT_EMBEDDER, DEFAULT_RERANKER, bundled_models
+    from sqlrag.models.store import cached_models, models_folder
+
+    rows: list[dict[str, Any]] = [
+        _facts(spec)
+        | {"place": place, "default": place == "bundled" and spec.name in (DEFAULT_EMBEDDER, DEFAULT_RERANKER)}
+        for place, specs in (("bundled", bundled_models().values()), ("pulled", cached_models()))
+        for spec in specs
+    ]
+    if as_json:
+        print_json({"folder": models_folder(), "models": rows})
+        return
+    from sqlrag.cli.render import bytes_text, print_line, print_table
+
+    print_table(
+        ["name", "kind", "dimension", "window", "weights", "size", "source"],
+        [
+            [
+                f"{row['name']} (default)" if row["default"] else row["name"],
+                row["kind"],
+                str(row["dimension"] or ""),
+                f"{row['window']:,}",
+                row["precision"],
+                bytes_text(row["bytes"]),
+                row["source"] if len(row["source"]) <= 32 else f"…{row['source'][-31:]}",
+            ]
+            for row in rows
+        ],
+        [False, False, True, True, False, True, False],
+    )
+    print_line((f"Pulled models are in {models_folder()}", "dim"))
+
+
+@models.command()
+@click.argument("name")
+@_kind_option
+@_precision_option
+@click.option("--revision", metavar="COMMIT", help="Branch, tag or commit; by default the main branch.")
+@click.option("--force", is_flag=True, help="Make it again even if it is there.")
+@json_option
+def pull(*, name: str, kind: Any, precision: str, revision: str | None, force: bool, as_json: bool) -> None:
+    """Bring a model from Hugging Face, or a folder, into the cache.
+
+    NAME is OWNER/NAME, or a folder as sentence-transformers saves it. Needs the extra `torch`, to export only; the
+    weights must be safetensors, and no code of the model's is run.
+    """
+    from sqlrag.models.pull import pull as pull_model
+
+    try:
+        made = pull_model(name, kind=kind, precision=precision, revision=revision, force=force, tell=_tell())
+    except KeyboardInterrupt as error:
+        raise Interrupted("nothing was kept of this model; what was downloaded is in Hugging Face's cache") from error
+    _show(made, as_json)
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("out", type=click.Path())
+@click.option("--name", help="What it is called; by default as its folder.")
+@_kind_option
+@_precision_option
+@json_option
+def export(*, folder: str, out: str, name: str | None, kind: Any, precision: str, as_json: bool) -> None:
+    """Export a model FOLDER to a folder OUT that runs without torch.
+
+    FOLDER is as sentence-transformers or transformers save it; `embedder=` and `reranker=` take OUT, here and on
+    other machines. Needs the extra `torch`.
+    """
+    from sqlrag.models.pull import export_folder
+
+    _show(export_folder(folder, out, name=name, kind=kind, precision=precision, tell=_tell()), as_json)
+
+
+@models.command()
+@click.argument("model", required=False)
+@click.option("--texts", type=click.IntRange(min=1), default=50, show_default=True, help="How many texts, or pairs.")
+@json_option
+def bench(model: str | None, texts: int, as_json: bool) -> None:
+    """Measure how fast models are here.
+
+    MODEL is a name or a folder; by default the bundled pair. Texts are docstrings of this Python; where torch is
+    installed, it runs the same ones in turn.
+    """
+    from sqlrag.demo import harvest
+    from sqlrag.models.bench import bench as measure
+    from sqlrag.models.registry import resolve
+
+    specs = [resolve(None, "bi-encoder"), resolve(None, "cross-encoder")] if model is None else [_find(model)]
+    sample = [document.text for document in harvest() if 400 < len(document.text) < 900][:texts]
+    speeds = [measure(spec, sample) for spec in specs]
+    if as_json:
+        print_json(speeds)
+        return
+    from sqlrag.cli.render import print_line, print_table
+
+    print_table(
+        ["model", "", "onnx", "torch", "onnx / torch"],
+        [
+            [
+                one.model,
+                one.unit,
+                f"{one.onnx:,.0f}",
+                f"{one.torch:,.0f}" if one.torch else "",
+                f"{one.ratio:.2f}" if one.ratio else "",
+            ]
+            for one in speeds
+        ],
+        [False, False, True, True, True],
+    )
+    for one in speeds:
+        if one.note:
+            print_line((f"{one.model}: {one.note}", "dim"))
+
+
+def _find(model: str) -> ModelSpec:
+    """Return the specification of a model of either kind."""
+    from sqlrag.errors import InputError
+    from sqlrag.models.registry import resolve
+
+    try:
+        return resolve(model, "bi-encoder")
+    except InputError:
+        return resolve(model, "cross-encoder")
+
+
+def _tell() -> Callable[[str], None]:
+    """Return what shows the steps: a line each on stderr, if that is a terminal."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+    return lambda line: click.echo(f"{line} …", err=True)
+
+
+def _facts(spec: ModelSpec) -> dict[str, Any]:
+    from sqlrag.models.manifest import Manifest
+
+    assert spec.folder is not None
+    manifest = Manifest.load(spec.folder)
+    return {
+        "name": spec.name,
+        "kind": spec.kind,
+        "dimension": spec.dimension,
+        "window": spec.max_tokens,
+        "precision": manifest.precision if manifest else "int8",
+        "bytes": sum(path.stat().st_size for path in spec.folder.iterdir() if path.is_file()),
+        "source": spec.source,
+        "licence": spec.licence,
+        "prompts": spec.prompts,
+        "weights_hash": spec.weights_hash,
+        "folder": spec.folder,
+    }
+
+
+def _show(made: Made, as_json: bool) -> None:
+    if as_json:
+        print_json(_facts(made.spec) | {"new": made.new, "manifest": asdict(made.manifest)})
+        return
+    spec, manifest = made.spec, made.manifest
+    measured = ", ".join(f"{what} {value:.4f}" for what, value in manifest.check.items())
+    where = f"{spec.folder}" if made.new else f"was there already: {spec.folder}"
+    click.echo(f"{spec.name}: {spec.kind}, {manifest.precision}, window {spec.max_tokens:,} tokens; {where}")
+    click.echo(f"  compared with the original weights: {measured}")
+    for note in manifest.notes:
+        click.echo(f"  {note}")

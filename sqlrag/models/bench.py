@@ -1,0 +1,100 @@
+"""How fast a model is here: tokens or pairs a second, on ONNX Runtime and, where it is installed, on torch."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import Error
+from sqlrag.models.hub import in_cache, is_hub_name
+from sqlrag.models.manifest import Manifest
+from sqlrag.models.registry import DEFAULT_EMBEDDER, open_encoder, open_scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlrag.models.spec import ModelSpec
+
+__all__ = ["Speed", "bench"]
+
+_QUESTIONS = ("how is it called?", "what does it return?", "when does it fail?")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of a model: `onnx` and `torch` in `unit`, the median of the rounds; `ratio` is onnx / torch.
+
+    `torch` is None where it was not measured; `note` says why.
+    """
+
+    model: str
+    kind: str
+    unit: str
+    onnx: float
+    torch: float | None
+    ratio: float | None
+    note: str = ""
+
+
+def bench(spec: ModelSpec, texts: Sequence[str], rounds: int = 3) -> Speed:
+    """Run texts through both backends of a model, in turns; each has run once before.
+
+    A bi-encoder embeds the texts; a cross-encoder scores each of them with a question. The torch side takes the
+    model from where it was exported from.
+    """
+    runs = {"onnx": _run(spec, str(spec.folder), "onnx", texts)}
+    note, source = _torch_source(spec)
+    if source:
+        try:
+            runs["torch"] = _run(spec, source, "torch", texts)
+        except Error as error:
+            note = f"torch: {error}"
+    seconds: dict[str, list[float]] = {backend: [] for backend in runs}
+    for round_ in range(rounds):
+        for backend, (run, _) in runs.items():
+            started = time.perf_counter()
+            run(round_)
+            seconds[backend].append(time.perf_counter() - started)
+    amount = runs["onnx"][1]
+    speeds = {backend: amount / median(taken) for backend, taken in seconds.items()}
+    torch = speeds.get("torch")
+    return Speed(
+        model=spec.name,
+        kind=spec.kind,
+        unit="tokens/s" if spec.kind == "bi-encoder" else "pairs/s",
+        onnx=speeds["onnx"],
+        torch=torch,
+        ratio=speeds["onnx"] / torch if torch else None,
+        note=note,
+    )
+
+
+def _run(spec: ModelSpec, model: str, backend: str, texts: Sequence[str]) -> tuple[Callable[[int], object], int]:
+    """Return what does the work of a round, and how many tokens or pairs that is."""
+    if spec.kind == "bi-encoder":
+        encoder = open_encoder(model, backend, None)
+        encoder.embed(texts[:1], "document")
+        window = spec.max_tokens
+        amount = sum(min(count, window) for count in encoder.tokenizer.counts(texts))
+        return lambda _: encoder.embed(texts, "document"), amount
+    scorer = open_scorer(model, backend, None)
+    scorer.score([(_QUESTIONS[0], texts[0])])
+    return lambda round_: scorer.score([(_QUESTIONS[round_ % len(_QUESTIONS)], text) for text in texts]), len(texts)
+
+
+def _torch_source(spec: ModelSpec) -> tuple[str, str]:
+    """Return why torch can't be measured, or else what it opens."""
+    if find_spec("sentence_transformers") is None:
+        return 'torch: not installed (pip install "sqlrag[torch]")', ""
+    manifest = Manifest.load(spec.folder) if spec.folder else None
+    source = spec.source if spec.name == DEFAULT_EMBEDDER else manifest.source if manifest else ""
+    if not source:
+        return "torch: where its original weights are is not known", ""
+    if is_hub_name(source):
+        folder = in_cache(source)
+        return ("", str(folder)) if folder else (f"torch: {source} is not in Hugging Face's cache", "")
+    return ("", source) if Path(source).is_dir() else (f"torch: there is no folder {source} any more", "")

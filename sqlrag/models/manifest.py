@@ -1,0 +1,88 @@
+"""Where an exported model comes from, and what its files must be: `manifest.json` in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import ModelFileError
+from sqlrag.models.spec import MODEL_FILE, SPEC_FILE, TOKENIZER_FILE
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["MANIFEST_FILE", "Manifest", "file_hash", "hashes_of"]
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An export: its source, and the SHA-256 of each file.
+
+    `source`: a Hugging Face name, or the path of a folder. `revision`: the commit, or for a folder the SHA-256 of its
+    files. `precision`: "int8" or "fp32". `check`: how near the graph is to the original weights. `notes`: what
+    someone who uses the model should know. `made_by`: the versions of what made it.
+    """
+
+    name: str
+    source: str
+    revision: str
+    precision: str
+    check: dict[str, float]
+    files: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+    made_by: dict[str, str] = field(default_factory=dict)
+    made_at: str = ""
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Manifest | None:
+        """Read a folder's manifest, None where it has none. Raises ModelFileError for a damaged one."""
+        path = Path(folder) / MANIFEST_FILE
+        if not path.is_file():
+            return None
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})
+        except (ValueError, TypeError, AttributeError) as error:
+            msg = f"{str(path)!r} is damaged ({error}): make the model again"
+            raise ModelFileError(msg) from error
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the manifest into a model folder."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        (Path(folder) / MANIFEST_FILE).write_text(text, encoding="utf-8")
+
+    def verify(self, folder: str | os.PathLike[str]) -> None:
+        """Raise ModelFileError for the first file that is missing or not what was exported."""
+        for name, expected in self.files.items():
+            path = Path(folder) / name
+            found = file_hash(path) if path.is_file() else None
+            if found != expected:
+                what = "is missing" if found is None else f"has SHA-256 {found[:12]}…, not {expected[:12]}…"
+                msg = f"{str(path)!r} {what}, so it is not what was exported: {self.remedy}"
+                raise ModelFileError(msg)
+
+    @property
+    def remedy(self) -> str:
+        """How to make the model again."""
+        if Path(self.source).is_absolute():
+            return f"make it again with `sqlrag models pull {self.source} --force`"
+        return f"make it again with `sqlrag models pull {self.name} --force`"
+
+
+def hashes_of(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the SHA-256 of each file of a model folder."""
+    return {name: file_hash(Path(folder) / name) for name in (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)}
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

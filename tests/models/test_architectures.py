@@ -1,0 +1,171 @@
+"""Models of other architectures, exported and run: random weights, real code, compared with sentence-transformers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sqlrag.errors import InputError
+from sqlrag.models import Embedder, Reranker
+from sqlrag.models.pull import export_folder
+from tests.models.original import REASON, find_original
+from tests.models.tiny import make_bi_encoder, make_transformer
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
+sentence_transformers = pytest.importorskip(
+    "sentence_transformers", reason="the torch extra is not installed: pip install 'sqlrag[torch]'"
+)
+
+QUERY = "Why do people drink coffee in the morning?"
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "pooling", "options"),
+    [
+        ("roberta", "lasttoken", {}),
+        ("xlm-roberta", "cls", {"prompts": {"query": "query: ", "document": "passage: "}}),
+        ("mpnet", "mean", {"normalize": False, "window": 48}),
+        ("distilbert", "max", {}),
+    ],
+)
+def test_a_bi_encoder(architecture, pooling, options, texts, tmp_path):
+    """fp32 on ONNX Runtime and the torch backend: the vectors of encode_query and encode_document, all texts.
+
+    One text is longer than every window: where positions begin behind the padding token's number, two of them less
+    are tokens.
+    """
+    saved = make_bi_encoder(tmp_path, architecture, pooling, **options)
+    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
+    window = options.get("window", 96)
+    theirs.max_seq_length = window  # where the library itself would run out of positions
+    spec = export_folder(saved, tmp_path / "out", precision="fp32").spec
+    assert (spec.pooling, spec.max_tokens, spec.normalize) == (pooling, window, options.get("normalize", True))
+    for ours in (Embedder(tmp_path / "out"), Embedder(saved, backend="torch")):
+        assert ours.max_tokens == window
+        np.testing.assert_allclose(ours.encode_document(texts), unit(theirs.encode_document(texts)), atol=2e-5)
+        np.testing.assert_allclose(ours.encode_query(texts), unit(theirs.encode_query(texts)), atol=2e-5)
+        assert max(ours.token_counts(texts)) > window
+
+
+@pytest.mark.parametrize(("architecture", "activation"), [("xlm-roberta", "Identity"), ("bert", "Sigmoid")])
+def test_a_cross_encoder(architecture, activation, texts, tmp_path):
+    """As transformers saves it, or with sentence-transformers' activation: the scores of CrossEncoder.predict."""
+    folder = make_transformer(tmp_path / "bare", architecture, labels=1)
+    theirs = sentence_transformers.CrossEncoder(str(folder), max_length=96, device="cpu")
+    if activation == "Identity":
+        theirs.activation_fn = torch.nn.Identity()
+        folder = tmp_path / "saved"
+        theirs.save_pretrained(str(folder))
+    expected = theirs.predict([(QUERY, text) for text in texts])
+    assert np.ptp(expected) > 0.01
+    spec = export_folder(folder, tmp_path / "out", precision="fp32").spec
+    assert (spec.kind, spec.activation, spec.max_tokens) == ("cross-encoder", activation.lower(), 96)
+    for ours in (Reranker(tmp_path / "out"), Reranker(folder, backend="torch")):
+        np.testing.assert_allclose(ours.score(QUERY, texts), expected, atol=1e-4)
+
+
+def test_a_long_context_model(texts, tmp_path):
+    """ModernBERT with 4,096 positions and local attention: int8 passes the comparison, and long texts are read whole.
+
+    The end of a text of 3,000 tokens counts; what stands behind the window does not; texts longer than 2,048 tokens
+    run one after the other, to the same bits as alone.
+    """
+    saved = make_bi_encoder(tmp_path, "modernbert", "mean")
+    made = export_folder(saved, tmp_path / "out")
+    assert (made.spec.max_tokens, made.manifest.precision) == (4096, "int8")
+    ours = Embedder(tmp_path / "out", threads=2)
+    long = " ".join(texts[:8] * 8)
+    long = ours.tokenizer.decode(ours.tokenizer.encode(long, add_special_tokens=False).ids[:3000])
+    assert 2900 < ours.token_count(long) < 3100
+    alone = ours.encode_document(long)
+    together = ours.encode_document([long, long + " coffee at the end", "short", long])
+    assert together[0].tobytes() == together[3].tobytes() == alone.tobytes()
+    assert together[1].tobytes() != alone.tobytes()
+    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu").encode([long])
+    assert float(alone @ unit(theirs)[0]) >= 0.99
+    full = ours.encode_document("coffee " * 6000)
+    assert ours.encode_document("coffee " * 6000 + "and tea").tobytes() == full.tobytes()
+
+
+@pytest.fixture(scope="session")
+def static_folders(tmp_path_factory):
+    """All-MiniLM's input vectors reduced to 64 dimensions, as sentence-transformers and as model2vec save a table."""
+    original = find_original()
+    if original is None:
+        pytest.skip(REASON)
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+    from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+    from tokenizers import Tokenizer
+
+    with safe_open(original / "model.safetensors", "pt") as weights:
+        table = weights.get_tensor("embeddings.word_embeddings.weight").float()
+    table -= table.mean(0)
+    values, axes = torch.linalg.eigh(table.T @ table)
+    reduced = (table @ axes[:, values.argsort(descending=True)[:64]]).contiguous()
+    folder = tmp_path_factory.mktemp("static")
+    tokenizer = Tokenizer.from_file(str(original / "tokenizer.json"))
+    tokenizer.no_truncation()
+    model = sentence_transformers.SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_weights=reduced), Normalize()], device="cpu"
+    )
+    model.save_pretrained(str(folder / "sentence-transformers"))
+    other = folder / "model2vec"
+    other.mkdir()
+    save_file({"embeddings": reduced}, other / "model.safetensors")
+    tokenizer.save(str(other / "tokenizer.json"))
+    (other / "config.json").write_text('{"model_type": "model2vec", "normalize": true}')
+    return {"sentence-transformers": folder / "sentence-transformers", "model2vec": other}
+
+
+@pytest.mark.parametrize("saved_by", ["sentence-transformers", "model2vec"])
+def test_a_static_model(static_folders, saved_by, texts, tmp_path):
+    """A table of token vectors goes the same way: exported, compared, run; int8 is a quarter of it."""
+    theirs = sentence_transformers.SentenceTransformer(str(static_folders["sentence-transformers"]), device="cpu")
+    words = [text for text in texts if text.strip()]
+    expected = theirs.encode(words)
+    made = export_folder(static_folders[saved_by], tmp_path / "out")
+    assert (made.manifest.precision, made.spec.dimension, made.spec.pooling) == ("int8", 64, "mean")
+    assert (tmp_path / "out" / "model.onnx").stat().st_size < 30_522 * 64 * 1.2
+    for ours, least in ((Embedder(tmp_path / "out"), 0.999), (Embedder(static_folders[saved_by], backend="torch"), 1)):
+        vectors = ours.encode_document(words)
+        assert (vectors * expected).sum(1).min() >= least - 1e-5
+        assert ours.token_count(words[0]) == len(theirs.tokenizer.encode(words[0], add_special_tokens=False).ids)
+        # No tokens, no direction: far from everything, and still of unit length.
+        np.testing.assert_allclose(ours.encode_document(["", "\n\t "]), np.full((2, 64), 1 / 8), atol=1e-6)
+        long = "coffee " * 5000
+        assert ours.encode_document(long) @ ours.encode_document("coffee") >= 0.99
+
+
+def test_a_static_model_finds_meaning(static_folders, tmp_path):
+    """In a database, through SQL: the passage that shares the question's words comes first."""
+    import sqlrag
+    from tests.conftest import PASSAGES
+
+    export_folder(static_folders["sentence-transformers"], tmp_path / "out", precision="fp32")
+    with sqlrag.connect(tmp_path / "static.db", embedder=str(tmp_path / "out")) as db:
+        db.ingest(PASSAGES)
+        [[text]] = db.execute(
+            "SELECT c.text FROM vector_top_k('chunks', :q, 1) AS hit JOIN chunks AS c ON c.id = hit.id",
+            {"q": "coffee caffeine morning"},
+        ).fetchall()
+    assert "coffee" in text.lower()
+
+
+def test_modules_that_are_not_exported_are_named(tmp_path):
+    """Dense behind the pooling: which modules, and that torch runs it."""
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    saved = make_bi_encoder(tmp_path, "bert")
+    model = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
+    wider = sentence_transformers.SentenceTransformer(modules=[model[0], model[1], Dense(32, 16)], device="cpu")
+    wider.save_pretrained(str(tmp_path / "dense"))
+    with pytest.raises(InputError, match=r"modules \['Transformer', 'Pooling', 'Dense'\].*use backend=\"torch\""):
+        export_folder(tmp_path / "dense", tmp_path / "out")
+    ours = Embedder(tmp_path / "dense", backend="torch").encode_document(["coffee", "tea"])
+    np.testing.assert_allclose(ours, unit(wider.encode(["coffee", "tea"])), atol=1e-5)
