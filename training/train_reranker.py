@@ -33,6 +33,8 @@ from weighing import Weighing
 POOL = 25
 """Passages that each of the two stages gives a query: the default top_k of a search."""
 TRAINED_ON = 16
+COMMON_SCALE = 0.1
+"""How much the loss asks for scores that compare between queries."""
 MOST_QUERIES = 9_000
 """Training queries of a collection; 9,000 parameters do not ask for more."""
 PASSAGE_TOKENS, QUERY_TOKENS = 256, 64
@@ -112,6 +114,16 @@ def summary(measured: list[Measured], scores: list[Tensor]) -> str:
     return " ".join(f"{name} {value:.4f}" for name, value in (*means.items(), ("mean", fmean(means.values()))))
 
 
+def query_loss(scores: Tensor, relevance: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Return the loss of one query's candidates: their order, and how far their scores are from probabilities.
+
+    The order alone (softmax cross-entropy) leaves each query a scale of its own; a threshold needs a common one.
+    """
+    order = torch.logsumexp(scores, 0) - torch.logsumexp(scores[relevance > 0], 0)
+    common = torch.nn.functional.binary_cross_entropy_with_logits(scores * scale + offset, relevance, reduction="sum")
+    return order + COMMON_SCALE * common
+
+
 def train(model: Weighing, measured: list[Measured], held_back: list[Measured], device: str) -> None:
     """Train on batches of queries, each collection as often as the 0.6th power of its size."""
     by_collection = defaultdict(list)
@@ -121,6 +133,8 @@ def train(model: Weighing, measured: list[Measured], held_back: list[Measured], 
     share = np.array([len(by_collection[name]) ** 0.6 for name in names])
     plain = [p for name, p in model.named_parameters() if name.startswith(("linear", "pair"))]
     others = [p for name, p in model.named_parameters() if not name.startswith(("linear", "pair"))]
+    calibration = torch.tensor(0.3, requires_grad=True), torch.tensor(-6.0, requires_grad=True)
+    plain += calibration
     optimizer = torch.optim.AdamW(
         [{"params": plain, "lr": 10 * RATE, "weight_decay": 0}, {"params": others, "lr": RATE, "weight_decay": 0.01}]
     )
@@ -135,7 +149,7 @@ def train(model: Weighing, measured: list[Measured], held_back: list[Measured], 
         scores = model(*collate(batch, model.layers, device)).split([len(one.relevance) for one in batch])
         loss = torch.stack(
             [
-                torch.logsumexp(score, 0) - torch.logsumexp(score[(one.relevance > 0).to(device)], 0)
+                query_loss(score, one.relevance.to(device), *calibration)
                 for score, one in zip(scores, batch, strict=True)
             ]
         ).mean()
@@ -179,7 +193,7 @@ def calibrate(model: Weighing, held_back: list[Measured], device: str) -> tuple[
         pairs = float(weight[within].sum() / weight.sum())
         relevant = float((grades * weight)[within].sum() / weight[within].sum())
         print(f"score {low:.2f} to {high:.2f}: {pairs:.3f} of the pairs, of these {relevant:.2f} relevant")
-    return float(scale), float(offset)
+    return scale.item(), offset.item()
 
 
 def word_vectors() -> Tensor:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
-DEFAULT_RERANKER = "reranker-v0"
+DEFAULT_RERANKER = "reranker-v1"
 BACKENDS = ("onnx", "torch")
 
 Opened = TypeVar("Opened")
@@ -133,10 +133,10 @@ def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: in
 def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
     """Open a cross-encoder with a backend; see Reranker for the arguments and errors.
 
-    The bundled reranker exists as ONNX only, so with `backend="torch"` it runs on ONNX Runtime all the same.
+    The bundled rerankers exist as ONNX only, so with `backend="torch"` they run on ONNX Runtime all the same.
     """
     _check(backend, threads)
-    if backend == "torch" and model not in (None, DEFAULT_RERANKER):
+    if backend == "torch" and model is not None and not _is_bundled(_path(model)):
         from sqlrag.models.torch import TorchScorer
 
         return TorchScorer(_torch_name(model))

@@ -27,7 +27,9 @@ QUESTIONS = {
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not (FOLDER / "index.html").exists(), reason=f"{FOLDER} is not here: apt-get install sqlite3-doc"),
+    pytest.mark.skipif(
+        not (FOLDER / "index.html").exists(), reason=f"{FOLDER} is not here: apt-get install sqlite3-doc"
+    ),
 ]
 
 
@@ -51,7 +53,8 @@ def test_every_page_is_ingested(documentation):
     """All pages are read, and no chunk exceeds the model's window."""
     db, report, pages = documentation
     assert pages >= 700
-    assert report.unreadable == []
+    # The folder holds a PDF too, which needs the `files` extra.
+    assert [file.uri for file in report.unreadable if file.uri.endswith(".html")] == []
     ((stored,),) = db.execute("SELECT count(*) FROM documents WHERE uri LIKE '%.html'").fetchall()
     assert stored == pages
     assert report.truncated == 0

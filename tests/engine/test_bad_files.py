@@ -191,9 +191,9 @@ def test_an_embedder_that_is_not_there(engine, passage_files, tmp_path):
 
 def test_a_reranker_as_embedder(engine, passage_files):
     """A cross-encoder given as embedder is told to be one."""
-    with pytest.raises(errors.Error) as raised, sqlrag.connect(passage_files[engine], embedder="reranker-v0") as db:
+    with pytest.raises(errors.Error) as raised, sqlrag.connect(passage_files[engine], embedder="reranker-v1") as db:
         db.search("bees")
-    assert_says(raised.value, errors.InputError, "'reranker-v0' is a cross-encoder", "bi-encoder")
+    assert_says(raised.value, errors.InputError, "'reranker-v1' is a cross-encoder", "bi-encoder")
 
 
 def test_another_embedder_than_the_database_s(engine, passage_files, tmp_path):

@@ -103,7 +103,7 @@ STATEMENTS = {
     ),
     "empty texts": ("SELECT round(rerank_score('', ''), 4), round(rerank_score('bees', ''), 4)", None),
     "a model by name": (
-        "SELECT rerank_score(:q, text, 'reranker-v0') AS score, id FROM chunks WHERE id < 5 ORDER BY score DESC, id",
+        "SELECT rerank_score(:q, text, 'reranker-v1') AS score, id FROM chunks WHERE id < 5 ORDER BY score DESC, id",
         Q,
     ),
     "the vectors of a text are equal": ("SELECT embed(:q) = embed(:q, 'all-MiniLM-L6-v2')", Q),

@@ -385,7 +385,7 @@ def test_models_are_listed(cache):
     assert listed["folder"] == str(models_folder())
     assert [(model["name"], model["place"], model["default"]) for model in listed["models"]] == [
         ("all-MiniLM-L6-v2", "bundled", True),
-        ("reranker-v0", "bundled", True),
+        ("reranker-v1", "bundled", True),
         (NAME, "pulled", False),
     ]
     tiny = listed["models"][-1]

@@ -119,7 +119,7 @@ def test_a_damaged_file_is_named_at_first_use(tmp_path, embedder, file):
 
 def test_the_kinds_are_not_mixed_up():
     """A cross-encoder is no embedder, and the other way round."""
-    with pytest.raises(InputError, match="'reranker-v0' is a cross-encoder; a bi-encoder is needed"):
+    with pytest.raises(InputError, match="'reranker-v1' is a cross-encoder; a bi-encoder is needed"):
         load_embedder(DEFAULT_RERANKER)
     with pytest.raises(InputError, match="'all-MiniLM-L6-v2' is a bi-encoder; a cross-encoder is needed"):
         load_reranker(DEFAULT_EMBEDDER)
