@@ -38,7 +38,7 @@ INDEX = "chunks"
 QUESTIONS = (
     "how long does a piece of code take?",
     "which items turn up most often?",
-    "send a letter",
+    "take a photograph of memory to find a leak",
 )
 """Questions whose answers share few words with them, so that finding them takes meaning."""
 

@@ -128,7 +128,7 @@ def _invitation(path: str, question: str) -> str:
     program = _program()
     return (
         "Try it yourself:\n"
-        f'  {program} search {path} "take a photograph of memory to find a leak"\n'
+        f'  {program} search {path} "wait until several threads have arrived"\n'
         f'  {program} compare {path} "{question}"\n'
         f'  {program} sql {path} -p q="how many cores does this machine have?" \\\n'
         "      \"SELECT title, score FROM search('chunks', :q) JOIN documents d ON d.id = source_id "
