@@ -19,7 +19,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml
-	@echo "Installing sqlrag into $(VENV) (about 480 MB, a minute or two) ..."
+	@echo "Installing sqlrag into $(VENV) (about 550 MB, a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

@@ -85,7 +85,7 @@ def main() -> None:
         max_tokens=MAX_TOKENS,
         activation="sigmoid",
         licence="Apache-2.0",
-        source="trained by this project on sentence-transformers/all-MiniLM-L6-v2 (training/)",
+        source="trained by this project on all-MiniLM-L6-v2",
     )
     spec.save(out)
     print(f"{spec.id}: {(out / MODEL_FILE).stat().st_size / 1e6:.1f} MB")
