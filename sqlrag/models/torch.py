@@ -38,9 +38,10 @@ class _Model:
     """An opened model with its tokenizer, and the run of token ids through it."""
 
     def __init__(self, kind: Kind, model: str, name: str | None, device: str | None, dtype: str | None) -> None:
+        # It imports sentence-transformers, and says what to install where that is missing.
+        self.model = open_model(kind, model, device)
         import torch
 
-        self.model = open_model(kind, model, device)
         self.tokenizer = ModelTokenizer(tokenizer_of(self.model, model))
         self.spec = describe(kind, self.model, model, name or _short_name(model))
         self._torch = torch
