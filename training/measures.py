@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -87,14 +86,17 @@ def _text(encodings: Encodings, number: int) -> tuple[torch.Tensor, torch.Tensor
     return ids, torch.from_numpy(encodings.states[begin:end].astype(np.float32)) / 127
 
 
-def progress(label: str, total: int) -> object:
-    """Return a function that prints how far it is, every five seconds."""
-    began = last = time.monotonic()
+def save_measured(measured: list[Measured], path: Path) -> None:
+    """Write as plain tensors, numbers and texts, so that reading runs no code."""
+    torch.save(
+        [{**vars(one), "depths": {depth: vars(found) for depth, found in one.depths.items()}} for one in measured], path
+    )
 
-    def report(done: int) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last > 5 or done == total:
-            last = now
-            print(f"{label}: {done:,} of {total:,}, {done / (now - began):,.0f}/s", file=sys.stderr, flush=True)
 
-    return report
+def load_measured(path: Path) -> list[Measured]:
+    """Read what save_measured wrote."""
+    rows = torch.load(path, weights_only=True)
+    return [
+        Measured(**{**row, "depths": {depth: Compared(**found) for depth, found in row["depths"].items()}})
+        for row in rows
+    ]

@@ -23,12 +23,15 @@ import onnx
 import torch
 from candidates import BM25, draw, vector_top_k
 from interaction import COMPARED
-from measures import Measured, compare, progress
+from measures import Measured, compare, load_measured, save_measured
 from pairs import Collection, read_collections
+from rich.progress import track
 from safetensors.torch import save_file
 from token_states import BUNDLED, encode
 from torch import Tensor
 from weighing import Weighing
+
+from sqlrag.metrics import MEASURES
 
 POOL = 25
 """Passages that each of the two stages gives a query: the default top_k of a search."""
@@ -46,15 +49,15 @@ def measured_pools(collection: Collection, words: Tensor, cache: Path) -> list[M
     """Return the measures of each query's pool: all of it for held-back queries, a sample of it for the others."""
     path = cache / f"{collection.name}-measured.pt"
     if path.exists():
-        return torch.load(path, weights_only=False)
+        return load_measured(path)
     passages = encode(collection.passages, PASSAGE_TOKENS, cache, f"{collection.name}-passages")
     queries = encode(collection.queries, QUERY_TOKENS, cache, f"{collection.name}-queries")
     nearest = vector_top_k(queries.vectors, passages.vectors, POOL)
     lexical, drawn = BM25(collection.passages), np.random.default_rng(0)
-    report = progress(f"{collection.name}: measures", len(queries))
     found = []
     trained = np.cumsum(~np.array(collection.held_back))
-    for number, (query, positives) in enumerate(zip(collection.queries, collection.positives, strict=True)):
+    pools = list(zip(collection.queries, collection.positives, strict=True))
+    for number, (query, positives) in enumerate(track(pools, f"{collection.name}: measures")):
         if trained[number] > MOST_QUERIES and not collection.held_back[number]:
             continue
         pool = list(dict.fromkeys([*nearest[number].tolist(), *lexical.top_k(query, POOL).tolist()]))
@@ -63,8 +66,7 @@ def measured_pools(collection: Collection, words: Tensor, cache: Path) -> list[M
         if chosen:
             compared = compare(number, chosen, (queries, passages), words)
             found.append(Measured(*compared, torch.tensor(grades), collection.name, held_back))
-        report(number + 1)
-    torch.save(found, path)
+    save_measured(found, path)
     return found
 
 
@@ -100,9 +102,8 @@ def logits(model: Weighing, measured: list[Measured], device: str) -> list[Tenso
 
 def ndcg_at_10(scores: Tensor, grades: Tensor) -> float:
     """Return nDCG@10 of a pool in the order of its scores."""
-    discount = 1 / torch.log2(torch.arange(2, 2 + min(10, len(grades))).float())
-    gained = (grades[scores.argsort(descending=True)[:10]] * discount).sum()
-    return float(gained / (grades.sort(descending=True).values[:10] * discount).sum())
+    ranked = enumerate(grades[scores.argsort(descending=True)].tolist(), start=1)
+    return MEASURES["ndcg"].of(ranked, 10) or 0.0
 
 
 def summary(measured: list[Measured], scores: list[Tensor]) -> str:
