@@ -19,8 +19,14 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     "window"        INTEGER NOT NULL,
     max_tokens      INTEGER NOT NULL,
     overlap         INTEGER NOT NULL,
-    version         BIGINT  NOT NULL      -- goes up with each change that sqlrag makes to the index's tables
+    version         BIGINT  NOT NULL,     -- goes up with each change that sqlrag makes to the index's tables
+    tokenizer       VARCHAR NOT NULL DEFAULT 'porter',
+    vectors         VARCHAR NOT NULL DEFAULT 'float32'
 );
+
+-- Schema 1 to 2.
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS tokenizer VARCHAR DEFAULT 'porter';
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS vectors VARCHAR DEFAULT 'float32';
 
 -- The documents that were ingested, as in sql/index/documents.sql.
 CREATE SEQUENCE IF NOT EXISTS documents_ids;

@@ -19,5 +19,7 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     window          INTEGER NOT NULL,     -- how many tokens of a text the model reads
     max_tokens      INTEGER NOT NULL,     -- chunking: at most this many tokens ...
     overlap         INTEGER NOT NULL,     -- ... of which this many repeat the chunk before
-    version         INTEGER NOT NULL DEFAULT 0  -- DuckDB: which state of its tables an index file shows
+    version         INTEGER NOT NULL DEFAULT 0, -- DuckDB: which state of its tables an index file shows
+    tokenizer       TEXT    NOT NULL DEFAULT 'porter',  -- of the full text: porter, unicode61 or trigram
+    vectors         TEXT    NOT NULL DEFAULT 'float32'  -- how vectors are kept: float32 or int8
 );

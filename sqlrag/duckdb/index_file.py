@@ -20,9 +20,10 @@ import numpy as np
 from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, problems_of, stored_vectors
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
+from sqlrag.duckdb.records import stored_records
 from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
-from sqlrag.index.registry import COLUMNS, IndexRecord, Registry, check_schema_version, record_of
+from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
@@ -204,8 +205,8 @@ class DuckDBIndexes:
         """Return what DuckDB's tables record of each index."""
         if not self._has_tables():
             return []
-        columns = ", ".join(quote(column) for column in COLUMNS)
-        return [record_of(row) for row in self._rows(f"SELECT {columns} FROM sqlrag_indexes ORDER BY name")]
+        with translated_duckdb(self._path):
+            return stored_records(self._duckdb)
 
     def _open(self) -> apsw.Connection:
         """Open the index file; for a database that is open read-only, one that is behind is of no use."""

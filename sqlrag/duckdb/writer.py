@@ -13,8 +13,9 @@ import duckdb
 
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
+from sqlrag.duckdb.records import stored_records
 from sqlrag.index.names import quote
-from sqlrag.index.registry import COLUMNS, SCHEMA_VERSION, IndexRecord, record_of
+from sqlrag.index.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -88,13 +89,14 @@ class DuckDBWriter:
 
     def _create(self, new: IndexRecord) -> IndexRecord:
         """Return the record of the index, which is made where there is none."""
-        names = ", ".join(quote(column) for column in COLUMNS)
         columns = self._columns()
         if "sqlrag_indexes" in columns:
-            rows = self._rows(f"SELECT {names} FROM sqlrag_indexes WHERE lower(name) = lower(?)", [new.name])
-            if rows:
-                return record_of(rows[0])
+            self._upgrade()
+            for record in stored_records(self._duckdb):
+                if record.name.lower() == new.name.lower():
+                    return record
         check_room(self._path, new.name, columns)
+        names = ", ".join(quote(column) for column in COLUMNS)
         with self._transaction():
             self._duckdb.execute(statement("duckdb/schema"))
             self._duckdb.execute(statement("duckdb/create", index=new.name, dimension=new.dimension))
@@ -104,6 +106,14 @@ class DuckDBWriter:
                 self._duckdb.execute("INSERT INTO sqlrag_meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, value])
         self._indexes.catch_up()
         return new
+
+    def _upgrade(self) -> None:
+        """Bring the tables of an earlier schema to this one."""
+        version = str(SCHEMA_VERSION)
+        if self._rows("SELECT 1 FROM sqlrag_meta WHERE key = 'schema_version' AND value <> ?", [version]):
+            with self._transaction():
+                self._duckdb.execute(statement("duckdb/schema"))
+                self._duckdb.execute("UPDATE sqlrag_meta SET value = ? WHERE key = 'schema_version'", [version])
 
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of each table."""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import check_index_name
 from sqlrag.index.statements import statement
 
-__all__ = ["SCHEMA_VERSION", "Connection", "IndexRecord", "Registry", "check_schema_version", "record_of"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Connection",
+    "IndexRecord",
+    "Registry",
+    "check_schema_version",
+    "known_columns",
+    "record_of",
+]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The layout of the tables that this version writes; a database says which one it has."""
 
 
@@ -43,6 +51,8 @@ class IndexRecord:
     max_tokens: int
     overlap: int
     version: int = 0
+    tokenizer: str = "porter"
+    vectors: str = "float32"
 
     def values(self) -> dict[str, str | int]:
         """Return the row as a mapping, column by column."""
@@ -52,15 +62,28 @@ class IndexRecord:
 COLUMNS: Sequence[str] = tuple(field.name for field in fields(IndexRecord))
 
 
-def record_of(row: Sequence[Any]) -> IndexRecord:
-    """Return a row of `sqlrag_indexes`, columns as in COLUMNS, as a record.
+def known_columns(names: Collection[str]) -> list[str]:
+    """Return which of COLUMNS a table has: a database of an earlier schema lacks the later ones, which have defaults.
+
+    Raises NotADatabaseError where one is missing that every schema had.
+    """
+    missing = [field.name for field in fields(IndexRecord) if field.default is MISSING and field.name not in names]
+    if missing:
+        raise NotADatabaseError(f"this database is damaged: its table sqlrag_indexes has no column {missing[0]!r}")
+    return [column for column in COLUMNS if column in names]
+
+
+def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
+    """Return a row of `sqlrag_indexes` as a record; `columns` are those that `known_columns` gave.
 
     The file may come from a stranger. Raises NotADatabaseError for values that sqlrag never writes.
     """
-    for field, value in zip(fields(IndexRecord), row, strict=True):
-        if type(value).__name__ != field.type:
-            raise _damaged(row, f"{field.name} is {value!r}")
-    record = IndexRecord(*row)
+    types = {field.name: field.type for field in fields(IndexRecord)}
+    values = dict(zip(columns, row, strict=True))
+    for name, value in values.items():
+        if type(value).__name__ != types[name]:
+            raise _damaged(row, f"{name} is {value!r}")
+    record = IndexRecord(**values)
     try:
         check_index_name(record.name)
     except InputError as error:
@@ -104,9 +127,15 @@ class Registry:
         """Raise SchemaVersionError if a newer sqlrag made this file."""
         check_schema_version(self.meta("schema_version"), path)
 
+    def is_current(self) -> bool:
+        """Tell whether the registry tables are there, of this schema."""
+        return self.meta("schema_version") == str(SCHEMA_VERSION)
+
     def create(self) -> None:
-        """Create the registry tables where they are missing. The caller holds the write transaction."""
+        """Create the registry tables, or what an earlier schema lacks. The caller holds the write transaction."""
         self._connection.execute(statement("index/schema"))
+        for missing in set(COLUMNS) - self._columns():
+            self._connection.execute(statement(f"index/add_{missing}"))
         self.set_meta("schema_version", str(SCHEMA_VERSION))
 
     def meta(self, key: str) -> str | None:
@@ -124,16 +153,13 @@ class Registry:
         """Return the names of the indexes, sorted."""
         if not self.exists():
             return []
-        sql = f"SELECT {', '.join(COLUMNS)} FROM sqlrag_indexes ORDER BY name"
-        return [record_of(row).name for row in self._connection.execute(sql)]
+        return [record.name for record in self._records("ORDER BY name")]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""
         if not self.exists():
             return None
-        sql = f"SELECT {', '.join(COLUMNS)} FROM sqlrag_indexes WHERE name = ? COLLATE NOCASE"
-        rows = list(self._connection.execute(sql, (name,)))
-        return record_of(rows[0]) if rows else None
+        return next(iter(self._records("WHERE name = ? COLLATE NOCASE", name)), None)
 
     def get(self, name: object) -> IndexRecord:
         """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
@@ -141,6 +167,14 @@ class Registry:
         if record is None:
             raise unknown_index(name, self.names())
         return record
+
+    def _records(self, clauses: str, *bindings: str) -> list[IndexRecord]:
+        columns = known_columns(self._columns())
+        sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes {clauses}"
+        return [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+
+    def _columns(self) -> set[str]:
+        return {name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info('sqlrag_indexes')")}
 
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""

@@ -51,6 +51,9 @@ class SQLiteWriter:
                         registry.set_meta("embedder", self.record.embedder)
                 else:
                     self.record = existing
+        elif not registry.is_current():
+            with immediate(self._connection):
+                registry.create()
         self._index = IndexWriter(self._connection, self.record)
 
     def _use_wal(self) -> None:
