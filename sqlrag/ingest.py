@@ -34,6 +34,9 @@ __all__ = ["Ingestion", "Writer"]
 BATCH_CHUNKS = 256
 """Chunks that are embedded and committed together: a second or two of work on two cores. Also the most documents."""
 
+KEEP_UP_BATCHES = 64
+"""After so many batches the index is asked whether it has outgrown its cells."""
+
 BATCH_CHARS = 16_000_000
 """Characters of documents that wait together at most, where documents have few chunks for their size."""
 
@@ -54,6 +57,9 @@ class Writer(Protocol):
 
     def remove(self, uris: Sequence[str]) -> None:
         """Remove documents and their chunks."""
+
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
 
 
 @dataclass
@@ -82,6 +88,7 @@ class Ingestion:
         self._hashes = dict(writer.content_hashes())
         self._seen: set[str] = set()
         self._pending: list[_Pending] = []
+        self._batches = 0
         # Files and folders of which this run has not seen all: what was taken from them before stays.
         self._incomplete: list[str] = []
         self._progress = IngestProgress()
@@ -183,6 +190,9 @@ class Ingestion:
             place = end
         self._writer.write(parts)
         self._pending.clear()
+        self._batches += 1
+        if self._batches % KEEP_UP_BATCHES == 0:
+            self._keep_up()
         self.report.chunks += len(texts)
         self.report.tokens += sum(counts)
         self.report.truncated += sum(count > self._writer.record.window for count in counts)
@@ -214,9 +224,20 @@ class Ingestion:
             self.report.removed += len(uris)
 
     def _finished(self) -> IngestReport:
+        if self._batches:
+            self._keep_up()
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report
+
+    def _keep_up(self) -> None:
+        """Let the index make new cells if it has outgrown the ones it has: seconds, or minutes for a million chunks."""
+
+        def tell(what: str, share: float) -> None:
+            self._progress.current = f"index: {what} {share:.0%}"
+            self._tell(self._progress)
+
+        self._writer.keep_up(tell)
 
 
 def _checked(document: object) -> Document:

@@ -1,5 +1,5 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
--- Another name takes the place of the word `chunks`; {dimension} is the model's.
+-- Another name takes the place of the word `chunks`; sql/index/create_cells.sql stands in the braces.
 
 CREATE TABLE chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
@@ -12,8 +12,7 @@ CREATE TABLE chunks (
     UNIQUE (source_id, ordinal)
 );
 
--- Unit vectors: Euclidean distance ranks them as cosine does, and is faster in vec0.
-CREATE VIRTUAL TABLE chunks_vec USING vec0 (embedding FLOAT[{dimension}]);
+{cells}
 
 -- BM25. The text itself stays in `chunks` (https://www.sqlite.org/fts5.html#external_content_tables).
 CREATE VIRTUAL TABLE chunks_fts USING fts5 (

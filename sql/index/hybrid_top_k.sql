@@ -2,10 +2,14 @@
 --     score = sum over both lists of 1 / (60 + rank)
 -- (Cormack, Clarke, Büttcher: Reciprocal Rank Fusion outperforms Condorcet ..., SIGIR 2009; 60 is theirs.)
 -- :depth is how far down each list is read, at least :k.
-WITH nearest AS MATERIALIZED (
+WITH {probed},
+scanned AS MATERIALIZED (
     SELECT rowid AS id, distance
     FROM   chunks_vec
-    WHERE  embedding MATCH :vector AND k = :depth {filter}
+    WHERE  embedding MATCH :vector AND k = :depth {cells} {filter}
+),
+nearest AS MATERIALIZED (
+    SELECT id, distance FROM scanned ORDER BY distance, id LIMIT :depth
 ),
 worded AS MATERIALIZED (
     SELECT   rowid AS id, bm25(chunks_fts) AS bm25

@@ -23,3 +23,22 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     tokenizer       TEXT    NOT NULL DEFAULT 'porter',  -- of the full text: porter, unicode61 or trigram
     vectors         TEXT    NOT NULL DEFAULT 'float32'  -- how vectors are kept: float32 or int8
 );
+
+-- One row an index that has cells (sql/index/create_cells.sql): how they were made.
+CREATE TABLE IF NOT EXISTS sqlrag_ivf (
+    index_name TEXT    PRIMARY KEY,
+    first_cell INTEGER NOT NULL,          -- chunks_cells.rowid of the first present one; those before it are being emptied
+    cells      INTEGER NOT NULL,
+    chunks     INTEGER NOT NULL,          -- how many the index had then
+    imbalance  REAL    NOT NULL,          -- then: chunks in the cell of an average chunk, to those in an average cell
+    moving     INTEGER NOT NULL           -- 1 while chunks are still on their way into these cells
+);
+
+-- How many cells to look into for the :k nearest chunks, as measured on vectors of the index itself.
+CREATE TABLE IF NOT EXISTS sqlrag_nprobe (
+    index_name TEXT    NOT NULL,
+    k          INTEGER NOT NULL,
+    nprobe     INTEGER NOT NULL,
+    recall     REAL    NOT NULL,          -- of the k nearest chunks, with this nprobe
+    PRIMARY KEY (index_name, k)
+) WITHOUT ROWID;

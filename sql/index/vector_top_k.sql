@@ -1,11 +1,14 @@
 -- vector_top_k: the :k chunks whose vectors are nearest to :vector, nearest first.
 -- distance is Euclidean between unit vectors: cosine similarity = 1 - distance * distance / 2.
 -- A filter limits the scan to the chunks that match: they are found first, so k rows come back whenever k match.
-WITH hit AS MATERIALIZED (
+WITH {probed},
+-- vec0 gives :k rows for each cell; they are cut to :k together. MATERIALIZED keeps the LIMIT out of vec0.
+hit AS MATERIALIZED (
     SELECT rowid AS id, distance
     FROM   chunks_vec
-    WHERE  embedding MATCH :vector AND k = :k {filter}
+    WHERE  embedding MATCH :vector AND k = :k {cells} {filter}
 )
 SELECT   id, distance, row_number() OVER (ORDER BY distance, id) AS rank
 FROM     hit
-ORDER BY rank;
+ORDER BY rank
+LIMIT    :k;

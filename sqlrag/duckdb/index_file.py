@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -71,12 +71,14 @@ class DuckDBIndexes:
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
+        source, key = quote(record.source_table), quote(record.source_key)
         sql = (
             f"SELECT id FROM {quote(record.name)} WHERE source_id IN "
-            f"(SELECT {quote(record.source_key)} FROM {quote(record.source_table)} WHERE ({expression}\n))"
+            f"(SELECT {key} FROM {source} WHERE ({expression}\n))"
         )
         try:
             with translated_duckdb(self._path):
+                self._duckdb.execute(f"SELECT 1 FROM {source} WHERE ({expression}\n) LIMIT 0")
                 ids = self._duckdb.execute(sql).fetchnumpy()["id"].astype(np.int64)
         except SQLError as error:
             columns = self._duckdb.execute(f"SELECT * FROM {quote(record.source_table)} LIMIT 0").description or []
@@ -84,9 +86,13 @@ class DuckDBIndexes:
                 f"filter {expression[:80]!r} cannot be used: {str(error).splitlines()[0]} "
                 f"(columns of {record.source_table}: {', '.join(column[0] for column in columns)})"
             ) from error
+
+        def passing(wanted: Sequence[int]) -> set[int]:
+            return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
+
         if not len(ids):
-            return Matching("SELECT 0 WHERE 0")
-        return Matching("SELECT value FROM carray(:matching)", {"matching": apsw.carray(ids)})
+            return Matching("SELECT 0 WHERE 0", passing)
+        return Matching("SELECT value FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
 
     def backlog(self, record: IndexRecord) -> int:
         """Return how many documents are ingested in part."""
@@ -240,9 +246,11 @@ class DuckDBIndexes:
 
     def _drop(self, name: str) -> None:
         with immediate(self.connection):
-            for table in (f"{name}_fts", f"{name}_vec", name):
+            for table in (f"{name}_fts", f"{name}_vec", f"{name}_cells", name):
                 self.connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
             self.connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
+            for table in ("sqlrag_ivf", "sqlrag_nprobe"):
+                self.connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
             self.connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (f"state:{name}",))
 
     def _copy(self, record: IndexRecord, state: str) -> None:
@@ -265,6 +273,13 @@ class DuckDBIndexes:
         with immediate(self.connection):
             self.registry.put(record)
             self.registry.set_meta(f"state:{record.name}", state)
+        self.keep_up(record)
+
+    def keep_up(self, record: IndexRecord, progress: Callable[[str, float], None] | None = None) -> None:
+        """Make new cells for an index if it has outgrown the ones it has; the caller holds the lock."""
+        from sqlrag.index.cell_training import CellTraining
+
+        CellTraining(self.connection, record, progress).keep_up()
 
     def _copy_chunks(self, writer: IndexWriter, ids: Sequence[int]) -> None:
         """Copy some chunks with their vectors."""

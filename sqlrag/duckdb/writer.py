@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,11 @@ class DuckDBWriter:
         for uri in uris:
             del self._stored[uri]
         self._write_index_file(before, ids, [], [])
+
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
+        with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
+            self._indexes.keep_up(self.record, progress)
 
     # Private
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlrag.errors import InputError
+from sqlrag.index.cells import CellState, cell_state
+from sqlrag.index.filtered import filtered_top_k, nprobe_for
 from sqlrag.index.match import match_expression
 from sqlrag.index.names import quote
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
 
-__all__ = ["ChunkRow", "Index", "Matching", "filtered_by"]
+__all__ = ["ChunkRow", "Index", "Matching"]
 
 VEC0_MAX_K = 4096
 """The most rows that one vec0 query returns (`SQLITE_VEC_VEC0_K_MAX` in sqlite-vec 0.1.9)."""
@@ -30,15 +32,13 @@ class Matching:
     """The ids of the chunks that a filter lets through, as a SELECT with its bindings."""
 
     select: str
+    passing: Callable[[Sequence[int]], Collection[int]]
+    """Which of some chunks it lets through."""
     bindings: Mapping[str, Any] = field(default_factory=dict)
 
-
-def filtered_by(expression: str, record: IndexRecord) -> Matching:
-    """Return the chunks whose source row satisfies an expression that `check_filter` has passed."""
-    source, key = quote(record.source_table), quote(record.source_key)
-    return Matching(
-        f"SELECT id FROM {quote(record.name)} WHERE source_id IN (SELECT {key} FROM {source} WHERE ({expression}\n))"
-    )
+    def listed(self, ids: Sequence[int]) -> Matching:
+        """Return the same with its ids found: they need not be found again."""
+        return replace(self, select="SELECT value FROM json_each(:matching)", bindings={"matching": json.dumps(ids)})
 
 
 class Index:
@@ -47,25 +47,77 @@ class Index:
     def __init__(self, connection: Connection, record: IndexRecord) -> None:
         self.record = record
         self._connection = connection
+        self._cells: bool | None = None
 
-    def vector_top_k(self, vector: bytes, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
-        """Return `(id, distance, rank)` of the k nearest chunks, nearest first."""
-        name = "index/vector_top_k" if k <= VEC0_MAX_K else "index/vector_scan"
-        return self._rows(name, matching, vector=vector, k=k)
+    def vector_top_k(
+        self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
+    ) -> list[tuple[int, float, int]]:
+        """Return `(id, distance, rank)` of the k nearest chunks, nearest first.
+
+        `nprobe`: the cells to look into, where the index has some; by default what it has measured for this k.
+        """
+        if k > VEC0_MAX_K:
+            return self._rows("index/vector_scan", matching, vector=vector, k=k)
+        state = None if matching is None else self._state()
+        if matching is None or state is None:
+            return self.probe(vector, k, nprobe=nprobe, matching=matching)
+        return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
+
+    def probe(
+        self,
+        vector: bytes,
+        k: int,
+        *,
+        depth: int | None = None,
+        nprobe: int | None = None,
+        matching: Matching | None = None,
+    ) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the `depth` nearest lie in."""
+        return self._rows(
+            "index/vector_top_k", matching, vector=vector, k=k, nprobe=nprobe, depth=k if depth is None else depth
+        )
+
+    def distances(self, vector: bytes, k: int, ids: Sequence[int]) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` among these chunks, one by one: exact, at a look-up for each."""
+        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=json.dumps(ids))
+
+    def _has_cells(self) -> bool:
+        """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
+        if self._cells is None:
+            sql = "SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE"
+            self._cells = bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
+        return self._cells
+
+    def _state(self) -> CellState | None:
+        return cell_state(self._connection, self.record) if self._has_cells() else None
+
+    def ids(self, matching: Matching) -> list[int]:
+        """Return the ids of all chunks that a filter lets through."""
+        return [id_ for (id_,) in self._connection.execute(matching.select, matching.bindings)]
+
+    def measured_nprobes(self) -> list[tuple[int, int]]:
+        """Return `(k, nprobe)` as measured when the cells were made, in order."""
+        sql = "SELECT k, nprobe FROM sqlrag_nprobe WHERE index_name = ? ORDER BY k"
+        return [(int(k), int(nprobe)) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
         return self._rows("index/text_top_k", matching, match=match_expression(text), k=k)
 
     def hybrid_top_k(
-        self, text: str, vector: bytes, k: int, matching: Matching | None = None
+        self, text: str, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
     ) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first."""
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
+        state = None if matching is None or nprobe is not None else self._state()
+        if matching is not None and state is not None:
+            ids = self.ids(matching)
+            matching = matching.listed(ids)
+            nprobe = nprobe_for(depth * state.chunks / max(len(ids), 1), self.measured_nprobes(), state.cells)
         match = match_expression(text)
-        return self._rows("index/hybrid_top_k", matching, vector=vector, match=match, k=k, depth=depth)
+        return self._rows("index/hybrid_top_k", matching, vector=vector, match=match, k=k, depth=depth, nprobe=nprobe)
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
@@ -85,9 +137,12 @@ class Index:
 
     def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
+        has_cells = self._has_cells()
         sql = statement(
             name,
             index=self.record.name,
+            probed=statement("index/probed", index=self.record.name) if has_cells else "probed AS (SELECT 0 AS cell)",
+            cells="AND cell IN (SELECT cell FROM probed)" if has_cells else "",
             filter=f"AND rowid IN ({matching.select})" if matching else "",
             word_filter=f"AND +rowid IN ({matching.select})" if matching else "",
         )

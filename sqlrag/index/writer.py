@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
+from sqlrag.index.cells import Cells
 from sqlrag.index.names import quote
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
@@ -45,7 +46,7 @@ def immediate(connection: Connection) -> Iterator[None]:
 def check_room(path: str, index: str, columns: Mapping[str, Collection[str]]) -> None:
     """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table."""
     taken = {table.lower(): table for table in columns}
-    for name in (index, f"{index}_vec", f"{index}_fts", f"{index}_embedding"):
+    for name in (index, f"{index}_vec", f"{index}_cells", f"{index}_fts", f"{index}_embedding"):
         if name.lower() in taken:
             raise DatabaseError(
                 f"{path} has a table {taken[name.lower()]} of its own: give the index another name than {index!r}"
@@ -65,14 +66,25 @@ class IndexWriter:
         self._connection = connection
         self._table = quote(record.name)
         self._vectors = quote(f"{record.name}_vec")
+        self._cells = Cells(connection, record)
 
     def create(self) -> None:
         """Create the index's tables and record it."""
         registry = Registry(self._connection)
         registry.create()
-        sql = statement("index/create", index=self.record.name, dimension=self.record.dimension)
+        sql = statement("index/create", index=self.record.name, cells=self._create_cells())
         self._connection.execute(sql)
         registry.put(self.record)
+
+    def upgrade(self) -> None:
+        """Give an index of schema 1 its cells."""
+        cells = f"{self.record.name}_cells"
+        if not list(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (cells,))):
+            sql = statement("index/upgrade_vectors", index=self.record.name, cells=self._create_cells())
+            self._connection.execute(sql)
+
+    def _create_cells(self) -> str:
+        return statement("index/create_cells", index=self.record.name, dimension=self.record.dimension)
 
     def next_id(self) -> int:
         """Return the first chunk id that was never used."""
@@ -83,8 +95,11 @@ class IndexWriter:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         self._connection.executemany(
-            f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, ?)",
-            ((chunk[0], vector.tobytes()) for chunk, vector in zip(chunks, vectors, strict=True)),
+            f"INSERT INTO {self._vectors} (rowid, cell, embedding) VALUES (?, ?, ?)",
+            (
+                (chunk[0], int(cell), vector.tobytes())
+                for chunk, cell, vector in zip(chunks, self._cells.of(vectors), vectors, strict=True)
+            ),
         )
 
     def delete_chunks_of(self, source_ids: Sequence[int]) -> None:

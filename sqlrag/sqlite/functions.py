@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,7 +13,7 @@ from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS,
 from sqlrag.index.filters import quoted_names
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.top_k import Index, Matching, filtered_by
+from sqlrag.index.top_k import Index, Matching
 from sqlrag.metrics import MEASURES, Aggregate, Measure
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
@@ -44,25 +45,35 @@ class SQLiteIndexes:
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
-        matching = filtered_by(expression, record)
-        table = quote(record.source_table)
+        table, key = quote(record.source_table), quote(record.source_key)
         columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
         unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
         # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
-        problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(matching.select)
+        problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(table, expression)
         if problem:
             raise FilterError(
                 f"filter {expression[:80]!r} cannot be used: {problem} "
                 f"(columns of {record.source_table}: {', '.join(columns)})"
             )
-        return matching
+        source_ids = f"SELECT {key} FROM {table} WHERE ({expression}\n)"
+        select = f"SELECT id FROM {quote(record.name)} WHERE source_id IN ({source_ids})"
 
-    def _problem(self, select: str) -> str | None:
-        """Return why SQLite does not take a SELECT, None if it does; it is prepared, and not run."""
+        def passing(ids: Sequence[int]) -> set[int]:
+            # Each row by its key: the source may have a million, and these are some hundreds.
+            sql = (
+                f"SELECT chunk.id FROM json_each(?) AS wanted CROSS JOIN {quote(record.name)} AS chunk "
+                f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key} = chunk.source_id)"
+            )
+            return {id_ for (id_,) in self._connection.execute(sql, (json.dumps(list(ids)),))}
+
+        return Matching(select, passing)
+
+    def _problem(self, table: str, expression: str) -> str | None:
+        """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
         import apsw
 
         try:
-            list(self._connection.execute(f"{select} LIMIT 0"))
+            list(self._connection.execute(f"SELECT 1 FROM {table} WHERE ({expression}\n) LIMIT 0"))
         except (apsw.SQLError, sqlite3.OperationalError) as error:
             return str(error)
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,8 @@ class SQLiteWriter:
         elif not registry.is_current():
             with immediate(self._connection):
                 registry.create()
+                for name in registry.names():
+                    IndexWriter(self._connection, registry.get(name)).upgrade()
         self._index = IndexWriter(self._connection, self.record)
 
     def _use_wal(self) -> None:
@@ -97,6 +99,13 @@ class SQLiteWriter:
                 if row is not None:
                     self._index.delete_chunks_of([row[0]])
                     self._connection.execute("DELETE FROM documents WHERE id = ?", (row[0],))
+
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
+        from sqlrag.index.cell_training import CellTraining
+
+        with translated(self._path):
+            CellTraining(self._connection, self.record, progress).keep_up()
 
     def _write(self, part: Part, next_id: int) -> int:
         """Write one part, unless another process has written it since; return the next free chunk id."""

@@ -1,0 +1,68 @@
+"""Reading the stored vectors of an index in bulk, as arrays.
+
+vec0 gives them one by one, each with a look-up; its shadow tables hold them 128 in a row. Their layout, of
+sqlite-vec 0.1: `<table>_chunks` has a bit (`validity`, the lowest first) and an id of 8 bytes (`rowids`) for each
+place, `<table>_vector_chunks00` the vectors of the same places (ARCHITECTURE.md of sqlite-vec).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import NotADatabaseError
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import Connection, IndexRecord
+
+__all__ = ["Block", "joined", "stored_blocks"]
+
+Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
+"""Ids, (n,), and vectors, (n, dimension)."""
+
+
+def stored_blocks(
+    connection: Connection, record: IndexRecord, *, before_cell: int | None = None, after: int = 0, most: int = -1
+) -> Iterator[tuple[int, Block]]:
+    """Yield the vectors of an index as they lie: vec0's number of the block, then ids and vectors.
+
+    `before_cell`: only those in earlier cells. `after`, `most`: blocks of higher numbers, at most so many.
+    Raises NotADatabaseError for a block that vec0 has not written.
+    """
+    bindings = {"before_cell": before_cell, "after": after, "most": most}
+    for number, validity, rowids, vectors in connection.execute(
+        statement("index/vector_blocks", index=record.name), bindings
+    ):
+        yield number, _decoded(record, validity, rowids, vectors)
+
+
+def _decoded(record: IndexRecord, validity: bytes, rowids: bytes, vectors: bytes) -> Block:
+    import numpy as np
+
+    places = len(rowids) // 8
+    if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != places * record.dimension * 4:
+        raise NotADatabaseError(f"the vectors of index {record.name!r} are damaged: restore the file from a copy")
+    valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=places).astype(bool)
+    ids = np.frombuffer(rowids, "<i8")[valid].astype(np.int64)
+    return ids, np.frombuffer(vectors, "<f4").reshape(places, record.dimension)[valid]
+
+
+def joined(blocks: Iterator[tuple[int, Block]], rows: int) -> Iterator[Block]:
+    """Yield blocks put together until they have so many rows, for fewer and larger products."""
+    import numpy as np
+
+    waiting: list[Block] = []
+    count = 0
+    for _, block in blocks:
+        waiting.append(block)
+        count += len(block[0])
+        if count >= rows:
+            yield np.concatenate([ids for ids, _ in waiting]), np.concatenate([vectors for _, vectors in waiting])
+            waiting, count = [], 0
+    if count:
+        yield np.concatenate([ids for ids, _ in waiting]), np.concatenate([vectors for _, vectors in waiting])

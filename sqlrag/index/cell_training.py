@@ -1,0 +1,215 @@
+"""Making the cells of an index: when it has outgrown the ones it has, and without keeping readers waiting.
+
+The centroids are found beside the work of everybody else. They are written in one short transaction, and the vectors
+then move into the new cells, some hundreds in a transaction each. A query looks into old and new cells meanwhile, so
+it misses nothing; a process that is killed leaves a move that the next one goes on with.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sqlrag.index.blocks import joined, stored_blocks
+from sqlrag.index.cells import Cells, CellState, cell_state
+from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
+from sqlrag.index.names import quote
+from sqlrag.index.nprobe import NprobeMeasurement
+from sqlrag.index.writer import immediate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import apsw
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["FLAT_CHUNKS", "CellTraining"]
+
+FLAT_CHUNKS = 20_000
+"""Below this many chunks the whole index is searched: exact, and hardly slower than cells (benchmarks/index.md)."""
+
+CELLS_PER_SQRT = 4
+"""Cells: so many times the square root of the number of chunks. A query's price is one product for each centroid,
+then one for each vector in the cells that it looks into; near this both are alike (benchmarks/index.md)."""
+
+MOST_CELLS = 4096
+"""What one vec0 query returns at most, so that a query can still look into all of them."""
+
+GROWTH = 4
+"""New cells are made when the index has so many times the chunks that the present ones were made for."""
+
+DRIFT = 2
+"""... or when the cell of an average chunk holds so many times more than it did, relative to an average cell: what was
+written since is about other things, and crowds into few cells."""
+
+SAMPLE_PER_CELL = 48
+"""Vectors that train a centroid; FAISS asks for 39 at least
+(https://github.com/facebookresearch/faiss/wiki/FAQ)."""
+
+QUERIES = 256
+"""Vectors that are held out of the training and taken as queries, to measure which nprobe it takes."""
+
+_SEED = 0
+_BLOCKS_AT_ONCE = 4  # of 128 vectors: the write lock is held for some hundredths of a second
+_ROWS_AT_ONCE = 8192
+_CACHE_KIB = 65_536
+
+_log = logging.getLogger("sqlrag")
+
+
+class CellTraining:
+    """Keeps the cells of one index as good as its vectors ask for; the connection has no transaction open."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        record: IndexRecord,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._record = record
+        self._tell = progress or (lambda _what, _share: None)
+
+    def keep_up(self) -> None:
+        """Make new cells if they are due, and finish a move that was begun."""
+        state = cell_state(self._connection, self._record)
+        if self._is_due(state):
+            self._train(state)
+        state = cell_state(self._connection, self._record)
+        if state is not None and (state.moving or self._left_behind(state)):
+            self._move(state)
+
+    def _is_due(self, state: CellState | None) -> bool:
+        chunks = self._count()
+        if state is None:
+            return chunks >= FLAT_CHUNKS
+        if state.moving:
+            return False
+        return chunks >= GROWTH * state.chunks or self._imbalance(state) >= DRIFT * state.imbalance
+
+    def _count(self) -> int:
+        ((count,),) = self._connection.execute(f"SELECT count(*) FROM {quote(self._record.name + '_vec_rowids')}")
+        return int(count)
+
+    def _imbalance(self, state: CellState) -> float:
+        """Return the size of an average chunk's cell, to that of an average cell; blocks stand for chunks."""
+        table = quote(f"{self._record.name}_vec_chunks")
+        sql = f"SELECT count(*) FROM {table} WHERE partition00 >= ? GROUP BY partition00"
+        return _imbalance(np.array([blocks for (blocks,) in self._connection.execute(sql, (state.first_cell,))]))
+
+    def _train(self, before: CellState | None) -> None:
+        chunks = self._count()
+        cells = min(round(CELLS_PER_SQRT * math.sqrt(chunks)), MOST_CELLS)
+        _log.info("index %s: making %s cells for %s chunks", self._record.name, cells, chunks)
+        ids, sample = self._sample(min(1.0, (SAMPLE_PER_CELL * cells + QUERIES) / chunks))
+        centroids = spherical_kmeans(
+            sample[QUERIES:], cells, seed=_SEED, progress=lambda done, total: self._tell("cells", done / total)
+        )
+        measured = NprobeMeasurement(ids[:QUERIES], sample[:QUERIES], centroids)
+        del sample
+        for block_ids, vectors in joined(stored_blocks(self._connection, self._record), _ROWS_AT_ONCE):
+            measured.add(block_ids, vectors, nearest_centroids(vectors, centroids))
+        self._record_cells(before, chunks, centroids, measured)
+
+    def _sample(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return ids and vectors of a random share of the chunks, in random order."""
+        generator = np.random.default_rng(_SEED)
+        taken = []
+        for _, (ids, vectors) in stored_blocks(self._connection, self._record):
+            chosen = generator.random(len(ids)) < share
+            taken.append((ids[chosen], vectors[chosen]))
+        ids = np.concatenate([one for one, _ in taken])
+        vectors = np.concatenate([one for _, one in taken])
+        order = generator.permutation(len(ids))
+        return ids[order], vectors[order]
+
+    def _record_cells(
+        self, before: CellState | None, chunks: int, centroids: NDArray[np.float32], measured: NprobeMeasurement
+    ) -> None:
+        name, table = self._record.name, quote(f"{self._record.name}_cells")
+        with immediate(self._connection):
+            if cell_state(self._connection, self._record) != before:
+                return  # another process was faster
+            first = 1 if before is None else before.first_cell + before.cells
+            self._connection.executemany(
+                f"INSERT INTO {table} (rowid, centroid) VALUES (?, ?)",
+                ((first + place, centroid.tobytes()) for place, centroid in enumerate(centroids)),
+            )
+            self._connection.execute(
+                "INSERT OR REPLACE INTO sqlrag_ivf VALUES (?, ?, ?, ?, ?, 1)",
+                (name, first, len(centroids), chunks, _imbalance(measured.sizes)),
+            )
+            self._connection.execute("DELETE FROM sqlrag_nprobe WHERE index_name = ?", (name,))
+            self._connection.executemany(
+                "INSERT INTO sqlrag_nprobe VALUES (?, ?, ?, ?)", ((name, *row) for row in measured.rows())
+            )
+
+    # Moving
+
+    def _left_behind(self, state: CellState) -> bool:
+        table = quote(f"{self._record.name}_vec_chunks")
+        sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE partition00 < ?)"
+        ((left,),) = self._connection.execute(sql, (state.first_cell,))
+        return bool(left)
+
+    def _move(self, state: CellState) -> None:
+        """Move the vectors of older cells into the present ones, then forget the old centroids."""
+        cells = Cells(self._connection, self._record)
+        last, total = 0, self._count()
+        moved = 0
+        ((cache,),) = self._connection.execute("PRAGMA cache_size")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        try:
+            while True:
+                with immediate(self._connection):
+                    now = cell_state(self._connection, self._record)
+                    if now is None or now.first_cell != state.first_cell:
+                        return  # another process has made newer ones
+                    blocks = list(
+                        stored_blocks(
+                            self._connection,
+                            self._record,
+                            before_cell=state.first_cell,
+                            after=last,
+                            most=_BLOCKS_AT_ONCE,
+                        )
+                    )
+                    if not blocks:
+                        self._finish(state)
+                        return
+                    for _, (ids, vectors) in blocks:
+                        self._move_block(cells, ids, vectors)
+                        moved += len(ids)
+                    last = blocks[-1][0]
+                self._tell("moving", min(moved / max(total, 1), 1.0))
+        finally:
+            self._connection.execute(f"PRAGMA cache_size = {int(cache)}")
+
+    def _move_block(self, cells: Cells, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        table = quote(f"{self._record.name}_vec")
+        assigned = cells.of(vectors)
+        self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((int(id_),) for id_ in ids))
+        self._connection.executemany(
+            f"INSERT INTO {table} (rowid, cell, embedding) VALUES (?, ?, ?)",
+            (
+                (int(ids[place]), int(assigned[place]), vectors[place].tobytes())
+                for place in np.argsort(assigned, kind="stable")
+            ),
+        )
+
+    def _finish(self, state: CellState) -> None:
+        table = quote(f"{self._record.name}_cells")
+        old = [cell for (cell,) in self._connection.execute(f"SELECT rowid FROM {table}") if cell < state.first_cell]
+        self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((cell,) for cell in old))
+        self._connection.execute("UPDATE sqlrag_ivf SET moving = 0 WHERE index_name = ?", (self._record.name,))
+
+
+def _imbalance(sizes: NDArray[np.int64]) -> float:
+    """Return sum(size²) / sum(size) over the mean size: 1 where all cells are alike."""
+    sizes = sizes[sizes > 0].astype(np.float64)
+    return float((sizes**2).sum() / sizes.sum() / sizes.mean()) if len(sizes) else 1.0

@@ -1,0 +1,66 @@
+"""The cells of one index: which there are, and which one a vector belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlrag.index.kmeans import nearest_centroids
+from sqlrag.index.names import quote
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import Connection, IndexRecord
+
+__all__ = ["CellState", "Cells", "cell_state"]
+
+
+@dataclass(frozen=True)
+class CellState:
+    """A row of `sqlrag_ivf`; the columns are explained in sql/index/schema.sql."""
+
+    first_cell: int
+    cells: int
+    chunks: int
+    imbalance: float
+    moving: bool
+
+
+def cell_state(connection: Connection, record: IndexRecord) -> CellState | None:
+    """Return how the cells of an index were made, None while it is searched whole."""
+    sql = "SELECT first_cell, cells, chunks, imbalance, moving FROM sqlrag_ivf WHERE index_name = ?"
+    for first_cell, cells, chunks, imbalance, moving in connection.execute(sql, (record.name,)):
+        return CellState(first_cell, cells, chunks, imbalance, bool(moving))
+    return None
+
+
+class Cells:
+    """The centroids of one index, read when they are first needed and again when there are new ones."""
+
+    def __init__(self, connection: Connection, record: IndexRecord) -> None:
+        self._connection = connection
+        self._record = record
+        self._read: tuple[CellState, NDArray[np.int64], NDArray[np.float32]] | None = None
+
+    def of(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the cell of each vector, (n,): 0 while there are none. The caller holds the write transaction."""
+        import numpy as np
+
+        state = cell_state(self._connection, self._record)
+        if state is None:
+            return np.zeros(len(vectors), np.int64)
+        if self._read is None or self._read[0].first_cell != state.first_cell:
+            self._read = (state, *self._centroids(state))
+        _, cells, centroids = self._read
+        return cells[nearest_centroids(vectors, centroids)]
+
+    def _centroids(self, state: CellState) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        import numpy as np
+
+        table = quote(f"{self._record.name}_cells")
+        rows = self._connection.execute(f"SELECT rowid, centroid FROM {table}")
+        found = [(cell, centroid) for cell, centroid in rows if cell >= state.first_cell]
+        centroids = np.frombuffer(b"".join(centroid for _, centroid in found), np.float32)
+        return np.array([cell for cell, _ in found], np.int64), centroids.reshape(len(found), self._record.dimension)
