@@ -14,6 +14,7 @@ from sqlrag.arguments import (
     DEFAULT_TOP_K,
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
+    check_k,
 )
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
@@ -86,6 +87,7 @@ def connect(
     read_only: bool = False,
     must_exist: bool = False,
     rerank_limit: int = DEFAULT_RERANK_LIMIT,
+    nprobe: int | None = None,
 ) -> Database:
     """Open a database, or make it.
 
@@ -94,7 +96,8 @@ def connect(
     folder, which is exported to the cache at its first use if sentence-transformers saved it; `backend="torch"` runs
     any Hugging Face name or folder as it is, on a GPU where there is one.
 
-    `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one statement may score.
+    `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one statement may score. `nprobe`: cells of a
+    large index that a search looks into; by default as many as the index has measured to give a recall of 0.95.
 
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
@@ -104,6 +107,7 @@ def connect(
         "read_only": read_only,
         "must_exist": must_exist or read_only,
         "rerank_limit": rerank_limit,
+        "nprobe": None if nprobe is None else check_k("connect", "nprobe", nprobe),
     }
     from sqlrag.paths import check_path
 
@@ -186,14 +190,16 @@ class Database:
         max_tokens: int | None = None,
         overlap: int | None = None,
         embedder: str | Embedder | None = None,
+        vectors: str | None = None,
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
         """Bring files, folders or documents into an index: chunks, vectors and full text.
 
         `text`, `title`, `id` and `metadata` name columns of jsonl, csv and parquet files. `max_tokens` and
-        `overlap` are the chunking of a new index, `embedder` its model (by default the database's). `prune` removes
-        the documents whose files are gone.
+        `overlap` are the chunking of a new index, `embedder` its model (by default the database's), `vectors` how its
+        vectors are kept: "float32" (the default) or "int8", in a quarter of the space. `prune` removes the documents
+        whose files are gone.
 
         It may be stopped at any time: what was committed stays, and the same call goes on from there.
         Raises SourceError for a path that does not exist, InputError for chunking that is not the index's.

@@ -59,6 +59,7 @@ class Functions:
     def __init__(self, indexes: IndexSource, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT) -> None:
         self.encoders = encoders
         self.rerank_limit = rerank_limit
+        self.nprobe: int | None = None
         self._indexes = indexes
         self._candidates = Candidates()
         self._pairs = 0
@@ -136,14 +137,25 @@ class Functions:
 
     # Table functions
 
-    def vector_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
-        """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector."""
+    def vector_top_k(
+        self,
+        index: object,
+        query: object,
+        k: object,
+        filter: object = None,  # noqa: A002
+        nprobe: object = None,
+    ) -> list[Any]:
+        """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector.
+
+        `nprobe`: cells of the index to look into; by default the connection's, or what the index has measured.
+        """
         found = self._indexes.open(index)
         k = check_k("vector_top_k", "k", k)
+        nprobe = self.nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
         matching = self._matching(found, filter)
         if query is None:
             return []
-        rows = found.vector_top_k(self._vector(found, query), k, matching)
+        rows = found.vector_top_k(self._vector(found, query), k, matching, nprobe)
         return self._remembered(found, rows)
 
     def text_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
@@ -164,7 +176,7 @@ class Functions:
         if query is None:
             return []
         text = check_text("hybrid_top_k", "query", query)
-        rows = found.hybrid_top_k(text, self._vector(found, text), k, matching)
+        rows = found.hybrid_top_k(text, self._vector(found, text), k, matching, self.nprobe)
         return self._remembered(found, rows)
 
     def search(
@@ -183,7 +195,7 @@ class Functions:
         if query is None:
             return []
         text = check_text("search", "query", query)
-        hits = found.vector_top_k(self._vector(found, text), top_k, matching)
+        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self.nprobe)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
         scores = self._scores(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits])

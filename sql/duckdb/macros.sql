@@ -19,9 +19,9 @@ CREATE OR REPLACE TEMP MACRO rerank_score
     (query, text)        AS _sqlrag_rerank_score(query, text, NULL, txid_current()),
     (query, text, model) AS _sqlrag_rerank_score(query, text, model, txid_current());
 
-CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, nprobe := NULL) AS TABLE
     SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_vector_top_k(index, query, k, filter)) AS hit);
+    FROM   (SELECT unnest(_sqlrag_vector_top_k(index, query, k, filter, nprobe)) AS hit);
 
 CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL) AS TABLE
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank

@@ -5,7 +5,7 @@
 -- cell: 0 while the index is small and searched whole; later the nearest centroid of chunks_cells.
 -- 128 vectors lie together: a cell has some hundreds.
 CREATE VIRTUAL TABLE chunks_vec USING vec0 (
-    cell INTEGER PARTITION KEY, embedding FLOAT[{dimension}], chunk_size = 128
+    cell INTEGER PARTITION KEY, embedding {column}[{dimension}], chunk_size = 128
 );
 
 -- vec0 has no index on its partitions: without this one it reads the list of all of them for each cell.

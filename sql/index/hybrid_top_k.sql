@@ -4,9 +4,9 @@
 -- :depth is how far down each list is read, at least :k.
 WITH {probed},
 scanned AS MATERIALIZED (
-    SELECT rowid AS id, distance
+    SELECT rowid AS id, {distance} AS distance
     FROM   chunks_vec
-    WHERE  embedding MATCH :vector AND k = :depth {cells} {filter}
+    WHERE  embedding MATCH {query} AND k = :depth {cells} {filter}
 ),
 nearest AS MATERIALIZED (
     SELECT id, distance FROM scanned ORDER BY distance, id LIMIT :depth

@@ -1,6 +1,6 @@
 -- vector_top_k beyond the 4,096 rows that one vec0 query may return: every distance, then a sort.
 WITH hit AS MATERIALIZED (
-    SELECT   rowid AS id, vec_distance_L2(embedding, :vector) AS distance
+    SELECT   rowid AS id, {measured} AS distance
     FROM     chunks_vec
     WHERE    1 {filter}
     ORDER BY distance, id

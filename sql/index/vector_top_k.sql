@@ -4,9 +4,9 @@
 WITH {probed},
 -- vec0 gives :k rows for each cell; they are cut to :k together. MATERIALIZED keeps the LIMIT out of vec0.
 hit AS MATERIALIZED (
-    SELECT rowid AS id, distance
+    SELECT rowid AS id, {distance} AS distance
     FROM   chunks_vec
-    WHERE  embedding MATCH :vector AND k = :k {cells} {filter}
+    WHERE  embedding MATCH {query} AND k = :k {cells} {filter}
 )
 SELECT   id, distance, row_number() OVER (ORDER BY distance, id) AS rank
 FROM     hit

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.index.names import quote
+from sqlrag.index.precision import precision_of
 
 if TYPE_CHECKING:
     import apsw
@@ -96,7 +97,8 @@ def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterat
     ids = [row[0] for row in database.execute(sql).fetchall()]
     for start in range(0, len(ids), ROWS_AT_ONCE):
         some = ids[start : start + ROWS_AT_ONCE]
-        for id_, vector in zip(some, stored_vectors(database, record, some), strict=True):
+        vectors = precision_of(record).stored(stored_vectors(database, record, some))
+        for id_, vector in zip(some, vectors, strict=True):
             yield id_, vector.tobytes()
 
 

@@ -89,7 +89,16 @@ class DuckDBEngine:
 
     name = "duckdb"
 
-    def __init__(self, path: str, encoders: Encoders, *, read_only: bool, must_exist: bool, rerank_limit: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        encoders: Encoders,
+        *,
+        read_only: bool,
+        must_exist: bool,
+        rerank_limit: int,
+        nprobe: int | None = None,
+    ) -> None:
         del must_exist  # checked before; DuckDB has no such flag
         self.path = path
         self.read_only = read_only
@@ -104,6 +113,7 @@ class DuckDBEngine:
             self.indexes, self.functions = _registered(
                 self._connection, path, encoders, rerank_limit, self._raised, read_only=read_only
             )
+            self.functions.nprobe = nprobe
             encoders.check_choice([self.indexes.open(name).record for name in self.indexes.names()])
         except BaseException:
             self._connection.close()

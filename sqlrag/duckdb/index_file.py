@@ -21,6 +21,7 @@ from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differe
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
 from sqlrag.duckdb.records import stored_records
+from sqlrag.duckdb.rescoring import RescoredIndex
 from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
@@ -67,7 +68,10 @@ class DuckDBIndexes:
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
-        return Index(self.connection, self.registry.get(name))
+        record = self.registry.get(name)
+        if record.vectors == "int8":
+            return RescoredIndex(self.connection, record, self._rows)
+        return Index(self.connection, record)
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""

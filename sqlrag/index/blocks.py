@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import NotADatabaseError
+from sqlrag.index.precision import precision_of
 from sqlrag.index.statements import statement
 
 if TYPE_CHECKING:
@@ -45,11 +46,13 @@ def _decoded(record: IndexRecord, validity: bytes, rowids: bytes, vectors: bytes
     import numpy as np
 
     places = len(rowids) // 8
-    if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != places * record.dimension * 4:
+    precision = precision_of(record)
+    expected = places * record.dimension * precision.bytes_each
+    if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != expected:
         raise NotADatabaseError(f"the vectors of index {record.name!r} are damaged: restore the file from a copy")
     valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=places).astype(bool)
     ids = np.frombuffer(rowids, "<i8")[valid].astype(np.int64)
-    return ids, np.frombuffer(vectors, "<f4").reshape(places, record.dimension)[valid]
+    return ids, precision.restored(vectors)[valid]
 
 
 def joined(blocks: Iterator[tuple[int, Block]], rows: int) -> Iterator[Block]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sqlrag.index.blocks import joined, stored_blocks
-from sqlrag.index.cells import Cells, CellState, cell_state
+from sqlrag.index.cells import VEC0_MAX_K, Cells, CellState, cell_state
 from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
 from sqlrag.index.names import quote
 from sqlrag.index.nprobe import NprobeMeasurement
+from sqlrag.index.precision import precision_of
+from sqlrag.index.statements import statement
 from sqlrag.index.writer import immediate
 
 if TYPE_CHECKING:
@@ -33,12 +35,10 @@ __all__ = ["FLAT_CHUNKS", "CellTraining"]
 FLAT_CHUNKS = 20_000
 """Below this many chunks the whole index is searched: exact, and hardly slower than cells (benchmarks/index.md)."""
 
-CELLS_PER_SQRT = 4
+CELLS_PER_SQRT = 2
 """Cells: so many times the square root of the number of chunks. A query's price is one product for each centroid,
-then one for each vector in the cells that it looks into; near this both are alike (benchmarks/index.md)."""
-
-MOST_CELLS = 4096
-"""What one vec0 query returns at most, so that a query can still look into all of them."""
+then one for each vector in the cells that it looks into; near this both are alike (benchmarks/index.md). No more than
+one vec0 query returns, so that a query can still look into all of them."""
 
 GROWTH = 4
 """New cells are made when the index has so many times the chunks that the present ones were made for."""
@@ -97,14 +97,14 @@ class CellTraining:
         return int(count)
 
     def _imbalance(self, state: CellState) -> float:
-        """Return the size of an average chunk's cell, to that of an average cell; blocks stand for chunks."""
-        table = quote(f"{self._record.name}_vec_chunks")
-        sql = f"SELECT count(*) FROM {table} WHERE partition00 >= ? GROUP BY partition00"
-        return _imbalance(np.array([blocks for (blocks,) in self._connection.execute(sql, (state.first_cell,))]))
+        """Return the size of an average chunk's cell, to that of an average cell."""
+        sql = statement("index/cell_sizes", index=self._record.name)
+        rows = self._connection.execute(sql, {"first_cell": state.first_cell})
+        return _imbalance(np.array([size for (size,) in rows], np.int64))
 
     def _train(self, before: CellState | None) -> None:
         chunks = self._count()
-        cells = min(round(CELLS_PER_SQRT * math.sqrt(chunks)), MOST_CELLS)
+        cells = min(round(CELLS_PER_SQRT * math.sqrt(chunks)), VEC0_MAX_K)
         _log.info("index %s: making %s cells for %s chunks", self._record.name, cells, chunks)
         ids, sample = self._sample(min(1.0, (SAMPLE_PER_CELL * cells + QUERIES) / chunks))
         centroids = spherical_kmeans(
@@ -193,11 +193,13 @@ class CellTraining:
     def _move_block(self, cells: Cells, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
         table = quote(f"{self._record.name}_vec")
         assigned = cells.of(vectors)
+        precision = precision_of(self._record)
+        stored = precision.stored(vectors)
         self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((int(id_),) for id_ in ids))
         self._connection.executemany(
-            f"INSERT INTO {table} (rowid, cell, embedding) VALUES (?, ?, ?)",
+            f"INSERT INTO {table} (rowid, cell, embedding) VALUES (?, ?, {precision.value})",
             (
-                (int(ids[place]), int(assigned[place]), vectors[place].tobytes())
+                (int(ids[place]), int(assigned[place]), stored[place].tobytes())
                 for place in np.argsort(assigned, kind="stable")
             ),
         )

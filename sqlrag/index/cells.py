@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["CellState", "Cells", "cell_state"]
+__all__ = ["VEC0_MAX_K", "CellState", "Cells", "cell_state"]
+
+VEC0_MAX_K = 4096
+"""The most rows that one vec0 query returns (`SQLITE_VEC_VEC0_K_MAX` in sqlite-vec 0.1.9)."""
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import quote
 from sqlrag.index.statements import statement
+from sqlrag.index.top_k import Index
 
 if TYPE_CHECKING:
     import apsw
+    import numpy as np
+    from numpy.typing import NDArray
 
     from sqlrag.index.registry import IndexRecord
 
 __all__ = ["check_index"]
+
+ROUNDING = {"float32": 1e-3, "int8": 0.1}
+"""How far from 1 the squared length of a stored unit vector may be."""
 
 
 def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
@@ -20,8 +27,11 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     import apsw
 
     name = record.name
-    sql = statement("index/check", index=name)
-    problems = [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    problems = []
+    has_cells = Index(connection, record).has_cells()
+    if has_cells:
+        sql = statement("index/check", index=name)
+        problems = [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
     if not connection.readonly("main"):
         fts = quote(f"{name}_fts")
         try:
@@ -38,15 +48,15 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
     wrong = 0
-    for (vector,) in connection.execute(f"SELECT embedding FROM {quote(name + '_vec')}"):
-        wrong += not _is_unit(vector, record.dimension)
+    for _, (_, vectors) in stored_blocks(connection, record) if has_cells else ():
+        wrong += _not_unit(vectors, ROUNDING[record.vectors])
     if wrong:
         problems.append(f"{name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
     return problems
 
 
-def _is_unit(blob: bytes, dimension: int) -> bool:
+def _not_unit(vectors: NDArray[np.float32], rounding: float) -> int:
     import numpy as np
 
-    vector = np.frombuffer(blob, dtype=np.float32)
-    return vector.shape == (dimension,) and bool(abs(float(vector @ vector) - 1.0) < 1e-3)  # NaN fails this too
+    with np.errstate(all="ignore"):
+        return int((~(np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1.0) < rounding)).sum())  # NaN too

@@ -10,6 +10,8 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from sqlrag.index.cells import VEC0_MAX_K
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,9 +23,6 @@ __all__ = ["filtered_top_k", "nprobe_for"]
 NEAR = 200
 """How many of the nearest chunks are tried first, or four times k: what passes in them needs no more."""
 
-VEC0_MOST = 4096
-"""The most rows, or cells, that one vec0 query returns."""
-
 LOOKUPS_PER_CELL = 4
 """Looking up a vector by its id costs a quarter of looking into a cell with a list of ids (benchmarks/index.md)."""
 
@@ -32,7 +31,7 @@ def filtered_top_k(
     index: Index, state: CellState, vector: bytes, k: int, *, matching: Matching, nprobe: int | None
 ) -> list[tuple[int, float, int]]:
     """Return `(id, distance, rank)` of the k nearest chunks that pass; k of them whenever so many pass."""
-    near = index.probe(vector, min(max(NEAR, 4 * k), VEC0_MOST), nprobe=nprobe)
+    near = index.probe(vector, min(max(NEAR, 4 * k), VEC0_MAX_K), nprobe=nprobe)
     passing = matching.passing([row[0] for row in near])
     found = [row for row in near if row[0] in passing]
     if len(found) >= k:
@@ -45,10 +44,10 @@ def filtered_top_k(
     if len(ids) <= max(LOOKUPS_PER_CELL * probes, k):
         return index.distances(vector, k, ids)
     listed = matching.listed(ids)
-    found = index.probe(vector, k, nprobe=min(probes, VEC0_MOST), matching=listed)
+    found = index.probe(vector, k, nprobe=min(probes, VEC0_MAX_K), matching=listed)
     if len(found) < k:
         # They lie elsewhere than a filter that has nothing to do with the query would have them.
-        found = index.probe(vector, k, nprobe=VEC0_MOST, matching=listed)
+        found = index.probe(vector, k, nprobe=VEC0_MAX_K, matching=listed)
     return found
 
 

@@ -8,17 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlrag.errors import InputError
-from sqlrag.index.cells import CellState, cell_state
+from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.filtered import filtered_top_k, nprobe_for
 from sqlrag.index.match import match_expression
 from sqlrag.index.names import quote
+from sqlrag.index.precision import precision_of
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
 
 __all__ = ["ChunkRow", "Index", "Matching"]
-
-VEC0_MAX_K = 4096
-"""The most rows that one vec0 query returns (`SQLITE_VEC_VEC0_K_MAX` in sqlite-vec 0.1.9)."""
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
@@ -48,6 +46,7 @@ class Index:
         self.record = record
         self._connection = connection
         self._cells: bool | None = None
+        self._precision = precision_of(record)
 
     def vector_top_k(
         self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
@@ -81,7 +80,7 @@ class Index:
         """Return `vector_top_k` among these chunks, one by one: exact, at a look-up for each."""
         return self._rows("index/vector_distances", None, vector=vector, k=k, ids=json.dumps(ids))
 
-    def _has_cells(self) -> bool:
+    def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
         if self._cells is None:
             sql = "SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE"
@@ -89,7 +88,7 @@ class Index:
         return self._cells
 
     def _state(self) -> CellState | None:
-        return cell_state(self._connection, self.record) if self._has_cells() else None
+        return cell_state(self._connection, self.record) if self.has_cells() else None
 
     def ids(self, matching: Matching) -> list[int]:
         """Return the ids of all chunks that a filter lets through."""
@@ -137,15 +136,20 @@ class Index:
 
     def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
-        has_cells = self._has_cells()
+        has_cells = self.has_cells()
         sql = statement(
             name,
             index=self.record.name,
             probed=statement("index/probed", index=self.record.name) if has_cells else "probed AS (SELECT 0 AS cell)",
+            query=self._precision.query,
+            distance=self._precision.distance,
+            measured=self._precision.measured,
             cells="AND cell IN (SELECT cell FROM probed)" if has_cells else "",
             filter=f"AND rowid IN ({matching.select})" if matching else "",
             word_filter=f"AND +rowid IN ({matching.select})" if matching else "",
         )
+        if "vector" in bindings:
+            bindings.update(self._precision.bindings(bindings["vector"]))
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))

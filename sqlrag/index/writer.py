@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.cells import Cells
 from sqlrag.index.names import quote
+from sqlrag.index.precision import precision_of
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate"]
+__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate", "upgrade"]
 
 StoredChunk = tuple[int, int, int, int, int, str, int]
 """`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
@@ -58,6 +59,16 @@ def check_room(path: str, index: str, columns: Mapping[str, Collection[str]]) ->
         )
 
 
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring the tables of an earlier schema to this one: in one transaction, where nobody else writes."""
+    registry = Registry(connection)
+    with immediate(connection):
+        if registry.exists() and not registry.is_current():
+            registry.create()
+            for name in registry.names():
+                IndexWriter(connection, registry.get(name)).upgrade()
+
+
 class IndexWriter:
     """One index in a SQLite file, for writing; the caller holds the transaction."""
 
@@ -67,6 +78,7 @@ class IndexWriter:
         self._table = quote(record.name)
         self._vectors = quote(f"{record.name}_vec")
         self._cells = Cells(connection, record)
+        self._precision = precision_of(record)
 
     def create(self) -> None:
         """Create the index's tables and record it."""
@@ -84,7 +96,12 @@ class IndexWriter:
             self._connection.execute(sql)
 
     def _create_cells(self) -> str:
-        return statement("index/create_cells", index=self.record.name, dimension=self.record.dimension)
+        return statement(
+            "index/create_cells",
+            index=self.record.name,
+            dimension=self.record.dimension,
+            column=self._precision.column,
+        )
 
     def next_id(self) -> int:
         """Return the first chunk id that was never used."""
@@ -95,10 +112,12 @@ class IndexWriter:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         self._connection.executemany(
-            f"INSERT INTO {self._vectors} (rowid, cell, embedding) VALUES (?, ?, ?)",
+            f"INSERT INTO {self._vectors} (rowid, cell, embedding) VALUES (?, ?, {self._precision.value})",
             (
                 (chunk[0], int(cell), vector.tobytes())
-                for chunk, cell, vector in zip(chunks, self._cells.of(vectors), vectors, strict=True)
+                for chunk, cell, vector in zip(
+                    chunks, self._cells.of(vectors), self._precision.stored(vectors), strict=True
+                )
             ),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import apsw
 from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.index.check import check_index
 from sqlrag.index.registry import IndexRecord
+from sqlrag.index.writer import upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import SQLiteIndexes, register_apsw
+from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -75,7 +77,16 @@ class SQLiteEngine:
 
     name = "sqlite"
 
-    def __init__(self, path: str, encoders: Encoders, *, read_only: bool, must_exist: bool, rerank_limit: int) -> None:
+    def __init__(
+        self,
+        path: str,
+        encoders: Encoders,
+        *,
+        read_only: bool,
+        must_exist: bool,
+        rerank_limit: int,
+        nprobe: int | None = None,
+    ) -> None:
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
@@ -84,11 +95,22 @@ class SQLiteEngine:
             with translated(path):
                 self.indexes = SQLiteIndexes(self.connection)
                 self.indexes.registry.check_version(path)
+                self._upgrade()
                 self.functions = register_apsw(self.connection, encoders, rerank_limit)
+                self.functions.nprobe = nprobe
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:
             self.connection.close()
             raise
+
+    def _upgrade(self) -> None:
+        """Upgrade a database of an earlier schema; one that cannot be written now is read as it is."""
+        registry = self.indexes.registry
+        if self.read_only or not registry.exists() or registry.is_current():
+            return
+        load_vec(self.connection)
+        with suppress(apsw.BusyError, apsw.ReadOnlyError, apsw.FullError):
+            upgrade(self.connection)
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""

@@ -91,7 +91,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     distance, score = ("id", "distance", "rank"), ("id", "score", "rank")
     chunk = ("ordinal", "start_char", "end_char", "text")
     return [
-        TableFunction("vector_top_k", distance, top_k, 3, functions.vector_top_k),
+        TableFunction("vector_top_k", distance, (*top_k, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, top_k, 3, functions.text_top_k),
         TableFunction("hybrid_top_k", score, top_k, 3, functions.hybrid_top_k),
         TableFunction("search", SEARCH_COLUMNS, ("index", "query", "top_k", "top_n", "filter"), 2, functions.search),

@@ -51,11 +51,6 @@ class SQLiteWriter:
                         registry.set_meta("embedder", self.record.embedder)
                 else:
                     self.record = existing
-        elif not registry.is_current():
-            with immediate(self._connection):
-                registry.create()
-                for name in registry.names():
-                    IndexWriter(self._connection, registry.get(name)).upgrade()
         self._index = IndexWriter(self._connection, self.record)
 
     def _use_wal(self) -> None:
