@@ -133,6 +133,7 @@ class IndexInfo:
     reranker: str
     reranker_hash: str
     backlog: int
+    tokenizer: str
 
 
 @dataclass

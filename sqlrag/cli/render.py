@@ -148,6 +148,7 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("documents", f"{one.documents:,} in {one.source}"),
             ("chunks", f"{one.chunks:,}, {one.tokens:,} tokens"),
             ("chunking", f"up to {one.max_tokens} tokens, {one.overlap} of overlap"),
+            ("full text", f"{one.tokenizer} tokenizer"),
             ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import check_index_name
 from sqlrag.index.statements import statement
+from sqlrag.index.tokenizers import check_tokenizer
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -86,6 +87,7 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
     record = IndexRecord(**values)
     try:
         check_index_name(record.name)
+        check_tokenizer(record.tokenizer)
     except InputError as error:
         raise _damaged(row, str(error)) from error
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:

@@ -55,17 +55,27 @@ class Index:
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
-        return self._rows("index/text_top_k", matching, match=match_expression(text), k=k)
+        return self._rows("index/text_top_k", matching, match=self._match(text), k=k)
 
     def hybrid_top_k(
-        self, text: str, vector: bytes, k: int, matching: Matching | None = None
+        self, text: str, vector: bytes, k: int, matching: Matching | None = None, *, vector_weight: float
     ) -> list[tuple[int, float, int]]:
-        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first."""
+        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first.
+
+        `vector_weight`: from 0, the words alone, to 1, the vectors alone.
+        """
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
-        match = match_expression(text)
-        return self._rows("index/hybrid_top_k", matching, vector=vector, match=match, k=k, depth=depth)
+        return self._rows(
+            "index/hybrid_top_k",
+            matching,
+            vector=vector,
+            match=self._match(text),
+            k=k,
+            depth=depth,
+            vector_weight=vector_weight,
+        )
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
@@ -82,6 +92,9 @@ class Index:
             sql, {"window": self.record.window}
         )
         return documents, chunks, tokens, truncated, vectors
+
+    def _match(self, text: str) -> str:
+        return match_expression(text, self.record.tokenizer)
 
     def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.

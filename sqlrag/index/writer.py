@@ -10,6 +10,7 @@ from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
+from sqlrag.index.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     import apsw
@@ -70,7 +71,8 @@ class IndexWriter:
         """Create the index's tables and record it."""
         registry = Registry(self._connection)
         registry.create()
-        sql = statement("index/create", index=self.record.name, dimension=self.record.dimension)
+        tokenize = TOKENIZERS[self.record.tokenizer]
+        sql = statement("index/create", index=self.record.name, dimension=self.record.dimension, tokenize=tokenize)
         self._connection.execute(sql)
         registry.put(self.record)
 
