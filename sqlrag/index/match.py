@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 from sqlrag.index.tokenizers import TRIGRAM
 
@@ -60,9 +59,12 @@ def match_expression(text: str, tokenizer: str) -> str:
     An empty phrase, which matches nothing, where there is no word that it could find: for trigram none of three
     characters or more.
     """
-    typed = _words(unicodedata.normalize("NFC", text[:_MAX_CHARS]))
-    terms = _distinct(term for word in typed for term in _terms(word, tokenizer))
-    return " OR ".join(f'"{term}"' for term in _without_function_words(terms)[:_MAX_WORDS]) or '""'
+    terms: dict[str, str] = {}
+    for word in _words(text[:_MAX_CHARS]):
+        for term in _terms(word, tokenizer):
+            terms.setdefault(term.lower(), term)
+    kept = _without_function_words(list(terms.values()))
+    return " OR ".join(f'"{term}"' for term in kept[:_MAX_WORDS]) or '""'
 
 
 def _words(text: str) -> list[str]:
@@ -81,13 +83,13 @@ def _terms(word: str, tokenizer: str) -> list[str]:
     return _WORD.findall(word) if unspaced else [word]
 
 
-def _distinct(terms: Iterable[str]) -> list[str]:
-    """Return terms in lower case, each once; capitals stay, so that WHO and IT are no function words."""
-    return list({term.lower(): term if len(term) > 1 and term.isupper() else term.lower() for term in terms}.values())
-
-
 def _without_function_words(terms: list[str]) -> list[str]:
     """Return the terms without English function words, if it is English and other terms remain; else all of them."""
-    if _ENGLISH.isdisjoint(terms):
+    if not any(_is_one_of(_ENGLISH, term) for term in terms):
         return terms
-    return [term for term in terms if term not in _FUNCTION_WORDS] or terms
+    return [term for term in terms if not _is_one_of(_FUNCTION_WORDS, term)] or terms
+
+
+def _is_one_of(words: frozenset[str], term: str) -> bool:
+    """Tell whether a term is one of some words; WHO and IT in capitals are names."""
+    return term.lower() in words and not (len(term) > 1 and term.isupper())
