@@ -181,6 +181,16 @@ def test_a_score_is_what_the_formula_says(passages, weight):
     assert [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
 
 
+def test_a_weight_by_name(passages):
+    """Without a filter the weight can be named, as each engine names arguments."""
+    named = {
+        "sqlite": "hybrid_top_k('chunks', :q, 9) WHERE vector_weight = 0.2",
+        "duckdb": "hybrid_top_k('chunks', :q, 9, vector_weight := 0.2)",
+    }
+    sql = f"SELECT id, score, rank FROM {named[passages.engine]}"
+    assert passages.execute(sql, {"q": QUESTION}).fetchall() == hybrid(passages, 0.2, 9)
+
+
 def test_weights_move_the_order(passages):
     """What the two lists disagree about comes out differently."""
     assert len({tuple(row[0] for row in hybrid(passages, weight)) for weight in (0.1, 0.5, 0.9)}) > 1
