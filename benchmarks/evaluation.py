@@ -84,6 +84,14 @@ def gain(estimate: Estimate | None) -> str:
     return "" if estimate is None else f"{estimate.mean:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]"
 
 
+def write(results: Path, table: Sequence[str], rows: Sequence[object]) -> None:
+    """Put a table below the mark of a Markdown file, and its rows as JSON beside it, one a line."""
+    head = results.read_text(encoding="utf-8").partition(MARK)[0]
+    results.write_text(head + MARK + "\n\n" + "\n".join(table) + "\n", encoding="utf-8")
+    lines_of_json = ",\n".join(json.dumps(row) for row in rows)
+    results.with_suffix(".json").write_text(f"[\n{lines_of_json}\n]\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
@@ -109,9 +117,7 @@ def main() -> None:
                 print(*new, sep="\n", flush=True)
                 print(*found.notes, *(one.text for one in found.verdicts), sep="\n", file=sys.stderr)
     if arguments.write:
-        head = RESULTS.read_text(encoding="utf-8").partition(MARK)[0]
-        RESULTS.write_text(head + MARK + "\n\n" + "\n".join(table) + "\n", encoding="utf-8")
-        RESULTS.with_suffix(".json").write_text(json.dumps(found_records, indent=1) + "\n", encoding="utf-8")
+        write(RESULTS, table, found_records)
 
 
 if __name__ == "__main__":

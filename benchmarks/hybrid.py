@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable
@@ -26,7 +25,7 @@ from statistics import fmean
 from typing import TypeAlias
 
 import apsw
-from evaluation import ingest
+from evaluation import ingest, write
 
 import sqlrag
 from sqlrag.evaluation import read_qrels, read_queries
@@ -37,7 +36,6 @@ from sqlrag.index.tokenizers import TOKENIZERS
 from sqlrag.metrics import MEASURES
 
 RESULTS = Path(__file__).with_suffix(".md")
-MARK = "<!-- results -->"
 DEPTH = 100
 WEIGHTS = [tenth / 10 for tenth in range(11)]
 
@@ -171,7 +169,7 @@ def table(rows: list[Result], question: str) -> list[str]:
         found = [row for row in rows if (row["question"], row["answer"]) == (question, answer)]
         cells = [f"{row['ndcg']:.4f} | {row['recall_25']:.4f}" for row in found]
         lines.append(f"| {answer} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
+    return lines
 
 
 def main() -> None:
@@ -184,14 +182,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for folder in arguments.folders:
             rows += measure(Collection(folder, (arguments.databases or Path(temporary)) / f"{folder.name}.db"))
-    tables = [
-        line for question in dict.fromkeys(str(row["question"]) for row in rows) for line in table(rows, question)
-    ]
+    tables: list[str] = []
+    for question in dict.fromkeys(str(row["question"]) for row in rows):
+        tables += ["", *table(rows, question)] if tables else table(rows, question)
     print(*tables, sep="\n")
     if arguments.write:
-        head = RESULTS.read_text(encoding="utf-8").partition(MARK)[0]
-        RESULTS.write_text(head + MARK + "\n\n" + "\n".join(tables), encoding="utf-8")
-        RESULTS.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write(RESULTS, tables, rows)
 
 
 if __name__ == "__main__":

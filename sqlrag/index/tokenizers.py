@@ -18,7 +18,8 @@ TOKENIZERS = {
 }
 """FTS5's words for each: English word stems, words as they are, any three characters; é is e in all of them.
 
-For trigram that needs SQLite 3.45, which apsw brings; an older one of the standard library cannot read such an index."""
+For trigram that needs SQLite 3.45, which apsw brings; an older one of the standard library cannot read such an index.
+"""
 
 
 def check_tokenizer(name: object) -> str:
