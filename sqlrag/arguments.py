@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
@@ -16,10 +17,14 @@ __all__ = [
     "DEFAULT_RESAMPLES",
     "DEFAULT_SEED",
     "DEFAULT_SPLIT",
+    "DEFAULT_TOKENIZER",
     "DEFAULT_TOP_K",
     "DEFAULT_TOP_KS",
     "DEFAULT_TOP_N",
+    "DEFAULT_VECTORS",
+    "DEFAULT_VECTOR_WEIGHT",
     "check_k",
+    "check_share",
     "check_text",
     "check_top_n",
     "check_vector",
@@ -29,8 +34,18 @@ __all__ = [
 DEFAULT_TOP_K = 25
 """Candidates of the first stage."""
 
+DEFAULT_VECTORS = "float32"
+"""How a new index keeps its vectors."""
+
 DEFAULT_TOP_N = 3
 """Results of the second stage."""
+
+DEFAULT_TOKENIZER = "porter"
+"""Of the full text of a new index; the best of them on the English collections of benchmarks/hybrid.md."""
+
+DEFAULT_VECTOR_WEIGHT = 0.5
+"""The vectors' share in hybrid_top_k(): equal weights are the paper's, and no others are better on all collections
+of benchmarks/hybrid.md."""
 
 DEFAULT_MIN_RELEVANCE = 1
 """The least grade that makes a document relevant to recall_at_k(), mrr() and the like: trec_eval's."""
@@ -77,6 +92,13 @@ def check_k(function: str, argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
     return value
+
+
+def check_share(function: str, argument: str, value: object) -> float:
+    """Return a share, a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not 0 <= value <= 1:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a number from 0 to 1")
+    return float(value)
 
 
 def check_top_n(value: object, top_k: int) -> int:

@@ -11,17 +11,21 @@ from sqlrag.arguments import (
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
+    DEFAULT_TOKENIZER,
     DEFAULT_TOP_K,
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
+    DEFAULT_VECTORS,
     check_k,
 )
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
+from sqlrag.index.precision import check_vectors
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.statements import statement
+from sqlrag.index.tokenizers import check_tokenizer
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
 
 if TYPE_CHECKING:
@@ -190,6 +194,7 @@ class Database:
         max_tokens: int | None = None,
         overlap: int | None = None,
         embedder: str | Embedder | None = None,
+        tokenizer: str | None = None,
         vectors: str | None = None,
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
@@ -197,24 +202,34 @@ class Database:
         """Bring files, folders or documents into an index: chunks, vectors and full text.
 
         `text`, `title`, `id` and `metadata` name columns of jsonl, csv and parquet files. `max_tokens` and
-        `overlap` are the chunking of a new index, `embedder` its model (by default the database's), `vectors` how its
-        vectors are kept: "float32" (the default) or "int8", in a quarter of the space. `prune` removes the documents
+        `overlap` are the chunking of a new index, `embedder` its model (by default the database's), `tokenizer` what
+        cuts its full text into words: "porter" (English word stems, the default), "unicode61" (words as they are) or
+        "trigram" (any three characters: for languages without spaces, parts of words), `vectors` how they are kept:
+        "float32" (the default) or "int8", in a quarter of the space. `prune` removes the documents
         whose files are gone.
 
         It may be stopped at any time: what was committed stays, and the same call goes on from there.
-        Raises SourceError for a path that does not exist, InputError for chunking that is not the index's.
+        Raises SourceError for a path that does not exist, InputError for chunking or a tokenizer that is not the
+        index's.
         """
         from sqlrag.ingest import Ingestion
         from sqlrag.text.sources import find_sources
 
         check_index_name(index)
+        if tokenizer is not None:
+            check_tokenizer(tokenizer)
+        if vectors is not None:
+            check_vectors(vectors)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
-        writer = self._engine.writer(index, self._new_record(index, max_tokens, overlap, chosen))
+        new = self._new_record(
+            index, max_tokens=max_tokens, overlap=overlap, embedder=chosen, tokenizer=tokenizer, vectors=vectors
+        )
+        writer = self._engine.writer(index, new)
         record = writer.record
-        _check_chunking(record, max_tokens, overlap)
+        _check_made_with(record, max_tokens=max_tokens, overlap=overlap, tokenizer=tokenizer, vectors=vectors)
         _check_embedder(record, chosen)
         maker = self._engine.encoders.embedder_of(record)
         run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
@@ -223,7 +238,14 @@ class Database:
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
     def _new_record(
-        self, index: str, max_tokens: int | None, overlap: int | None, embedder: Embedder | None
+        self,
+        index: str,
+        *,
+        max_tokens: int | None,
+        overlap: int | None,
+        embedder: Embedder | None,
+        tokenizer: str | None,
+        vectors: str | None,
     ) -> IndexRecord:
         from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
 
@@ -248,6 +270,8 @@ class Database:
             window=embedder.text_window,
             max_tokens=max_tokens,
             overlap=overlap,
+            tokenizer=DEFAULT_TOKENIZER if tokenizer is None else tokenizer,
+            vectors=DEFAULT_VECTORS if vectors is None else vectors,
         )
 
     def search(
@@ -390,8 +414,10 @@ def _check_embedder(record: IndexRecord, chosen: Embedder | None) -> None:
         )
 
 
-def _check_chunking(record: IndexRecord, max_tokens: int | None, overlap: int | None) -> None:
-    for what, asked, made in (("max_tokens", max_tokens, record.max_tokens), ("overlap", overlap, record.overlap)):
+def _check_made_with(record: IndexRecord, **settings: int | str | None) -> None:
+    """Raise InputError if an index was made with other settings than were asked for."""
+    for what, asked in settings.items():
+        made = getattr(record, what)
         if asked is not None and asked != made:
             raise InputError(
                 f"{what} is {asked}, but index {record.name!r} was made with {made}: "

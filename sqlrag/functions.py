@@ -11,7 +11,16 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_k, check_text, check_top_n, check_vector
+from sqlrag.arguments import (
+    DEFAULT_TOP_K,
+    DEFAULT_TOP_N,
+    DEFAULT_VECTOR_WEIGHT,
+    check_k,
+    check_share,
+    check_text,
+    check_top_n,
+    check_vector,
+)
 from sqlrag.errors import InputError, ModelMismatchError, RerankLimitError
 from sqlrag.index.candidates import Candidates
 from sqlrag.index.encoders import chunker_of
@@ -31,7 +40,8 @@ DEFAULT_RERANK_LIMIT = 10_000
 SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id")
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
-    "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog",
+    "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
+    "vectors", "cells", "nprobe",
 )  # fmt: skip
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -168,15 +178,29 @@ class Functions:
         rows = found.text_top_k(check_text("text_top_k", "query", query), k, matching)
         return self._remembered(found, rows)
 
-    def hybrid_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
-        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion of vectors and BM25."""
+    def hybrid_top_k(
+        self,
+        index: object,
+        query: object,
+        k: object,
+        filter: object = None,  # noqa: A002
+        vector_weight: object = None,
+    ) -> list[Any]:
+        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion of vectors and BM25.
+
+        `vector_weight`: the vectors' share of the score, from 0 to 1; the words have the rest.
+        """
         found = self._indexes.open(index)
         k = check_k("hybrid_top_k", "k", k)
+        weight = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
+        weight = check_share("hybrid_top_k", "vector_weight", weight)
         matching = self._matching(found, filter)
         if query is None:
             return []
         text = check_text("hybrid_top_k", "query", query)
-        rows = found.hybrid_top_k(text, self._vector(found, text), k, matching, self.nprobe)
+        rows = found.hybrid_top_k(
+            text, self._vector(found, text), k, matching, vector_weight=weight, nprobe=self.nprobe
+        )
         return self._remembered(found, rows)
 
     def search(
@@ -231,7 +255,8 @@ class Functions:
             rows.append((
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
-                reranker.name, reranker.weights_hash, self._indexes.backlog(record),
+                reranker.name, reranker.weights_hash, self._indexes.backlog(record), record.tokenizer,
+                record.vectors, *index.cells(),
             ))  # fmt: skip
         return rows
 

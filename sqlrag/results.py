@@ -133,6 +133,10 @@ class IndexInfo:
     reranker: str
     reranker_hash: str
     backlog: int
+    tokenizer: str
+    vectors: str
+    cells: int
+    nprobe: int | None
 
 
 @dataclass

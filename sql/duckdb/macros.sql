@@ -27,9 +27,9 @@ CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL) AS TABL
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
     FROM   (SELECT unnest(_sqlrag_text_top_k(index, query, k, filter)) AS hit);
 
-CREATE OR REPLACE TEMP MACRO hybrid_top_k(index, query, k, filter := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO hybrid_top_k(index, query, k, filter := NULL, vector_weight := NULL) AS TABLE
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_hybrid_top_k(index, query, k, filter)) AS hit);
+    FROM   (SELECT unnest(_sqlrag_hybrid_top_k(index, query, k, filter, vector_weight)) AS hit);
 
 CREATE OR REPLACE TEMP MACRO search(index, query, top_k := NULL, top_n := NULL, filter := NULL) AS TABLE
     SELECT hit.id AS id, hit.text AS text, hit.score AS score, hit.distance AS distance,

@@ -1,5 +1,6 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
--- Another name takes the place of the word `chunks`; sql/index/create_cells.sql stands in the braces.
+-- Another name takes the place of the word `chunks`; sql/index/create_cells.sql and the name of an FTS5 tokenizer, such
+-- as porter unicode61 remove_diacritics 2, take those of the braces.
 
 CREATE TABLE chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
@@ -16,7 +17,7 @@ CREATE TABLE chunks (
 
 -- BM25. The text itself stays in `chunks` (https://www.sqlite.org/fts5.html#external_content_tables).
 CREATE VIRTUAL TABLE chunks_fts USING fts5 (
-    text, content = 'chunks', content_rowid = 'id', tokenize = 'porter unicode61 remove_diacritics 2'
+    text, content = 'chunks', content_rowid = 'id', tokenize = '{tokenize}'
 );
 
 CREATE TRIGGER chunks_after_insert AFTER INSERT ON chunks BEGIN

@@ -1,6 +1,8 @@
 -- hybrid_top_k: reciprocal rank fusion of vectors and BM25,
---     score = sum over both lists of 1 / (60 + rank)
+--     score = sum over both lists of 2 * weight / (60 + rank)
 -- (Cormack, Clarke, Büttcher: Reciprocal Rank Fusion outperforms Condorcet ..., SIGIR 2009; 60 is theirs.)
+-- The vectors have the weight :vector_weight, from 0 to 1, the words the rest: at 0.5 the score is the paper's,
+-- at 0 or 1 one list counts alone.
 -- :depth is how far down each list is read, at least :k.
 WITH {probed},
 scanned AS MATERIALIZED (
@@ -19,14 +21,14 @@ worded AS MATERIALIZED (
     LIMIT    :depth
 ),
 ranked AS (
-    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank FROM nearest
+    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank, 2.0 * :vector_weight AS weight FROM nearest
     UNION ALL
-    SELECT id, row_number() OVER (ORDER BY bm25, id) FROM worded
+    SELECT id, row_number() OVER (ORDER BY bm25, id), 2.0 * (1.0 - :vector_weight) FROM worded
 ),
 fused AS (
-    -- the better rank first, so that floating-point addition has one order
-    SELECT id, 1.0 / (60 + min(rank)) + iif(count(*) = 2, 1.0 / (60 + max(rank)), 0.0) AS score, min(rank) AS best
-    FROM   ranked
+    SELECT   id, sum(weight / (60 + rank)) AS score, min(rank) AS best
+    FROM     ranked
+    WHERE    weight > 0
     GROUP BY id
 )
 SELECT   id, score, row_number() OVER (ORDER BY score DESC, best, id) AS rank

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from sqlrag.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
-from sqlrag.cli.options import database_argument, index_option, json_option, print_json
+from sqlrag.cli.options import database_argument, index_option, json_option, print_json, reranker_option
 
 __all__ = ["evaluate"]
 
@@ -51,6 +51,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 )
 @click.option("--most", type=click.IntRange(min=1), metavar="N", help="Ask the first N judged queries only.")
 @index_option
+@reranker_option
 @click.option(
     "--document-id",
     metavar="SQL",
@@ -79,6 +80,7 @@ def evaluate(
     top_k: list[int],
     most: int | None,
     index: str | None,
+    reranker: str | None,
     document_id: str | None,
     resamples: int,
     seed: int,
@@ -99,15 +101,19 @@ def evaluate(
 
     if synthetic is None and (queries is None or qrels is None):
         raise click.UsageError("give --queries and --qrels, or --synthetic for queries made from the index's chunks")
-    if synthetic is not None and (queries is not None or qrels is not None or run is not None):
-        raise click.UsageError("--synthetic makes its own queries: leave --queries, --qrels and --run out")
+    given = {"--queries": queries, "--qrels": qrels, "--run": run, "--document-id": document_id}
+    unused = [name for name, value in given.items() if value is not None]
+    if synthetic is not None and unused:
+        raise click.UsageError(
+            f"--synthetic makes its own queries and judges its own chunks: leave {' and '.join(unused)} out"
+        )
     if plots is not None:
         from sqlrag.evaluation.plots import check_plots
 
         check_plots(plots)
     from sqlrag.cli.progress import steps_bar
 
-    with sqlrag.connect(db, read_only=True) as database, steps_bar() as progress:
+    with sqlrag.connect(db, read_only=True, reranker=reranker) as database, steps_bar() as progress:
         evaluation = database.evaluate(
             queries,
             qrels,

@@ -9,6 +9,8 @@ import click
 
 from sqlrag.cli.errors import Interrupted
 from sqlrag.cli.options import engine_option, json_option, print_json
+from sqlrag.index.precision import VECTORS
+from sqlrag.index.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport
@@ -49,6 +51,17 @@ _KINDS = 5
     metavar="MODEL",
     help="Model of a new index: the name of a pulled one (`sqlrag models pull`), or a folder.",
 )
+@click.option(
+    "--tokenizer",
+    type=click.Choice(list(TOKENIZERS)),
+    help="Full text of a new index: English word stems (the default), words as they are, or any three characters: "
+    "for Chinese, Japanese, Thai and parts of words.",
+)
+@click.option(
+    "--vectors",
+    type=click.Choice(VECTORS),
+    help="How a new index keeps its vectors: whole (the default), or as int8 in a quarter of the space.",
+)
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
 @json_option
@@ -64,6 +77,8 @@ def ingest(
     max_tokens: int | None,
     overlap: int | None,
     embedder: str | None,
+    tokenizer: str | None,
+    vectors: str | None,
     prune: bool,
     engine: str | None,
     as_json: bool,
@@ -94,6 +109,8 @@ def ingest(
                     max_tokens=max_tokens,
                     overlap=overlap,
                     embedder=embedder,
+                    tokenizer=tokenizer,
+                    vectors=vectors,
                     prune=prune,
                     progress=progress,
                 )

@@ -18,6 +18,7 @@ __all__ = [
     "index_option",
     "json_option",
     "print_json",
+    "reranker_option",
     "search_options",
 ]
 
@@ -61,6 +62,15 @@ def engine_option(command: Command) -> Command:
     )(command)
 
 
+def reranker_option(command: Command) -> Command:
+    """Add `--reranker`."""
+    return click.option(
+        "--reranker",
+        metavar="MODEL",
+        help="Another reranker: the name of a pulled one (`sqlrag models pull`), or a folder.",
+    )(command)
+
+
 def search_options(command: Command) -> Command:
     """Add `--index`, `--top-k`, `--top-n`, `--filter` and `--reranker`."""
     options = (
@@ -85,11 +95,7 @@ def search_options(command: Command) -> Command:
             metavar="SQL",
             help="Condition on the documents' columns, applied before the top-k: \"title LIKE 'os.%'\".",
         ),
-        click.option(
-            "--reranker",
-            metavar="MODEL",
-            help="Another reranker: the name of a pulled one (`sqlrag models pull`), or a folder.",
-        ),
+        reranker_option,
     )
     for option in reversed(options):
         command = option(command)

@@ -148,6 +148,8 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("documents", f"{one.documents:,} in {one.source}"),
             ("chunks", f"{one.chunks:,}, {one.tokens:,} tokens"),
             ("chunking", f"up to {one.max_tokens} tokens, {one.overlap} of overlap"),
+            ("vectors", f"{one.vectors}, {_cells(one)}"),
+            ("full text", f"{one.tokenizer} tokenizer"),
             ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
@@ -156,6 +158,12 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
         print_line((f"\n{one.index}", "bold"))
         for name, fact in facts:
             print_line((f"  {name:<10} ", "dim"), fact)
+
+
+def _cells(one: IndexInfo) -> str:
+    if not one.cells:
+        return "searched whole"
+    return f"in {one.cells:,} cells, of which a search looks into {one.nprobe}"
 
 
 def _origin(hit: Hit) -> str:

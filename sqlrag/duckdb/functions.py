@@ -25,7 +25,9 @@ __all__ = ["register_functions"]
 
 _numbers = itertools.count(1)
 
-_TEXT_COLUMNS = frozenset({"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash"})
+_TEXT_COLUMNS = frozenset(
+    {"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash", "tokenizer", "vectors"}
+)
 
 # Output columns and the DuckDB type of each.
 _DISTANCE = {"id": "BIGINT", "distance": "DOUBLE", "rank": "BIGINT"}

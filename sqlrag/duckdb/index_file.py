@@ -260,7 +260,7 @@ class DuckDBIndexes:
     def _copy(self, record: IndexRecord, state: str) -> None:
         """Bring an index of the file to DuckDB's state: what is gone or changed goes, what is new comes."""
         shown = self.registry.find(record.name)
-        if shown is not None and (shown.embedder_hash, shown.dimension) != (record.embedder_hash, record.dimension):
+        if shown is not None and _made_as(shown) != _made_as(record):
             self._drop(record.name)
             shown = None
         writer = IndexWriter(self.connection, record)
@@ -291,6 +291,11 @@ class DuckDBIndexes:
         chunks = self._rows(sql, [list(ids)])
         with immediate(self.connection):
             writer.insert(chunks, stored_vectors(self._duckdb, writer.record, ids))
+
+
+def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
+    """Return what an index's tables are made with: of another they are made again."""
+    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors
 
 
 def _state_of(name: str) -> str:

@@ -67,9 +67,12 @@ def evaluate(
         raise InputError(f"evaluate(): seed is {shown(seed)}: it takes a whole number from 0")
     names = _checked_stages(first_stages, with_run=run is not None)
     if synthetic is not None or (queries is None and qrels is None):
-        if queries is not None or qrels is not None or run is not None:
+        given = {"queries": queries, "qrels": qrels, "run": run, "document_id": document_id}
+        unused = [name for name, value in given.items() if value is not None]
+        if unused:
             raise InputError(
-                "synthetic makes its own queries: leave queries, qrels and run out, or leave synthetic out"
+                f"synthetic makes its own queries and judges its own chunks: leave {' and '.join(unused)} out, "
+                "or leave synthetic out"
             )
         task, notes = _known_items_task(db, index, synthetic, seed)
     else:

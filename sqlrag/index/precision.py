@@ -10,18 +10,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["VECTORS", "Precision", "precision_of"]
+__all__ = ["VECTORS", "Precision", "check_vectors", "precision_of"]
 
 VECTORS = ("float32", "int8")
 """The kinds of `IndexRecord.vectors`."""
 
 _DEVIATIONS = 6
+
+
+def check_vectors(kind: object) -> str:
+    """Return how vectors are to be kept. Raises InputError for a way that there is not."""
+    if not isinstance(kind, str) or kind not in VECTORS:
+        raise InputError(f"vectors is {kind!r}: it is one of {', '.join(map(repr, VECTORS))}")
+    return kind
 
 
 class Precision:

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import check_index_name
-from sqlrag.index.precision import VECTORS
+from sqlrag.index.precision import check_vectors
 from sqlrag.index.statements import statement
+from sqlrag.index.tokenizers import check_tokenizer
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -87,10 +88,10 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
     record = IndexRecord(**values)
     try:
         check_index_name(record.name)
+        check_tokenizer(record.tokenizer)
+        check_vectors(record.vectors)
     except InputError as error:
         raise _damaged(row, str(error)) from error
-    if record.vectors not in VECTORS:
-        raise _damaged(row, f"vectors is {record.vectors!r}")
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
         raise _damaged(row, "its sizes cannot be")
     return record

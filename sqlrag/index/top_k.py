@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sqlrag.arguments import DEFAULT_TOP_K
 from sqlrag.errors import InputError
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.filtered import filtered_top_k, nprobe_for
@@ -90,6 +91,11 @@ class Index:
     def _state(self) -> CellState | None:
         return cell_state(self._connection, self.record) if self.has_cells() else None
 
+    def cells(self) -> tuple[int, int | None]:
+        """Return how many cells the index has, 0 while it is searched whole, and how many of them a search probes."""
+        state = self._state()
+        return (0, None) if state is None else (state.cells, dict(self.measured_nprobes()).get(DEFAULT_TOP_K))
+
     def ids(self, matching: Matching) -> list[int]:
         """Return the ids of all chunks that a filter lets through."""
         return [id_ for (id_,) in self._connection.execute(matching.select, matching.bindings)]
@@ -101,12 +107,22 @@ class Index:
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
-        return self._rows("index/text_top_k", matching, match=match_expression(text), k=k)
+        return self._rows("index/text_top_k", matching, match=self._match(text), k=k)
 
     def hybrid_top_k(
-        self, text: str, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
+        self,
+        text: str,
+        vector: bytes,
+        k: int,
+        matching: Matching | None = None,
+        *,
+        vector_weight: float,
+        nprobe: int | None = None,
     ) -> list[tuple[int, float, int]]:
-        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first."""
+        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first.
+
+        `vector_weight`: from 0, the words alone, to 1, the vectors alone.
+        """
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
@@ -115,8 +131,16 @@ class Index:
             ids = self.ids(matching)
             matching = matching.listed(ids)
             nprobe = nprobe_for(depth * state.chunks / max(len(ids), 1), self.measured_nprobes(), state.cells)
-        match = match_expression(text)
-        return self._rows("index/hybrid_top_k", matching, vector=vector, match=match, k=k, depth=depth, nprobe=nprobe)
+        return self._rows(
+            "index/hybrid_top_k",
+            matching,
+            vector=vector,
+            match=self._match(text),
+            k=k,
+            depth=depth,
+            vector_weight=vector_weight,
+            nprobe=nprobe,
+        )
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
@@ -133,6 +157,9 @@ class Index:
             sql, {"window": self.record.window}
         )
         return documents, chunks, tokens, truncated, vectors
+
+    def _match(self, text: str) -> str:
+        return match_expression(text, self.record.tokenizer)
 
     def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.

@@ -12,6 +12,7 @@ from sqlrag.index.names import quote
 from sqlrag.index.precision import precision_of
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
+from sqlrag.index.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     import apsw
@@ -84,7 +85,8 @@ class IndexWriter:
         """Create the index's tables and record it."""
         registry = Registry(self._connection)
         registry.create()
-        sql = statement("index/create", index=self.record.name, cells=self._create_cells())
+        tokenize = TOKENIZERS[self.record.tokenizer]
+        sql = statement("index/create", index=self.record.name, cells=self._create_cells(), tokenize=tokenize)
         self._connection.execute(sql)
         registry.put(self.record)
 

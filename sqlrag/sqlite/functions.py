@@ -93,7 +93,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     return [
         TableFunction("vector_top_k", distance, (*top_k, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, top_k, 3, functions.text_top_k),
-        TableFunction("hybrid_top_k", score, top_k, 3, functions.hybrid_top_k),
+        TableFunction("hybrid_top_k", score, (*top_k, "vector_weight"), 3, functions.hybrid_top_k),
         TableFunction("search", SEARCH_COLUMNS, ("index", "query", "top_k", "top_n", "filter"), 2, functions.search),
         TableFunction("chunk_text", chunk, ("source", "max_tokens", "overlap"), 1, functions.chunk_text),
         TableFunction("sqlrag_info", INFO_COLUMNS, (), 0, functions.sqlrag_info),

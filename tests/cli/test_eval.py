@@ -66,6 +66,14 @@ def test_without_judgements(run, db):
     assert "cannot show how questions in other words are answered" in result.stdout
 
 
+def test_another_reranker(run_json, db, judged):
+    """`--reranker` measures another model than the default."""
+    options = [*judged, "--first-stage", "vector", "--most", "2"]
+    other = run_json("eval", db, *options, "--reranker", "reranker-v1-small")
+    assert other["reranker"].startswith("reranker-v1-small@")
+    assert run_json("eval", db, *options)["reranker"].startswith("reranker-v1@")
+
+
 def test_a_run(run, db, judged, tmp_path, folder):
     """`--run` reranks what another system found."""
     (tmp_path / "bm25.run").write_text(
@@ -112,7 +120,9 @@ def test_ctrl_c(run, db, judged, monkeypatch):
     [
         ([], 2, r"give --queries and --qrels, or --synthetic"),
         (["--queries", "q.tsv"], 2, r"give --queries and --qrels"),
-        (["--synthetic", "5", "--queries", "q.tsv"], 2, r"--synthetic makes its own queries"),
+        (["--synthetic", "5", "--queries", "q.tsv"], 2, r"--synthetic makes its own queries .* leave --queries out"),
+        (["--synthetic", "--document-id", "uri"], 2, r"--synthetic .* judges its own chunks: leave --document-id out"),
+        (["--synthetic", "5", "--reranker", "nope"], 1, r"'nope'.*reranker-v1"),
         (["--synthetic", "0"], 2, r"'--synthetic': 0 is not in the range"),
         (["--synthetic", "--top-k", "5;10"], 2, r"'5;10' is not a list of whole numbers from 1, such as 10,25,100"),
         (["--synthetic", "--top-k", "0"], 2, r"'0' is not a list"),

@@ -54,6 +54,22 @@ def test_columns_of_a_table_file(run_json, tmp_path):
     assert hit["metadata"] == {"year": 1959, "lang": "en"}
 
 
+def test_tokenizer(run, run_json, error_line, tmp_path):
+    """`--tokenizer` is of a new index, `info` says which it is, and an index keeps its own."""
+    (tmp_path / "note.txt").write_text("A honeybee dances.")
+    path = tmp_path / "new.db"
+    run_json("ingest", path, tmp_path / "note.txt", "--tokenizer", "trigram")
+    assert run_json("sql", path, "SELECT id FROM text_top_k('chunks', 'bee', 3)")
+    assert run_json("info", path)["indexes"][0]["tokenizer"] == "trigram"
+    assert re.search(r"full text +trigram tokenizer", run("info", path).stdout)
+    again = run("ingest", path, tmp_path / "note.txt", "--tokenizer", "porter")
+    assert again.exit_code == 1
+    assert "tokenizer is porter, but index 'chunks' was made with trigram" in error_line(again)
+    unknown = run("ingest", path, tmp_path / "note.txt", "--tokenizer", "icu")
+    assert unknown.exit_code == 2
+    assert "'icu' is not one of 'porter', 'unicode61', 'trigram'" in error_line(unknown)
+
+
 def test_prune_removes_what_is_gone(run_json, tmp_path):
     """A file that was removed stays until `--prune`."""
     folder = tmp_path / "docs"

@@ -137,6 +137,8 @@ HOSTILE = {
     "a dimension of 0": "dimension = 0",
     "a negative window": "window_or_so = -1",
     "an overlap above the size": "overlap = max_tokens",
+    "a tokenizer that there is not": "tokenizer = 'icu'",
+    "a tokenizer that is SQL": "tokenizer = 'porter''); DROP TABLE chunks; --'",
 }
 
 

@@ -94,6 +94,30 @@ STATEMENTS = {
         errors.InputError,
         ["text_top_k(): query is 7", "a text"],
     ),
+    "a weight above 1": (
+        "SELECT * FROM hybrid_top_k('chunks', 'x', 3, NULL, 1.5)",
+        None,
+        errors.InputError,
+        ["hybrid_top_k(): vector_weight is", "1.5", "a number from 0 to 1"],
+    ),
+    "a weight below 0": (
+        "SELECT * FROM hybrid_top_k('chunks', 'x', 3, NULL, -1)",
+        None,
+        errors.InputError,
+        ["vector_weight is -1", "a number from 0 to 1"],
+    ),
+    "a weight that is a text": (
+        "SELECT * FROM hybrid_top_k('chunks', 'x', 3, NULL, '0.5')",
+        None,
+        errors.InputError,
+        ["vector_weight is '0.5'", "a number from 0 to 1"],
+    ),
+    "a filter in the place of a weight": (
+        "SELECT * FROM hybrid_top_k('chunks', NULL, 3, NULL, 'id > 1')",
+        None,
+        errors.InputError,
+        ["vector_weight is 'id > 1'"],
+    ),
     "top_n above top_k": (
         "SELECT * FROM search('chunks', 'x', 2, 5)",
         None,

@@ -325,6 +325,7 @@ def test_nprobe_between_and_beyond_what_was_measured():
 
 # The same through SQL, on both engines, with real embeddings
 
+
 def doc(uri: str, text: str, **metadata: int) -> Document:
     return Document(uri, "", text, dict(metadata), hashlib.sha256(text.encode()).hexdigest())
 

@@ -35,6 +35,22 @@ STATEMENTS = {
     "text without a word": ("SELECT id FROM text_top_k('chunks', '?! 🐝', 5)", None),
     "hybrid": ("SELECT id, score, rank FROM hybrid_top_k('chunks', :q, 9)", Q),
     "hybrid without a word": ("SELECT id, score, rank FROM hybrid_top_k('chunks', '🐝', 4)", None),
+    "hybrid of NULL": ("SELECT * FROM hybrid_top_k('chunks', NULL, 4)", None),
+    "hybrid, weighed": ("SELECT id, score, rank FROM hybrid_top_k('chunks', :q, 9, NULL, 0.7)", Q),
+    "hybrid, a whole number as weight": ("SELECT id, score, rank FROM hybrid_top_k('chunks', :q, 9, NULL, 1)", Q),
+    "hybrid, the default weight": ("SELECT id, score, rank FROM hybrid_top_k('chunks', :q, 9, NULL, NULL)", Q),
+    "hybrid, weighed and filtered": (
+        "SELECT id, score, rank FROM hybrid_top_k('chunks', :q, 4, 'id BETWEEN 3 AND 12', :w)",
+        Q | {"w": 0.2},
+    ),
+    "hybrid, lateral weights": (
+        """
+        WITH weights (weight) AS (VALUES (0.25), (0.75))
+        SELECT weight * 1.0, hit.id, hit.score FROM weights, hybrid_top_k('chunks', 'bees', 3, NULL, weight) AS hit
+        ORDER BY weight, hit.rank
+        """,
+        None,
+    ),
     "search": ("SELECT * FROM search('chunks', :q)", Q),
     "search, top_k and top_n": ("SELECT * FROM search('chunks', :q, 10, 5)", Q),
     "search, fewer candidates than the default top_n": ("SELECT * FROM search('chunks', :q, 2)", Q),

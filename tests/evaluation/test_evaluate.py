@@ -175,7 +175,12 @@ WRONG = {
     "no resample": ((QUERIES, QRELS), {"resamples": 0}, r"evaluate\(\): resamples is 0"),
     "both kinds": ((QUERIES, QRELS), {"synthetic": 5}, r"synthetic makes its own queries"),
     "a seed": ((QUERIES, QRELS), {"seed": -1}, r"evaluate\(\): seed is -1: it takes a whole number from 0"),
-    "no item": ((), {"synthetic": 0}, r"evaluate\(\): synthetic is 0"),
+    "ids of documents that nobody judged": (
+        (),
+        {"synthetic": 5, "document_id": "title"},
+        r"synthetic .* judges its own chunks: leave document_id out",
+    ),
+    "no item": ((), {"synthetic": 0, "document_id": None}, r"evaluate\(\): synthetic is 0"),
     "a first stage": ((QUERIES, QRELS), {"first_stages": ["bm25"]}, r"first_stages is \['bm25'\]: it takes some of"),
     "another's run": ((QUERIES, QRELS), {"run": {"z": {"d": 1.0}}}, r"the run has none of the queries: it is of 'z'"),
 }
