@@ -44,9 +44,9 @@ Key = tuple[bytes, bytes]
 class ScoreTable:
     """The score cache in a SQLite file.
 
-    `rows`: how many scores are kept (several processes may exceed it, each by a hundredth until its next write), the
-    least recently used of them leave; None: nothing is looked up or kept, there
-    are only `counts`. `at_rest`: tells whether the user's connection has nothing open.
+    `rows`: how many scores are kept, the least recently used of them leave (several processes may exceed it, each by
+    a hundredth until its next writes); None: nothing is looked up or kept, there are only `counts`. `at_rest`: tells
+    whether the user's connection has nothing open.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class ScoreTable:
     ) -> None:
         self._path = path
         self._rows = rows
+        self._read_only = read_only
         self._writable = rows is not None and not read_only
         self._at_rest = at_rest
         self._connection: apsw.Connection | None = None
@@ -163,7 +164,8 @@ class ScoreTable:
         return self._connection
 
     def _open(self) -> apsw.Connection:
-        connection = open_sqlite(self._path, read_only=not self._writable, must_exist=True)
+        # The connection that is closed last clears the WAL away, which one for reading only cannot.
+        connection = open_sqlite(self._path, read_only=self._read_only, must_exist=True)
         connection.set_busy_timeout(0)
         connection.execute("PRAGMA synchronous = NORMAL")  # a lost last commit is scored again
         # The file may come from a stranger: nothing of it is run, and the table is a table.

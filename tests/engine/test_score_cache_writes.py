@@ -187,6 +187,16 @@ def test_a_database_that_is_new(engine, tmp_path):
     assert list(table_of(path).execute("PRAGMA journal_mode")) == [("wal",)]
 
 
+@pytest.mark.parametrize("rows", [None, 100])
+def test_all_is_in_the_file_when_it_is_closed(path, rows):
+    """No log is left beside it, whether or not there is a cache."""
+    with sqlrag.connect(path, score_cache=rows) as db:
+        db.ingest(Path(__file__))
+        db.search(Q)
+        db.info()
+    assert [file.name for file in path.parent.iterdir() if file.name.endswith(("-wal", "-shm", ".wal"))] == []
+
+
 def test_duckdb_itself_is_not_changed(passage_files, tmp_path):
     """The table is in the index file, which can be deleted at any time."""
     path = copy_of(passage_files["duckdb"], tmp_path)
@@ -200,3 +210,34 @@ def test_duckdb_itself_is_not_changed(passage_files, tmp_path):
     with open_cached(path) as db:
         assert db.search(Q) == first
         assert counts(db) == (25, 0)
+
+
+def test_a_database_without_wal(passage_files, tmp_path):
+    """In rollback mode a reader stops a writer's commit: the scores wait until it is done, and no search does."""
+    path = copy_of(passage_files["sqlite"], tmp_path)
+    with closing(table_of(path)) as other:
+        assert other.execute("PRAGMA journal_mode = DELETE").fetchall() == [("delete",)]
+    with closing(table_of(path)) as other, open_cached(path) as db:
+        reading = other.execute("SELECT id FROM chunks")
+        next(reading)
+        started = time.perf_counter()
+        first = db.search(Q)
+        assert time.perf_counter() - started < 5
+        assert list(table_of(path).execute(TABLE)) == [(0,)]
+        reading.close()
+        assert db.search(Q) == first
+        assert counts(db) == (25, 0)
+
+
+def test_a_file_that_is_full(passage_files, tmp_path, caplog):
+    """Where there is no room the search works, the log says so once, and the file is sound."""
+    path = copy_of(passage_files["sqlite"], tmp_path)
+    with open_cached(path) as db:
+        table = db._engine._scores
+        table.keep(bytes(16), {bytes(16): 0.5})
+        table._connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the present size for it
+        for question in ("first?", "second?"):
+            table.keep(bytes(16), {bytes([n]) * 16: 0.5 for n in range(250)})
+            assert len(db.search(question)) == 3
+        assert db.check() == []
+    assert caplog.text.count("cannot be written") == 1
