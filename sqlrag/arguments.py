@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,9 @@ __all__ = [
     "DEFAULT_TOP_N",
     "DEFAULT_VECTORS",
     "DEFAULT_VECTOR_WEIGHT",
+    "check_budget",
     "check_k",
+    "check_score_cache",
     "check_share",
     "check_text",
     "check_top_n",
@@ -110,6 +113,27 @@ def check_top_n(value: object, top_k: int) -> int:
             "the second stage chooses among the candidates of the first, so raise top_k"
         )
     return top_n
+
+
+def check_budget(value: object) -> float:
+    """Return how many milliseconds reranking may take, from 0."""
+    number = not isinstance(value, bool) and isinstance(value, (int, float, Decimal))
+    if not number or not 0 <= value < math.inf:  # type: ignore[operator]  # NaN is not
+        raise InputError(
+            f"search(): budget_ms is {shown(value)}: it takes milliseconds for reranking, from 0; leave it out for "
+            "as many as it needs"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def check_score_cache(value: object) -> int | None:
+    """Return how many scores a score cache keeps, None where there is none."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K):
+        raise InputError(
+            f"score_cache is {shown(value)}: it takes how many scores to keep, from 1 (100,000 take 10 MB); "
+            "leave it out to keep none"
+        )
+    return value
 
 
 def check_vector(value: object, record: IndexRecord) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.arguments import (
     DEFAULT_RESAMPLES,
@@ -17,9 +17,11 @@ from sqlrag.arguments import (
     DEFAULT_TOP_N,
     DEFAULT_VECTORS,
     check_k,
+    check_score_cache,
 )
+from sqlrag.engine import Engine, engine_of
 from sqlrag.errors import InputError, ModelMismatchError
-from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
+from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
 from sqlrag.index.precision import check_vectors
@@ -35,50 +37,12 @@ if TYPE_CHECKING:
 
     from sqlrag.evaluation import Evaluation, Progress
     from sqlrag.evaluation.files import Qrels, Queries, Run
-    from sqlrag.functions import IndexSource
-    from sqlrag.ingest import Writer
     from sqlrag.models import Embedder, Reranker
     from sqlrag.text.documents import Document
 
 __all__ = ["Database", "connect"]
 
 DEFAULT_INDEX = "chunks"
-
-_DUCKDB_SUFFIXES = (".duckdb", ".ddb")
-_SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
-_DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage
-
-
-class Engine(Protocol):
-    """What `Database` needs of SQLite and of DuckDB."""
-
-    name: str
-    path: str
-    read_only: bool
-    encoders: Encoders
-    functions: Functions
-
-    @property
-    def indexes(self) -> IndexSource:
-        """The indexes of the database."""
-
-    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
-        """Run SQL."""
-
-    def writer(self, index: str, record: IndexRecord) -> Writer:
-        """Return the writer of an index; `record` is what a new index is made with."""
-
-    def check(self) -> list[str]:
-        """Return what is wrong with the database."""
-
-    def size(self) -> int:
-        """Return the bytes on disk."""
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs."""
-
-    def close(self) -> None:
-        """Close the connection."""
 
 
 def connect(
@@ -92,6 +56,7 @@ def connect(
     must_exist: bool = False,
     rerank_limit: int = DEFAULT_RERANK_LIMIT,
     nprobe: int | None = None,
+    score_cache: int | None = None,
 ) -> Database:
     """Open a database, or make it.
 
@@ -103,6 +68,10 @@ def connect(
     `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one statement may score. `nprobe`: cells of a
     large index that a search looks into; by default as many as the index has measured to give a recall of 0.95.
 
+    `score_cache`: keep so many reranking scores in the file, the last ones used, so that a question asked again runs
+    no model, in another process either; a read-only database is only read. The scores are the same: ask for it where
+    you trust who wrote the file.
+
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
     path = os.fspath(path)
@@ -112,35 +81,18 @@ def connect(
         "must_exist": must_exist or read_only,
         "rerank_limit": rerank_limit,
         "nprobe": None if nprobe is None else check_k("connect", "nprobe", nprobe),
+        "score_cache": check_score_cache(score_cache),
     }
     from sqlrag.paths import check_path
 
     check_path(path, must_exist=must_exist or read_only)
-    if _engine_of(path, engine) == "duckdb":
+    if engine_of(path, engine) == "duckdb":
         from sqlrag.duckdb.engine import DuckDBEngine
 
         return Database(DuckDBEngine(path, encoders, **options))
     from sqlrag.sqlite.engine import SQLiteEngine
 
     return Database(SQLiteEngine(path, encoders, **options))
-
-
-def _engine_of(path: str, engine: str | None) -> str:
-    if engine is not None:
-        if engine not in ("sqlite", "duckdb"):
-            raise InputError(f"engine is {engine!r}: it is 'sqlite' or 'duckdb'")
-        return engine
-    if os.path.isfile(path):
-        try:
-            with open(path, "rb") as file:
-                header = file.read(16)
-        except OSError:
-            header = b""  # the engine says what is wrong
-        if header[8:12] == _DUCKDB_MAGIC:
-            return "duckdb"
-        if header == _SQLITE_MAGIC:
-            return "sqlite"
-    return "duckdb" if path.lower().endswith(_DUCKDB_SUFFIXES) else "sqlite"
 
 
 class Database:
@@ -282,10 +234,16 @@ class Database:
         top_k: int = DEFAULT_TOP_K,
         top_n: int = DEFAULT_TOP_N,
         filter: str | None = None,  # noqa: A002 - the contract's name
+        budget_ms: float | None = None,
     ) -> list[Hit]:
-        """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one."""
+        """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one.
+
+        `budget_ms`: how long reranking may take; how many candidates it has scored in that time is each hit's
+        `reranked`. The first is scored at any rate, with a budget of 0 only those whose score is known.
+        """
         index = self._index(index)
         params = {"index": index, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
+        params["budget_ms"] = budget_ms
         rows = self.execute(statement("search", index=index), params).fetchall()
         # A chunk table of the user's own may have no documents beside it.
         return [

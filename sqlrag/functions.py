@@ -7,7 +7,7 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,33 +15,36 @@ from sqlrag.arguments import (
     DEFAULT_TOP_K,
     DEFAULT_TOP_N,
     DEFAULT_VECTOR_WEIGHT,
+    check_budget,
     check_k,
     check_share,
     check_text,
     check_top_n,
     check_vector,
 )
-from sqlrag.errors import InputError, ModelMismatchError, RerankLimitError
+from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.index.candidates import Candidates
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.filters import check_filter
+from sqlrag.index.scores import Scores
 
 if TYPE_CHECKING:
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.scores import ScoreCache
     from sqlrag.index.top_k import Index, Matching
-    from sqlrag.models import Embedder, Reranker
+    from sqlrag.models import Embedder
 
 __all__ = ["DEFAULT_RERANK_LIMIT", "INFO_COLUMNS", "SEARCH_COLUMNS", "Functions", "IndexSource"]
 
 DEFAULT_RERANK_LIMIT = 10_000
 """How many pairs one statement may score before it stops: a forgotten LIMIT over a million rows."""
 
-SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id")
+SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked")
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
     "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
-    "vectors", "cells", "nprobe",
+    "vectors", "cells", "nprobe", "cached_scores", "cache_hits",
 )  # fmt: skip
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -66,18 +69,22 @@ class IndexSource(Protocol):
 class Functions:
     """The SQL functions of one connection."""
 
-    def __init__(self, indexes: IndexSource, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT) -> None:
+    def __init__(
+        self,
+        indexes: IndexSource,
+        encoders: Encoders,
+        rerank_limit: int = DEFAULT_RERANK_LIMIT,
+        score_cache: ScoreCache | None = None,
+    ) -> None:
         self.encoders = encoders
-        self.rerank_limit = rerank_limit
         self.nprobe: int | None = None
         self._indexes = indexes
         self._candidates = Candidates()
-        self._pairs = 0
-        self._lock = threading.Lock()
+        self._scores = Scores(rerank_limit, score_cache)
 
     def begin_statement(self) -> None:
         """Start counting the pairs of a new statement, for `rerank_limit`, and forget old candidates."""
-        self._pairs = 0
+        self._scores.begin_statement()
         self._candidates.clear()
 
     # Scalars
@@ -126,9 +133,9 @@ class Functions:
         query, text = check_text("rerank_score", "query", query), check_text("rerank_score", "text", text)
         reranker = self.encoders.reranker_named(model)
         texts = [text]
-        if not reranker.is_scored(query, text):
-            texts += self._candidates.beside(text, self.rerank_limit - self._pairs)
-        return self._scores(reranker, query, texts)[0]
+        if not self._scores.is_known(reranker, query, text):
+            texts += self._candidates.beside(text, self._scores.left)
+        return self._scores.score(reranker, query, texts)[0]
 
     def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:
         """Return the scores of many pairs, `None` where the query or the text is NULL."""
@@ -140,7 +147,7 @@ class Functions:
                 groups.setdefault(check_text("rerank_score", "query", query), []).append(place)
         result: list[Any] = [None] * len(texts)
         for query, places in groups.items():
-            scores = self._scores(reranker, query, [str(texts[place]) for place in places])
+            scores = self._scores.score(reranker, query, [str(texts[place]) for place in places])
             for place, score in zip(places, scores, strict=True):
                 result[place] = score
         return result
@@ -203,18 +210,24 @@ class Functions:
         )
         return self._remembered(found, rows)
 
-    def search(
+    def search(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
         query: object,
         top_k: object = None,
         top_n: object = None,
         filter: object = None,  # noqa: A002
+        budget_ms: object = None,
     ) -> list[Any]:
-        """Return rows of `SEARCH_COLUMNS`: the best `top_n` of the `top_k` nearest, best first."""
+        """Return rows of `SEARCH_COLUMNS`: the best `top_n` of the `top_k` nearest, best first.
+
+        `budget_ms`: how long the second stage may take. It scores the candidates in the order of the first as far as
+        time allows; the others come after those that it scored, in that order, with the score NULL.
+        """
         found = self._indexes.open(index)
         top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
         top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
+        seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
         matching = self._matching(found, filter)
         if query is None:
             return []
@@ -222,14 +235,15 @@ class Functions:
         hits = found.vector_top_k(self._vector(found, text), top_k, matching, self.nprobe)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
-        scores = self._scores(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits])
-        # Equal scores keep the order of the first stage.
-        order = sorted(range(len(hits)), key=lambda place: (-scores[place], hits[place][2]))
+        scores = self._scores.score(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits], seconds)
+        reranked = len(scores) - scores.count(None)
+        # Equal scores keep the order of the first stage, and so do those without one, behind the others.
+        order = sorted(range(len(hits)), key=lambda place: (-_or_lowest(scores[place]), hits[place][2]))
         rows = []
         for rank_after, place in enumerate(order[:top_n], start=1):
             (id_, distance, rank_before), score = hits[place], scores[place]
             _, source_id, passage = chunks[id_]
-            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id))
+            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked))
         return rows
 
     def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:
@@ -247,6 +261,7 @@ class Functions:
     def sqlrag_info(self) -> list[Any]:
         """Return a row of `INFO_COLUMNS` for each index."""
         reranker = self.encoders.reranker.spec
+        cached = self._scores.cache.counts() if self._scores.cache is not None else None
         rows = []
         for name in self._indexes.names():
             index = self._indexes.open(name)
@@ -256,7 +271,7 @@ class Functions:
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
                 reranker.name, reranker.weights_hash, self._indexes.backlog(record), record.tokenizer,
-                record.vectors, *index.cells(),
+                record.vectors, *index.cells(), *(cached or (None, None)),
             ))  # fmt: skip
         return rows
 
@@ -288,17 +303,9 @@ class Functions:
         self._candidates.add(index, [row[0] for row in rows])
         return rows
 
-    def _scores(self, reranker: Reranker, query: str, texts: list[str]) -> list[float]:
-        """Score one query's texts; a statement that goes beyond `rerank_limit` stops here."""
-        unscored = len({text for text in texts if not reranker.is_scored(query, text)})
-        with self._lock:
-            self._pairs += unscored
-            if self._pairs > self.rerank_limit:
-                raise RerankLimitError(
-                    f"this statement scores more than rerank_limit = {self.rerank_limit} pairs: rerank the candidates "
-                    "of a top-k function, not a whole table, or raise rerank_limit when you connect"
-                )
-        return [float(score) for score in reranker.score(query, texts)]
+
+def _or_lowest(score: float | None) -> float:
+    return -math.inf if score is None else score
 
 
 def _half(max_tokens: object) -> int:

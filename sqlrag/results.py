@@ -73,7 +73,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Hit:
-    """One chunk that a search found, with its place before and after reranking (from 1)."""
+    """One chunk that a search found, with its place before and after reranking (from 1).
+
+    `reranked`: how many of the candidates have a score, all of them unless the search had a budget; without a score,
+    a hit stands behind them as the first stage had it.
+    """
 
     id: int
     source_id: int
@@ -84,10 +88,11 @@ class Hit:
     start_char: int
     end_char: int
     text: str
-    score: float
+    score: float | None
     distance: float
     rank_before: int
     rank_after: int
+    reranked: int
 
 
 HIT_COLUMNS = tuple(field.name for field in fields(Hit))
@@ -116,7 +121,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """A row of `sqlrag_info()`."""
+    """A row of `sqlrag_info()`. The last two are those of the database's score cache, None where it has none."""
 
     index: str
     source: str
@@ -137,6 +142,8 @@ class IndexInfo:
     vectors: str
     cells: int
     nprobe: int | None
+    cached_scores: int | None
+    cache_hits: int | None
 
 
 @dataclass

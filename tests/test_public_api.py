@@ -85,7 +85,7 @@ def test_dependencies_point_one_way():
         {"functions", "metrics"},
         {"sqlite"},
         {"duckdb"},
-        {"ingest", "registration"},
+        {"engine", "ingest", "registration"},
         {"database"},
         {"demo", "evaluation"},
         {"cli", "__main__"},

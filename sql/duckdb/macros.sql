@@ -31,10 +31,12 @@ CREATE OR REPLACE TEMP MACRO hybrid_top_k(index, query, k, filter := NULL, vecto
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
     FROM   (SELECT unnest(_sqlrag_hybrid_top_k(index, query, k, filter, vector_weight)) AS hit);
 
-CREATE OR REPLACE TEMP MACRO search(index, query, top_k := NULL, top_n := NULL, filter := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO
+    search(index, query, top_k := NULL, top_n := NULL, filter := NULL, budget_ms := NULL) AS TABLE
     SELECT hit.id AS id, hit.text AS text, hit.score AS score, hit.distance AS distance,
-           hit.rank_before AS rank_before, hit.rank_after AS rank_after, hit.source_id AS source_id
-    FROM   (SELECT unnest(_sqlrag_search(index, query, top_k, top_n, filter)) AS hit);
+           hit.rank_before AS rank_before, hit.rank_after AS rank_after, hit.source_id AS source_id,
+           hit.reranked AS reranked
+    FROM   (SELECT unnest(_sqlrag_search(index, query, top_k, top_n, filter, budget_ms)) AS hit);
 
 CREATE OR REPLACE TEMP MACRO chunk_text(source, max_tokens := NULL, overlap := NULL) AS TABLE
     SELECT chunk.ordinal AS ordinal, chunk.start_char AS start_char, chunk.end_char AS end_char, chunk.text AS text

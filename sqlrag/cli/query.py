@@ -15,6 +15,12 @@ __all__ = ["compare", "search"]
 @database_argument
 @click.argument("question")
 @search_options
+@click.option(
+    "--budget-ms",
+    type=click.FloatRange(min=0),
+    metavar="MS",
+    help="Time for reranking: the best candidates that it can score in it; by default all of them.",
+)
 @json_option
 def search(
     *,
@@ -25,6 +31,7 @@ def search(
     top_n: int,
     filter_: str | None,
     reranker: str | None,
+    budget_ms: float | None,
     as_json: bool,
 ) -> None:
     """Find what answers a QUESTION best.
@@ -36,14 +43,15 @@ def search(
 
     started = time.perf_counter()
     with sqlrag.connect(db, read_only=True, reranker=reranker) as database:
-        hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_)
+        hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_, budget_ms=budget_ms)
     if as_json:
         print_json(hits)
         return
     from sqlrag.cli.render import print_hits, print_note
 
     print_hits(hits)
-    print_note(f"{len(hits)} of the first {top_k} candidates, in {time.perf_counter() - started:.2f} s")
+    reranked = f", {hits[0].reranked} of them reranked" if hits and budget_ms is not None else ""
+    print_note(f"{len(hits)} of the first {top_k} candidates{reranked}, in {time.perf_counter() - started:.2f} s")
 
 
 @click.command()

@@ -79,8 +79,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         console().print("No hits.")
     for hit in hits:
-        score = (f"  score {hit.score:.4f}  ", "cyan")
-        print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), score, movement(hit))
+        print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), _score(hit), "  ", movement(hit))
         print_indented(printable(hit.text.strip()), 3)
         console().print()
 
@@ -95,7 +94,7 @@ def print_comparison(comparison: Comparison) -> None:
         return
     print_line((f"Pushed out of the top {top_n}:\n", "bold"))
     for hit in comparison.pushed_out:
-        print_line("   ", movement(hit), (f"  {_origin(hit)}", "bold"), (f"  score {hit.score:.4f}", "cyan"))
+        print_line("   ", movement(hit), (f"  {_origin(hit)}", "bold"), _score(hit))
         print_indented(snippet(hit), 6)
         console().print()
 
@@ -144,7 +143,7 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
     print_line(f"{path}: {engine}, {bytes_text(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
     for one in indexes:
         share = one.truncated / one.chunks if one.chunks else 0.0
-        facts = (
+        facts = [
             ("documents", f"{one.documents:,} in {one.source}"),
             ("chunks", f"{one.chunks:,}, {one.tokens:,} tokens"),
             ("chunking", f"up to {one.max_tokens} tokens, {one.overlap} of overlap"),
@@ -154,7 +153,9 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
             ("backlog", f"{one.backlog:,} still to be embedded" if one.backlog else "none: up to date"),
-        )
+        ]
+        if one.cached_scores is not None:
+            facts.append(("scores", f"{one.cached_scores:,} cached, {one.cache_hits:,} hits"))
         print_line((f"\n{one.index}", "bold"))
         for name, fact in facts:
             print_line((f"  {name:<10} ", "dim"), fact)
@@ -164,6 +165,10 @@ def _cells(one: IndexInfo) -> str:
     if not one.cells:
         return "searched whole"
     return f"in {one.cells:,} cells, of which a search looks into {one.nprobe}"
+
+
+def _score(hit: Hit) -> tuple[str, str]:
+    return ("  not reranked", "dim") if hit.score is None else (f"  score {hit.score:.4f}", "cyan")
 
 
 def _origin(hit: Hit) -> str:

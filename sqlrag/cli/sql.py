@@ -15,7 +15,21 @@ from sqlrag.cli.statements import Runner, parse_parameter, split_statements, sto
 __all__ = ["sql"]
 
 
-@click.command()
+class _WithStatement(click.Command):
+    """A command whose STATEMENT may begin with a SQL comment, which looks like an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {name for param in self.get_params(ctx) for name in param.opts}
+
+        def protected(arg: str) -> str:
+            # No option has a blank in it before its value; a line more at its beginning is nothing to SQL.
+            is_comment = arg.startswith("--") and any(map(str.isspace, arg)) and arg.partition("=")[0] not in known
+            return f"\n{arg}" if is_comment else arg
+
+        return super().parse_args(ctx, [protected(arg) for arg in args])
+
+
+@click.command(cls=_WithStatement)
 @database_argument
 @click.argument("statement", required=False)
 @click.option("-f", "--file", type=click.File(encoding="utf-8"), help="Run the statements of a file ('-': stdin).")

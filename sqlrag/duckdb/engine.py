@@ -22,11 +22,13 @@ from sqlrag.index.registry import IndexRecord
 from sqlrag.paths import is_sqlite
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated as translated_sqlite
+from sqlrag.sqlite.score_table import ScoreTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sqlrag.index.encoders import Encoders
+    from sqlrag.index.scores import ScoreCache
 
 __all__ = ["DuckDBEngine", "register_duckdb"]
 
@@ -97,7 +99,8 @@ class DuckDBEngine:
         read_only: bool,
         must_exist: bool,
         rerank_limit: int,
-        nprobe: int | None = None,
+        nprobe: int | None,
+        score_cache: int | None,
     ) -> None:
         del must_exist  # checked before; DuckDB has no such flag
         self.path = path
@@ -110,8 +113,17 @@ class DuckDBEngine:
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only)
         try:
+            # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
+            rows = None if path == ":memory:" else score_cache
+            self._scores = ScoreTable(index_file_of(path), rows, read_only=read_only)
             self.indexes, self.functions = _registered(
-                self._connection, path, encoders, rerank_limit, self._raised, read_only=read_only
+                self._connection,
+                path,
+                encoders,
+                rerank_limit,
+                self._raised,
+                read_only=read_only,
+                score_cache=self._scores,
             )
             self.functions.nprobe = nprobe
             encoders.check_choice([self.indexes.open(name).record for name in self.indexes.names()])
@@ -171,6 +183,7 @@ class DuckDBEngine:
 
     def close(self) -> None:
         """Close the connections."""
+        self._scores.close()
         self.indexes.close()
         self._connection.close()
 
@@ -194,13 +207,14 @@ def _registered(
     raised: Raised,
     *,
     read_only: bool,
+    score_cache: ScoreCache | None = None,
 ) -> tuple[DuckDBIndexes, Functions]:
     # DuckDB 2.0 fills stderr at exit for each connection with a Python function that is still open then.
     atexit.register(_close_quietly, weakref.ref(connection))
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())
-        functions = Functions(indexes, encoders, rerank_limit)
+        functions = Functions(indexes, encoders, rerank_limit, score_cache)
         register_functions(connection, functions, indexes, raised)
     return indexes, functions
 

@@ -40,6 +40,7 @@ _SEARCH = {
     "rank_before": "BIGINT",
     "rank_after": "BIGINT",
     "source_id": "BIGINT",
+    "reranked": "BIGINT",
 }
 _CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
 _INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}

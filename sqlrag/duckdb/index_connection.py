@@ -10,9 +10,9 @@ import apsw
 from sqlrag.errors import DatabaseError, Error, NotADatabaseError, SchemaVersionError
 from sqlrag.index.registry import SCHEMA_VERSION, Registry
 from sqlrag.paths import INDEX_FILE_SUFFIX
-from sqlrag.sqlite.engine import open_sqlite
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import load_vec
+from sqlrag.sqlite.opening import open_sqlite
 
 __all__ = ["in_memory", "index_file_of", "open_index", "open_index_read_only", "remake_index"]
 

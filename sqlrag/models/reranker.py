@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,8 +33,15 @@ class Scorer(Protocol):
     spec: ModelSpec
     tokenizer: ModelTokenizer
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Return the pairs' scores, (n,) float32."""
+    def conditions(self) -> tuple[str, ...]:
+        """Return what a score depends on besides the pair and the specification: tokenizer, library, precision."""
+
+    def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32.
+
+        `until`: they are begun in their order, after this time (`time.monotonic`) none but the first; the score of
+        those that were not is NaN.
+        """
 
 
 class Reranker:
@@ -111,30 +119,49 @@ class Reranker:
         ]
         return sorted(ranked, key=lambda hit: -hit["score"])[:top_k]
 
-    def is_scored(self, query: str, document: str) -> bool:
-        """Tell whether the pair's score is remembered, so that asking for it costs nothing."""
-        return self._scores.get(self._digest((query, document))) is not None
+    def score_until(self, query: str, documents: Sequence[str], until: float) -> NDArray[np.float32]:
+        """Return what `score` does, as far as time allows: NaN for a document whose turn did not come.
 
-    def _score(self, pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
+        They are scored in their order. After `until` (`time.monotonic`) none is begun but the first; one that has
+        begun is finished. A score that is remembered takes no time.
+        """
+        query = as_text(query, "query")
+        return self._score([(query, text) for text in as_texts(documents, "documents")], until)
+
+    def remembered(self, query: str, documents: Sequence[str]) -> list[float | None]:
+        """Return the scores that are remembered, so that asking for them costs nothing; None for the others."""
+        return [self._scores.get(self.digest(query, document)) for document in documents]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """A hash, of 16 bytes, of all that decides the score of a pair: rerankers that agree in it score alike.
+
+        Another kind of CPU can still change the third decimal of an int8 model's score.
+        """
+        spec = self.spec
+        settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._scorer.conditions())
+        return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
+
+    def _score(self, pairs: list[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
         import numpy as np
 
-        keys = [self._digest(pair) for pair in pairs]
+        keys = [self.digest(*pair) for pair in pairs]
         known = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None}
         if missing:
-            new = dict(zip(missing, self._scorer.score(list(missing.values())).tolist(), strict=True))
+            scores = self._scorer.score(list(missing.values()), until)
+            new = {key: score for key, score in zip(missing, scores.tolist(), strict=True) if not math.isnan(score)}
             self._scores.put(new.items())
             known.update(new)
             with self._lock:
                 self.pairs_scored += len(new)
         return np.array([known[key] for key in keys], np.float32)
 
-    def _digest(self, pair: tuple[str, str]) -> bytes:
-        """Return a key of 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c").
+    def digest(self, query: str, text: str) -> bytes:
+        """Return a hash of a pair, 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c").
 
         A query meets many texts: what has been hashed of the last one is kept, so that 50 MB are hashed once.
         """
-        query, text = pair
         last, hashed = self._hashed
         if query != last:
             encoded = query.encode()

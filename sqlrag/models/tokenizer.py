@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import tokenizers
 
@@ -43,6 +45,12 @@ class ModelTokenizer:
             if self._loaded is None:
                 self._loaded = _load(self._source)
             return self._loaded
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of the tokenizer, in hex."""
+        source = self._source.read_bytes() if isinstance(self._source, Path) else self._source.to_str().encode()
+        return hashlib.blake2b(source, digest_size=16).hexdigest()
 
     def special_tokens(self, *, pair: bool) -> int:
         """Return how many tokens the model's template adds to a text, or to a pair of texts."""

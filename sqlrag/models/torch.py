@@ -8,6 +8,7 @@ numbers are float32, and what stands beside a text changes its vector or score b
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ _CPU_TOKENS = 1_024
 # Texts that are sorted by length together.
 _GPU_WINDOW = 8_192
 _CPU_WINDOW = 512
+# Pairs that a GPU is given at a time while the clock runs.
+_GPU_PAIRS = 8
 
 
 class _Model:
@@ -149,10 +152,36 @@ class TorchScorer(_Model):
     ) -> None:
         super().__init__("cross-encoder", model, name, device, dtype)
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Return the pairs' scores, (n,) float32."""
-        logits = self.logits(pairs)
-        scores: NDArray[np.float32] = self.model.activation_fn(logits).numpy()
+    def conditions(self) -> tuple[str, ...]:
+        """Return the tokenizer's hash, and all that decides how torch computes."""
+        activation = type(self.model.activation_fn).__name__
+        prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
+        dtype = str(next(self.model.parameters()).dtype)
+        return (
+            self.tokenizer.digest,
+            f"torch {self._torch.__version__}",
+            self.model.device.type,
+            dtype,
+            activation,
+            prompt,
+        )
+
+    def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32.
+
+        `until`: a few are begun at a time, in their order, after this time (`time.monotonic`) none but the first few;
+        the score of those that were not is NaN.
+        """
+        import numpy as np
+
+        if until is None:
+            scores: NDArray[np.float32] = self.model.activation_fn(self.logits(pairs)).numpy()
+            return scores
+        scores = np.full(len(pairs), np.nan, np.float32)
+        for start, end in windows(pairs, 1 if self._on_cpu else _GPU_PAIRS):
+            if start and time.monotonic() >= until:
+                break
+            scores[start:end] = self.score(pairs[start:end])
         return scores
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Any:

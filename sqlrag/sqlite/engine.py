@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -17,6 +16,8 @@ from sqlrag.index.writer import upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
+from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.sqlite.score_table import ScoreTable
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -24,44 +25,22 @@ if TYPE_CHECKING:
 
     from sqlrag.index.encoders import Encoders
 
-__all__ = ["SQLiteEngine", "open_sqlite"]
-
-BUSY_TIMEOUT_MS = 10_000
-"""How long a statement waits for another process's write; sqlrag's own last milliseconds."""
-
-
-def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False) -> apsw.Connection:
-    """Open a SQLite file. `read_only` never writes, also not a journal; a medium that can't be written works."""
-    with translated(path):
-        if not read_only:
-            flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
-            connection = apsw.Connection(path, flags=flags)
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            return connection
-        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
-        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        try:
-            connection.execute("SELECT 1 FROM sqlite_schema")
-        except apsw.CantOpenError:
-            # A WAL database on a medium where the shared memory file can't be made: nobody else writes it then
-            # (https://www.sqlite.org/wal.html#read_only_databases).
-            connection.close()
-            uri = f"{Path(path).resolve().as_uri()}?immutable=1"
-            connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-        return connection
+__all__ = ["SQLiteEngine"]
 
 
 class SQLiteRows:
     """The rows of a SQLite statement, stepped as they are asked for."""
 
-    def __init__(self, cursor: apsw.Cursor, columns: list[str], path: str) -> None:
+    def __init__(self, cursor: apsw.Cursor, columns: list[str], path: str, at_end: Callable[[], None]) -> None:
         self.columns = columns
         self._cursor = cursor
         self._path = path
+        self._at_end = at_end
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         with translated(self._path):
             yield from self._cursor
+        self._at_end()
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, its types those of the values."""
@@ -85,7 +64,8 @@ class SQLiteEngine:
         read_only: bool,
         must_exist: bool,
         rerank_limit: int,
-        nprobe: int | None = None,
+        nprobe: int | None,
+        score_cache: int | None,
     ) -> None:
         self.path = path
         self.read_only = read_only
@@ -98,6 +78,8 @@ class SQLiteEngine:
                 self._upgrade()
                 self.functions = register_apsw(self.connection, encoders, rerank_limit)
                 self.functions.nprobe = nprobe
+                self._scores = self._score_table(score_cache)
+                self.functions = register_apsw(self.connection, encoders, rerank_limit, self._scores)
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:
             self.connection.close()
@@ -129,7 +111,18 @@ class SQLiteEngine:
                 raise InputError(
                     f"the statement has a parameter {error.args[0]!r} that no value was given for"
                 ) from error
-        return Result(SQLiteRows(cursor, columns, self.path))
+        return Result(SQLiteRows(cursor, columns, self.path, self._scores.flush))
+
+    def _score_table(self, rows: int | None) -> ScoreTable:
+        connection = self.connection
+        if not connection.filename:  # in memory, as the scores are anyway
+            return ScoreTable(":memory:", None, read_only=True)
+        read_only = self.read_only or connection.readonly("main")
+
+        def at_rest() -> bool:
+            return connection.getautocommit() and connection.txn_state() == apsw.SQLITE_TXN_NONE
+
+        return ScoreTable(connection.filename, rows, read_only=read_only, at_rest=at_rest)
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
@@ -164,3 +157,4 @@ class SQLiteEngine:
         """Close the connection."""
         with translated(self.path):
             self.connection.close()
+        self._scores.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import Connection
+    from sqlrag.index.scores import ScoreCache
 
 Result = TypeVar("Result")
 
@@ -90,11 +91,12 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     top_k = ("index", "query", "k", "filter")
     distance, score = ("id", "distance", "rank"), ("id", "score", "rank")
     chunk = ("ordinal", "start_char", "end_char", "text")
+    search = ("index", "query", "top_k", "top_n", "filter", "budget_ms")
     return [
         TableFunction("vector_top_k", distance, (*top_k, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, top_k, 3, functions.text_top_k),
         TableFunction("hybrid_top_k", score, (*top_k, "vector_weight"), 3, functions.hybrid_top_k),
-        TableFunction("search", SEARCH_COLUMNS, ("index", "query", "top_k", "top_n", "filter"), 2, functions.search),
+        TableFunction("search", SEARCH_COLUMNS, search, 2, functions.search),
         TableFunction("chunk_text", chunk, ("source", "max_tokens", "overlap"), 1, functions.chunk_text),
         TableFunction("sqlrag_info", INFO_COLUMNS, (), 0, functions.sqlrag_info),
     ]
@@ -120,7 +122,10 @@ def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
 
 
 def register_apsw(
-    connection: apsw.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
+    connection: apsw.Connection,
+    encoders: Encoders,
+    rerank_limit: int = DEFAULT_RERANK_LIMIT,
+    score_cache: ScoreCache | None = None,
 ) -> Functions:
     """Give an APSW connection the functions and sqlite-vec."""
     import apsw
@@ -130,7 +135,7 @@ def register_apsw(
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.registry.meta("embedder"))
-    functions = Functions(indexes, encoders, rerank_limit)
+    functions = Functions(indexes, encoders, rerank_limit, score_cache)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)

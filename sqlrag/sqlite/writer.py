@@ -37,7 +37,7 @@ class SQLiteWriter:
     def _create(self) -> None:
         registry = Registry(self._connection)
         if registry.find(self.record.name) is None:
-            if not registry.exists() and not list(self._connection.execute("SELECT 1 FROM sqlite_schema")):
+            if not registry.exists() and self._is_empty():
                 # A database of our own making: readers go on while it is written. Somebody else's keeps its mode.
                 self._use_wal()
             with immediate(self._connection):
@@ -57,6 +57,11 @@ class SQLiteWriter:
         # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
         with suppress(apsw.BusyError):
             self._connection.execute("PRAGMA journal_mode = WAL")
+
+    def _is_empty(self) -> bool:
+        """Tell whether the file has no table but the score cache."""
+        sql = "SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
+        return not list(self._connection.execute(sql))
 
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of each table."""

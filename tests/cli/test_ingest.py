@@ -11,8 +11,10 @@ import time
 import apsw
 import pytest
 
+import sqlrag
 from sqlrag.results import IndexInfo, IngestReport
 from tests.conftest import started
+from tests.engine.databases import copy_of
 
 
 def test_ingest_tells_what_it_did(run, tmp_path):
@@ -123,6 +125,16 @@ def test_info(run, run_json, db):
     shown = run("info", db).stdout
     assert f"{index['chunks']:,}, {index['tokens']:,} tokens" in shown
     assert "none: up to date" in shown
+    assert "cached" not in shown
+
+
+def test_info_of_a_score_cache(run, engine, passage_files, tmp_path):
+    """Rows and hits of a cache stand in it where there is one."""
+    path = copy_of(passage_files[engine], tmp_path)
+    for _ in range(2):
+        with sqlrag.connect(path, score_cache=1_000, reranker=sqlrag.Reranker()) as db:
+            db.search("how do bees dance?")
+    assert "  scores     25 cached, 25 hits\n" in run("info", path).stdout
 
 
 def test_check_of_a_sound_database(run, run_json, db):

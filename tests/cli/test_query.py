@@ -35,6 +35,20 @@ def test_filter_is_applied_before_the_top_k(run_json, db):
     assert all("statistics." in hit["uri"] for hit in hits)
 
 
+def test_a_budget_for_reranking(run, run_json, db):
+    """With time enough it is a search as ever; what could not be scored says so; a budget that is none is refused."""
+    hits = run_json("search", db, QUESTION)
+    assert run_json("search", db, QUESTION, "--budget-ms", "60000.5") == hits
+    assert [hit["reranked"] for hit in hits] == [25] * 3
+    (hit,) = run_json("search", db, "a question without time", "--budget-ms", "0", "--top-n", "1")
+    assert (hit["score"], hit["rank_before"], hit["reranked"]) == (None, 1, 0)
+    first = run("search", db, "a question without time", "--budget-ms", "0").stdout.splitlines()[0]
+    assert first.endswith("  not reranked  = 1")
+    result = run("search", db, QUESTION, "--budget-ms", "-1")
+    assert result.exit_code == 2
+    assert "'--budget-ms'" in result.stderr
+
+
 def test_compare_shows_movement(run, db):
     """Each of the top_n stands with its rank before and after; what it displaced is named."""
     result = run("compare", db, QUESTION)

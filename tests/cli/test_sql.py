@@ -27,6 +27,22 @@ def test_the_statement_runs(run_json, db):
     assert rows[0]["score"] >= rows[1]["score"] >= rows[2]["score"]
 
 
+@pytest.mark.parametrize("comment", ["-- why", "--why", "-- a = b", "--why=so", "-- --json", "-- a\n\n-- b"])
+def test_a_statement_that_begins_with_a_comment(run_json, db, comment):
+    """It is no option, wherever it stands; options are options still."""
+    statement = f"{comment}\nSELECT :a AS a"
+    assert run_json("sql", db, statement, "-p", "a=-- 1") == [{"a": "-- 1"}]
+    assert run_json("sql", "--param=a=x y", db, statement) == [{"a": "x y"}]
+
+
+@pytest.mark.parametrize("option", ["--formta", "--formta=json", "--why"])
+def test_an_option_that_is_none(run, db, option):
+    """A slip of the pen is not taken for a comment."""
+    result = run("sql", db, "SELECT 1", option)
+    assert result.exit_code == 2
+    assert f"No such option '{option.partition('=')[0]}'" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

@@ -54,6 +54,11 @@ STATEMENTS = {
     "search": ("SELECT * FROM search('chunks', :q)", Q),
     "search, top_k and top_n": ("SELECT * FROM search('chunks', :q, 10, 5)", Q),
     "search, fewer candidates than the default top_n": ("SELECT * FROM search('chunks', :q, 2)", Q),
+    "search with more time than it needs": ("SELECT * FROM search('chunks', :q, 10, 5, NULL, 3600000)", Q),
+    "search without time": (
+        "SELECT id, rank_after FROM search('chunks', 'a question that nobody asked', 5, 5, NULL, 0)",
+        None,
+    ),
     "search with a filter": ("SELECT * FROM search('chunks', :q, 25, 3, 'title <> ''Bees''')", Q),
     "filter": (
         "SELECT id, rank FROM vector_top_k('chunks', :q, 5, '(metadata ->> ''topic'') = ''computing''')",

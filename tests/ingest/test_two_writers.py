@@ -102,7 +102,7 @@ def test_duckdb_lets_in_many_readers(tmp_path):
 
 def test_an_ingest_while_another_transaction_writes(tmp_path, monkeypatch):
     """A writer that does not end is waited for, then named as the reason; nothing of the ingest is half done."""
-    monkeypatch.setattr("sqlrag.sqlite.engine.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("sqlrag.sqlite.opening.BUSY_TIMEOUT_MS", 100)
     folder, path = write_folder(tmp_path / "docs", 2), database_path(tmp_path, "sqlite")
     with sqlrag.connect(path) as db, sqlrag.connect(path) as other:
         db.ingest(folder / "note000.txt")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sqlrag.errors import InputError
 from sqlrag.models import Reranker
+from sqlrag.models.onnx import OnnxScorer
+from sqlrag.models.spec import ModelSpec
 
 QUERY = "Why do people drink coffee in the morning?"
 
@@ -106,3 +113,55 @@ def test_a_wrong_pair_is_named(reranker):
         reranker.score_pairs([("a", 3)])
     with pytest.raises(InputError, match="query must be a str, not NoneType: None"):
         reranker.score(None, ["a"])
+
+
+def test_a_budget_is_kept_pair_by_pair(texts, monkeypatch):
+    """Until the time is over, in their order and at least the first; the rest are NaN and are not remembered."""
+    ticks = itertools.count()
+    monkeypatch.setattr("sqlrag.models.onnx.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    reranker = Reranker(threads=1)
+    assert reranker.remembered(QUERY, texts[:2]) == [None, None]
+    found = reranker.score_until(QUERY, texts, 3)
+    assert reranker.pairs_scored == 4
+    assert np.isnan(found[4:]).all()
+    assert found[:4].tobytes() == Reranker(threads=2).score(QUERY, texts[:4]).tobytes()
+    assert reranker.remembered(QUERY, texts[:5]) == [*found[:4].tolist(), None]
+    assert reranker.score_until(QUERY, texts, 0)[:5].tobytes() == reranker.score(QUERY, texts[:5]).tobytes()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_budget_that_is_enough(texts, threads):
+    """All are scored, with the same bits."""
+    found = Reranker(threads=threads).score_until(QUERY, texts, math.inf)
+    assert found.tobytes() == Reranker(threads=2).score(QUERY, texts).tobytes()
+
+
+def test_an_error_in_a_thread_is_raised(reranker, monkeypatch):
+    """Whatever it is, also an IndexError, in the caller's thread; the next call works."""
+    with monkeypatch.context() as patched:
+        patched.setattr(reranker._scorer.tokenizer, "pairs", lambda *_: [])
+        with pytest.raises(IndexError):
+            reranker.score_until("an error?", ["a", "b", "c"], math.inf)
+    assert np.isfinite(reranker.score("an error?", ["a", "b", "c"])).all()
+
+
+def test_what_decides_a_score_is_in_its_fingerprint(tmp_path):
+    """Not the name, the folder or the number of threads; but each of weights, tokenizer, window and activation."""
+    spec = Reranker().spec
+    changes = {"same": {}, "weights": {"weights_hash": "0" * 64}, "window": {"max_tokens": 100}}
+    changes |= {"activation": {"activation": "identity"}, "tokenizer": {}, "name": {"name": "other"}}
+    found = {}
+    for name, change in changes.items():
+        folder = shutil.copytree(spec.folder, tmp_path / name)
+        replace(spec, **change).save(folder)
+        if name == "tokenizer":
+            (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text() + " ")
+        found[name] = _fingerprint(ModelSpec.load(folder))
+    assert found.pop("same") == found.pop("name") == Reranker(threads=1).fingerprint
+    assert len(set(found.values())) == 4
+
+
+def _fingerprint(spec):
+    reranker = Reranker()
+    reranker._scorer = OnnxScorer(spec)
+    return reranker.fingerprint

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,6 +211,25 @@ def test_a_batch_changes_nothing_in_fp32(original, cross_encoder, texts, monkeyp
     found.append(compute(texts[::-1])[::-1])
     for other in found[1:]:
         np.testing.assert_allclose(other, found[0], atol=1e-6)
+
+
+def test_a_budget(cross_encoder, texts, monkeypatch):
+    """Until the time is over, in their order, at least the first; the rest are NaN and are not remembered."""
+    ticks = itertools.count()
+    monkeypatch.setattr("sqlrag.models.torch.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    reranker = Reranker(cross_encoder, backend="torch")
+    found = reranker.score_until(QUERY, texts, 3)
+    np.testing.assert_allclose(found[:4], Reranker(cross_encoder, backend="torch").score(QUERY, texts[:4]), atol=1e-6)
+    assert np.isnan(found[4:]).all()
+    assert reranker.pairs_scored == 4
+
+
+def test_what_decides_a_score_is_in_its_fingerprint(cross_encoder):
+    """The same model opened twice has the same; with other numbers, window or backend it has another."""
+    one, other = (Reranker(cross_encoder, backend="torch") for _ in range(2))
+    assert one.fingerprint == other.fingerprint
+    other._scorer.model.to(torch.bfloat16)
+    assert one.fingerprint != other.fingerprint
 
 
 def test_sixteen_bits_are_near(original, cross_encoder, texts):

@@ -1,0 +1,65 @@
+"""What an engine is to `Database`, and which one a file is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlrag.errors import InputError
+from sqlrag.paths import is_duckdb, is_sqlite
+
+if TYPE_CHECKING:
+    from sqlrag.functions import Functions, IndexSource
+    from sqlrag.index.encoders import Encoders
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.ingest import Writer
+    from sqlrag.results import Result
+
+__all__ = ["Engine", "engine_of"]
+
+_DUCKDB_SUFFIXES = (".duckdb", ".ddb")
+
+
+class Engine(Protocol):
+    """What `Database` needs of SQLite and of DuckDB."""
+
+    name: str
+    path: str
+    read_only: bool
+    encoders: Encoders
+    functions: Functions
+
+    @property
+    def indexes(self) -> IndexSource:
+        """The indexes of the database."""
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL."""
+
+    def writer(self, index: str, record: IndexRecord) -> Writer:
+        """Return the writer of an index; `record` is what a new index is made with."""
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database."""
+
+    def size(self) -> int:
+        """Return the bytes on disk."""
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def engine_of(path: str, engine: str | None) -> str:
+    """Return "sqlite" or "duckdb": what is asked for, else what the file is, for a new one by its suffix."""
+    if engine is not None:
+        if engine not in ("sqlite", "duckdb"):
+            raise InputError(f"engine is {engine!r}: it is 'sqlite' or 'duckdb'")
+        return engine
+    if is_duckdb(path):
+        return "duckdb"
+    if is_sqlite(path):
+        return "sqlite"
+    return "duckdb" if path.lower().endswith(_DUCKDB_SUFFIXES) else "sqlite"

@@ -1,0 +1,35 @@
+"""Opening a SQLite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+
+from sqlrag.sqlite.errors import translated
+
+__all__ = ["open_sqlite"]
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a statement waits for another process's write; sqlrag's own last milliseconds."""
+
+
+def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False) -> apsw.Connection:
+    """Open a SQLite file. `read_only` never writes, also not a journal; a medium that can't be written works."""
+    with translated(path):
+        if not read_only:
+            flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
+            connection = apsw.Connection(path, flags=flags)
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            return connection
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        try:
+            connection.execute("SELECT 1 FROM sqlite_schema")
+        except apsw.CantOpenError:
+            # A WAL database on a medium where the shared memory file can't be made: nobody else writes it then
+            # (https://www.sqlite.org/wal.html#read_only_databases).
+            connection.close()
+            uri = f"{Path(path).resolve().as_uri()}?immutable=1"
+            connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        return connection
