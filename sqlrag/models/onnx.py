@@ -223,11 +223,13 @@ class _Session:
             if self._jobs is None or self._owner != os.getpid():
                 self._owner = os.getpid()
                 self._jobs = SimpleQueue()
-                for number in range(self._threads):
-                    name = f"sqlrag-model-{number}"
-                    thread = threading.Thread(target=_serve, args=(self._jobs,), name=name, daemon=True)
+                threads = [
+                    threading.Thread(target=_serve, args=(self._jobs,), name=f"sqlrag-model-{number}", daemon=True)
+                    for number in range(self._threads)
+                ]
+                for thread in threads:
                     thread.start()
-                    atexit.register(_end, self._owner, thread, self._jobs)
+                atexit.register(_end, self._owner, threads, self._jobs)
             return self._jobs
 
 
@@ -247,15 +249,17 @@ def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
         job()
 
 
-def _end(owner: int, thread: threading.Thread, jobs: SimpleQueue[Callable[[], None] | None]) -> None:
-    """Let a thread finish its sequence before the interpreter goes.
+def _end(owner: int, threads: list[threading.Thread], jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    """Let the threads finish their sequences before the interpreter goes.
 
     One that comes back from the library's C++ later is ended there, and aborts the whole process
     (https://docs.python.org/3.11/c-api/init.html#c.PyEval_RestoreThread).
     """
     if owner == os.getpid():  # a fork has this call, and not the thread
-        jobs.put(None)
-        thread.join()
+        for _ in threads:
+            jobs.put(None)
+        for thread in threads:
+            thread.join()
 
 
 def _open_session(path: Path) -> Any:
