@@ -1,6 +1,6 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
--- Another name takes the place of the word `chunks`; sql/index/create_cells.sql and the name of an FTS5 tokenizer, such
--- as porter unicode61 remove_diacritics 2, take those of the braces.
+-- Another name takes the place of the word `chunks`; sql/index/create_vectors.sql, unless only
+-- codes are kept, sql/index/create_cells.sql and the name of an FTS5 tokenizer take those of the braces.
 
 CREATE TABLE chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
@@ -12,6 +12,8 @@ CREATE TABLE chunks (
     token_count INTEGER NOT NULL,         -- in the embedder's tokens; beyond its window it is cut
     UNIQUE (source_id, ordinal)
 );
+
+{vectors}
 
 {cells}
 
@@ -26,7 +28,6 @@ END;
 
 CREATE TRIGGER chunks_after_delete AFTER DELETE ON chunks BEGIN
     INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
-    DELETE FROM chunks_vec WHERE rowid = old.id;
 END;
 
 CREATE TRIGGER chunks_after_update AFTER UPDATE OF id, text ON chunks BEGIN

@@ -4,15 +4,8 @@
 -- The vectors have the weight :vector_weight, from 0 to 1, the words the rest: at 0.5 the score is the paper's,
 -- at 0 or 1 one list counts alone.
 -- :depth is how far down each list is read, at least :k.
-WITH {probed},
-scanned AS MATERIALIZED (
-    SELECT rowid AS id, {distance} AS distance
-    FROM   chunks_vec
-    WHERE  embedding MATCH {query} AND k = :depth {cells} {filter}
-),
-nearest AS MATERIALIZED (
-    SELECT id, distance FROM scanned ORDER BY distance, id LIMIT :depth
-),
+-- In the braces stands sql/index/nearest_flat.sql or sql/index/nearest_cells.sql, with :wanted = :depth.
+WITH {nearest},
 worded AS MATERIALIZED (
     SELECT   rowid AS id, bm25(chunks_fts) AS bm25
     FROM     chunks_fts

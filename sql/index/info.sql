@@ -4,4 +4,4 @@ SELECT
     (SELECT count(*) FROM chunks)                                         AS chunks,
     (SELECT coalesce(sum(token_count), 0) FROM chunks)                    AS tokens,
     (SELECT count(*) FROM chunks WHERE token_count > :window)             AS truncated,
-    (SELECT count(*) FROM chunks_vec)                                     AS vectors;
+    (SELECT count(*) FROM {kept})                                     AS vectors;

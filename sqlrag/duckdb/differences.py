@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.index.names import quote
-from sqlrag.index.precision import precision_of
+from sqlrag.index.precision import codes_of
 
 if TYPE_CHECKING:
     import apsw
@@ -50,7 +50,8 @@ def problems_of(
 ) -> list[str]:
     """Return what is wrong with the tables of an index, and how the index file differs from them; for `check`."""
     name, problems = record.name, []
-    shown = index.execute(f"SELECT rowid, embedding FROM {quote(name + '_vec')} ORDER BY rowid")
+    table, column = ("codes", "code") if record.vectors == "int8" else ("vec", "embedding")
+    shown = index.execute(f"SELECT rowid, {column} FROM {quote(f'{name}_{table}')} ORDER BY rowid")
     compared = {
         "chunks": chunk_differences(database, index, record),
         "vectors": _differences(_vectors(database, record), shown),
@@ -97,8 +98,9 @@ def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterat
     ids = [row[0] for row in database.execute(sql).fetchall()]
     for start in range(0, len(ids), ROWS_AT_ONCE):
         some = ids[start : start + ROWS_AT_ONCE]
-        vectors = precision_of(record).stored(stored_vectors(database, record, some))
-        for id_, vector in zip(some, vectors, strict=True):
+        vectors = stored_vectors(database, record, some)
+        kept = codes_of(record).encode(vectors) if record.vectors == "int8" else vectors
+        for id_, vector in zip(some, kept, strict=True):
             yield id_, vector.tobytes()
 
 

@@ -250,7 +250,7 @@ class DuckDBIndexes:
 
     def _drop(self, name: str) -> None:
         with immediate(self.connection):
-            for table in (f"{name}_fts", f"{name}_vec", f"{name}_cells", name):
+            for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_cells", name):
                 self.connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
             self.connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
             for table in ("sqlrag_ivf", "sqlrag_nprobe"):

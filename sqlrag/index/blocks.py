@@ -1,16 +1,16 @@
 """Reading the stored vectors of an index in bulk, as arrays.
 
-vec0 gives them one by one, each with a look-up; its shadow tables hold them 128 in a row. Their layout, of
-sqlite-vec 0.1: `<table>_chunks` has a bit (`validity`, the lowest first) and an id of 8 bytes (`rowids`) for each
-place, `<table>_vector_chunks00` the vectors of the same places (ARCHITECTURE.md of sqlite-vec).
+vec0 gives them one by one, each with a look-up; its shadow tables hold many in a row. Their layout, of sqlite-vec 0.1:
+`<table>_chunks` has a bit (`validity`, the lowest first) and an id of 8 bytes (`rowids`) for each place,
+`<table>_vector_chunks00` the vectors of the same places (ARCHITECTURE.md of sqlite-vec).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import NotADatabaseError
-from sqlrag.index.precision import precision_of
+from sqlrag.index.precision import codes_of
 from sqlrag.index.statements import statement
 
 if TYPE_CHECKING:
@@ -21,38 +21,56 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["Block", "joined", "stored_blocks"]
+__all__ = ["Block", "code_blocks", "joined", "stored_blocks"]
 
 Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Ids, (n,), and vectors, (n, dimension)."""
 
 
 def stored_blocks(
-    connection: Connection, record: IndexRecord, *, before_cell: int | None = None, after: int = 0, most: int = -1
+    connection: Connection, record: IndexRecord, *, after: int = 0, most: int = -1
 ) -> Iterator[tuple[int, Block]]:
     """Yield the vectors of an index as they lie: vec0's number of the block, then ids and vectors.
 
-    `before_cell`: only those in earlier cells. `after`, `most`: blocks of higher numbers, at most so many.
-    Raises NotADatabaseError for a block that vec0 has not written.
+    `after`, `most`: blocks of higher numbers, at most so many. Raises NotADatabaseError for a block that vec0 has not
+    written.
     """
-    bindings = {"before_cell": before_cell, "after": after, "most": most}
-    for number, validity, rowids, vectors in connection.execute(
-        statement("index/vector_blocks", index=record.name), bindings
-    ):
-        yield number, _decoded(record, validity, rowids, vectors)
+    if record.vectors == "int8":
+        yield from code_blocks(connection, record, after=after, most=most)
+        return
+    import numpy as np
+
+    sql = statement("index/vector_blocks", table=f"{record.name}_vec", condition="")
+    for number, *block in connection.execute(sql, {"after": after, "most": most}):
+        ids, vectors = _decoded(record, np.dtype("<f4"), *block)
+        yield number, (ids, vectors)
 
 
-def _decoded(record: IndexRecord, validity: bytes, rowids: bytes, vectors: bytes) -> Block:
+def code_blocks(
+    connection: Connection, record: IndexRecord, *, before_cell: int | None = None, after: int = 0, most: int = -1
+) -> Iterator[tuple[int, Block]]:
+    """Yield the vectors that the codes of an index stand for, as `stored_blocks`; `before_cell`: of earlier cells."""
+    import numpy as np
+
+    condition = "" if before_cell is None else f"AND block.partition00 < {int(before_cell)}"
+    sql = statement("index/vector_blocks", table=f"{record.name}_codes", condition=condition)
+    for number, *block in connection.execute(sql, {"after": after, "most": most}):
+        ids, codes = _decoded(record, np.dtype("i1"), *block)
+        yield number, (ids, codes_of(record).decode(codes))
+
+
+def _decoded(
+    record: IndexRecord, numbers: np.dtype[Any], validity: bytes, rowids: bytes, vectors: bytes
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     import numpy as np
 
     places = len(rowids) // 8
-    precision = precision_of(record)
-    expected = places * record.dimension * precision.bytes_each
+    expected = places * record.dimension * numbers.itemsize
     if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != expected:
         raise NotADatabaseError(f"the vectors of index {record.name!r} are damaged: restore the file from a copy")
     valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=places).astype(bool)
     ids = np.frombuffer(rowids, "<i8")[valid].astype(np.int64)
-    return ids, precision.restored(vectors)[valid]
+    return ids, np.frombuffer(vectors, numbers).reshape(places, record.dimension)[valid]
 
 
 def joined(blocks: Iterator[tuple[int, Block]], rows: int) -> Iterator[Block]:

@@ -1,29 +1,31 @@
 """Making the cells of an index: when it has outgrown the ones it has, and without keeping readers waiting.
 
-The centroids are found beside the work of everybody else. They are written in one short transaction, and the vectors
-then move into the new cells, some hundreds in a transaction each. A query looks into old and new cells meanwhile, so
-it misses nothing; a process that is killed leaves a move that the next one goes on with.
+The centroids are found beside the work of everybody else. They are written in one short transaction, and codes then go
+into the new cells, some hundreds in a transaction each. Meanwhile the index is searched whole, or in old and new cells,
+so that nothing is missed; a process that is killed leaves what the next one goes on with.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sqlrag.index.blocks import joined, stored_blocks
-from sqlrag.index.cells import VEC0_MAX_K, Cells, CellState, cell_state
+from sqlrag.index.blocks import code_blocks, joined, stored_blocks
+from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
 from sqlrag.index.names import quote
 from sqlrag.index.nprobe import NprobeMeasurement
-from sqlrag.index.precision import precision_of
+from sqlrag.index.precision import kept_parts
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import immediate
+from sqlrag.index.writer import IndexWriter, immediate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import apsw
     from numpy.typing import NDArray
@@ -55,7 +57,7 @@ QUERIES = 256
 """Vectors that are held out of the training and taken as queries, to measure which nprobe it takes."""
 
 _SEED = 0
-_BLOCKS_AT_ONCE = 4  # of 128 vectors: the write lock is held for some hundredths of a second
+_BLOCKS_AT_ONCE = 8  # of 64 or 128 vectors: the write lock is held for some hundredths of a second
 _ROWS_AT_ONCE = 8192
 _CACHE_KIB = 65_536
 
@@ -73,14 +75,17 @@ class CellTraining:
     ) -> None:
         self._connection = connection
         self._record = record
+        self._writer = IndexWriter(connection, record)
         self._tell = progress or (lambda _what, _share: None)
 
     def keep_up(self) -> None:
-        """Make new cells if they are due, and finish a move that was begun."""
+        """Make new cells if they are due, and finish what was begun: codes for all, none left in older cells."""
         state = cell_state(self._connection, self._record)
         if self._is_due(state):
             self._train(state)
         state = cell_state(self._connection, self._record)
+        if state is not None and not state.ready:
+            self._fill(state)
         if state is not None and (state.moving or self._left_behind(state)):
             self._move(state)
 
@@ -88,12 +93,14 @@ class CellTraining:
         chunks = self._count()
         if state is None:
             return chunks >= FLAT_CHUNKS
-        if state.moving:
+        if state.moving or not state.ready:
             return False
         return chunks >= GROWTH * state.chunks or self._imbalance(state) >= DRIFT * state.imbalance
 
     def _count(self) -> int:
-        ((count,),) = self._connection.execute(f"SELECT count(*) FROM {quote(self._record.name + '_vec_rowids')}")
+        ((count,),) = self._connection.execute(
+            f"SELECT count(*) FROM {quote(kept_parts(self._record)['kept'] + '_rowids')}"
+        )
         return int(count)
 
     def _imbalance(self, state: CellState) -> float:
@@ -135,74 +142,93 @@ class CellTraining:
         with immediate(self._connection):
             if cell_state(self._connection, self._record) != before:
                 return  # another process was faster
+            has_codes = before is not None or self._record.vectors == "int8"
             first = 1 if before is None else before.first_cell + before.cells
             self._connection.executemany(
                 f"INSERT INTO {table} (rowid, centroid) VALUES (?, ?)",
                 ((first + place, centroid.tobytes()) for place, centroid in enumerate(centroids)),
             )
             self._connection.execute(
-                "INSERT OR REPLACE INTO sqlrag_ivf VALUES (?, ?, ?, ?, ?, 1)",
-                (name, first, len(centroids), chunks, _imbalance(measured.sizes)),
+                "INSERT OR REPLACE INTO sqlrag_ivf VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (name, first, len(centroids), chunks, _imbalance(measured.sizes), has_codes, has_codes),
             )
             self._connection.execute("DELETE FROM sqlrag_nprobe WHERE index_name = ?", (name,))
             self._connection.executemany(
                 "INSERT INTO sqlrag_nprobe VALUES (?, ?, ?, ?)", ((name, *row) for row in measured.rows())
             )
 
-    # Moving
+    # Codes into cells
+
+    def _fill(self, state: CellState) -> None:
+        """Give each vector its code; then the index is searched by its cells."""
+        total, done = self._count(), 0
+        last = 0
+        with self._large_cache():
+            while True:
+                with immediate(self._connection):
+                    if cell_state(self._connection, self._record) != state:
+                        return
+                    found = list(stored_blocks(self._connection, self._record, after=last, most=_BLOCKS_AT_ONCE))
+                    if not found:
+                        sql = "UPDATE sqlrag_ivf SET ready = 1 WHERE index_name = ?"
+                        self._connection.execute(sql, (self._record.name,))
+                        return
+                    for _, (ids, vectors) in found:
+                        new = ~np.isin(ids, self._coded(ids))
+                        self._writer.insert_codes(ids[new].tolist(), vectors[new])
+                        done += len(ids)
+                    last = found[-1][0]
+                self._tell("filling", min(done / max(total, 1), 1.0))
+
+    def _coded(self, ids: NDArray[np.int64]) -> list[int]:
+        """Return which of these ids have a code."""
+        table = quote(f"{self._record.name}_codes_rowids")
+        sql = f"SELECT rowid FROM {table} WHERE rowid IN (SELECT value FROM json_each(?))"
+        return [id_ for (id_,) in self._connection.execute(sql, (json.dumps(ids.tolist()),))]
 
     def _left_behind(self, state: CellState) -> bool:
-        table = quote(f"{self._record.name}_vec_chunks")
+        table = quote(f"{self._record.name}_codes_chunks")
         sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE partition00 < ?)"
         ((left,),) = self._connection.execute(sql, (state.first_cell,))
         return bool(left)
 
     def _move(self, state: CellState) -> None:
-        """Move the vectors of older cells into the present ones, then forget the old centroids."""
-        cells = Cells(self._connection, self._record)
-        last, total = 0, self._count()
-        moved = 0
-        ((cache,),) = self._connection.execute("PRAGMA cache_size")
-        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        try:
+        """Move the codes of older cells into the present ones, then forget the old centroids."""
+        total, moved = self._count(), 0
+        last = 0
+        with self._large_cache():
             while True:
                 with immediate(self._connection):
                     now = cell_state(self._connection, self._record)
                     if now is None or now.first_cell != state.first_cell:
                         return  # another process has made newer ones
-                    blocks = list(
-                        stored_blocks(
-                            self._connection,
-                            self._record,
-                            before_cell=state.first_cell,
-                            after=last,
-                            most=_BLOCKS_AT_ONCE,
-                        )
+                    blocks = code_blocks(
+                        self._connection,
+                        self._record,
+                        before_cell=state.first_cell,
+                        after=last,
+                        most=_BLOCKS_AT_ONCE,
                     )
-                    if not blocks:
+                    found = list(blocks)
+                    if not found:
                         self._finish(state)
                         return
-                    for _, (ids, vectors) in blocks:
-                        self._move_block(cells, ids, vectors)
+                    for _, (ids, vectors) in found:
+                        self._writer.delete_codes(ids.tolist())
+                        self._writer.insert_codes(ids.tolist(), vectors)
                         moved += len(ids)
-                    last = blocks[-1][0]
+                    last = found[-1][0]
                 self._tell("moving", min(moved / max(total, 1), 1.0))
+
+    @contextmanager
+    def _large_cache(self) -> Iterator[None]:
+        """Codes go into cells all over the file: with a large cache most of the pages are there."""
+        ((cache,),) = self._connection.execute("PRAGMA cache_size")
+        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        try:
+            yield
         finally:
             self._connection.execute(f"PRAGMA cache_size = {int(cache)}")
-
-    def _move_block(self, cells: Cells, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        table = quote(f"{self._record.name}_vec")
-        assigned = cells.of(vectors)
-        precision = precision_of(self._record)
-        stored = precision.stored(vectors)
-        self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((int(id_),) for id_ in ids))
-        self._connection.executemany(
-            f"INSERT INTO {table} (rowid, cell, embedding) VALUES (?, ?, {precision.value})",
-            (
-                (int(ids[place]), int(assigned[place]), stored[place].tobytes())
-                for place in np.argsort(assigned, kind="stable")
-            ),
-        )
 
     def _finish(self, state: CellState) -> None:
         table = quote(f"{self._record.name}_cells")

@@ -29,13 +29,14 @@ class CellState:
     chunks: int
     imbalance: float
     moving: bool
+    ready: bool
 
 
 def cell_state(connection: Connection, record: IndexRecord) -> CellState | None:
     """Return how the cells of an index were made, None while it is searched whole."""
-    sql = "SELECT first_cell, cells, chunks, imbalance, moving FROM sqlrag_ivf WHERE index_name = ?"
-    for first_cell, cells, chunks, imbalance, moving in connection.execute(sql, (record.name,)):
-        return CellState(first_cell, cells, chunks, imbalance, bool(moving))
+    sql = "SELECT first_cell, cells, chunks, imbalance, moving, ready FROM sqlrag_ivf WHERE index_name = ?"
+    for first_cell, cells, chunks, imbalance, moving, ready in connection.execute(sql, (record.name,)):
+        return CellState(first_cell, cells, chunks, imbalance, bool(moving), bool(ready))
     return None
 
 

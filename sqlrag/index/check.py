@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import quote
+from sqlrag.index.precision import kept_parts
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index
 
@@ -30,7 +31,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     problems = []
     has_cells = Index(connection, record).has_cells()
     if has_cells:
-        sql = statement("index/check", index=name)
+        sql = statement("index/check", index=name, **kept_parts(record))
         problems = [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
     if not connection.readonly("main"):
         fts = quote(f"{name}_fts")

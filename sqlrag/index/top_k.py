@@ -13,7 +13,7 @@ from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.filtered import filtered_top_k, nprobe_for
 from sqlrag.index.match import match_expression
 from sqlrag.index.names import quote
-from sqlrag.index.precision import precision_of
+from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
 
@@ -21,6 +21,12 @@ __all__ = ["ChunkRow", "Index", "Matching"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
+
+CANDIDATES = 3
+"""For each row that is wanted: so many with the nearest codes hold 0.996 of the nearest (benchmarks/index.md)."""
+
+OF_EACH_MORE = 15
+"""A cell gives so many rows more than are wanted: hardly ever are more of the candidates in one cell."""
 
 ChunkRow = tuple[int, int, str]
 """`(id, source_id, text)` of a chunk."""
@@ -47,18 +53,20 @@ class Index:
         self.record = record
         self._connection = connection
         self._cells: bool | None = None
-        self._precision = precision_of(record)
 
     def vector_top_k(
         self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
     ) -> list[tuple[int, float, int]]:
         """Return `(id, distance, rank)` of the k nearest chunks, nearest first.
 
-        `nprobe`: the cells to look into, where the index has some; by default what it has measured for this k.
+        `nprobe`: the cells to look into, where the index has some; by default what it has measured for this k. All of
+        them, or more: exact, where float32 is kept.
         """
         if k > VEC0_MAX_K:
             return self._rows("index/vector_scan", matching, vector=vector, k=k)
-        state = None if matching is None else self._state()
+        state = self._ready()
+        if state is not None and nprobe is not None and nprobe >= state.cells and self.record.vectors == "float32":
+            return self._rows("index/vector_top_k", matching, "index/nearest_flat", vector=vector, wanted=k)
         if matching is None or state is None:
             return self.probe(vector, k, nprobe=nprobe, matching=matching)
         return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
@@ -73,9 +81,9 @@ class Index:
         matching: Matching | None = None,
     ) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the `depth` nearest lie in."""
-        return self._rows(
-            "index/vector_top_k", matching, vector=vector, k=k, nprobe=nprobe, depth=k if depth is None else depth
-        )
+        depth = k if depth is None else depth
+        nearest = self._nearest()
+        return self._rows("index/vector_top_k", matching, nearest, vector=vector, wanted=k, nprobe=nprobe, depth=depth)
 
     def distances(self, vector: bytes, k: int, ids: Sequence[int]) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` among these chunks, one by one: exact, at a look-up for each."""
@@ -88,12 +96,14 @@ class Index:
             self._cells = bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
         return self._cells
 
-    def _state(self) -> CellState | None:
-        return cell_state(self._connection, self.record) if self.has_cells() else None
+    def _ready(self) -> CellState | None:
+        """Return how the cells were made, None while the index is searched whole."""
+        state = cell_state(self._connection, self.record) if self.has_cells() else None
+        return state if state is not None and state.ready else None
 
     def cells(self) -> tuple[int, int | None]:
         """Return how many cells the index has, 0 while it is searched whole, and how many of them a search probes."""
-        state = self._state()
+        state = self._ready()
         return (0, None) if state is None else (state.cells, dict(self.measured_nprobes()).get(DEFAULT_TOP_K))
 
     def ids(self, matching: Matching) -> list[int]:
@@ -126,7 +136,7 @@ class Index:
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
-        state = None if matching is None or nprobe is not None else self._state()
+        state = None if matching is None or nprobe is not None else self._ready()
         if matching is not None and state is not None:
             ids = self.ids(matching)
             matching = matching.listed(ids)
@@ -134,9 +144,11 @@ class Index:
         return self._rows(
             "index/hybrid_top_k",
             matching,
+            self._nearest(),
             vector=vector,
             match=self._match(text),
             k=k,
+            wanted=depth,
             depth=depth,
             vector_weight=vector_weight,
             nprobe=nprobe,
@@ -152,7 +164,7 @@ class Index:
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the number of documents, chunks, tokens, truncated chunks and vectors."""
-        sql = statement("index/info", index=self.record.name)
+        sql = statement("index/info", index=self.record.name, **kept_parts(self.record))
         ((documents, chunks, tokens, truncated, vectors),) = self._connection.execute(
             sql, {"window": self.record.window}
         )
@@ -161,22 +173,32 @@ class Index:
     def _match(self, text: str) -> str:
         return match_expression(text, self.record.tokenizer)
 
-    def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
+    def _nearest(self) -> str:
+        """Return the name of the part of a statement that finds the nearest chunks, of all or in some cells."""
+        in_cells = self.record.vectors == "int8" or self._ready() is not None
+        return "index/nearest_cells" if in_cells else "index/nearest_flat"
+
+    def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
-        has_cells = self.has_cells()
         sql = statement(
             name,
             index=self.record.name,
-            probed=statement("index/probed", index=self.record.name) if has_cells else "probed AS (SELECT 0 AS cell)",
-            query=self._precision.query,
-            distance=self._precision.distance,
-            measured=self._precision.measured,
-            cells="AND cell IN (SELECT cell FROM probed)" if has_cells else "",
+            nearest=statement(nearest, index=self.record.name) if nearest else "",
+            **kept_parts(self.record),
             filter=f"AND rowid IN ({matching.select})" if matching else "",
             word_filter=f"AND +rowid IN ({matching.select})" if matching else "",
         )
         if "vector" in bindings:
-            bindings.update(self._precision.bindings(bindings["vector"]))
+            bindings["code"] = self._code(bindings["vector"])
+        if "wanted" in bindings:
+            wanted = bindings["wanted"]
+            bindings["candidates"] = min(CANDIDATES * wanted, VEC0_MAX_K)
+            bindings["of_each"] = min(wanted + OF_EACH_MORE, VEC0_MAX_K)
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))
+
+    def _code(self, vector: bytes) -> bytes:
+        import numpy as np
+
+        return codes_of(self.record).encode(np.frombuffer(vector, np.float32)).tobytes()

