@@ -1,7 +1,7 @@
 """Making the cells of an index: when it has outgrown the ones it has, and without keeping readers waiting.
 
 The centroids are found beside the work of everybody else. They are written in one short transaction, and codes then go
-into the new cells, some hundreds in a transaction each. Meanwhile the index is searched whole, or in old and new cells,
+into the new cells, some thousands in a transaction each. Meanwhile the index is searched whole, or in old and new cells,
 so that nothing is missed; a process that is killed leaves what the next one goes on with.
 """
 
@@ -53,11 +53,11 @@ SAMPLE_PER_CELL = 48
 """Vectors that train a centroid; FAISS asks for 39 at least
 (https://github.com/facebookresearch/faiss/wiki/FAQ)."""
 
-QUERIES = 256
+QUERIES = 768
 """Vectors that are held out of the training and taken as queries, to measure which nprobe it takes."""
 
 _SEED = 0
-_BLOCKS_AT_ONCE = 8  # of 64 or 128 vectors: the write lock is held for some hundredths of a second
+_BLOCKS_AT_ONCE = 128  # of 64 or 128 vectors: those of one cell are written together; a second of the write lock
 _ROWS_AT_ONCE = 8192
 _CACHE_KIB = 65_536
 

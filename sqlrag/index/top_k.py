@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,8 +26,8 @@ FUSION_DEPTH = 100
 CANDIDATES = 3
 """For each row that is wanted: so many with the nearest codes hold 0.996 of the nearest (benchmarks/index.md)."""
 
-OF_EACH_MORE = 15
-"""A cell gives so many rows more than are wanted: hardly ever are more of the candidates in one cell."""
+OF_EACH = 1.6
+"""For each row that is wanted: so many candidates of one cell; each costs a comparison with each code of the cell."""
 
 ChunkRow = tuple[int, int, str]
 """`(id, source_id, text)` of a chunk."""
@@ -193,7 +194,7 @@ class Index:
         if "wanted" in bindings:
             wanted = bindings["wanted"]
             bindings["candidates"] = min(CANDIDATES * wanted, VEC0_MAX_K)
-            bindings["of_each"] = min(wanted + OF_EACH_MORE, VEC0_MAX_K)
+            bindings["of_each"] = min(math.ceil(OF_EACH * wanted), VEC0_MAX_K)
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))
