@@ -1,0 +1,84 @@
+"""sqlrag's own candidates for benchmarks/index.py: the index below the SQL functions, without models and texts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from index_candidate import Candidate, blocks
+
+from sqlrag.index.cell_training import CellTraining
+from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.top_k import Index
+from sqlrag.index.writer import IndexWriter, immediate
+from sqlrag.sqlite.functions import load_vec
+from sqlrag.sqlite.opening import open_sqlite
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Flat(Candidate):
+    """Searched whole: exact."""
+
+    title = "sqlrag, flat"
+    package = "sqlrag"
+    modules = ("apsw", "sqlite_vec")
+    vectors = "float32"
+
+    def build(self, vectors: np.ndarray, folder: Path) -> float | None:
+        connection = open_sqlite(str(folder / "index.db"))
+        connection.execute("PRAGMA journal_mode = WAL")
+        load_vec(connection)
+        record = IndexRecord(
+            "chunks", "documents", "id", "none", "", vectors.shape[1], "", "", 256, 200, 0, vectors=self.vectors
+        )
+        writer = IndexWriter(connection, record)
+        with immediate(connection):
+            writer.create()
+        for start, block in blocks(vectors):
+            with immediate(connection):
+                writer.insert([(id_, id_, 0, 0, 1, "x", 1) for id_ in range(start + 1, start + 1 + len(block))], block)
+        started = time.perf_counter()
+        self.make_cells(connection, record)
+        connection.close()
+        return time.perf_counter() - started
+
+    def make_cells(self, connection, record: IndexRecord) -> None:
+        """Make none."""
+
+    def open(self, folder: Path) -> None:
+        connection = open_sqlite(str(folder / "index.db"), read_only=True)
+        load_vec(connection)
+        self._index = Index(connection, Registry(connection).get("chunks"))
+
+    def tune(self, setting: int | None) -> None:
+        self._nprobe = setting
+
+    def query(self, vector: np.ndarray) -> bytes:
+        return vector.tobytes()
+
+    def search(self, query: bytes, k: int) -> list[int]:
+        return [row[0] - 1 for row in self._index.vector_top_k(query, k, nprobe=self._nprobe)]
+
+
+class CellsFloat32(Flat):
+    """Cells, made as an ingest makes them; nprobe by itself, and some others for the plot."""
+
+    title = "sqlrag, cells"
+    setting = "nprobe"
+    sweep = (None, 4, 8, 16, 32, 64, 128)
+
+    def make_cells(self, connection, record: IndexRecord) -> None:
+        CellTraining(connection, record).keep_up()
+
+
+class CellsInt8(CellsFloat32):
+    """Cells of vectors in a quarter of the space."""
+
+    title = "sqlrag, cells, int8"
+    vectors = "int8"
+
+
+CANDIDATES = {"sqlrag-flat": Flat, "sqlrag-cells": CellsFloat32, "sqlrag-cells-int8": CellsInt8}
