@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["Block", "code_blocks", "joined", "stored_blocks"]
+__all__ = ["Block", "centroid_blocks", "code_blocks", "joined", "stored_blocks"]
 
 Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Ids, (n,), and vectors, (n, dimension)."""
@@ -37,10 +37,21 @@ def stored_blocks(
     """
     if record.vectors == "int8":
         yield from code_blocks(connection, record, after=after, most=most)
-        return
+    else:
+        yield from _float_blocks(connection, record, f"{record.name}_vec", after, most)
+
+
+def centroid_blocks(connection: Connection, record: IndexRecord) -> Iterator[tuple[int, Block]]:
+    """Yield the centroids of an index with their cells, as `stored_blocks`."""
+    yield from _float_blocks(connection, record, f"{record.name}_cells", 0, -1)
+
+
+def _float_blocks(
+    connection: Connection, record: IndexRecord, table: str, after: int, most: int
+) -> Iterator[tuple[int, Block]]:
     import numpy as np
 
-    sql = statement("index/vector_blocks", table=f"{record.name}_vec", condition="")
+    sql = statement("index/vector_blocks", table=table, condition="")
     for number, *block in connection.execute(sql, {"after": after, "most": most}):
         ids, vectors = _decoded(record, np.dtype("<f4"), *block)
         yield number, (ids, vectors)

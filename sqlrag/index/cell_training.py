@@ -1,8 +1,8 @@
 """Making the cells of an index: when it has outgrown the ones it has, and without keeping readers waiting.
 
-The centroids are found beside the work of everybody else. They are written in one short transaction, and codes then go
-into the new cells, some thousands in a transaction each. Meanwhile the index is searched whole, or in old and new cells,
-so that nothing is missed; a process that is killed leaves what the next one goes on with.
+The centroids are found beside the work of everybody else. They are written in one short transaction, and codes then
+go into the new cells, some thousands in a transaction each. Meanwhile the index is searched whole, or in old and new
+cells, so that nothing is missed; a process that is killed leaves what the next one goes on with.
 """
 
 from __future__ import annotations

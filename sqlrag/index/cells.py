@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlrag.index.blocks import centroid_blocks, joined
 from sqlrag.index.kmeans import nearest_centroids
-from sqlrag.index.names import quote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,8 +63,8 @@ class Cells:
     def _centroids(self, state: CellState) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         import numpy as np
 
-        table = quote(f"{self._record.name}_cells")
-        rows = self._connection.execute(f"SELECT rowid, centroid FROM {table}")
-        found = [(cell, centroid) for cell, centroid in rows if cell >= state.first_cell]
-        centroids = np.frombuffer(b"".join(centroid for _, centroid in found), np.float32)
-        return np.array([cell for cell, _ in found], np.int64), centroids.reshape(len(found), self._record.dimension)
+        found = list(joined(centroid_blocks(self._connection, self._record), VEC0_MAX_K))
+        cells = np.concatenate([ids for ids, _ in found])
+        centroids = np.concatenate([vectors for _, vectors in found])
+        present = cells >= state.first_cell
+        return cells[present], centroids[present]

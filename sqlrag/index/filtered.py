@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["filtered_top_k", "nprobe_for"]
 
-NEAR = 200
-"""How many of the nearest chunks are tried first, or four times k: what passes in them needs no more."""
+SAMPLE = 200
+"""Chunks that tell what share of them the filter lets through."""
+
+LARGE_SHARE = 0.2
+"""From this share on, those that pass are looked for among the nearest of all."""
 
 LOOKUPS_PER_CELL = 4
 """Looking up a vector by its id costs a quarter of looking into a cell with a list of ids (benchmarks/index.md)."""
@@ -31,11 +34,14 @@ def filtered_top_k(
     index: Index, state: CellState, vector: bytes, k: int, *, matching: Matching, nprobe: int | None
 ) -> list[tuple[int, float, int]]:
     """Return `(id, distance, rank)` of the k nearest chunks that pass; k of them whenever so many pass."""
-    near = index.probe(vector, min(max(NEAR, 4 * k), VEC0_MAX_K), nprobe=nprobe)
-    passing = matching.passing([row[0] for row in near])
-    found = [row for row in near if row[0] in passing]
-    if len(found) >= k:
-        return _ranked(found[:k])
+    sampled = index.sampled_ids(SAMPLE)
+    share = len(matching.passing(sampled)) / max(len(sampled), 1)
+    if share >= LARGE_SHARE:
+        near = index.probe(vector, min(math.ceil(1.5 * k / share), VEC0_MAX_K), nprobe=nprobe)
+        passing = matching.passing([row[0] for row in near])
+        found = [row for row in near if row[0] in passing]
+        if len(found) >= k:
+            return _ranked(found[:k])
     ids = index.ids(matching)
     if not ids:
         return []

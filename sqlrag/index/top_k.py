@@ -107,6 +107,11 @@ class Index:
         state = self._ready()
         return (0, None) if state is None else (state.cells, dict(self.measured_nprobes()).get(DEFAULT_TOP_K))
 
+    def sampled_ids(self, count: int) -> list[int]:
+        """Return the ids of at most so many chunks, at even steps through all."""
+        sql = statement("index/sampled_ids", index=self.record.name)
+        return [id_ for (id_,) in self._connection.execute(sql, {"count": count})]
+
     def ids(self, matching: Matching) -> list[int]:
         """Return the ids of all chunks that a filter lets through."""
         return [id_ for (id_,) in self._connection.execute(matching.select, matching.bindings)]
