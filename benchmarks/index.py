@@ -151,6 +151,8 @@ def arguments_of(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     arguments = arguments_of(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+    if os.getloadavg()[0] > 0.5:
+        print("the machine is busy with other work: times will be too long", file=sys.stderr)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as temporary:
         path = arguments.vectors or Path(temporary) / "vectors.npy"
