@@ -52,7 +52,8 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
         )
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
-    if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+    # A file that ends in the middle of a page.
+    if isinstance(error, (apsw.NotADBError, apsw.CorruptError)) or _code(error) == apsw.SQLITE_IOERR_SHORT_READ:
         return _not_a_database(error, path)
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return LockedError(f"{path} is being written by another process: try again when it has finished")
