@@ -10,7 +10,7 @@ LEAST_RECALL = 0.8
 
 
 def plot(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], path: Path) -> None:
-    """Draw the points of all rows; sqlrag's lines are thick, a cross is its default."""
+    """Draw the points of all rows; sqlrag's lines are thick, a cross is where nothing is set."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -26,11 +26,14 @@ def plot(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str], path: Pat
                 continue
             name = row["candidate"]
             own = name.startswith("sqlrag")
-            points = sorted((point["p50"], point["recall"]) for point in row["points"])
-            style = {"color": colours[name], "linewidth": 2.5 if own else 1.2, "marker": "o", "markersize": 3}
-            panel.plot(*zip(*points, strict=True), label=titles[name], **style)
-            defaults = [(p["p50"], p["recall"]) for p in row["points"] if own and p["setting"] is None]
-            panel.plot(*zip(*defaults, strict=True), "x", color=colours[name], markersize=9) if defaults else None
+            swept = [(point["p50"], point["recall"]) for point in row["points"] if point["setting"] is not None]
+            default = [(point["p50"], point["recall"]) for point in row["points"] if point["setting"] is None]
+            style = {"color": colours[name], "linewidth": 2.5 if own else 1.2, "markersize": 3}
+            if swept:
+                panel.plot(*zip(*swept, strict=True), marker="o", label=titles[name], **style)
+            if default:
+                style |= {"markersize": 9, "linestyle": ""}
+                panel.plot(*zip(*default, strict=True), marker="x", label=None if swept else titles[name], **style)
         panel.axhline(0.95, color="grey", linewidth=0.6, linestyle=":")
         panel.set(xscale="log", ylim=(LEAST_RECALL, 1.005), title=f"N = {n:,}", xlabel="p50 of a query, ms")
         panel.grid(alpha=0.3)
