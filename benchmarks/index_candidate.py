@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def blocks(vectors: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         yield start, np.ascontiguousarray(vectors[start : start + _ROWS_AT_ONCE])
 
 
-class Candidate:
+class Candidate(ABC):
     """A library with its way to build and to search; ids are places in the vectors, from 0."""
 
     title: str
@@ -32,13 +33,13 @@ class Candidate:
     sweep: tuple[Any, ...] = (None,)
     """Values of the setting to try, from the fastest to the most exact; None is its default."""
 
+    @abstractmethod
     def build(self, vectors: np.ndarray, folder: Path) -> float | None:
         """Build the index in a folder; return the seconds after the insertion, None where that is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, folder: Path) -> None:
         """Open what another process built."""
-        raise NotImplementedError
 
     def tune(self, setting: Any) -> None:
         """Set what is swept."""
@@ -47,6 +48,6 @@ class Candidate:
         """Return a query as the library likes it best: this is not timed."""
         return vector
 
+    @abstractmethod
     def search(self, query: Any, k: int) -> list[int]:
         """Return the k nearest."""
-        raise NotImplementedError
