@@ -41,7 +41,7 @@ class Candidate(ABC):
     def open(self, folder: Path) -> None:
         """Open what another process built."""
 
-    def tune(self, setting: Any) -> None:
+    def tune(self, setting: Any) -> None:  # noqa: B027 - most have nothing to set
         """Set what is swept."""
 
     def query(self, vector: np.ndarray) -> Any:
