@@ -19,7 +19,7 @@ from sqlrag.index.blocks import code_blocks, joined, stored_blocks
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
 from sqlrag.index.names import quote
-from sqlrag.index.nprobe import NprobeMeasurement
+from sqlrag.index.nprobe import TARGET_RECALL, NprobeMeasurement
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
@@ -117,7 +117,8 @@ class CellTraining:
         centroids = spherical_kmeans(
             sample[QUERIES:], cells, seed=_SEED, progress=lambda done, total: self._tell("cells", done / total)
         )
-        measured = NprobeMeasurement(ids[:QUERIES], sample[:QUERIES], centroids)
+        target = TARGET_RECALL[self._record.vectors]
+        measured = NprobeMeasurement(ids[:QUERIES], sample[:QUERIES], centroids, target)
         del sample
         for block_ids, vectors in joined(stored_blocks(self._connection, self._record), _ROWS_AT_ONCE):
             measured.add(block_ids, vectors, nearest_centroids(vectors, centroids))

@@ -199,7 +199,8 @@ class Index:
         if "wanted" in bindings:
             wanted = bindings["wanted"]
             bindings["candidates"] = min(CANDIDATES * wanted, VEC0_MAX_K)
-            bindings["of_each"] = min(math.ceil(OF_EACH * wanted), VEC0_MAX_K)
+            of_each = math.ceil(OF_EACH * wanted) if self._ready() else bindings["candidates"]  # all in one cell
+            bindings["of_each"] = min(of_each, VEC0_MAX_K)
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))
