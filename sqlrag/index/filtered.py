@@ -27,7 +27,7 @@ LARGE_SHARE = 0.2
 """From this share on, those that pass are looked for among the nearest of all."""
 
 LOOKUPS_PER_CELL = 4
-"""Looking up a vector by its id costs a quarter of looking into a cell with a list of ids (benchmarks/index.md)."""
+"""Looking up a vector by its id costs about a quarter of looking into a cell with a list of ids."""
 
 
 def filtered_top_k(

@@ -24,7 +24,7 @@ FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
 
 CANDIDATES = 3
-"""For each row that is wanted: so many with the nearest codes hold 0.996 of the nearest (benchmarks/index.md)."""
+"""For each row that is wanted: so many with the nearest codes hold nearly all of the nearest."""
 
 OF_EACH = 1.6
 """For each row that is wanted: so many candidates of one cell; each costs a comparison with each code of the cell."""
