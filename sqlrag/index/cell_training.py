@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import apsw
     from numpy.typing import NDArray
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FLAT_CHUNKS", "CellTraining"]
 
 FLAT_CHUNKS = 20_000
-"""Below this many chunks the whole index is searched: exact, in a tenth of the time that reranking takes."""
+"""Below this many chunks the whole index is searched: exact, and in less time than reranking takes."""
 
 CELLS_PER_SQRT = 2
 """Cells: so many times the square root of the number of chunks. A query's price is one product for each centroid,
@@ -59,7 +58,6 @@ QUERIES = 768
 _SEED = 0
 _BLOCKS_AT_ONCE = 128  # of 64 or 128 vectors: those of one cell are written together; a second of the write lock
 _ROWS_AT_ONCE = 8192
-_CACHE_KIB = 65_536
 
 _log = logging.getLogger("sqlrag")
 
@@ -164,22 +162,21 @@ class CellTraining:
         """Give each vector its code; then the index is searched by its cells."""
         total, done = self._count(), 0
         last = 0
-        with self._large_cache():
-            while True:
-                with immediate(self._connection):
-                    if cell_state(self._connection, self._record) != state:
-                        return
-                    found = list(stored_blocks(self._connection, self._record, after=last, most=_BLOCKS_AT_ONCE))
-                    if not found:
-                        sql = "UPDATE sqlrag_ivf SET ready = 1 WHERE index_name = ?"
-                        self._connection.execute(sql, (self._record.name,))
-                        return
-                    for _, (ids, vectors) in found:
-                        new = ~np.isin(ids, self._coded(ids))
-                        self._writer.insert_codes(ids[new].tolist(), vectors[new])
-                        done += len(ids)
-                    last = found[-1][0]
-                self._tell("filling", min(done / max(total, 1), 1.0))
+        while True:
+            with immediate(self._connection):
+                if cell_state(self._connection, self._record) != state:
+                    return
+                found = list(stored_blocks(self._connection, self._record, after=last, most=_BLOCKS_AT_ONCE))
+                if not found:
+                    sql = "UPDATE sqlrag_ivf SET ready = 1 WHERE index_name = ?"
+                    self._connection.execute(sql, (self._record.name,))
+                    return
+                for _, (ids, vectors) in found:
+                    new = ~np.isin(ids, self._coded(ids))
+                    self._writer.insert_codes(ids[new].tolist(), vectors[new])
+                    done += len(ids)
+                last = found[-1][0]
+            self._tell("filling", min(done / max(total, 1), 1.0))
 
     def _coded(self, ids: NDArray[np.int64]) -> list[int]:
         """Return which of these ids have a code."""
@@ -197,39 +194,28 @@ class CellTraining:
         """Move the codes of older cells into the present ones, then forget the old centroids."""
         total, moved = self._count(), 0
         last = 0
-        with self._large_cache():
-            while True:
-                with immediate(self._connection):
-                    now = cell_state(self._connection, self._record)
-                    if now is None or now.first_cell != state.first_cell:
-                        return  # another process has made newer ones
-                    blocks = code_blocks(
-                        self._connection,
-                        self._record,
-                        before_cell=state.first_cell,
-                        after=last,
-                        most=_BLOCKS_AT_ONCE,
-                    )
-                    found = list(blocks)
-                    if not found:
-                        self._finish(state)
-                        return
-                    for _, (ids, vectors) in found:
-                        self._writer.delete_codes(ids.tolist())
-                        self._writer.insert_codes(ids.tolist(), vectors)
-                        moved += len(ids)
-                    last = found[-1][0]
-                self._tell("moving", min(moved / max(total, 1), 1.0))
-
-    @contextmanager
-    def _large_cache(self) -> Iterator[None]:
-        """Codes go into cells all over the file: with a large cache most of the pages are there."""
-        ((cache,),) = self._connection.execute("PRAGMA cache_size")
-        self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        try:
-            yield
-        finally:
-            self._connection.execute(f"PRAGMA cache_size = {int(cache)}")
+        while True:
+            with immediate(self._connection):
+                now = cell_state(self._connection, self._record)
+                if now is None or now.first_cell != state.first_cell:
+                    return  # another process has made newer ones
+                blocks = code_blocks(
+                    self._connection,
+                    self._record,
+                    before_cell=state.first_cell,
+                    after=last,
+                    most=_BLOCKS_AT_ONCE,
+                )
+                found = list(blocks)
+                if not found:
+                    self._finish(state)
+                    return
+                for _, (ids, vectors) in found:
+                    self._writer.delete_codes(ids.tolist())
+                    self._writer.insert_codes(ids.tolist(), vectors)
+                    moved += len(ids)
+                last = found[-1][0]
+            self._tell("moving", min(moved / max(total, 1), 1.0))
 
     def _finish(self, state: CellState) -> None:
         table = quote(f"{self._record.name}_cells")

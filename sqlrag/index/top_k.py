@@ -77,14 +77,12 @@ class Index:
         vector: bytes,
         k: int,
         *,
-        depth: int | None = None,
         nprobe: int | None = None,
         matching: Matching | None = None,
     ) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the `depth` nearest lie in."""
-        depth = k if depth is None else depth
+        """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the k nearest lie in."""
         nearest = self._nearest()
-        return self._rows("index/vector_top_k", matching, nearest, vector=vector, wanted=k, nprobe=nprobe, depth=depth)
+        return self._rows("index/vector_top_k", matching, nearest, vector=vector, wanted=k, nprobe=nprobe, depth=k)
 
     def distances(self, vector: bytes, k: int, ids: Sequence[int]) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` among these chunks, one by one: exact, at a look-up for each."""
