@@ -22,7 +22,6 @@ from statistics import median
 
 import sqlrag
 from sqlrag.demo import harvest
-from sqlrag.index.statements import statement
 
 STATEMENT = """
     SELECT   c.id, c.text, rerank_score(:q, c.text) AS score
@@ -48,14 +47,12 @@ def split(db: sqlrag.Database, questions: list[str]) -> dict[str, float]:
     embedder, reranker = sqlrag.Embedder(), sqlrag.Reranker()
     embedder.encode_query("warm"), reranker.score("warm", ["up"])
     db.execute(STATEMENT, {"q": "warm up"}).fetchall()
-    nearest = statement("index/vector_top_k", filter="", word_filter="")
     times: dict[str, list[float]] = {"whole": [], "embed": [], "index": [], "rerank": [], "rest": []}
     index = db._engine.functions._indexes.open("chunks")  # noqa: SLF001 - the index without the functions around it
     for question in questions:
         whole, _ = timed(lambda q=question: db.execute(STATEMENT, {"q": q}).fetchall())
         embed, vector = timed(embedder.encode_query, question)
-        bindings = {"vector": vector.tobytes(), "k": 25}
-        search, hits = timed(lambda b=bindings: list(index._connection.execute(nearest, b)))  # noqa: SLF001
+        search, hits = timed(index.vector_top_k, vector.tobytes(), 25)
         texts = [text for _, _, text in index.chunks([hit[0] for hit in hits])]
         rerank, _ = timed(reranker.score, question, texts)
         parts = {"whole": whole, "embed": embed, "index": search, "rerank": rerank}
