@@ -11,24 +11,19 @@ from sqlrag.arguments import (
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
-    DEFAULT_TOKENIZER,
     DEFAULT_TOP_K,
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
-    DEFAULT_VECTORS,
     check_k,
     check_score_cache,
 )
 from sqlrag.engine import Engine, engine_of
-from sqlrag.errors import InputError, ModelMismatchError
+from sqlrag.errors import InputError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
-from sqlrag.index.precision import check_vectors
-from sqlrag.index.registry import IndexRecord
-from sqlrag.index.statements import statement
-from sqlrag.index.tokenizers import check_tokenizer
-from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
+from sqlrag.index.new_record import Making, check_made_with
+from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result, SyncReport
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +32,7 @@ if TYPE_CHECKING:
 
     from sqlrag.evaluation import Evaluation, Progress
     from sqlrag.evaluation.files import Qrels, Queries, Run
+    from sqlrag.index.registry import IndexRecord
     from sqlrag.models import Embedder, Reranker
     from sqlrag.text.documents import Document
 
@@ -165,66 +161,85 @@ class Database:
         index's.
         """
         from sqlrag.ingest import Ingestion
+        from sqlrag.live import check_over_documents
         from sqlrag.text.sources import find_sources
 
         check_index_name(index)
-        if tokenizer is not None:
-            check_tokenizer(tokenizer)
-        if vectors is not None:
-            check_vectors(vectors)
+        making = Making(max_tokens, overlap, tokenizer, vectors)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
-        new = self._new_record(
-            index, max_tokens=max_tokens, overlap=overlap, embedder=chosen, tokenizer=tokenizer, vectors=vectors
-        )
+        if index in self.indexes():
+            new = self._engine.indexes.open(index).record
+            check_over_documents(new)
+        else:
+            new = making.record(index, chosen or self.embedder)
         writer = self._engine.writer(index, new)
         record = writer.record
-        _check_made_with(record, max_tokens=max_tokens, overlap=overlap, tokenizer=tokenizer, vectors=vectors)
-        _check_embedder(record, chosen)
+        check_made_with(record, making, chosen)
         maker = self._engine.encoders.embedder_of(record)
         run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
         if found is None or paths is None:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
-    def _new_record(
+    def create_index(
         self,
-        index: str,
+        name: str,
+        table: str,
+        text: str | Sequence[str],
         *,
-        max_tokens: int | None,
-        overlap: int | None,
-        embedder: Embedder | None,
-        tokenizer: str | None,
-        vectors: str | None,
-    ) -> IndexRecord:
-        from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
+        key: str | Sequence[str] | None = None,
+        filters: Sequence[str] = (),
+        max_tokens: int | None = None,
+        overlap: int | None = None,
+        embedder: str | Embedder | None = None,
+        tokenizer: str | None = None,
+        vectors: str | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> SyncReport:
+        """Make a table or view that is there searchable, and keep it so, whoever writes to it.
 
-        if index in self.indexes():
-            return self._engine.indexes.open(index).record
-        max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
-        if overlap is None:  # what is no number is refused below
-            overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if isinstance(max_tokens, int) else DEFAULT_OVERLAP
-        embedder = self.embedder if embedder is None else embedder
-        spec = embedder.spec
-        chunker_of(embedder, max_tokens, overlap)  # says what is wrong with them
-        assert spec.dimension is not None
-        return IndexRecord(
-            name=index,
-            source_table="documents",
-            source_key="id",
-            embedder=spec.name,
-            embedder_hash=spec.weights_hash,
-            dimension=spec.dimension,
-            query_prompt=spec.prompts["query"],
-            document_prompt=spec.prompts["document"],
-            window=embedder.text_window,
-            max_tokens=max_tokens,
-            overlap=overlap,
-            tokenizer=DEFAULT_TOKENIZER if tokenizer is None else tokenizer,
-            vectors=DEFAULT_VECTORS if vectors is None else vectors,
-        )
+        `name`: of the index, and of its chunk table. `text`: a column, several (joined by an empty line), or a template
+        of columns: "{title}: {body}". A row with a short text is one chunk, one with a long text several. `key`: of a
+        view, the columns that tell its rows apart; a table has its own. `filters`: columns that filters often name:
+        each gets an ordinary SQL index, and is a hit's metadata. The other arguments are those of `ingest`.
+
+        Triggers on the table queue what changes, in the writer's own transaction, and `sync` brings it in; a view is
+        compared. Stopped at any time, the same call, or `sync`, goes on. Raises InputError for a table or columns that
+        are not there, for an index that was made otherwise; DatabaseError where a table stands in the way.
+        """
+        from sqlrag.live import create_index
+
+        making = Making(max_tokens, overlap, tokenizer, vectors)
+        create_index(self._engine, name, table, text, key=key, filters=filters, making=making, embedder=embedder)
+        return self.sync(name, progress=progress)
+
+    def drop_index(self, name: str) -> None:
+        """Drop an index with its triggers; the table that it is over stays as it is. Raises UnknownIndexError.
+
+        An index over ingested documents takes its documents along.
+        """
+        from sqlrag.live import drop_index
+
+        drop_index(self._engine, name)
+
+    def sync(
+        self,
+        index: str | None = None,
+        *,
+        compare: bool = False,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> SyncReport:
+        """Bring an index over a table to what the table holds; by default every such index, and the sum of it all.
+
+        Only texts that have changed are embedded. `compare`: look at every row, whatever the triggers have told. A view
+        is always compared. Stopped at any time, the next call goes on.
+        """
+        from sqlrag.live import sync
+
+        return sync(self._engine, index, compare=compare, progress=progress)
 
     def search(
         self,
@@ -241,11 +256,10 @@ class Database:
         `budget_ms`: how long reranking may take; how many candidates it has scored in that time is each hit's
         `reranked`. The first is scored at any rate, with a budget of 0 only those whose score is known.
         """
-        index = self._index(index)
-        params = {"index": index, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
+        record = self._record(index)
+        params = {"index": record.name, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
         params["budget_ms"] = budget_ms
-        rows = self.execute(statement("search", index=index), params).fetchall()
-        # A chunk table of the user's own may have no documents beside it.
+        rows = self.execute(self._engine.search_statement(record), params).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
         ]
@@ -301,7 +315,7 @@ class Database:
             self,
             queries,
             qrels,
-            index=self._index(index),
+            index=self._record(index).name,
             synthetic=synthetic,
             run=run,
             first_stages=first_stages,
@@ -342,11 +356,11 @@ class Database:
     ) -> None:
         self.close()
 
-    def _index(self, index: str | None) -> str:
+    def _record(self, index: str | None) -> IndexRecord:
         if index is None:
             names = self.indexes()
             index = names[0] if len(names) == 1 else DEFAULT_INDEX
-        return self._engine.indexes.open(index).record.name  # says which there are, before SQL misses a table
+        return self._engine.indexes.open(index).record  # says which there are, before SQL misses a table
 
 
 def _paths_or_documents(
@@ -362,22 +376,3 @@ def _paths_or_documents(
         if len(paths) == len(sources):
             return paths, ()
     return None, sources
-
-
-def _check_embedder(record: IndexRecord, chosen: Embedder | None) -> None:
-    if chosen is not None and (record.embedder, record.embedder_hash) != (chosen.name, chosen.spec.weights_hash):
-        raise ModelMismatchError(
-            f"embedder is {chosen.id}, but index {record.name!r} was made with {record.embedder}"
-            f"@{record.embedder_hash[:12]}: leave it out, or take another index"
-        )
-
-
-def _check_made_with(record: IndexRecord, **settings: int | str | None) -> None:
-    """Raise InputError if an index was made with other settings than were asked for."""
-    for what, asked in settings.items():
-        made = getattr(record, what)
-        if asked is not None and asked != made:
-            raise InputError(
-                f"{what} is {asked}, but index {record.name!r} was made with {made}: "
-                "leave it out, or take another index"
-            )

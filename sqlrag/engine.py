@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from sqlrag.functions import Functions, IndexSource
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.source import SourceTable
     from sqlrag.ingest import Writer
     from sqlrag.results import Result
+    from sqlrag.sync import LiveTable
 
 __all__ = ["Engine", "engine_of"]
 
@@ -38,6 +40,24 @@ class Engine(Protocol):
 
     def writer(self, index: str, record: IndexRecord) -> Writer:
         """Return the writer of an index; `record` is what a new index is made with."""
+
+    def source_table(self, table: object) -> SourceTable:
+        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+
+    def tracking_of(self, source: SourceTable) -> str:
+        """Return how changes of a table are noticed: one of `sqlrag.index.source.TRACKING`."""
+
+    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
+        """Make an index over a table, every row of it queued."""
+
+    def live(self, record: IndexRecord) -> LiveTable:
+        """Return what keeps an index in step with its table."""
+
+    def drop(self, record: IndexRecord) -> None:
+        """Drop an index; of one over documents, with them."""
+
+    def search_statement(self, record: IndexRecord) -> str:
+        """Return the statement of `Database.search` for an index."""
 
     def check(self) -> list[str]:
         """Return what is wrong with the database."""

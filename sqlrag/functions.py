@@ -44,7 +44,7 @@ SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after"
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
     "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
-    "vectors", "cells", "nprobe", "cached_scores", "cache_hits",
+    "vectors", "cells", "nprobe", "cached_scores", "cache_hits", "backlog_seconds",
 )  # fmt: skip
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -62,8 +62,8 @@ class IndexSource(Protocol):
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies an expression that is already checked."""
 
-    def backlog(self, record: IndexRecord) -> int:
-        """Return how many documents are still to be finished."""
+    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
+        """Return how many documents are still to be finished, or rows queued, and since when in seconds."""
 
 
 class Functions:
@@ -267,11 +267,12 @@ class Functions:
             index = self._indexes.open(name)
             record = index.record
             documents, chunks, tokens, truncated, _ = index.counts()
+            backlog, waiting = self._indexes.backlog(record)
             rows.append((
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
-                reranker.name, reranker.weights_hash, self._indexes.backlog(record), record.tokenizer,
-                record.vectors, *index.cells(), *(cached or (None, None)),
+                reranker.name, reranker.weights_hash, backlog, record.tokenizer,
+                record.vectors, *index.cells(), *(cached or (None, None)), waiting,
             ))  # fmt: skip
         return rows
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sqlrag.text.documents import Unreadable
 
-__all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result"]
+__all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result", "SyncReport", "UnreadableRow"]
 
 
 class Rows(Protocol):
@@ -75,12 +75,15 @@ class Result:
 class Hit:
     """One chunk that a search found, with its place before and after reranking (from 1).
 
+    `source_id`: the document's id, or the key of the row in the indexed table (of several columns, a JSON array).
+    `metadata`: the document's, or the row's columns that the index was made with as `filters`.
+
     `reranked`: how many of the candidates have a score, all of them unless the search had a budget; without a score,
     a hit stands behind them as the first stage had it.
     """
 
     id: int
-    source_id: int
+    source_id: Any
     uri: str | None
     title: str | None
     metadata: dict[str, Any]
@@ -121,7 +124,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """A row of `sqlrag_info()`. The last two are those of the database's score cache, None where it has none."""
+    """A row of `sqlrag_info()`.
+
+    `cached_scores`, `cache_hits`: those of the database's score cache, None where it has none. `backlog_seconds`: for
+    how long the oldest queued row has waited, None where none does.
+    """
 
     index: str
     source: str
@@ -144,6 +151,7 @@ class IndexInfo:
     nprobe: int | None
     cached_scores: int | None
     cache_hits: int | None
+    backlog_seconds: float | None
 
 
 @dataclass
@@ -174,6 +182,30 @@ class IngestReport:
     truncated: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A row that could not be indexed, and why; it is tried again when its text changes."""
+
+    source_id: Any
+    reason: str
+
+
+@dataclass
+class SyncReport:
+    """What `sync` did: rows of the source, their chunks, and how many rows are still queued."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    backlog: int = 0
+    unreadable: list[UnreadableRow] = field(default_factory=list)
     seconds: float = 0.0
 
 

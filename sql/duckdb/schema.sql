@@ -21,12 +21,20 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     overlap         INTEGER NOT NULL,
     version         BIGINT  NOT NULL,     -- goes up with each change that sqlrag makes to the index's tables
     tokenizer       VARCHAR NOT NULL DEFAULT 'porter',
-    vectors         VARCHAR NOT NULL DEFAULT 'float32'
+    vectors         VARCHAR NOT NULL DEFAULT 'float32',
+    template        VARCHAR NOT NULL DEFAULT '',
+    filters         VARCHAR NOT NULL DEFAULT '[]',
+    tracking        VARCHAR NOT NULL DEFAULT ''
 );
 
 -- Schema 1 to 2.
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS tokenizer VARCHAR DEFAULT 'porter';
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS vectors VARCHAR DEFAULT 'float32';
+
+-- Schema 2 to 3.
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS template VARCHAR DEFAULT '';
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS filters VARCHAR DEFAULT '[]';
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS tracking VARCHAR DEFAULT '';
 
 -- The documents that were ingested, as in sql/index/documents.sql.
 CREATE SEQUENCE IF NOT EXISTS documents_ids;

@@ -1,12 +1,12 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
--- Another name takes the place of the word `chunks`; sql/index/create_vectors.sql, unless only
--- codes are kept, sql/index/create_cells.sql and the name of an FTS5 tokenizer take those of the braces.
+-- Another name takes the place of the word `chunks`; the type of the source's key, sql/index/create_vectors.sql, unless
+-- only codes are kept, sql/index/create_cells.sql and the name of an FTS5 tokenizer take those of the braces.
 
 CREATE TABLE chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
-    source_id   INTEGER NOT NULL,         -- documents.id
-    ordinal     INTEGER NOT NULL,         -- 0, 1, 2 ... within the document
-    start_char  INTEGER NOT NULL,         -- substr(documents.text, start_char + 1, end_char - start_char) = text
+    source_id   {source_type} NOT NULL,   -- documents.id, or the key of a row of the indexed table
+    ordinal     INTEGER NOT NULL,         -- 0, 1, 2 ... within the source row
+    start_char  INTEGER NOT NULL,         -- substr(<the source's text>, start_char + 1, end_char - start_char) = text
     end_char    INTEGER NOT NULL,
     text        TEXT    NOT NULL,
     token_count INTEGER NOT NULL,         -- in the embedder's tokens; beyond its window it is cut

@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS sqlrag_meta (
 CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     name            TEXT PRIMARY KEY,
     source_table    TEXT    NOT NULL,     -- the table whose rows are indexed
-    source_key      TEXT    NOT NULL,     -- its key: what chunks.source_id holds
+    source_key      TEXT    NOT NULL,     -- its key, what chunks.source_id holds; of several columns a JSON array
     embedder        TEXT    NOT NULL,     -- the bi-encoder that made the vectors ...
     embedder_hash   TEXT    NOT NULL,     -- ... SHA-256 of its weights
     dimension       INTEGER NOT NULL,
@@ -21,7 +21,10 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
     overlap         INTEGER NOT NULL,     -- ... of which this many repeat the chunk before
     version         INTEGER NOT NULL DEFAULT 0, -- DuckDB: which state of its tables an index file shows
     tokenizer       TEXT    NOT NULL DEFAULT 'porter',  -- of the full text: porter, unicode61 or trigram
-    vectors         TEXT    NOT NULL DEFAULT 'float32'  -- how vectors are kept: float32 or int8
+    vectors         TEXT    NOT NULL DEFAULT 'float32', -- how vectors are kept: float32 or int8
+    template        TEXT    NOT NULL DEFAULT '',        -- a row's text: '{title}: {body}'; '' for documents
+    filters         TEXT    NOT NULL DEFAULT '[]',      -- JSON: the source's columns that hits carry along
+    tracking        TEXT    NOT NULL DEFAULT ''         -- of changes: triggers or compare; '' for documents
 );
 
 -- One row an index that has cells (sql/index/create_cells.sql): how they were made.

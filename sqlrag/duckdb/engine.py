@@ -19,6 +19,7 @@ from sqlrag.errors import NotADatabaseError, ReadOnlyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.registry import IndexRecord
+from sqlrag.index.statements import statement
 from sqlrag.paths import is_sqlite
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -157,6 +158,10 @@ class DuckDBEngine:
             raise ReadOnlyError(f"{self.path} is open read-only: nothing can be ingested into it")
         return DuckDBWriter(self._connection, self.path, self.indexes, record)
 
+    def search_statement(self, record: IndexRecord) -> str:
+        """Return the statement of `Database.search` for an index."""
+        return statement("search", index=record.name)
+
     def check(self) -> list[str]:
         """Return what is wrong with the database or its index file, empty when both are sound."""
         problems = []
@@ -166,7 +171,7 @@ class DuckDBEngine:
             for name in self.indexes.names():
                 record = self.indexes.open(name).record
                 problems += check_index(self.indexes.connection, record)
-                backlog = self.indexes.backlog(record)
+                backlog, _ = self.indexes.backlog(record)
                 if backlog:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
         return problems

@@ -98,10 +98,10 @@ class DuckDBIndexes:
             return Matching("SELECT 0 WHERE 0", passing)
         return Matching("SELECT value FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
 
-    def backlog(self, record: IndexRecord) -> int:
+    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part."""
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
-        return int(self._rows(sql, [record.name])[0][0])
+        return int(self._rows(sql, [record.name])[0][0]), None
 
     def default_embedder(self) -> str | None:
         """Return the database's own model, None for a database without an index."""

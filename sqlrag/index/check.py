@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import quote
 from sqlrag.index.precision import kept_parts
+from sqlrag.index.source import key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index
 
@@ -44,7 +45,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     if source:  # the index file of a DuckDB database has only the index
         sql = (
             f"SELECT count(*) FROM {quote(name)} WHERE source_id NOT IN "
-            f"(SELECT {quote(record.source_key)} FROM {quote(record.source_table)})"
+            f"(SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)})"
         )
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []

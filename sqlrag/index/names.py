@@ -12,7 +12,7 @@ __all__ = ["check_index_name", "quote"]
 
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
 _RESERVED = ("sqlite_", "sqlrag_")
-_SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding")
+_SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue", "_next")
 
 
 def check_index_name(name: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import check_index_name
 from sqlrag.index.precision import check_vectors
+from sqlrag.index.source import TRACKING, key_columns, template_columns
 from sqlrag.index.statements import statement
 from sqlrag.index.tokenizers import check_tokenizer
 
@@ -22,7 +24,7 @@ __all__ = [
     "record_of",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The layout of the tables that this version writes; a database says which one it has."""
 
 
@@ -55,6 +57,14 @@ class IndexRecord:
     version: int = 0
     tokenizer: str = "porter"
     vectors: str = "float32"
+    template: str = ""
+    filters: str = "[]"
+    tracking: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the index is over a table of the user's own, not over ingested documents."""
+        return bool(self.tracking)
 
     def values(self) -> dict[str, str | int]:
         """Return the row as a mapping, column by column."""
@@ -90,11 +100,21 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
         check_index_name(record.name)
         check_tokenizer(record.tokenizer)
         check_vectors(record.vectors)
-    except InputError as error:
+        _check_source(record)
+    except (InputError, ValueError) as error:
         raise _damaged(row, str(error)) from error
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
         raise _damaged(row, "its sizes cannot be")
     return record
+
+
+def _check_source(record: IndexRecord) -> None:
+    """Raise ValueError for columns of the source that are no names, or a tracking that does not exist."""
+    for names in (list(key_columns(record.source_key)), json.loads(record.filters)):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{names!r} is no list of columns")
+    if record.tracking not in ("", *TRACKING) or bool(record.tracking) != bool(template_columns(record.template)):
+        raise ValueError(f"tracking is {record.tracking!r}, template {record.template!r}")
 
 
 def _damaged(row: Sequence[Any], why: str) -> NotADatabaseError:
@@ -186,6 +206,14 @@ class Registry:
         sql = f"INSERT OR REPLACE INTO sqlrag_indexes ({', '.join(COLUMNS)}) VALUES ({places})"
         values: Mapping[str, str | int] = record.values()
         self._connection.execute(sql, values)
+
+    def forget(self, name: str) -> None:
+        """Forget an index, whose tables are gone."""
+        self._connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
+        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
+            self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
+        for fact in ("state", "compared"):
+            self._connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
 
 
 def unknown_index(name: object, known: Sequence[str]) -> UnknownIndexError:

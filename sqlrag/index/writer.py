@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate", "upgrade"]
 
-StoredChunk = tuple[int, int, int, int, int, str, int]
+StoredChunk = tuple[int, Any, int, int, int, str, int]
 """`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
+
+PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
+"""What the tables of an index are called after its name and a `_`, beside the chunk table."""
 
 
 @contextmanager
@@ -45,15 +48,22 @@ def immediate(connection: Connection) -> Iterator[None]:
         raise
 
 
-def check_room(path: str, index: str, columns: Mapping[str, Collection[str]]) -> None:
-    """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table."""
+def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *, documents: bool = True) -> None:
+    """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table.
+
+    `documents`: whether it is an index over documents, which have a table of that name.
+    """
     taken = {table.lower(): table for table in columns}
-    for name in (index, f"{index}_vec", f"{index}_codes", f"{index}_cells", f"{index}_fts", f"{index}_embedding"):
+    for name in (index, *(f"{index}_{part}" for part in (*PARTS, "embedding"))):
         if name.lower() in taken:
             raise DatabaseError(
                 f"{path} has a table {taken[name.lower()]} of its own: give the index another name than {index!r}"
             )
-    if "documents" in taken and not {"index_name", "uri", "content_hash"}.issubset(columns[taken["documents"]]):
+    if (
+        documents
+        and "documents" in taken
+        and not {"index_name", "uri", "content_hash"}.issubset(columns[taken["documents"]])
+    ):
         raise DatabaseError(
             f"{path} has a table documents of its own, and sqlrag keeps what it ingests in a table of this name: "
             "ingest into another database"
@@ -81,14 +91,21 @@ class IndexWriter:
         self._codes = quote(f"{record.name}_codes")
         self._cells = Cells(connection, record)
 
-    def create(self) -> None:
-        """Create the index's tables and record it."""
+    def create(self, source_type: str = "INTEGER") -> None:
+        """Create the index's tables and record it; `source_type` is that of the source's key."""
         registry = Registry(self._connection)
         registry.create()
         vectors = "" if self.record.vectors == "int8" else self._made_for("index/create_vectors")
         cells = self._made_for("index/create_cells")
         tokenize = TOKENIZERS[self.record.tokenizer]
-        sql = statement("index/create", index=self.record.name, vectors=vectors, cells=cells, tokenize=tokenize)
+        sql = statement(
+            "index/create",
+            index=self.record.name,
+            vectors=vectors,
+            cells=cells,
+            tokenize=tokenize,
+            source_type=source_type,
+        )
         self._connection.execute(sql)
         registry.put(self.record)
 
@@ -136,7 +153,14 @@ class IndexWriter:
         """Delete codes, to insert them into other cells."""
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
-    def delete_chunks_of(self, source_ids: Sequence[int]) -> None:
+    def drop(self) -> None:
+        """Drop the index's tables and forget it."""
+        for part in PARTS:
+            self._connection.execute(f"DROP TABLE IF EXISTS {quote(f'{self.record.name}_{part}')}")
+        self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
+        Registry(self._connection).forget(self.record.name)
+
+    def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
         """Delete the chunks of these source rows; the trigger takes their vectors and words along."""
         self._many(f"DELETE FROM {self._table} WHERE source_id = ?", source_ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,13 +12,18 @@ import apsw
 
 from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.index.check import check_index
+from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.writer import upgrade
+from sqlrag.index.source import SourceTable, key_condition, source_of
+from sqlrag.index.statements import statement
+from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
+from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.sqlite.source_tables import columns_by_table, describe
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -125,10 +131,61 @@ class SQLiteEngine:
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
-        if self.read_only or self.connection.readonly("main"):
-            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be ingested into it")
+        self._check_writable("ingested into")
         with translated(self.path):
             return SQLiteWriter(self.connection, self.path, self.indexes.registry.find(index) or record)
+
+    def source_table(self, table: object) -> SourceTable:
+        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+        with translated(self.path):
+            return describe(self.connection, table)
+
+    def tracking_of(self, source: SourceTable) -> str:
+        """Return "triggers" for a table, "compare" for what cannot have any."""
+        return "triggers" if source.kind == "table" else "compare"
+
+    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
+        """Make an index over a table, every row of it queued."""
+        self._check_writable()
+        with translated(self.path), immediate(self.connection):
+            if self.indexes.registry.find(record.name) is None:  # another process may have made it since
+                check_room(self.path, record.name, columns_by_table(self.connection), documents=False)
+                SQLiteLive(self.connection, self.path, record).create(source.key_type)
+                if self.indexes.registry.meta("embedder") is None:
+                    self.indexes.registry.set_meta("embedder", record.embedder)
+
+    def live(self, record: IndexRecord) -> SQLiteLive:
+        """Return what keeps an index in step with its table."""
+        self._check_writable()
+        return SQLiteLive(self.connection, self.path, record)
+
+    def drop(self, record: IndexRecord) -> None:
+        """Drop an index; of one over documents, with them."""
+        self._check_writable()
+        with translated(self.path), immediate(self.connection):
+            if record.is_live:
+                SQLiteLive(self.connection, self.path, record).drop()
+            else:
+                IndexWriter(self.connection, record).drop()
+                self.connection.execute("DELETE FROM documents WHERE index_name = ?", (record.name,))
+
+    def search_statement(self, record: IndexRecord) -> str:
+        """Return the statement of `Database.search` for an index."""
+        if not record.is_live:
+            return statement("search", index=record.name)
+        source = source_of(record)
+        pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in json.loads(record.filters))
+        return statement(
+            "search_table",
+            index=record.name,
+            table=quote(source.table),
+            is_source=key_condition(source, "chunk.source_id", "source."),
+            metadata=f"json_object({pairs})",
+        )
+
+    def _check_writable(self, what: str = "written to") -> None:
+        if self.read_only or self.connection.readonly("main"):
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
 
     def check(self) -> list[str]:
         """Return what is wrong with the database, empty when it is sound."""
@@ -138,8 +195,8 @@ class SQLiteEngine:
             for name in self.indexes.names():
                 index = self.indexes.open(name)
                 problems += check_index(self.connection, index.record)
-                backlog = self.indexes.backlog(index.record)
-                if backlog:
+                backlog, _ = self.indexes.backlog(index.record)
+                if backlog and not index.record.is_live:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
             return problems
 
@@ -157,3 +214,7 @@ class SQLiteEngine:
         with translated(self.path):
             self.connection.close()
         self._scores.close()
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -13,6 +13,8 @@ from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS,
 from sqlrag.index.filters import quoted_names
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.source import key_condition, key_expression, source_of
+from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.metrics import MEASURES, Aggregate, Measure
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
@@ -46,7 +48,8 @@ class SQLiteIndexes:
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
-        table, key = quote(record.source_table), quote(record.source_key)
+        source = source_of(record)
+        table, key = quote(source.table), key_expression(source)
         columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
         unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
         # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
@@ -63,7 +66,7 @@ class SQLiteIndexes:
             # Each row by its key: the source may have a million, and these are some hundreds.
             sql = (
                 f"SELECT chunk.id FROM json_each(?) AS wanted CROSS JOIN {quote(record.name)} AS chunk "
-                f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key} = chunk.source_id)"
+                f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
             )
             return {id_ for (id_,) in self._connection.execute(sql, (json.dumps(list(ids)),))}
 
@@ -79,11 +82,17 @@ class SQLiteIndexes:
             return str(error)
         return None
 
-    def backlog(self, record: IndexRecord) -> int:
-        """Return how many documents are ingested in part: an `ingest` was stopped, or still runs."""
+    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
+        """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.
+
+        And for how many seconds the oldest has been in the queue, None where none is.
+        """
+        if record.is_live:
+            ((rows, waiting),) = self._connection.execute(statement("index/backlog", index=record.name))
+            return rows, waiting
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
         ((count,),) = self._connection.execute(sql, (record.name,))
-        return int(count)
+        return int(count), None
 
 
 def table_functions(functions: Functions) -> list[TableFunction]:

@@ -14,6 +14,7 @@ from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.source_tables import columns_by_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class SQLiteWriter:
                 # Another process may have made it since.
                 existing = registry.find(self.record.name)
                 if existing is None:
-                    check_room(self._path, self.record.name, self._columns())
+                    check_room(self._path, self.record.name, columns_by_table(self._connection))
                     self._connection.execute(statement("index/documents"))
                     IndexWriter(self._connection, self.record).create()
                     if registry.meta("embedder") is None:
@@ -62,15 +63,6 @@ class SQLiteWriter:
         """Tell whether the file has no table but the score cache."""
         sql = "SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
         return not list(self._connection.execute(sql))
-
-    def _columns(self) -> dict[str, list[str]]:
-        """Return the columns of each table."""
-        sql = """
-            SELECT   "table".name, json_group_array(info.name)
-            FROM     sqlite_schema AS "table", pragma_table_info("table".name) AS info
-            WHERE    "table".type IN ('table', 'view') GROUP BY "table".name
-        """
-        return {table: json.loads(columns) for table, columns in self._connection.execute(sql)}
 
     def content_hashes(self) -> dict[str, str]:
         """Return the content hash of every document of the index, by its uri."""

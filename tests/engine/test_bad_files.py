@@ -162,7 +162,8 @@ def test_a_record_with_values_of_other_types(passage_files, tmp_path):
             "CREATE TABLE changed AS SELECT * FROM sqlrag_indexes",
             "DROP TABLE sqlrag_indexes",
             "CREATE TABLE sqlrag_indexes (name, source_table, source_key, embedder, embedder_hash, dimension, "
-            "query_prompt, document_prompt, window, max_tokens, overlap, version, tokenizer, vectors)",
+            "query_prompt, document_prompt, window, max_tokens, overlap, version, tokenizer, vectors, template, "
+            "filters, tracking)",
             "INSERT INTO sqlrag_indexes SELECT * FROM changed",
             f"UPDATE sqlrag_indexes SET {change}",
         )

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 import sqlrag
+from sqlrag.index.registry import SCHEMA_VERSION
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
@@ -78,4 +79,4 @@ def test_it_is_upgraded_when_written(old):
         assert database.execute(sql, {"q": Q}).fetchall() == [(text,)]
     with sqlrag.connect(path) as database:
         ((version,),) = database.execute("SELECT value FROM sqlrag_meta WHERE key = 'schema_version'").fetchall()
-        assert version == "2"
+        assert version == str(SCHEMA_VERSION)

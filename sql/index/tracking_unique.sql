@@ -1,0 +1,9 @@
+-- What a REPLACE deletes because of a UNIQUE constraint that is not the key, it deletes without a trigger: so what
+-- stands in the way is queued before (https://www.sqlite.org/lang_conflict.html).
+CREATE TRIGGER chunks_source_insert_{number} BEFORE INSERT ON {table} BEGIN
+    INSERT INTO chunks_queue (source_id, queued_at) SELECT {key}, julianday('now') FROM {table} WHERE {conflict};
+END;
+
+CREATE TRIGGER chunks_source_update_{number} BEFORE UPDATE OF {columns} ON {table} BEGIN
+    INSERT INTO chunks_queue (source_id, queued_at) SELECT {key}, julianday('now') FROM {table} WHERE {conflict};
+END;

@@ -1,0 +1,148 @@
+"""Indexes over tables of the user's own: made, kept in step, dropped; on either engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError
+from sqlrag.index.encoders import chunker_of
+from sqlrag.index.names import check_index_name
+from sqlrag.index.new_record import check_made_with
+from sqlrag.index.source import key_text, made_template
+from sqlrag.results import SyncReport
+from sqlrag.sync import Sync
+
+if TYPE_CHECKING:
+    from sqlrag.engine import Engine
+    from sqlrag.index.new_record import Making
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.source import SourceTable
+    from sqlrag.models import Embedder
+    from sqlrag.results import IngestProgress
+
+__all__ = ["check_over_documents", "create_index", "drop_index", "sync"]
+
+
+def create_index(
+    engine: Engine,
+    name: str,
+    table: str,
+    text: str | Sequence[str],
+    *,
+    key: str | Sequence[str] | None,
+    filters: Sequence[str],
+    making: Making,
+    embedder: str | Embedder | None,
+) -> None:
+    """Make an index with every row of the table queued; one that was made the same way is left as it is."""
+    check_index_name(name)
+    source = engine.source_table(table)
+    template = made_template(text, source.columns, source.name)
+    columns = _columns(source, "filters", filters)
+    keys = _key(source, key)
+    chosen = engine.encoders.give(embedder) if embedder is not None else None
+    if name.lower() in (existing.lower() for existing in engine.indexes.names()):
+        record = engine.indexes.open(name).record
+        check_made_with(record, making, chosen)
+        made = (record.source_table, record.source_key, record.template, record.filters)
+        if made != (source.name, key_text(keys), template, json.dumps(columns)):
+            raise InputError(
+                f"index {record.name!r} is there already, over {record.source_table} ({record.template}): "
+                "drop it (drop_index), change it (alter_index), or take another name"
+            )
+        return
+    record = making.record(
+        name,
+        chosen or engine.encoders.embedder,
+        source=(source.name, key_text(keys)),
+        template=template,
+        filters=json.dumps(columns),
+        tracking=engine.tracking_of(source),
+    )
+    engine.create_live(record, source)
+
+
+def drop_index(engine: Engine, name: str) -> None:
+    """Drop an index."""
+    engine.drop(engine.indexes.open(name).record)
+
+
+def sync(
+    engine: Engine,
+    index: str | None,
+    *,
+    compare: bool = False,
+    most: int | None = None,
+    progress: Callable[[IngestProgress], None] | None = None,
+) -> SyncReport:
+    """Bring one index to what its table holds, or all of those that are over tables; `most`: so many rows of each."""
+    names = engine.indexes.names() if index is None else [index]
+    records = [engine.indexes.open(name).record for name in names]
+    if index is not None and not records[0].is_live:
+        raise InputError(
+            f"index {records[0].name!r} is over ingested documents: ingest them again, nothing else changes"
+        )
+    total = SyncReport()
+    for record in records:
+        if record.is_live:
+            _add(total, _sync(engine, record, compare=compare, most=most, progress=progress))
+    return total
+
+
+def check_over_documents(record: IndexRecord) -> None:
+    """Raise InputError for an index that documents cannot be ingested into: one over a table."""
+    if record.is_live:
+        raise InputError(
+            f"index {record.name!r} is over the table {record.source_table}: write rows to that table, "
+            "or ingest into another index"
+        )
+
+
+def _sync(
+    engine: Engine,
+    record: IndexRecord,
+    *,
+    compare: bool,
+    most: int | None,
+    progress: Callable[[IngestProgress], None] | None,
+) -> SyncReport:
+    table = engine.live(record)
+    table.prepare(compare=compare)
+    embedder = engine.encoders.embedder_of(record)
+    return Sync(table, embedder, chunker_of(embedder, record.max_tokens, record.overlap), progress).run(most)
+
+
+def _add(total: SyncReport, one: SyncReport) -> None:
+    for name, value in vars(one).items():
+        setattr(total, name, getattr(total, name) + value)
+
+
+def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
+    """Return columns as the table spells them. Raises InputError for those that it does not have."""
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} is {names!r}: it is a list of columns of {source.name}")
+    known = {column.lower(): column for column in source.columns}
+    for name in names:
+        if name.lower() not in known:
+            raise InputError(
+                f"{what} names a column {name!r} that {source.name} does not have: it has {', '.join(source.columns)}"
+            )
+    return [known[name.lower()] for name in names]
+
+
+def _key(source: SourceTable, key: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the key of a source: a table's own, a view's as the caller states it."""
+    given = None if key is None else tuple(_columns(source, "key", [key] if isinstance(key, str) else key))
+    if source.key and given is not None and given != source.key:
+        raise InputError(f"key is {key!r}: {source.name} has the key {', '.join(source.key)}, leave it out")
+    found = source.key or given
+    if not found:
+        raise InputError(
+            f"{source.name} is a {source.kind} without a primary key: "
+            "give the columns that tell its rows apart, as key="
+        )
+    if len(found) == 1 and found[0].startswith("["):
+        raise InputError(f"key is the column {found[0]!r}: rename it, or index a view; a bracket begins a list here")
+    return found

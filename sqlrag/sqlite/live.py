@@ -1,0 +1,275 @@
+"""An index over a table of a SQLite database: its queue, and the texts that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import DatabaseError, InputError
+from sqlrag.index.names import quote
+from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.source import content_hash, key_expression, source_of
+from sqlrag.index.statements import statement
+from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
+from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.tracking import Tracking
+from sqlrag.sync import IndexedRow, QueuedRow
+
+if TYPE_CHECKING:
+    import apsw
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["SQLiteLive"]
+
+COMPARED_AT_ONCE = 1_000
+"""Rows that a comparison reads before it writes what it found."""
+
+
+class SQLiteLive:
+    """Keeps one index in step with the table or view that it is over."""
+
+    def __init__(self, connection: apsw.Connection, path: str, record: IndexRecord) -> None:
+        self.record = record
+        self._connection = connection
+        self._path = path
+        self._source = source_of(record)
+        self._tracking = Tracking(connection, record)
+        self._index = IndexWriter(connection, record)
+        self._registry = Registry(connection)
+        self._last_taken = 0
+        self._rows, self._queue = (quote(f"{record.name}_{part}") for part in ("rows", "queue"))
+
+    def create(self, source_type: str) -> None:
+        """Create the index, its triggers, and queue every row. The caller holds the write transaction."""
+        self._index.create(source_type)
+        self._connection.execute(statement("index/live", index=self.record.name, source_type=source_type))
+        if self.record.tracking == "triggers":
+            self._tracking.make()
+            self._note_schema()
+        self.queue_all()
+
+    def queue_all(self) -> None:
+        """Queue every row of the source. The caller holds the write transaction."""
+        self._connection.execute(
+            f"INSERT INTO {self._queue} (source_id, queued_at) "
+            f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)}"
+        )
+
+    def drop(self) -> None:
+        """Drop the index and its triggers. The caller holds the write transaction."""
+        self._tracking.drop()
+        self._index.drop()
+
+    # What Sync asks
+
+    def prepare(self, *, compare: bool) -> None:
+        """See that changes are tracked, and queue what was missed.
+
+        Everything is compared where the triggers were not there or not those that the table needs, where they do not
+        see every change, and where the key is the rowid and the file may have been VACUUMed since, which renumbers
+        (https://www.sqlite.org/lang_vacuum.html); SQLite's schema version tells that.
+        """
+        with translated(self._path):
+            self._check_source()
+            if self.record.tracking == "triggers":
+                tracked = self._tracking.is_there()
+                if not tracked:
+                    with immediate(self._connection):
+                        self._tracking.make()
+                moved = self._uses_rowid() and self._schema_noted() != self._schema_version()
+                compare = compare or not tracked or moved or not self._tracking.sees_all
+            else:
+                compare = True
+            if compare:
+                self._compare()
+
+    def backlog(self) -> int:
+        """Return how many rows are queued."""
+        with translated(self._path):
+            ((rows,),) = self._connection.execute(f"SELECT count(DISTINCT source_id) FROM {self._queue}")
+            return int(rows)
+
+    def take(self, rows: int, chars: int) -> list[QueuedRow]:
+        """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
+        taken: list[QueuedRow] = []
+        with translated(self._path):
+            for source_id in self._queued(rows):
+                row = self._row(source_id)
+                chars -= len(row.text or "")
+                if taken and chars < 0:
+                    break
+                taken.append(row)
+        return taken
+
+    def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        written = []
+        with translated(self._path), immediate(self._connection):
+            next_id = self._index.next_id()
+            for indexed in rows:
+                row = indexed.row
+                now = self._row(row.source_id)
+                if (now.content_hash, now.known_hash) != (row.content_hash, row.known_hash):
+                    continue  # another process was here, or the text has changed
+                if row.is_changed:
+                    next_id = self._write(indexed, next_id)
+                written.append(row.source_id)
+            self._leave_queue(written)
+        return written
+
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
+        from sqlrag.index.cell_training import CellTraining
+
+        with translated(self._path):
+            CellTraining(self._connection, self.record, progress).keep_up()
+
+    # Private
+
+    def _check_source(self) -> None:
+        """Raise DatabaseError where the source has gone or lost a column."""
+        columns = self._source_columns()
+        missing = [name for name in self._source.columns if name not in columns]
+        name = self.record.name
+        if not columns:
+            raise DatabaseError(
+                f"index {name!r} is over {self._source.table}, which is gone: "
+                f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
+            )
+        if missing:
+            raise DatabaseError(
+                f"index {name!r} takes its text from column {missing[0]!r}, which {self._source.table} does not have "
+                f"any more (it has {', '.join(columns)}): give it another text with alter_index({name!r}, text=...)"
+            )
+
+    def _queued(self, rows: int) -> list[Any]:
+        """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""
+        sql = f"SELECT number, source_id FROM {self._queue} ORDER BY number"
+        keys: dict[Any, None] = {}
+        for number, source_id in self._connection.execute(sql):
+            keys[source_id] = None
+            self._last_taken = number
+            if len(keys) >= rows:
+                break
+        return list(keys)
+
+    def _leave_queue(self, written: Sequence[Any]) -> None:
+        """Take rows that were written out of the queue: the index has what they hold now, whenever they were queued."""
+        done = set(written)
+        sql = f"SELECT number, source_id FROM {self._queue} WHERE number <= ?"
+        queued = self._connection.execute(sql, (self._last_taken,))
+        numbers = [(number,) for number, source_id in queued if source_id in done]
+        self._connection.executemany(f"DELETE FROM {self._queue} WHERE number = ?", numbers)
+
+    def _row(self, source_id: Any) -> QueuedRow:
+        """Return a row as it is now."""
+        sql = f"SELECT content_hash FROM {self._rows} WHERE source_id = ?"
+        known = next((hash_ for (hash_,) in self._connection.execute(sql, (source_id,))), None)
+        values = self._values(source_id)
+        if values is None:
+            return QueuedRow(source_id, None, None, known)
+        return self._made(source_id, values, known)
+
+    def _made(self, source_id: Any, values: Sequence[Any], known: bytes | None) -> QueuedRow:
+        try:
+            text = self._source.render(values)
+        except InputError as error:
+            return QueuedRow(source_id, None, b"", known, str(error))
+        return QueuedRow(source_id, text, content_hash(text), known)
+
+    def _values(self, source_id: Any) -> tuple[Any, ...] | None:
+        """Return the values of a row's text columns, None where there is no such row."""
+        if source_id is None:
+            return None
+        key = self._source.key
+        where = " AND ".join(f"{quote(column)} IS ?" for column in key)
+        parts = self._source.parts(source_id)
+        # A key whose collation takes 'a' for 'A' finds the other row.
+        return next((values for found, values in self._select(f"WHERE {where}", parts) if found == source_id), None)
+
+    def _select(self, clauses: str = "", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+        """Yield rows of the source: the key, and the values of the text columns.
+
+        Texts come as bytes: in SQLite they need not be UTF-8, and those that are not are mended, not refused.
+        """
+        columns = [quote(column) for column in self._source.columns]
+        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
+        what = ", ".join([key_expression(self._source), *texts])
+        for row in self._connection.execute(f"SELECT {what} FROM {quote(self._source.table)} {clauses}", bindings):
+            pairs = zip(row[1::2], row[2::2], strict=True)
+            yield row[0], tuple(v.decode("utf-8", "replace") if kind == "text" else v for v, kind in pairs)
+
+    def _write(self, indexed: IndexedRow, next_id: int) -> int:
+        """Put a row's chunks in place of those that it had; return the next free chunk id."""
+        row = indexed.row
+        if row.known_hash is not None:
+            self._index.delete_chunks_of([row.source_id])
+        if row.content_hash is None:
+            self._connection.execute(f"DELETE FROM {self._rows} WHERE source_id = ?", (row.source_id,))
+            return next_id
+        chunks: list[StoredChunk] = [
+            (next_id + place, row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
+            for place, (chunk, tokens) in enumerate(zip(indexed.chunks, indexed.token_counts, strict=True))
+        ]
+        vectors: NDArray[np.float32] = indexed.vectors
+        self._index.insert(chunks, vectors)
+        sql = f"INSERT OR REPLACE INTO {self._rows} (source_id, content_hash) VALUES (?, ?)"
+        self._connection.execute(sql, (row.source_id, row.content_hash))
+        return next_id + len(chunks)
+
+    # Comparison
+
+    def _compare(self) -> None:
+        """Queue every row whose text is not the one that the index has."""
+        before = self._schema_version()
+        different: list[tuple[Any]] = []
+        for source_id in self._different():
+            different.append((source_id,))
+            if len(different) >= COMPARED_AT_ONCE:
+                self._enqueue(different)
+        self._enqueue(different)
+        with immediate(self._connection):
+            self._note_schema(before)
+
+    def _different(self) -> Iterator[Any]:
+        """Yield the keys of the rows that came, changed or went."""
+        known = dict(self._connection.execute(f"SELECT source_id, content_hash FROM {self._rows}"))
+        seen = set()
+        for source_id, values in self._select():
+            if source_id in seen:
+                raise DatabaseError(
+                    f"index {self.record.name!r}: {self._source.table} has several rows with the key {source_id!r}: "
+                    "give the index a key that tells them apart"
+                )
+            if source_id is not None:
+                seen.add(source_id)
+                if self._made(source_id, values, None).content_hash != known.get(source_id):
+                    yield source_id
+        yield from known.keys() - seen
+
+    def _enqueue(self, different: list[tuple[Any]]) -> None:
+        if different:
+            sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"
+            with immediate(self._connection):
+                self._connection.executemany(sql, different)
+            different.clear()
+
+    # A key that is the rowid
+
+    def _uses_rowid(self) -> bool:
+        return not set(self._source.key) <= set(self._source_columns())
+
+    def _source_columns(self) -> list[str]:
+        sql = "SELECT name FROM pragma_table_xinfo(?)"
+        return [name for (name,) in self._connection.execute(sql, (self._source.table,))]
+
+    def _schema_version(self) -> str:
+        ((version,),) = self._connection.execute("PRAGMA schema_version")
+        return str(version)
+
+    def _schema_noted(self) -> str | None:
+        return self._registry.meta(f"compared:{self.record.name}")
+
+    def _note_schema(self, version: str | None = None) -> None:
+        self._registry.set_meta(f"compared:{self.record.name}", version or self._schema_version())

@@ -1,0 +1,86 @@
+"""The triggers through which a SQLite table tells of its changes, whoever makes them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlrag.index.names import quote
+from sqlrag.index.source import key_expression, source_of
+from sqlrag.index.statements import statement
+from sqlrag.sqlite.source_tables import Unique, unique_constraints
+
+if TYPE_CHECKING:
+    import apsw
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["Tracking"]
+
+_TRIGGER = re.compile(r"CREATE TRIGGER (\w+).*?\nEND;", re.DOTALL)
+
+
+class Tracking:
+    """The triggers of one index on its source."""
+
+    def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
+        self._connection = connection
+        self._record = record
+        self._source = source_of(record)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the triggers see every change. Not that of a REPLACE because of a UNIQUE index on an expression."""
+        return not unique_constraints(self._connection, self._source.table, self._source.key)[1]
+
+    def is_there(self) -> bool:
+        """Whether the triggers are those that the table as it is now needs."""
+        return self._present() == self._needed()
+
+    def make(self) -> None:
+        """Make the triggers. The caller holds the write transaction."""
+        self.drop()
+        for sql in self._needed().values():
+            self._connection.execute(sql)
+
+    def drop(self) -> None:
+        """Drop the triggers. The caller holds the write transaction."""
+        for name in self._present():
+            self._connection.execute(f"DROP TRIGGER {quote(name)}")
+
+    def _present(self) -> dict[str, str]:
+        """Return the triggers by name; those of this index, on whichever table."""
+        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB ?"
+        return dict(self._connection.execute(sql, (f"{self._record.name}_source_*",)))
+
+    def _needed(self) -> dict[str, str]:
+        source, name = self._source, self._record.name
+        new, old = (key_expression(source, prefix) for prefix in ("new.", "old."))
+        script = statement(
+            "index/tracking",
+            index=name,
+            table=quote(source.table),
+            new_key=new,
+            old_key=old,
+            changed=" OR ".join(_differs(column) for column in dict.fromkeys([*source.key, *source.columns])),
+            moved=" OR ".join(_differs(column) for column in source.key),
+        )
+        for number, unique in enumerate(unique_constraints(self._connection, source.table, source.key)[0], start=1):
+            script += self._for_unique(number, unique)
+        return {found.group(1): found.group()[:-1] for found in _TRIGGER.finditer(script)}
+
+    def _for_unique(self, number: int, unique: Unique) -> str:
+        conflict = " AND ".join(f"{quote(name)} = new.{quote(name)} COLLATE {quote(coll)}" for name, coll in unique)
+        return statement(
+            "index/tracking_unique",
+            index=self._record.name,
+            number=number,
+            table=quote(self._source.table),
+            key=key_expression(self._source),
+            columns=", ".join(quote(name) for name, _ in unique),
+            conflict=conflict,
+        )
+
+
+def _differs(column: str) -> str:
+    return f"old.{quote(column)} COLLATE BINARY IS NOT new.{quote(column)}"

@@ -1,0 +1,167 @@
+"""An index over a table of the user's own, brought to what the table holds: what is queued, a batch at a time.
+
+The texts of a batch are chunked and embedded outside of any transaction. The transaction that writes them reads the
+rows again and leaves those alone whose text has changed meanwhile: they are still queued.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlrag.results import IngestProgress, SyncReport, UnreadableRow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.models import Embedder
+    from sqlrag.text.chunking import Chunk, Chunker
+
+__all__ = ["IndexedRow", "LiveTable", "QueuedRow", "Sync"]
+
+BATCH_ROWS = 256
+"""Rows that are embedded and committed together, at most."""
+
+BATCH_CHARS = 200_000
+"""Characters of the texts of a batch, at most, unless a single one is longer: some three seconds on two cores."""
+
+KEEP_UP_BATCHES = 64
+"""After so many batches the index is asked whether it has outgrown its cells."""
+
+STUCK = 3
+"""So many batches in a row whose rows all changed while they were embedded: then what is left waits."""
+
+
+@dataclass(frozen=True)
+class QueuedRow:
+    """A row of the source whose text may be another than the index has."""
+
+    source_id: Any
+    text: str | None
+    """None for a row without text, or one that is gone."""
+    content_hash: bytes | None
+    """Of the text; None where the row is gone."""
+    known_hash: bytes | None
+    """Of the text that the index has; None where it does not know the row."""
+    unreadable: str | None = None
+    """Why the row has no text that can be indexed."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the index has another text, or none."""
+        return self.content_hash != self.known_hash
+
+
+@dataclass(frozen=True)
+class IndexedRow:
+    """A row with the chunks and vectors of its text, ready to be written."""
+
+    row: QueuedRow
+    chunks: Sequence[Chunk]
+    token_counts: Sequence[int]
+    vectors: NDArray[np.float32]
+
+
+class LiveTable(Protocol):
+    """What an engine offers to keep one index in step with its source."""
+
+    record: IndexRecord
+
+    def prepare(self, *, compare: bool) -> None:
+        """See that changes are tracked, and queue what was missed: all rows of other text, where `compare` asks for it.
+
+        A source without triggers is always compared.
+        """
+
+    def backlog(self) -> int:
+        """Return how many rows are queued."""
+
+    def take(self, rows: int, chars: int) -> list[QueuedRow]:
+        """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
+
+    def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
+
+
+@dataclass
+class Sync:
+    """One run of `Database.sync` over one index."""
+
+    table: LiveTable
+    embedder: Embedder
+    chunker: Chunker
+    progress: Callable[[IngestProgress], None] | None = None
+    report: SyncReport = field(default_factory=SyncReport)
+
+    def run(self, most: int | None = None) -> SyncReport:
+        """Bring in what is queued, at most so many rows; what is left stands in the report."""
+        started = time.monotonic()
+        told = IngestProgress(documents_total=self.table.backlog())
+        batches = stuck = 0
+        while (most is None or most > 0) and stuck < STUCK:
+            queued = self.table.take(BATCH_ROWS if most is None else min(most, BATCH_ROWS), BATCH_CHARS)
+            if not queued:
+                break
+            written = set(self.table.apply(self._indexed(queued)))
+            self._count([row for row in queued if row.source_id in written])
+            stuck = 0 if written else stuck + 1
+            most = None if most is None else most - len(queued)
+            batches += 1
+            told.documents += len(written)
+            told.chunks, told.tokens = self.report.chunks, self.report.tokens
+            self._tell(told)
+            if batches % KEEP_UP_BATCHES == 0:
+                self._keep_up(told)
+        if batches:
+            self._keep_up(told)
+        self.report.backlog = self.table.backlog()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _indexed(self, queued: Sequence[QueuedRow]) -> list[IndexedRow]:
+        """Chunk and embed the texts that are other than those of the index."""
+        chunks = [self.chunker.chunks(row.text) if row.is_changed and row.text else [] for row in queued]
+        texts = [chunk.text for of_row in chunks for chunk in of_row]
+        vectors = self.embedder.encode_document(texts)
+        counts = self.embedder.token_counts(texts)
+        self.report.tokens += sum(counts)
+        self.report.truncated += sum(count > self.table.record.window for count in counts)
+        indexed, start = [], 0
+        for row, of_row in zip(queued, chunks, strict=True):
+            end = start + len(of_row)
+            indexed.append(IndexedRow(row, of_row, counts[start:end], vectors[start:end]))
+            start = end
+        self.report.chunks += len(texts)
+        return indexed
+
+    def _count(self, written: Sequence[QueuedRow]) -> None:
+        report = self.report
+        for row in written:
+            if not row.is_changed:
+                report.unchanged += 1
+            elif row.content_hash is None:
+                report.removed += 1
+            elif row.known_hash is None:
+                report.added += 1
+            else:
+                report.changed += 1
+            if row.unreadable is not None:
+                report.unreadable.append(UnreadableRow(row.source_id, row.unreadable))
+
+    def _tell(self, told: IngestProgress) -> None:
+        if self.progress is not None:
+            self.progress(told)
+
+    def _keep_up(self, told: IngestProgress) -> None:
+        def tell(what: str, share: float) -> None:
+            told.current = f"index: {what} {share:.0%}"
+            self._tell(told)
+
+        self.table.keep_up(tell)
