@@ -18,6 +18,7 @@ __all__ = [
     "DEFAULT_RESAMPLES",
     "DEFAULT_SEED",
     "DEFAULT_SPLIT",
+    "DEFAULT_SYNC_ROWS",
     "DEFAULT_TOKENIZER",
     "DEFAULT_TOP_K",
     "DEFAULT_TOP_KS",
@@ -25,6 +26,7 @@ __all__ = [
     "DEFAULT_VECTORS",
     "DEFAULT_VECTOR_WEIGHT",
     "check_budget",
+    "check_count",
     "check_k",
     "check_score_cache",
     "check_share",
@@ -42,6 +44,9 @@ DEFAULT_VECTORS = "float32"
 
 DEFAULT_TOP_N = 3
 """Results of the second stage."""
+
+DEFAULT_SYNC_ROWS = 64
+"""Changed rows that a query waits for: a second of work where each is a paragraph."""
 
 DEFAULT_TOKENIZER = "porter"
 """Of the full text of a new index; the best of them on the English collections of benchmarks/hybrid.md."""
@@ -94,6 +99,13 @@ def check_k(function: str, argument: str, value: object) -> int:
     """Return how many rows are wanted, a whole number from 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
+    return value
+
+
+def check_count(function: str, argument: str, value: object) -> int:
+    """Return a number of rows that may be none, a whole number from 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_K:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
     return value
 
 

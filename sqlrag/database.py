@@ -11,18 +11,22 @@ from sqlrag.arguments import (
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
+    DEFAULT_SYNC_ROWS,
     DEFAULT_TOP_K,
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
+    check_count,
     check_k,
     check_score_cache,
 )
 from sqlrag.engine import Engine, engine_of
 from sqlrag.errors import InputError
+from sqlrag.freshness import Freshness
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_index_name
 from sqlrag.index.new_record import Making, check_made_with
+from sqlrag.maintenance import add_maintenance
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result, SyncReport
 
 if TYPE_CHECKING:
@@ -53,6 +57,7 @@ def connect(
     rerank_limit: int = DEFAULT_RERANK_LIMIT,
     nprobe: int | None = None,
     score_cache: int | None = None,
+    sync_rows: int = DEFAULT_SYNC_ROWS,
 ) -> Database:
     """Open a database, or make it.
 
@@ -68,6 +73,9 @@ def connect(
     no model, in another process either; a read-only database is only read. The scores are the same: ask for it where
     you trust who wrote the file.
 
+    `sync_rows`: before a query, so many changed rows of a table with an index are brought in, so that it finds what was
+    just written; what is left then is told as a BacklogWarning. 0: none, `sync` is called by hand.
+
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
     path = os.fspath(path)
@@ -82,20 +90,24 @@ def connect(
     from sqlrag.paths import check_path
 
     check_path(path, must_exist=must_exist or read_only)
+    sync_rows = check_count("connect", "sync_rows", sync_rows)
     if engine_of(path, engine) == "duckdb":
         from sqlrag.duckdb.engine import DuckDBEngine
 
-        return Database(DuckDBEngine(path, encoders, **options))
+        return Database(DuckDBEngine(path, encoders, **options), sync_rows)
     from sqlrag.sqlite.engine import SQLiteEngine
 
-    return Database(SQLiteEngine(path, encoders, **options))
+    return Database(SQLiteEngine(path, encoders, **options), sync_rows)
 
 
 class Database:
     """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
         self._engine = engine
+        self._freshness = Freshness(engine, sync_rows)
+        if not engine.read_only:
+            add_maintenance(self, engine)
 
     @property
     def path(self) -> str:
@@ -124,6 +136,7 @@ class Database:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
+        self._freshness.before(sql)
         return self._engine.execute(sql, params)
 
     def indexes(self) -> list[str]:
@@ -327,6 +340,12 @@ class Database:
             seed=seed,
             progress=progress,
         )
+
+    def backlog(self) -> dict[str, int]:
+        """Return how many changed rows each index over a table does not have yet; those that have all are left out."""
+        indexes = (self._engine.indexes.open(name).record for name in self.indexes())
+        found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
+        return {name: rows for name, rows in found.items() if rows}
 
     def info(self) -> list[IndexInfo]:
         """Return what `sqlrag_info()` says, an object for each index."""

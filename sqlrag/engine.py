@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
@@ -49,6 +49,15 @@ class Engine(Protocol):
 
     def create_live(self, record: IndexRecord, source: SourceTable) -> None:
         """Make an index over a table, every row of it queued."""
+
+    def stale(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index does not have, as far as it is cheap to know."""
+
+    def can_write_now(self) -> bool:
+        """Tell whether a transaction can be begun on this connection."""
+
+    def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
+        """Make a function that changes the database callable as SQL, with so many arguments, by the user alone."""
 
     def live(self, record: IndexRecord) -> LiveTable:
         """Return what keeps an index in step with its table."""

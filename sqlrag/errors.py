@@ -18,12 +18,15 @@
         ├── LockedError                  another process holds the file
         └── DiskFullError                no space left; what was committed stays
 
+And one warning, BacklogWarning: an index does not have all rows of its table yet.
+
 Those that stand for a built-in error inherit from it too, so `except ValueError` works as people expect.
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "BacklogWarning",
     "DatabaseError",
     "DiskFullError",
     "Error",
@@ -110,3 +113,7 @@ class LockedError(DatabaseError):
 
 class DiskFullError(DatabaseError):
     """There is no space left; everything that was committed before is intact."""
+
+
+class BacklogWarning(UserWarning):
+    """An index over a table does not have all rows of the table yet; the message says how many it lacks."""

@@ -12,7 +12,7 @@ from sqlrag.index.names import check_index_name
 from sqlrag.index.new_record import check_made_with
 from sqlrag.index.source import key_text, made_template
 from sqlrag.results import SyncReport
-from sqlrag.sync import Sync
+from sqlrag.sync import BATCH_CHARS, Sync
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
@@ -75,9 +75,14 @@ def sync(
     *,
     compare: bool = False,
     most: int | None = None,
+    chars: int = BATCH_CHARS,
+    prepare: bool = True,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
-    """Bring one index to what its table holds, or all of those that are over tables; `most`: so many rows of each."""
+    """Bring one index to what its table holds, or all of those that are over tables.
+
+    `most`: so many rows of each at most, `chars` of text at a time; `prepare`: whether to look after the tracking.
+    """
     names = engine.indexes.names() if index is None else [index]
     records = [engine.indexes.open(name).record for name in names]
     if index is not None and not records[0].is_live:
@@ -87,7 +92,12 @@ def sync(
     total = SyncReport()
     for record in records:
         if record.is_live:
-            _add(total, _sync(engine, record, compare=compare, most=most, progress=progress))
+            table = engine.live(record)
+            if prepare:
+                table.prepare(compare=compare)
+            embedder = engine.encoders.embedder_of(record)
+            chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+            _add(total, Sync(table, embedder, chunker, progress, chars).run(most))
     return total
 
 
@@ -98,20 +108,6 @@ def check_over_documents(record: IndexRecord) -> None:
             f"index {record.name!r} is over the table {record.source_table}: write rows to that table, "
             "or ingest into another index"
         )
-
-
-def _sync(
-    engine: Engine,
-    record: IndexRecord,
-    *,
-    compare: bool,
-    most: int | None,
-    progress: Callable[[IngestProgress], None] | None,
-) -> SyncReport:
-    table = engine.live(record)
-    table.prepare(compare=compare)
-    embedder = engine.encoders.embedder_of(record)
-    return Sync(table, embedder, chunker_of(embedder, record.max_tokens, record.overlap), progress).run(most)
 
 
 def _add(total: SyncReport, one: SyncReport) -> None:

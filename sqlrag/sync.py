@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
 
-__all__ = ["IndexedRow", "LiveTable", "QueuedRow", "Sync"]
+__all__ = ["BATCH_CHARS", "IndexedRow", "LiveTable", "QueuedRow", "Sync"]
 
 BATCH_ROWS = 256
 """Rows that are embedded and committed together, at most."""
@@ -98,6 +98,7 @@ class Sync:
     embedder: Embedder
     chunker: Chunker
     progress: Callable[[IngestProgress], None] | None = None
+    chars: int = BATCH_CHARS
     report: SyncReport = field(default_factory=SyncReport)
 
     def run(self, most: int | None = None) -> SyncReport:
@@ -106,7 +107,7 @@ class Sync:
         told = IngestProgress(documents_total=self.table.backlog())
         batches = stuck = 0
         while (most is None or most > 0) and stuck < STUCK:
-            queued = self.table.take(BATCH_ROWS if most is None else min(most, BATCH_ROWS), BATCH_CHARS)
+            queued = self.table.take(BATCH_ROWS if most is None else min(most, BATCH_ROWS), self.chars)
             if not queued:
                 break
             written = set(self.table.apply(self._indexed(queued)))

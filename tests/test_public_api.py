@@ -53,7 +53,7 @@ def test_the_tree_of_errors():
     """Every error is one of ours, stands in the module's drawing and says what it is."""
     for name in errors.__all__:
         error = getattr(errors, name)
-        assert issubclass(error, errors.Error)
+        assert issubclass(error, (errors.Error, Warning))
         assert inspect.getdoc(error)
         assert name in errors.__doc__
 

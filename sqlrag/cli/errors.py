@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -35,6 +36,7 @@ class Commands(click.Group):
         """Run the command. What sqlrag or the system complains of becomes click's own kind of error."""
         from sqlrag.errors import Error
 
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as it comes
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -68,6 +70,11 @@ class Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning as a line on stderr: where in the code it arose is nothing to who types commands."""
+    click.echo(f"Note: {one_line(str(message))}", err=True)
 
 
 def one_line(text: str) -> str:

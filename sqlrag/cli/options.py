@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,11 +13,14 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlrag.database import Database
+
 __all__ = [
     "database_argument",
     "engine_option",
     "index_option",
     "json_option",
+    "opened_for_query",
     "print_json",
     "reranker_option",
     "search_options",
@@ -100,6 +104,17 @@ def search_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def opened_for_query(db: str, reranker: str | None) -> Database:
+    """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
+    import sqlrag
+
+    database = sqlrag.connect(db, read_only=True, reranker=reranker)
+    if database.backlog() and database.engine == "sqlite" and os.access(db, os.W_OK):
+        database.close()
+        database = sqlrag.connect(db, must_exist=True, reranker=reranker)
+    return database
 
 
 def print_json(value: Any) -> None:

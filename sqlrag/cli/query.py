@@ -6,7 +6,7 @@ import time
 
 import click
 
-from sqlrag.cli.options import database_argument, json_option, print_json, search_options
+from sqlrag.cli.options import database_argument, json_option, opened_for_query, print_json, search_options
 
 __all__ = ["compare", "search"]
 
@@ -39,10 +39,8 @@ def search(
     For each: where it is from, its score (higher is more relevant), its rank before and after reranking, and
     its text.
     """
-    import sqlrag
-
     started = time.perf_counter()
-    with sqlrag.connect(db, read_only=True, reranker=reranker) as database:
+    with opened_for_query(db, reranker) as database:
         hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_, budget_ms=budget_ms)
     if as_json:
         print_json(hits)
@@ -74,9 +72,7 @@ def compare(
 
     Each of the top_n with its rank before and after, and what was pushed out of the top_n.
     """
-    import sqlrag
-
-    with sqlrag.connect(db, read_only=True, reranker=reranker) as database:
+    with opened_for_query(db, reranker) as database:
         comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_)
     if as_json:
         print_json(

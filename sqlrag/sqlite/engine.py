@@ -23,7 +23,7 @@ from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
-from sqlrag.sqlite.source_tables import columns_by_table, describe
+from sqlrag.sqlite.source_tables import describe, tables_in_the_way
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class SQLiteEngine:
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
+        self._schemas_seen: dict[str, int] = {}
         self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
         try:
             with translated(path):
@@ -149,10 +150,37 @@ class SQLiteEngine:
         self._check_writable()
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
-                check_room(self.path, record.name, columns_by_table(self.connection), documents=False)
+                check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
                 SQLiteLive(self.connection, self.path, record).create(source.key_type)
                 if self.indexes.registry.meta("embedder") is None:
                     self.indexes.registry.set_meta("embedder", record.embedder)
+
+    def stale(self, record: IndexRecord) -> int:
+        """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
+        with translated(self.path):
+            version = self._schema_version()
+            if (
+                self._schemas_seen.get(record.name) != version
+                and self.can_write_now()
+                and record.tracking == "triggers"
+            ):
+                self.live(record).prepare(compare=False)
+                version = self._schema_version()
+            self._schemas_seen[record.name] = version
+            return self.indexes.backlog(record)[0]
+
+    def _schema_version(self) -> int:
+        ((version,),) = self.connection.execute("PRAGMA schema_version")
+        return int(version)
+
+    def can_write_now(self) -> bool:
+        """Tell whether a transaction can be begun on this connection."""
+        return not self.read_only and not self.connection.readonly("main") and self.connection.getautocommit()
+
+    def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
+        """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
+        for count in arguments:
+            self.connection.create_scalar_function(name, function, count, flags=apsw.SQLITE_DIRECTONLY)
 
     def live(self, record: IndexRecord) -> SQLiteLive:
         """Return what keeps an index in step with its table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class SQLiteLive:
         self._connection.execute(statement("index/live", index=self.record.name, source_type=source_type))
         if self.record.tracking == "triggers":
             self._tracking.make()
+            self._make_filter_indexes()
             self._note_schema()
         self.queue_all()
 
@@ -56,9 +58,25 @@ class SQLiteLive:
             f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)}"
         )
 
+    def _make_filter_indexes(self) -> None:
+        """Make an ordinary index of each column that filters often name, unless it leads one already."""
+        table = self._source.table
+        sql = "SELECT lower(c.name) FROM pragma_index_list(?) AS i, pragma_index_info(i.name) AS c WHERE c.seqno = 0"
+        indexed = {name for (name,) in self._connection.execute(sql, (table,))}
+        for column in json.loads(self.record.filters):
+            if column.lower() not in indexed and [column] != list(self._source.key):
+                name = f"{self.record.name}_filter_{column}"
+                self._connection.execute(f"CREATE INDEX {quote(name)} ON {quote(table)} ({quote(column)})")
+
+    def _drop_filter_indexes(self) -> None:
+        sql = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? AND name GLOB ?"
+        for (name,) in list(self._connection.execute(sql, (self._source.table, f"{self.record.name}_filter_*"))):
+            self._connection.execute(f"DROP INDEX {quote(name)}")
+
     def drop(self) -> None:
         """Drop the index and its triggers. The caller holds the write transaction."""
         self._tracking.drop()
+        self._drop_filter_indexes()
         self._index.drop()
 
     # What Sync asks

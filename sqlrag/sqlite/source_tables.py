@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from sqlrag.index.source import SourceTable
 if TYPE_CHECKING:
     from sqlrag.index.registry import Connection
 
-__all__ = ["Unique", "columns_by_table", "describe", "key_type_of", "unique_constraints"]
+__all__ = ["Unique", "describe", "key_type_of", "tables_in_the_way", "unique_constraints"]
 
 _ROWID = ("rowid", "_rowid_", "oid")
 
@@ -20,14 +19,17 @@ Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
 
 
-def columns_by_table(connection: Connection) -> dict[str, list[str]]:
-    """Return the columns of each table and view."""
-    sql = """
-        SELECT   "table".name, json_group_array(info.name)
-        FROM     sqlite_schema AS "table", pragma_table_info("table".name) AS info
-        WHERE    "table".type IN ('table', 'view') GROUP BY "table".name
+def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
+    """Return the names of all tables and views, with the columns of `documents`.
+
+    Those of the others nobody needs, and a view may name what is not there.
     """
-    return {table: json.loads(columns) for table, columns in connection.execute(sql)}
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+    found: dict[str, list[str]] = {name: [] for (name,) in tables}
+    if "documents" in found:
+        columns = connection.execute("SELECT name FROM pragma_table_info('documents')")
+        found["documents"] = [column for (column,) in columns]
+    return found
 
 
 def describe(connection: Connection, table: object) -> SourceTable:
@@ -38,7 +40,8 @@ def describe(connection: Connection, table: object) -> SourceTable:
     if not rows:
         names = connection.execute(
             "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' "
-            "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'sqlrag_%' ORDER BY name"
+            "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'sqlrag_%' "
+            "AND name NOT GLOB '*_chunks[0-9][0-9]' ORDER BY name"
         )
         there_are = ", ".join(name for (name,) in names) or "none"
         raise InputError(f"table is {table!r}: this database has no such table or view (it has {there_are})")

@@ -14,7 +14,7 @@ from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.source_tables import columns_by_table
+from sqlrag.sqlite.source_tables import tables_in_the_way
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ class SQLiteWriter:
                 # Another process may have made it since.
                 existing = registry.find(self.record.name)
                 if existing is None:
-                    check_room(self._path, self.record.name, columns_by_table(self._connection))
+                    check_room(self._path, self.record.name, tables_in_the_way(self._connection))
                     self._connection.execute(statement("index/documents"))
                     IndexWriter(self._connection, self.record).create()
                     if registry.meta("embedder") is None:

@@ -1,0 +1,192 @@
+"""`sqlrag index` and `sqlrag sync`: a table that is there made searchable, and kept so."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.options import database_argument, index_option, json_option, print_json
+from sqlrag.index.precision import VECTORS
+from sqlrag.index.tokenizers import TOKENIZERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlrag.database import Database
+    from sqlrag.results import IngestProgress, SyncReport
+
+__all__ = ["index", "sync"]
+
+WATCH_SECONDS = 1.0
+"""How often `sqlrag sync --watch` looks for changed rows."""
+
+
+@click.command()
+@database_argument
+@click.argument("columns", nargs=-1, metavar="TABLE.COLUMN...")
+@click.option(
+    "--name", metavar="NAME", help="Of the index and its chunk table; by default the table's name and _chunks."
+)
+@click.option(
+    "--template", metavar="TEXT", help="How a row's text is made of columns: '{title}: {body}'; give TABLE only."
+)
+@click.option("--key", multiple=True, metavar="COLUMN", help="Of a view: what tells its rows apart; may be repeated.")
+@click.option(
+    "--filter-column",
+    "filters",
+    multiple=True,
+    metavar="COLUMN",
+    help="A column that filters often name: it gets a SQL index, and is shown with each hit; may be repeated.",
+)
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk in tokens; by default 200.")
+@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; by default none.")
+@click.option("--embedder", metavar="MODEL", help="The name of a pulled model (`sqlrag models pull`), or a folder.")
+@click.option("--tokenizer", type=click.Choice(list(TOKENIZERS)), help="Of the full text; by default porter.")
+@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are kept; by default float32.")
+@click.option("--drop", metavar="NAME", help="Drop an index instead; the table stays as it is.")
+@json_option
+def index(
+    *,
+    db: str,
+    columns: tuple[str, ...],
+    name: str | None,
+    template: str | None,
+    key: tuple[str, ...],
+    filters: tuple[str, ...],
+    max_tokens: int | None,
+    overlap: int | None,
+    embedder: str | None,
+    tokenizer: str | None,
+    vectors: str | None,
+    drop: str | None,
+    as_json: bool,
+) -> None:
+    """Make a table that is there searchable, and keep it so.
+
+    \b
+    sqlrag index shop.db review.body
+    sqlrag index shop.db review.title review.body --filter-column lang
+    sqlrag index shop.db review --template '{title}: {body}' --name reviews
+
+    Triggers on the table note what changes, whoever writes to it; searches and `sqlrag sync` bring it in. It may be
+    interrupted: the same command goes on where it stopped.
+    """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
+    import sqlrag
+
+    with sqlrag.connect(db, must_exist=True) as database:
+        if drop is not None:
+            if columns:
+                raise click.UsageError("--drop takes the name of an index and no TABLE.COLUMN")
+            database.drop_index(drop)
+            if as_json:
+                print_json({"dropped": drop})
+            else:
+                click.echo(f"{db}: index {drop} is dropped")
+            return
+        table, text = _table_and_text(columns, template)
+        name = name or f"{table}_chunks"
+        with _interruptible(db) as progress:
+            report = database.create_index(
+                name,
+                table,
+                text,
+                key=list(key) or None,
+                filters=list(filters),
+                max_tokens=max_tokens,
+                overlap=overlap,
+                embedder=embedder,
+                tokenizer=tokenizer,
+                vectors=vectors,
+                progress=progress,
+            )
+    _tell(db, report, as_json, f"index {name}: ")
+
+
+@click.command()
+@database_argument
+@index_option
+@click.option("--compare", is_flag=True, help="Look at every row, whatever the triggers have noted.")
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C, looking every second.")
+@json_option
+def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: bool) -> None:
+    """Bring indexes to what their tables hold.
+
+    Only changed texts are embedded. By default every index over a table, or view, of the database.
+    """
+    import sqlrag
+
+    with sqlrag.connect(db, must_exist=True) as database:
+        with _interruptible(db) as progress:
+            report = database.sync(index, compare=compare, progress=progress)
+        _tell(db, report, as_json)
+        if watch:
+            _watch(database, index, as_json)
+
+
+def _watch(database: Database, index: str | None, as_json: bool) -> None:
+    """Look for changed rows every second, and say what each look brought; Ctrl-C ends it."""
+    from sqlrag.errors import LockedError
+
+    try:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            try:
+                report = database.sync(index)
+            except LockedError:
+                continue  # whoever writes for so long lets go at some time
+            if report.added or report.changed or report.removed:
+                _tell(database.path, report, as_json)
+    except KeyboardInterrupt:
+        return
+
+
+@contextmanager
+def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]:
+    """Show a progress bar; Ctrl-C says what is kept."""
+    from sqlrag.cli.progress import progress_bar
+
+    try:
+        with progress_bar() as progress:
+            yield progress
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"what was finished is in {db}; the same command goes on from there") from error
+
+
+def _table_and_text(columns: tuple[str, ...], template: str | None) -> tuple[str, str | list[str]]:
+    """Return the table and what `create_index` takes as text."""
+    if not columns:
+        raise click.UsageError("give TABLE.COLUMN, or TABLE with --template")
+    if template is not None:
+        if len(columns) > 1:
+            raise click.UsageError("with --template give one TABLE")
+        return columns[0], template
+    pairs = [column.rpartition(".") for column in columns]
+    if any(not table or not column for table, _, column in pairs):
+        raise click.UsageError(f"{columns[0]!r} is not TABLE.COLUMN, such as review.body")
+    if len({table for table, _, _ in pairs}) > 1:
+        raise click.UsageError("an index is over one table: make a view of several")
+    texts = [column for _, _, column in pairs]
+    return pairs[0][0], texts[0] if len(texts) == 1 else texts
+
+
+def _tell(db: str, report: SyncReport, as_json: bool, what: str = "") -> None:
+    if as_json:
+        print_json(report)
+        return
+    counts = [f"{getattr(report, name):,} {name}" for name in ("added", "changed", "removed") if getattr(report, name)]
+    text = f"{db}: {what}rows: {', '.join(counts) or 'nothing new'}"
+    if report.chunks:
+        text += f"; {report.chunks:,} chunks, {report.tokens:,} tokens in {report.seconds:.1f} s"
+    if report.truncated:
+        text += f"; {report.truncated:,} chunks exceed the model's window"
+    if report.backlog:
+        text += f"; {report.backlog:,} rows changed meanwhile and wait"
+    click.echo(text + ".")
+    if report.unreadable:
+        click.echo(f"{len(report.unreadable):,} rows have no text that can be indexed:", err=True)
+    for one in report.unreadable[:20]:
+        click.echo(f"  {one.source_id}: {one.reason}", err=True)

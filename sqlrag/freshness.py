@@ -1,0 +1,61 @@
+"""Before a query: a small backlog of its indexes is brought in, and what is left is told."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import BacklogWarning, DatabaseError
+from sqlrag.live import sync
+
+if TYPE_CHECKING:
+    from sqlrag.engine import Engine
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["Freshness"]
+
+_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
+
+CHARS = 20_000
+"""Characters of text that a query waits for, at most, unless a single row is longer: a third of a second."""
+
+
+class Freshness:
+    """What one connection does about rows that its indexes do not have yet."""
+
+    def __init__(self, engine: Engine, rows: int) -> None:
+        self._engine = engine
+        self._rows = rows
+
+    def before(self, sql: str) -> None:
+        """Bring in what is queued, `rows` of each index at most, if a statement asks an index.
+
+        Warns (BacklogWarning) of what is left: more than that, or all of it where this connection cannot write now.
+        """
+        if not _ASKS.search(sql):
+            return
+        for name in self._engine.indexes.names():
+            record = self._engine.indexes.open(name).record
+            if record.is_live:
+                self._freshen(record)
+
+    def _freshen(self, record: IndexRecord) -> None:
+        try:
+            backlog = self._engine.stale(record)
+            if not backlog:
+                return
+            if self._rows and self._engine.can_write_now():
+                backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, prepare=False).backlog
+        except DatabaseError as error:  # a table that is gone, a writer that takes its time, a full disk
+            _warn(f"index {record.name!r} could not be brought up to date: {error}")
+            return
+        if backlog:
+            _warn(
+                f"index {record.name!r} does not have {backlog:,} changed row{'s' if backlog > 1 else ''} of "
+                f"{record.source_table} yet: call sync(), or run: sqlrag sync {self._engine.path}"
+            )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, BacklogWarning, stacklevel=5)

@@ -1,0 +1,81 @@
+"""The SQL functions that change a database: `sqlrag_create_index`, `sqlrag_sync`, `sqlrag_drop_index`.
+
+Only a statement of the user's own may call them: a view or trigger of a file that came from a stranger may not. Each
+returns a number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.arguments import check_text
+from sqlrag.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlrag.database import Database
+    from sqlrag.engine import Engine
+
+__all__ = ["add_maintenance"]
+
+OPTIONS = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
+"""What the JSON object may hold that is the last argument of `sqlrag_create_index`."""
+
+
+def add_maintenance(database: Database, engine: Engine) -> None:
+    """Give a connection the functions."""
+
+    def create_index(name: object, table: object, text: object, options: object = None) -> int:
+        given = {"name": name, "table": table, "text": text}
+        name, table, text = (check_text("sqlrag_create_index", *pair) for pair in given.items())
+        chosen = _options(options)
+        if chosen.get("embedder") is not None:  # SQL names a model, never a path
+            chosen["embedder"] = engine.encoders.embedder_named(chosen["embedder"])
+        report = database.create_index(name, table, _columns(text), **chosen)
+        return report.added + report.changed
+
+    def sync(index: object = None) -> int:
+        report = database.sync(None if index is None else check_text("sqlrag_sync", "index", index))
+        return report.added + report.changed + report.removed
+
+    def drop_index(name: object) -> int:
+        name = check_text("sqlrag_drop_index", "name", name)
+        rows = sum(info.documents for info in database.info() if info.index == name)
+        database.drop_index(name)
+        return rows
+
+    functions: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
+        "sqlrag_create_index": (create_index, (3, 4)),
+        "sqlrag_sync": (sync, (0, 1)),
+        "sqlrag_drop_index": (drop_index, (1,)),
+    }
+    for name, (function, arguments) in functions.items():
+        engine.add_maintenance(name, function, arguments)
+
+
+def _columns(text: str) -> str | list[str]:
+    """Return the text's columns: SQL has no lists, so several come as a JSON array."""
+    if text.startswith("["):
+        try:
+            columns = json.loads(text)
+        except ValueError:
+            return text
+        if isinstance(columns, list):
+            return columns
+    return text
+
+
+def _options(options: object) -> dict[str, Any]:
+    if options is None:
+        return {}
+    try:
+        values = json.loads(options) if isinstance(options, str) else None
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or not set(values) <= set(OPTIONS):
+        raise InputError(
+            f"sqlrag_create_index(): options is {options!r}: it is a JSON object with any of {', '.join(OPTIONS)}, "
+            "such as json_object('filters', json_array('lang'))"
+        )
+    return values
