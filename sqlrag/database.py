@@ -24,7 +24,7 @@ from sqlrag.errors import InputError
 from sqlrag.freshness import Freshness
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
-from sqlrag.index.names import check_index_name
+from sqlrag.index.names import check_new_index_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.maintenance import add_maintenance
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result, SyncReport
@@ -177,7 +177,7 @@ class Database:
         from sqlrag.live import check_over_documents
         from sqlrag.text.sources import find_sources
 
-        check_index_name(index)
+        check_new_index_name(index)
         making = Making(max_tokens, overlap, tokenizer, vectors)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
@@ -237,6 +237,31 @@ class Database:
         from sqlrag.live import drop_index
 
         drop_index(self._engine, name)
+
+    def reindex(
+        self,
+        name: str | None = None,
+        *,
+        embedder: str | Embedder | None = None,
+        max_tokens: int | None = None,
+        overlap: int | None = None,
+        vectors: str | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> SyncReport:
+        """Make an index anew: with another model, other chunks, or as it was; over a table or over documents.
+
+        It is made beside the old one, which answers meanwhile, and takes its place in one transaction; ids of chunks
+        change. Stopped at any time, the same call goes on. While the new one takes its place other writers wait.
+        Raises InputError for chunking that the model's window does not hold, LockedError where the table is written
+        faster than it is indexed.
+        """
+        from sqlrag.live import reindex
+
+        making = Making(max_tokens, overlap, None, vectors)
+        record = self._record(name)
+        report = reindex(self._engine, record.name, embedder=embedder, making=making, progress=progress)
+        self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
+        return report
 
     def sync(
         self,

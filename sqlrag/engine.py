@@ -65,6 +65,12 @@ class Engine(Protocol):
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
 
+    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
+
+    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
+        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""
 

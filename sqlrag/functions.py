@@ -62,6 +62,9 @@ class IndexSource(Protocol):
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies an expression that is already checked."""
 
+    def default_embedder(self) -> str | None:
+        """Return the database's own model, None for a database without an index."""
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are still to be finished, or rows queued, and since when in seconds."""
 

@@ -6,23 +6,24 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, LockedError
 from sqlrag.index.encoders import chunker_of
-from sqlrag.index.names import check_index_name
-from sqlrag.index.new_record import check_made_with
+from sqlrag.index.names import NEXT, check_new_index_name
+from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.index.source import key_text, made_template
-from sqlrag.results import SyncReport
+from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.sync import BATCH_CHARS, Sync
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
-    from sqlrag.index.new_record import Making
     from sqlrag.index.registry import IndexRecord
     from sqlrag.index.source import SourceTable
     from sqlrag.models import Embedder
-    from sqlrag.results import IngestProgress
 
-__all__ = ["check_over_documents", "create_index", "drop_index", "sync"]
+__all__ = ["check_over_documents", "create_index", "drop_index", "reindex", "sync"]
+
+MOST_ROUNDS = 100
+"""So many times a new index is brought up to date before it takes the old one's place, while others go on writing."""
 
 
 def create_index(
@@ -37,7 +38,7 @@ def create_index(
     embedder: str | Embedder | None,
 ) -> None:
     """Make an index with every row of the table queued; one that was made the same way is left as it is."""
-    check_index_name(name)
+    check_new_index_name(name)
     source = engine.source_table(table)
     template = made_template(text, source.columns, source.name)
     columns = _columns(source, "filters", filters)
@@ -99,6 +100,47 @@ def sync(
             chunker = chunker_of(embedder, record.max_tokens, record.overlap)
             _add(total, Sync(table, embedder, chunker, progress, chars).run(most))
     return total
+
+
+def reindex(
+    engine: Engine,
+    name: str,
+    *,
+    embedder: str | Embedder | None,
+    making: Making,
+    progress: Callable[[IngestProgress], None] | None = None,
+) -> SyncReport:
+    """Make an index anew beside the old one, which answers meanwhile, and put it in its place."""
+    record = engine.indexes.open(name).record
+    chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
+    max_tokens = making.max_tokens or min(record.max_tokens, chosen.text_window)
+    overlap = min(record.overlap, max_tokens // 2) if making.overlap is None else making.overlap
+    settings = Making(max_tokens, overlap, making.tokenizer or record.tokenizer, making.vectors or record.vectors)
+    new = settings.record(
+        f"{record.name}{NEXT}",
+        chosen,
+        source=(record.source_table, record.source_key),
+        template=record.template or "{text}",
+        filters=record.filters,
+        tracking=record.tracking or "documents",
+    )
+    engine.begin_next(record, new)
+    total = SyncReport()
+    for _ in range(MOST_ROUNDS):
+        _add(total, sync(engine, new.name, progress=progress))
+        if engine.switch(record, new):
+            final = engine.indexes.open(record.name).record
+            engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
+            return total
+    raise LockedError(
+        f"{engine.path}: {record.source_table} is written faster than it can be indexed: try again when it is quieter, "
+        "what was finished is kept"
+    )
+
+
+def _tell_cells(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
+    if progress is not None:
+        progress(IngestProgress(current=f"index: {what} {share:.0%}"))
 
 
 def check_over_documents(record: IndexRecord) -> None:

@@ -1,6 +1,6 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
 -- Another name takes the place of the word `chunks`; the type of the source's key, sql/index/create_vectors.sql, unless
--- only codes are kept, sql/index/create_cells.sql and the name of an FTS5 tokenizer take those of the braces.
+-- only codes are kept, sql/index/create_cells.sql and sql/index/create_full_text.sql take those of the braces.
 
 CREATE TABLE chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
@@ -17,10 +17,7 @@ CREATE TABLE chunks (
 
 {cells}
 
--- BM25. The text itself stays in `chunks` (https://www.sqlite.org/fts5.html#external_content_tables).
-CREATE VIRTUAL TABLE chunks_fts USING fts5 (
-    text, content = 'chunks', content_rowid = 'id', tokenize = '{tokenize}'
-);
+{full_text}
 
 CREATE TRIGGER chunks_after_insert AFTER INSERT ON chunks BEGIN
     INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);

@@ -8,11 +8,15 @@ import apsw
 
 from sqlrag.errors import InputError
 
-__all__ = ["check_index_name", "quote"]
+__all__ = ["NEXT", "check_index_name", "check_new_index_name", "quote"]
 
-_INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,47}")
+MOST_LETTERS = 48
+_INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = ("sqlite_", "sqlrag_")
-_SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue", "_next")
+_SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue")
+
+NEXT = "_next"
+"""After an index's name: the one that is being made to take its place."""
 
 
 def check_index_name(name: object) -> str:
@@ -23,13 +27,23 @@ def check_index_name(name: object) -> str:
     if not isinstance(name, str):
         raise InputError(f"index is {name!r}: the name of an index is a text, such as 'chunks'")
     lowered = name.lower()
-    if not _INDEX_NAME.fullmatch(name):
-        raise InputError(f"index {name[:80]!r} is not a name: take a letter, then letters, digits or _, 48 at most")
+    if not _INDEX_NAME.fullmatch(name) or len(name.removesuffix(NEXT)) > MOST_LETTERS:
+        raise InputError(
+            f"index {name[:80]!r} is not a name: take a letter, then letters, digits or _, {MOST_LETTERS} at most"
+        )
     if name.upper() in apsw.keywords:
         raise InputError(f"index {name!r} is a keyword of SQL: take another name, such as '{name}_chunks'")
     if lowered.startswith(_RESERVED) or lowered.endswith(_SUFFIXES) or lowered == "documents":
         raise InputError(f"index {name!r} is a name that sqlrag or SQLite keeps for itself: take another one")
     return name
+
+
+def check_new_index_name(name: object) -> str:
+    """Return `name` if a caller may make an index of it: not one that takes the place of another."""
+    checked = check_index_name(name)
+    if checked.lower().endswith(NEXT):
+        raise InputError(f"index {checked!r} is a name that sqlrag keeps for itself: take another one")
+    return checked
 
 
 def quote(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
-from sqlrag.index.names import check_index_name
+from sqlrag.index.names import NEXT, check_index_name
 from sqlrag.index.precision import check_vectors
 from sqlrag.index.source import TRACKING, key_columns, template_columns
 from sqlrag.index.statements import statement
@@ -174,10 +174,11 @@ class Registry:
         self._connection.execute("INSERT OR REPLACE INTO sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
 
     def names(self) -> list[str]:
-        """Return the names of the indexes, sorted."""
+        """Return the names of the indexes, sorted; without those that are being made in the place of others."""
         if not self.exists():
             return []
-        return [record.name for record in self._records("ORDER BY name")]
+        names = [record.name for record in self._records("ORDER BY name")]
+        return [name for name in names if not name.endswith(NEXT)]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
-from sqlrag.index.names import quote
+from sqlrag.index.names import NEXT, quote
+from sqlrag.parts import PARTIAL
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
@@ -29,8 +30,9 @@ __all__ = [
     "template_columns",
 ]
 
-TRACKING = ("triggers", "compare")
-"""How changes of a source are noticed: triggers in the database, or a comparison of every row's text."""
+TRACKING = ("triggers", "compare", "documents")
+"""How changes of a source are noticed: triggers in the database; a comparison of every row's text; the same over the
+ingested documents of an index that is made anew."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -57,6 +59,8 @@ class Source:
     table: str
     key: tuple[str, ...]
     template: str
+    where: str = "true"
+    """Which rows of the table, as SQL."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -85,7 +89,11 @@ class Source:
 
 def source_of(record: IndexRecord) -> Source:
     """Return the source of an index."""
-    return Source(record.source_table, key_columns(record.source_key), record.template)
+    where = "true"
+    if record.tracking == "documents":
+        name = record.name.removesuffix(NEXT)
+        where = f"index_name = '{name}' AND content_hash NOT LIKE '{PARTIAL}%'"
+    return Source(record.source_table, key_columns(record.source_key), record.template, where)
 
 
 def key_columns(source_key: str) -> tuple[str, ...]:

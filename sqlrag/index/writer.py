@@ -97,17 +97,27 @@ class IndexWriter:
         registry.create()
         vectors = "" if self.record.vectors == "int8" else self._made_for("index/create_vectors")
         cells = self._made_for("index/create_cells")
-        tokenize = TOKENIZERS[self.record.tokenizer]
         sql = statement(
             "index/create",
             index=self.record.name,
             vectors=vectors,
             cells=cells,
-            tokenize=tokenize,
+            full_text=self._full_text(),
             source_type=source_type,
         )
         self._connection.execute(sql)
         registry.put(self.record)
+
+    def _full_text(self) -> str:
+        tokenize = TOKENIZERS[self.record.tokenizer]
+        return statement("index/create_full_text", index=self.record.name, tokenize=tokenize)
+
+    def remake_full_text(self) -> None:
+        """Make the full text anew, with the record's tokenizer."""
+        words = quote(f"{self.record.name}_fts")
+        self._connection.execute(f"DROP TABLE IF EXISTS {words}")
+        self._connection.execute(self._full_text())
+        self._connection.execute(f"INSERT INTO {words} ({words}) VALUES ('rebuild')")
 
     def upgrade(self) -> None:
         """Give an index of schema 1 its cells."""

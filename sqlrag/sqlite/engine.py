@@ -12,11 +12,11 @@ import apsw
 
 from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.index.check import check_index
-from sqlrag.index.names import quote
+from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, key_condition, source_of
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
+from sqlrag.index.writer import check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
@@ -24,6 +24,7 @@ from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
 from sqlrag.sqlite.source_tables import describe, tables_in_the_way
+from sqlrag.sqlite.switching import begin_next, drop_index, switch
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -191,11 +192,23 @@ class SQLiteEngine:
         """Drop an index; of one over documents, with them."""
         self._check_writable()
         with translated(self.path), immediate(self.connection):
-            if record.is_live:
-                SQLiteLive(self.connection, self.path, record).drop()
-            else:
-                IndexWriter(self.connection, record).drop()
+            begun = self.indexes.registry.find(f"{record.name}{NEXT}")
+            for one in (record, begun):
+                if one is not None:
+                    drop_index(self.connection, self.path, one)
+            if not record.is_live:
                 self.connection.execute("DELETE FROM documents WHERE index_name = ?", (record.name,))
+
+    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
+        self._check_writable()
+        with translated(self.path):
+            begin_next(self.connection, self.path, record, new)
+
+    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
+        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+        with translated(self.path):
+            return switch(self.connection, self.path, record, new)
 
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""

@@ -82,6 +82,10 @@ class SQLiteIndexes:
             return str(error)
         return None
 
+    def default_embedder(self) -> str | None:
+        """Return the database's own model, None for a database without an index."""
+        return self.registry.meta("embedder")
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.
 
@@ -143,7 +147,7 @@ def register_apsw(
 
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
-    encoders.use_recorded(indexes.registry.meta("embedder"))
+    encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit, score_cache)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
@@ -179,7 +183,7 @@ def register_stdlib(
         )
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
-    encoders.use_recorded(indexes.registry.meta("embedder"))
+    encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit)
     outer = _Outermost(functions)
     for name, least, function in scalar_functions(functions):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, InputError
-from sqlrag.index.names import quote
+from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
@@ -39,23 +39,33 @@ class SQLiteLive:
         self._index = IndexWriter(connection, record)
         self._registry = Registry(connection)
         self._last_taken = 0
+        self._is_next = record.name.endswith(NEXT)
         self._rows, self._queue = (quote(f"{record.name}_{part}") for part in ("rows", "queue"))
 
-    def create(self, source_type: str) -> None:
+    def create(self, source_type: str, *, queue: bool = True) -> None:
         """Create the index, its triggers, and queue every row. The caller holds the write transaction."""
         self._index.create(source_type)
         self._connection.execute(statement("index/live", index=self.record.name, source_type=source_type))
         if self.record.tracking == "triggers":
             self._tracking.make()
-            self._make_filter_indexes()
+            if not self._is_next:
+                self._make_filter_indexes()
             self._note_schema()
-        self.queue_all()
+        if queue:
+            self.queue_all()
+
+    def is_current(self) -> bool:
+        """Tell whether the index has every text of the source. The caller holds the write transaction."""
+        if self.record.tracking == "documents":
+            return next(self._different(), None) is None
+        return not list(self._connection.execute(f"SELECT 1 FROM {self._queue} LIMIT 1"))
 
     def queue_all(self) -> None:
         """Queue every row of the source. The caller holds the write transaction."""
         self._connection.execute(
             f"INSERT INTO {self._queue} (source_id, queued_at) "
-            f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)}"
+            f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)} "
+            f"WHERE {self._source.where}"
         )
 
     def _make_filter_indexes(self) -> None:
@@ -76,7 +86,8 @@ class SQLiteLive:
     def drop(self) -> None:
         """Drop the index and its triggers. The caller holds the write transaction."""
         self._tracking.drop()
-        self._drop_filter_indexes()
+        if not self._is_next:
+            self._drop_filter_indexes()
         self._index.drop()
 
     # What Sync asks
@@ -137,7 +148,9 @@ class SQLiteLive:
         return written
 
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
-        """Make new cells for the index if it has outgrown the ones it has."""
+        """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
+        if self._is_next:
+            return
         from sqlrag.index.cell_training import CellTraining
 
         with translated(self._path):
@@ -204,9 +217,9 @@ class SQLiteLive:
         where = " AND ".join(f"{quote(column)} IS ?" for column in key)
         parts = self._source.parts(source_id)
         # A key whose collation takes 'a' for 'A' finds the other row.
-        return next((values for found, values in self._select(f"WHERE {where}", parts) if found == source_id), None)
+        return next((values for found, values in self._select(where, parts) if found == source_id), None)
 
-    def _select(self, clauses: str = "", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    def _select(self, condition: str = "true", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         """Yield rows of the source: the key, and the values of the text columns.
 
         Texts come as bytes: in SQLite they need not be UTF-8, and those that are not are mended, not refused.
@@ -214,7 +227,8 @@ class SQLiteLive:
         columns = [quote(column) for column in self._source.columns]
         texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
         what = ", ".join([key_expression(self._source), *texts])
-        for row in self._connection.execute(f"SELECT {what} FROM {quote(self._source.table)} {clauses}", bindings):
+        sql = f"SELECT {what} FROM {quote(self._source.table)} WHERE ({self._source.where}) AND {condition}"
+        for row in self._connection.execute(sql, bindings):
             pairs = zip(row[1::2], row[2::2], strict=True)
             yield row[0], tuple(v.decode("utf-8", "replace") if kind == "text" else v for v, kind in pairs)
 

@@ -1,0 +1,79 @@
+"""An index made anew beside the old one, with another model: begun, gone on with, and put in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlrag.index.names import quote
+from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.statements import statement
+from sqlrag.index.writer import IndexWriter, immediate
+from sqlrag.sqlite.live import SQLiteLive
+
+if TYPE_CHECKING:
+    import apsw
+
+__all__ = ["begin_next", "drop_index", "switch"]
+
+
+def begin_next(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexRecord) -> None:
+    """Make the index that is to take another's place, every text queued; one that was begun the same way is kept."""
+    registry = Registry(connection)
+    with immediate(connection):
+        begun = registry.find(new.name)
+        if begun == new:
+            return
+        if begun is not None:
+            SQLiteLive(connection, path, begun).drop()
+        SQLiteLive(connection, path, new).create(_source_type(connection, old))
+        # Ids of chunks are never used again.
+        connection.execute(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)",
+            (new.name, IndexWriter(connection, old).next_id() - 1),
+        )
+
+
+def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexRecord) -> bool:
+    """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+    made = SQLiteLive(connection, path, new)
+    with immediate(connection):
+        if not made.is_current():
+            return False
+        source_type = _source_type(connection, old)
+        ids = IndexWriter(connection, new).next_id() - 1
+        drop_index(connection, path, old)
+        final = replace(new, name=old.name, template=old.template, tracking=old.tracking, version=old.version)
+        if final.is_live:
+            SQLiteLive(connection, path, final).create(source_type, queue=False)
+            connection.execute(f"INSERT INTO {quote(f'{old.name}_rows')} SELECT * FROM {quote(f'{new.name}_rows')}")
+        else:
+            IndexWriter(connection, final).create(source_type)
+        vectors = statement(f"index/switch_{final.vectors}", index=old.name)
+        connection.execute(statement("index/switch", index=old.name, vectors=vectors))
+        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (ids, old.name))
+        made.drop()
+        _move_default(Registry(connection), old, final)
+    return True
+
+
+def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> None:
+    """Drop an index's tables and triggers; documents stay. The caller holds the write transaction."""
+    if record.is_live:
+        SQLiteLive(connection, path, record).drop()
+    else:
+        IndexWriter(connection, record).drop()
+
+
+def _source_type(connection: apsw.Connection, record: IndexRecord) -> str:
+    sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
+    ((source_type,),) = connection.execute(sql, (record.name,))
+    return str(source_type)
+
+
+def _move_default(registry: Registry, old: IndexRecord, new: IndexRecord) -> None:
+    """Make the new model the database's own where the old one was and no index has it any more."""
+    if registry.meta("embedder") == old.embedder:
+        others = (registry.get(name).embedder for name in registry.names())
+        if old.embedder not in others:
+            registry.set_meta("embedder", new.embedder)
