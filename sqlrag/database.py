@@ -380,6 +380,36 @@ class Database:
         """Return what is wrong with the database and its indexes, a line each; empty when all is sound."""
         return self._engine.check()
 
+    def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:
+        """Make every index whole again, and return what `check` still finds.
+
+        What is wrong is made again: from the index's own parts where that is enough, else from the texts of its source.
+        No table of the user's is written to. Stopped at any time, the same call goes on.
+        """
+        from sqlrag.repair import repair
+
+        repair(self._engine, progress)
+        return self.check()
+
+    def alter_index(
+        self,
+        name: str,
+        *,
+        text: str | Sequence[str] | None = None,
+        filters: Sequence[str] | None = None,
+        tokenizer: str | None = None,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> SyncReport:
+        """Change what an index is made of: its text, its filters, its tokenizer; None leaves one as it is.
+
+        Only rows whose text becomes another are embedded again. Model, chunking and vectors are changed by `reindex`.
+        """
+        from sqlrag.live import alter_index
+
+        record = self._engine.indexes.open(name).record
+        alter_index(self._engine, record, text=text, filters=filters, tokenizer=tokenizer)
+        return self.sync(name, progress=progress) if record.is_live else SyncReport()
+
     def size(self) -> int:
         """Return the bytes on disk, the index file of a DuckDB database included."""
         return self._engine.size()

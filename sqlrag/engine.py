@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlrag.ingest import Writer
     from sqlrag.results import Result
     from sqlrag.sync import LiveTable
+    from sqlrag.text.documents import Document
 
 __all__ = ["Engine", "engine_of"]
 
@@ -44,6 +45,9 @@ class Engine(Protocol):
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""
 
+    def has_table(self, table: str) -> bool:
+        """Tell whether there is a table or view of this name."""
+
     def tracking_of(self, source: SourceTable) -> str:
         """Return how changes of a table are noticed: one of `sqlrag.index.source.TRACKING`."""
 
@@ -65,6 +69,9 @@ class Engine(Protocol):
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
 
+    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Change an index's text, filters and tokenizer, in one transaction."""
+
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
         """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
 
@@ -76,6 +83,12 @@ class Engine(Protocol):
 
     def check(self) -> list[str]:
         """Return what is wrong with the database."""
+
+    def mend(self, record: IndexRecord) -> bool:
+        """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
+
+    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
+        """Yield the documents of which not every chunk is stored."""
 
     def size(self) -> int:
         """Return the bytes on disk."""

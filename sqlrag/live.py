@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, LockedError
@@ -11,6 +12,7 @@ from sqlrag.index.encoders import chunker_of
 from sqlrag.index.names import NEXT, check_new_index_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.index.source import key_text, made_template
+from sqlrag.index.tokenizers import check_tokenizer
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.sync import BATCH_CHARS, Sync
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from sqlrag.index.source import SourceTable
     from sqlrag.models import Embedder
 
-__all__ = ["check_over_documents", "create_index", "drop_index", "reindex", "sync"]
+__all__ = ["alter_index", "check_over_documents", "create_index", "drop_index", "reindex", "sync"]
 
 MOST_ROUNDS = 100
 """So many times a new index is brought up to date before it takes the old one's place, while others go on writing."""
@@ -141,6 +143,30 @@ def reindex(
 def _tell_cells(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
     if progress is not None:
         progress(IngestProgress(current=f"index: {what} {share:.0%}"))
+
+
+def alter_index(
+    engine: Engine,
+    record: IndexRecord,
+    *,
+    text: str | Sequence[str] | None,
+    filters: Sequence[str] | None,
+    tokenizer: str | None,
+) -> None:
+    """Change what an index is made of; every row is queued where its text may become another."""
+    new = record
+    if text is not None or filters is not None:
+        if not record.is_live:
+            raise InputError(f"index {record.name!r} is over ingested documents: only its tokenizer can be changed")
+        source = engine.source_table(record.source_table)
+        if text is not None:
+            new = replace(new, template=made_template(text, source.columns, source.name))
+        if filters is not None:
+            new = replace(new, filters=json.dumps(_columns(source, "filters", filters)))
+    if tokenizer is not None:
+        new = replace(new, tokenizer=check_tokenizer(tokenizer))
+    if new != record:
+        engine.alter(record, new)
 
 
 def check_over_documents(record: IndexRecord) -> None:

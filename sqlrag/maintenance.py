@@ -1,4 +1,4 @@
-"""The SQL functions that change a database: `sqlrag_create_index`, `sqlrag_sync`, `sqlrag_drop_index`.
+"""The SQL functions that change a database: `sqlrag_create_index` and its kin.
 
 Only a statement of the user's own may call them: a view or trigger of a file that came from a stranger may not. Each
 returns a number of rows.
@@ -7,7 +7,7 @@ returns a number of rows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.arguments import check_text
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_maintenance"]
 
-OPTIONS = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
-"""What the JSON object may hold that is the last argument of `sqlrag_create_index`."""
+CREATED = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
+ALTERED = ("text", "filters", "tokenizer")
+REMADE = ("embedder", "max_tokens", "overlap", "vectors")
+"""What the JSON object may hold that is the last argument of `sqlrag_create_index`, `_alter_index`, `_reindex`."""
 
 
 def add_maintenance(database: Database, engine: Engine) -> None:
@@ -29,9 +31,7 @@ def add_maintenance(database: Database, engine: Engine) -> None:
     def create_index(name: object, table: object, text: object, options: object = None) -> int:
         given = {"name": name, "table": table, "text": text}
         name, table, text = (check_text("sqlrag_create_index", *pair) for pair in given.items())
-        chosen = _options(options)
-        if chosen.get("embedder") is not None:  # SQL names a model, never a path
-            chosen["embedder"] = engine.encoders.embedder_named(chosen["embedder"])
+        chosen = _options("sqlrag_create_index", options, CREATED, engine)
         report = database.create_index(name, table, _columns(text), **chosen)
         return report.added + report.changed
 
@@ -45,10 +45,25 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         database.drop_index(name)
         return rows
 
+    def alter_index(name: object, options: object) -> int:
+        checked = check_text("sqlrag_alter_index", "name", name)
+        chosen = _options("sqlrag_alter_index", options, ALTERED)
+        if isinstance(chosen.get("text"), str):
+            chosen["text"] = _columns(chosen["text"])
+        report = database.alter_index(checked, **chosen)
+        return report.added + report.changed
+
+    def reindex(name: object, options: object = None) -> int:
+        checked = check_text("sqlrag_reindex", "name", name)
+        report = database.reindex(checked, **_options("sqlrag_reindex", options, REMADE, engine))
+        return report.added
+
     functions: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
         "sqlrag_create_index": (create_index, (3, 4)),
         "sqlrag_sync": (sync, (0, 1)),
         "sqlrag_drop_index": (drop_index, (1,)),
+        "sqlrag_alter_index": (alter_index, (2,)),
+        "sqlrag_reindex": (reindex, (1, 2)),
     }
     for name, (function, arguments) in functions.items():
         engine.add_maintenance(name, function, arguments)
@@ -66,16 +81,18 @@ def _columns(text: str) -> str | list[str]:
     return text
 
 
-def _options(options: object) -> dict[str, Any]:
+def _options(function: str, options: object, known: Sequence[str], engine: Engine | None = None) -> dict[str, Any]:
     if options is None:
         return {}
     try:
         values = json.loads(options) if isinstance(options, str) else None
     except ValueError:
         values = None
-    if not isinstance(values, dict) or not set(values) <= set(OPTIONS):
+    if not isinstance(values, dict) or not set(values) <= set(known):
         raise InputError(
-            f"sqlrag_create_index(): options is {options!r}: it is a JSON object with any of {', '.join(OPTIONS)}, "
-            "such as json_object('filters', json_array('lang'))"
+            f"{function}(): options is {options!r}: it is a JSON object with any of {', '.join(known)}, "
+            "such as json_object('max_tokens', 100)"
         )
+    if engine is not None and values.get("embedder") is not None:  # SQL names a model, never a path
+        values["embedder"] = engine.encoders.embedder_named(values["embedder"])
     return values

@@ -10,7 +10,7 @@ import click
 from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
 from sqlrag.cli.evaluation import evaluate
-from sqlrag.cli.index import index, sync
+from sqlrag.cli.index import index, reindex, sync
 from sqlrag.cli.ingest import ingest
 from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
@@ -53,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, index, search, compare, sql, shell, sync, info, check, evaluate, models):
+for _command in (demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models):
     cli.add_command(_command)
 
 

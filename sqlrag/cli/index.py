@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
     from sqlrag.results import IngestProgress, SyncReport
 
-__all__ = ["index", "sync"]
+__all__ = ["index", "reindex", "sync"]
 
 WATCH_SECONDS = 1.0
 """How often `sqlrag sync --watch` looks for changed rows."""
@@ -125,6 +125,38 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
         _tell(db, report, as_json)
         if watch:
             _watch(database, index, as_json)
+
+
+@click.command()
+@database_argument
+@index_option
+@click.option("--model", metavar="MODEL", help="Another embedder: the name of a pulled one, or a folder.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk in tokens; by default as it was.")
+@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share.")
+@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are kept; by default as they were.")
+@json_option
+def reindex(
+    *,
+    db: str,
+    index: str | None,
+    model: str | None,
+    max_tokens: int | None,
+    overlap: int | None,
+    vectors: str | None,
+    as_json: bool,
+) -> None:
+    """Make an index anew: with another model, other chunks, or as it was.
+
+    The new one is made beside the old one, which answers meanwhile, and takes its place in one transaction. It may be
+    interrupted: the same command goes on where it stopped.
+    """
+    import sqlrag
+
+    with sqlrag.connect(db, must_exist=True) as database, _interruptible(db) as progress:
+        report = database.reindex(
+            index, embedder=model, max_tokens=max_tokens, overlap=overlap, vectors=vectors, progress=progress
+        )
+    _tell(db, report, as_json, "made anew: ")
 
 
 def _watch(database: Database, index: str | None, as_json: bool) -> None:

@@ -29,17 +29,24 @@ def info(db: str, as_json: bool) -> None:
 
 @click.command()
 @database_argument
+@click.option("--repair", is_flag=True, help="Make the indexes whole again, and say what is still wrong.")
 @json_option
-def check(db: str, as_json: bool) -> None:
+def check(db: str, repair: bool, as_json: bool) -> None:
     """Look for damage in a database.
 
     Chunks without vectors, an index behind its table, a broken file: prints a problem per line. The exit
-    status is 1 if there is any.
+    status is 1 if there is any. With --repair what is wrong in an index is made again; tables of your own are
+    not touched.
     """
     import sqlrag
+    from sqlrag.cli.progress import progress_bar
 
-    with sqlrag.connect(db, read_only=True) as database:
-        problems = database.check()
+    with sqlrag.connect(db, read_only=not repair, must_exist=True) as database:
+        if repair:
+            with progress_bar() as progress:
+                problems = database.repair(progress)
+        else:
+            problems = database.check()
     if as_json:
         print_json(problems)
     else:

@@ -78,7 +78,9 @@ def _decoded(
     places = len(rowids) // 8
     expected = places * record.dimension * numbers.itemsize
     if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != expected:
-        raise NotADatabaseError(f"the vectors of index {record.name!r} are damaged: restore the file from a copy")
+        raise NotADatabaseError(
+            f"the vectors of index {record.name!r} are damaged: sqlrag check --repair makes them anew"
+        )
     valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=places).astype(bool)
     ids = np.frombuffer(rowids, "<i8")[valid].astype(np.int64)
     return ids, np.frombuffer(vectors, numbers).reshape(places, record.dimension)[valid]

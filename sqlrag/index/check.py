@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import NotADatabaseError
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import quote
 from sqlrag.index.precision import kept_parts
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["check_index"]
+__all__ = ["check_index", "full_text_is_sound", "lost_parts", "not_unit"]
 
 ROUNDING = {"float32": 1e-3, "int8": 0.1}
 """How far from 1 the squared length of a stored unit vector may be."""
@@ -26,23 +27,19 @@ ROUNDING = {"float32": 1e-3, "int8": 0.1}
 
 def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
-    import apsw
-
     name = record.name
+    lost = lost_parts(connection, record)
+    if lost:
+        return [f"{name}: {', '.join(lost)} is gone"]
     problems = []
     has_cells = Index(connection, record).has_cells()
-    if has_cells:
-        sql = statement("index/check", index=name, **kept_parts(record))
-        problems = [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
-    if not connection.readonly("main"):
-        fts = quote(f"{name}_fts")
-        try:
-            # https://www.sqlite.org/fts5.html#the_integrity_check_command; 1 compares with the chunk table too
-            connection.execute(f"INSERT INTO {fts} ({fts}, rank) VALUES ('integrity-check', 1)")
-        except apsw.CorruptError:
-            problems.append(f"{name}: the full text does not match the chunks")
+    for part in ("check", "check_cells") if has_cells else ():
+        sql = statement(f"index/{part}", index=name, **kept_parts(record))
+        problems += [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    if not connection.readonly("main") and not full_text_is_sound(connection, record):
+        problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
-    if source:  # the index file of a DuckDB database has only the index
+    if source and not record.is_live:  # the index file of a DuckDB database has only the index
         sql = (
             f"SELECT count(*) FROM {quote(name)} WHERE source_id NOT IN "
             f"(SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)})"
@@ -50,15 +47,49 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
     wrong = 0
-    for _, (_, vectors) in stored_blocks(connection, record) if has_cells else ():
-        wrong += _not_unit(vectors, ROUNDING[record.vectors])
+    try:
+        for _, (_, vectors) in stored_blocks(connection, record) if has_cells else ():
+            wrong += int(not_unit(vectors, record).sum())
+    except NotADatabaseError as error:
+        problems.append(f"{name}: {error}")
     if wrong:
         problems.append(f"{name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
     return problems
 
 
-def _not_unit(vectors: NDArray[np.float32], rounding: float) -> int:
+def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return the tables and triggers of an index that somebody has dropped."""
+    name = record.name
+    needed = [name, f"{name}_fts", *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
+    if record.vectors == "float32":
+        needed.append(f"{name}_vec")
+    if Index(connection, record).has_cells():
+        needed += [f"{name}_codes", f"{name}_code_after_delete"]
+        needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
+    if record.is_live:
+        needed += [f"{name}_rows", f"{name}_queue"]
+    there = {part.lower() for (part,) in connection.execute("SELECT name FROM sqlite_schema")}
+    return [part for part in needed if part.lower() not in there]
+
+
+def full_text_is_sound(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Tell whether the full text is that of the chunks; the database must be open for writing."""
+    import apsw
+
+    words = quote(f"{record.name}_fts")
+    try:
+        # https://www.sqlite.org/fts5.html#the_integrity_check_command; 1 compares with the chunk table too
+        connection.execute(f"INSERT INTO {words} ({words}, rank) VALUES ('integrity-check', 1)")
+    except apsw.CorruptError:
+        return False
+    return True
+
+
+def not_unit(vectors: NDArray[np.float32], record: IndexRecord) -> NDArray[np.bool_]:
+    """Tell which stored vectors, (n, dimension), are not of unit length; (n,) bool."""
     import numpy as np
 
     with np.errstate(all="ignore"):
-        return int((~(np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1.0) < rounding)).sum())  # NaN too
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        wrong: NDArray[np.bool_] = ~(np.abs(lengths - 1.0) < ROUNDING[record.vectors])  # NaN too
+    return wrong

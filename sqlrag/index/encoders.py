@@ -113,7 +113,8 @@ class Encoders:
             raise ModelMismatchError(
                 f"index {record.name!r} was made with {record.embedder} of weights {record.embedder_hash[:12]}, "
                 f"here it has weights {embedder.spec.weights_hash[:12]}: vectors of the two can't be compared. "
-                "Open it with the same weights, or ingest the documents into a new database"
+                f"open it with the same weights, or make it anew with these: sqlrag reindex DB --index {record.name} "
+                f"--model {record.embedder}"
             )
         return embedder
 
@@ -142,7 +143,7 @@ class Encoders:
         made = ", ".join(f"{r.name!r} with {r.embedder} ({r.embedder_hash[:12]})" for r in records)
         raise ModelMismatchError(
             f"embedder is {spec.name} ({spec.weights_hash[:12]}), but the database has {made}: leave embedder out, "
-            "or ingest the documents into a new database with the other model"
+            f"or give the index the other model: sqlrag reindex DB --model {spec.name}"
         )
 
 

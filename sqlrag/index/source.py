@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +48,8 @@ class SourceTable:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     """The columns of its primary key; empty where it has none that could be named."""
-    key_type: str
-    """What a column that holds its key is declared as; empty for any type."""
+    types: Mapping[str, str]
+    """What each column is declared as."""
 
 
 @dataclass(frozen=True)

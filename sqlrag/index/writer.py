@@ -159,6 +159,19 @@ class IndexWriter:
             ((int(ids[place]), int(cells[place]), codes[place].tobytes()) for place in order),
         )
 
+    def delete_vectors(self, ids: Sequence[int]) -> None:
+        """Delete vectors that have no chunk, with their codes."""
+        if self.record.vectors == "float32":
+            self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
+        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
+
+    def drop_cells(self) -> None:
+        """Forget the cells of an index that keeps float32: it is searched whole until it has new ones."""
+        for table in (self._codes, quote(f"{self.record.name}_cells")):
+            self._connection.execute(f"DELETE FROM {table}")
+        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
+            self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (self.record.name,))
+
     def delete_codes(self, ids: Sequence[int]) -> None:
         """Delete codes, to insert them into other cells."""
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)

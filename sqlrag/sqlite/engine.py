@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.errors import InputError, ReadOnlyError
-from sqlrag.index.check import check_index
+from sqlrag.index.check import check_index, lost_parts
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import SourceTable, key_condition, source_of
+from sqlrag.index.source import SourceTable, key_columns, key_condition, source_of
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import check_room, immediate, upgrade
+from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
 from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.sqlite.mending import mend, partial_documents
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
-from sqlrag.sqlite.source_tables import describe, tables_in_the_way
+from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
 from sqlrag.sqlite.switching import begin_next, drop_index, switch
 from sqlrag.sqlite.writer import SQLiteWriter
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sqlrag.index.encoders import Encoders
+    from sqlrag.text.documents import Document
 
 __all__ = ["SQLiteEngine"]
 
@@ -142,6 +144,12 @@ class SQLiteEngine:
         with translated(self.path):
             return describe(self.connection, table)
 
+    def has_table(self, table: str) -> bool:
+        """Tell whether there is a table or view of this name."""
+        sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
+        with translated(self.path):
+            return bool(list(self.connection.execute(sql, (table,))))
+
     def tracking_of(self, source: SourceTable) -> str:
         """Return "triggers" for a table, "compare" for what cannot have any."""
         return "triggers" if source.kind == "table" else "compare"
@@ -152,7 +160,9 @@ class SQLiteEngine:
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
                 check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
-                SQLiteLive(self.connection, self.path, record).create(source.key_type)
+                SQLiteLive(self.connection, self.path, record).create(
+                    key_type_of(key_columns(record.source_key), source.types)
+                )
                 if self.indexes.registry.meta("embedder") is None:
                     self.indexes.registry.set_meta("embedder", record.embedder)
 
@@ -199,6 +209,16 @@ class SQLiteEngine:
             if not record.is_live:
                 self.connection.execute("DELETE FROM documents WHERE index_name = ?", (record.name,))
 
+    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Change an index's text, filters and tokenizer, in one transaction."""
+        self._check_writable()
+        with translated(self.path), immediate(self.connection):
+            self.indexes.registry.put(new)
+            if new.tokenizer != record.tokenizer:
+                IndexWriter(self.connection, new).remake_full_text()
+            if new.is_live:
+                SQLiteLive(self.connection, self.path, new).altered(record)
+
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
         """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
         self._check_writable()
@@ -236,10 +256,23 @@ class SQLiteEngine:
             for name in self.indexes.names():
                 index = self.indexes.open(name)
                 problems += check_index(self.connection, index.record)
+                if index.record.is_live and not lost_parts(self.connection, index.record):
+                    problems += SQLiteLive(self.connection, self.path, index.record).problems()
                 backlog, _ = self.indexes.backlog(index.record)
                 if backlog and not index.record.is_live:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
             return problems
+
+    def mend(self, record: IndexRecord) -> bool:
+        """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
+        self._check_writable()
+        with translated(self.path):
+            return mend(self.connection, self.path, record)
+
+    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
+        """Yield the documents of which not every chunk is stored."""
+        with translated(self.path):
+            yield from partial_documents(self.connection, record)
 
     def size(self) -> int:
         """Return the bytes of the database on disk."""

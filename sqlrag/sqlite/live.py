@@ -60,6 +60,31 @@ class SQLiteLive:
             return next(self._different(), None) is None
         return not list(self._connection.execute(f"SELECT 1 FROM {self._queue} LIMIT 1"))
 
+    def forget(self, source_ids: Sequence[Any]) -> None:
+        """Take the chunks of these rows out of the index, to be made again. The caller holds the write transaction."""
+        self._index.delete_chunks_of(source_ids)
+        self._connection.executemany(f"DELETE FROM {self._rows} WHERE source_id = ?", ((id_,) for id_ in source_ids))
+
+    def problems(self) -> list[str]:
+        """Return what is wrong between the index and its source, for `check`; reads every row."""
+        name, table = self.record.name, self._source.table
+        if not self._source_columns():
+            return [f"{name}: its table {table} is gone"]
+        if self.record.tracking == "triggers" and not self._tracking.is_there():
+            return [f"{name}: the triggers on {table} are not those that note every change"]
+        queued = {source_id for (source_id,) in self._connection.execute(f"SELECT source_id FROM {self._queue}")}
+        stale = sum(source_id not in queued for source_id in self._different())
+        problems = []
+        if stale and self.record.tracking == "triggers":
+            problems.append(f"{name}: {stale} rows of {table} have another text than the index")
+        unknown = len(self.unknown())
+        return [*problems, f"{name}: chunks of {unknown} rows that {table} does not have"] if unknown else problems
+
+    def unknown(self) -> list[Any]:
+        """Return the source rows of chunks that the index does not know to have."""
+        sql = f"SELECT DISTINCT source_id FROM {quote(self.record.name)} WHERE source_id NOT IN "
+        return [id_ for (id_,) in self._connection.execute(f"{sql}(SELECT source_id FROM {self._rows})")]
+
     def queue_all(self) -> None:
         """Queue every row of the source. The caller holds the write transaction."""
         self._connection.execute(
@@ -67,6 +92,17 @@ class SQLiteLive:
             f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)} "
             f"WHERE {self._source.where}"
         )
+
+    def altered(self, old: IndexRecord) -> None:
+        """Do what a changed record asks for. The caller holds the write transaction."""
+        if self.record.filters != old.filters:
+            self._drop_filter_indexes()
+            if self.record.tracking == "triggers":
+                self._make_filter_indexes()
+        if self.record.template != old.template:
+            if self.record.tracking == "triggers":
+                self._tracking.make()
+            self.queue_all()
 
     def _make_filter_indexes(self) -> None:
         """Make an ordinary index of each column that filters often name, unless it leads one already."""

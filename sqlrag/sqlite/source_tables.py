@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
@@ -52,13 +52,12 @@ def describe(connection: Connection, table: object) -> SourceTable:
     if not key and kind == "table" and not without_rowid:
         taken = {column.lower() for column, _, _ in columns}
         key = tuple(alias for alias in _ROWID if alias not in taken)[:1]
-    return SourceTable(
-        str(name), "virtual" if kind in ("virtual", "shadow") else str(kind), tuple(c[0] for c in columns), key,
-        key_type_of(key, {column: type_ for column, type_, _ in columns}),
-    )  # fmt: skip
+    types = {column: type_ for column, type_, _ in columns}
+    kind = "virtual" if kind == "shadow" else str(kind)
+    return SourceTable(str(name), kind, tuple(types), key, types)
 
 
-def key_type_of(key: Sequence[str], types: dict[str, str]) -> str:
+def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
     """Return what a column is declared as that holds a key as it is: of the same affinity.
 
     https://www.sqlite.org/datatype3.html#determination_of_column_affinity

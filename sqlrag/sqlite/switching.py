@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
+from sqlrag.index.source import key_columns
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.sqlite.source_tables import describe, key_type_of
 
 if TYPE_CHECKING:
     import apsw
@@ -66,9 +68,8 @@ def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> N
 
 
 def _source_type(connection: apsw.Connection, record: IndexRecord) -> str:
-    sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
-    ((source_type,),) = connection.execute(sql, (record.name,))
-    return str(source_type)
+    table = describe(connection, record.source_table)
+    return key_type_of(key_columns(record.source_key), table.types)
 
 
 def _move_default(registry: Registry, old: IndexRecord, new: IndexRecord) -> None:

@@ -1,0 +1,5 @@
+-- The source rows of the index `chunks` that have a chunk without a vector, or with a text of another length than its
+-- offsets say.
+SELECT source_id FROM chunks WHERE id NOT IN (SELECT rowid FROM {kept})
+UNION
+SELECT source_id FROM chunks WHERE length(CAST(text AS TEXT)) <> end_char - start_char AND instr(text, char(0)) = 0;

@@ -1,0 +1,56 @@
+"""What of an index in a SQLite file can be mended from the rest of it, and which source rows must be indexed again.
+
+Nothing here touches a table of the user's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sqlrag.index.blocks import stored_blocks
+from sqlrag.index.check import full_text_is_sound, not_unit
+from sqlrag.index.names import quote
+from sqlrag.index.precision import kept_parts
+from sqlrag.index.statements import statement
+from sqlrag.index.writer import IndexWriter
+
+if TYPE_CHECKING:
+    import apsw
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["has_broken_cells", "mend_index", "wrong_rows"]
+
+
+def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
+    """Return the source rows that have a chunk without a vector, with a vector that is none, or with another text."""
+    sql = statement("index/wrong_rows", index=record.name, **kept_parts(record))
+    rows = {source_id for (source_id,) in connection.execute(sql)}
+    find = f"SELECT source_id FROM {quote(record.name)} WHERE id = ?"
+    for _, (ids, vectors) in stored_blocks(connection, record):
+        for id_ in np.asarray(ids)[not_unit(vectors, record)]:
+            rows.update(source_id for (source_id,) in connection.execute(find, (int(id_),)))
+    return sorted(rows, key=str)
+
+
+def has_broken_cells(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Tell whether some vectors are in no cell that a search looks into."""
+    sql = statement("index/check_cells", index=record.name, **kept_parts(record))
+    return any(count for _, count in connection.execute(sql))
+
+
+def mend_index(connection: apsw.Connection, record: IndexRecord) -> None:
+    """Drop vectors without a chunk, and cells that do not hold every vector; make the full text anew if it is off.
+
+    The caller holds the write transaction, and makes new cells afterwards.
+    """
+    writer = IndexWriter(connection, record)
+    kept = kept_parts(record)["kept"]
+    sql = f"SELECT rowid FROM {kept} WHERE rowid NOT IN (SELECT id FROM {quote(record.name)})"
+    writer.delete_vectors([id_ for (id_,) in connection.execute(sql)])
+    if has_broken_cells(connection, record):
+        writer.drop_cells()
+    if not full_text_is_sound(connection, record):
+        writer.remake_full_text()

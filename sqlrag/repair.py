@@ -1,0 +1,46 @@
+"""`check --repair`: an index made whole again, from its own parts if that is enough, else from its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import NotADatabaseError, SQLError
+from sqlrag.index.encoders import chunker_of
+from sqlrag.index.new_record import Making
+from sqlrag.ingest import Ingestion
+from sqlrag.live import reindex, sync
+
+if TYPE_CHECKING:
+    from sqlrag.engine import Engine
+    from sqlrag.index.registry import IndexRecord
+    from sqlrag.results import IngestProgress
+
+__all__ = ["repair"]
+
+
+def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = None) -> None:
+    """Repair every index that is not whole. No table of the user's is written to."""
+    for name in engine.indexes.names():
+        record = engine.indexes.open(name).record
+        if record.is_live and not engine.has_table(record.source_table):
+            continue  # `check` says so; only the user can bring it back
+        try:
+            beyond_mending = not engine.mend(record)
+        except (NotADatabaseError, SQLError):  # vec0's own tables are damaged
+            beyond_mending = True
+        if beyond_mending:
+            reindex(engine, name, embedder=None, making=Making(), progress=progress)
+        elif record.is_live:
+            sync(engine, name, compare=True, progress=progress)
+        else:
+            _finish_documents(engine, record, progress)
+
+
+def _finish_documents(engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None) -> None:
+    """Index again the documents that have lost chunks; their texts are in the database."""
+    embedder = engine.encoders.embedder_of(record)
+    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    run = Ingestion(engine.writer(record.name, record), embedder, chunker, progress)
+    run.documents(engine.partial_documents(record), prune=False)
+    engine.live(record).keep_up(lambda _what, _share: None)

@@ -1,0 +1,59 @@
+"""Mending an index of a SQLite database: what is wrong goes, and the rows that it belonged to are indexed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sqlrag.index.check import lost_parts
+from sqlrag.index.names import quote
+from sqlrag.index.registry import IndexRecord
+from sqlrag.index.repair import has_broken_cells, mend_index, wrong_rows
+from sqlrag.index.source import key_expression, source_of
+from sqlrag.index.writer import IndexWriter, immediate
+from sqlrag.parts import PARTIAL
+from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.text.documents import Document
+
+if TYPE_CHECKING:
+    import apsw
+
+__all__ = ["mend", "partial_documents"]
+
+
+def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
+    """Mend an index, in one transaction; False where only making it anew helps."""
+    with immediate(connection):
+        if lost_parts(connection, record):
+            return False
+        if record.vectors == "int8" and has_broken_cells(connection, record):
+            return False  # its codes are all that there is
+        rows = wrong_rows(connection, record)
+        mend_index(connection, record)
+        if record.is_live:
+            live = SQLiteLive(connection, path, record)
+            live.forget([*rows, *live.unknown()])
+            return True
+        writer = IndexWriter(connection, record)
+        writer.delete_chunks_of(rows)
+        connection.executemany(
+            "UPDATE documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
+            ((PARTIAL, row, PARTIAL) for row in rows),
+        )
+        keys = f"SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)}"
+        sql = f"SELECT DISTINCT source_id FROM {quote(record.name)} WHERE source_id NOT IN ({keys})"
+        writer.delete_chunks_of([source_id for (source_id,) in connection.execute(sql)])
+    return True
+
+
+def partial_documents(connection: apsw.Connection, record: IndexRecord) -> Iterator[Document]:
+    """Yield the documents of which not every chunk is stored, as they were ingested."""
+    import json
+
+    sql = (
+        "SELECT uri, title, text, metadata, substr(content_hash, ?) FROM documents "
+        "WHERE index_name = ? AND content_hash LIKE ? || '%'"
+    )
+    rows = list(connection.execute(sql, (len(PARTIAL) + 1, record.name, PARTIAL)))
+    for uri, title, text, metadata, content_hash in rows:
+        yield Document(uri, title, text, json.loads(metadata), content_hash)
