@@ -25,6 +25,8 @@ CHUNK_COLUMNS = "id, source_id, ordinal, start_char, end_char, text, token_count
 ROWS_AT_ONCE = 5_000
 """How many rows are taken from DuckDB at a time: a few MB."""
 
+_ALL_IDS = range(-(2**63), 2**63)
+
 
 @dataclass
 class Differences:
@@ -39,10 +41,12 @@ class Differences:
         return len({*self.stale, *self.missing})
 
 
-def chunk_differences(database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> Differences:
-    """Compare the chunks that have a vector with those of the index file, text and all."""
-    shown = index.execute(f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} ORDER BY id")
-    return _differences(_chunks(database, record), shown)
+def chunk_differences(
+    database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
+) -> Differences:
+    """Compare the chunks that have a vector with those of the index file, text and all; `ids`: only these."""
+    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id"
+    return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
 
 
 def problems_of(
@@ -84,11 +88,14 @@ def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids
     return np.stack(list(column)).astype(np.float32)
 
 
-def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[Any, ...]]:
-    vectors = quote(f"{record.name}_embedding")
-    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} SEMI JOIN {vectors} USING (id) ORDER BY id"
+def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
+    chunks, vectors = (
+        f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
+        for columns, table in ((CHUNK_COLUMNS, record.name), ("id", f"{record.name}_embedding"))
+    )
+    sql = f"SELECT {CHUNK_COLUMNS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id"
     with database.cursor() as cursor:  # the caller's own may run another statement before this one is at its end
-        cursor.execute(sql)
+        cursor.execute(sql, {"first": ids[0], "last": ids[-1]})
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             yield from rows
 

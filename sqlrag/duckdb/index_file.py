@@ -7,8 +7,7 @@ lost. `papers.duckdb` has `papers.duckdb.sqlrag`.
 
 from __future__ import annotations
 
-import json
-import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,24 +16,24 @@ from weakref import WeakSet
 import apsw
 import numpy as np
 
-from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, problems_of, stored_vectors
+from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
+from sqlrag.duckdb.differences import problems_of
 from sqlrag.duckdb.errors import translated as translated_duckdb
+from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
+from sqlrag.duckdb.state import TableState
 from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
 from sqlrag.index.top_k import Index, Matching
-from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["DuckDBIndexes", "index_file_of"]
-
-_log = logging.getLogger("sqlrag")
 
 
 class DuckDBIndexes:
@@ -50,6 +49,8 @@ class DuckDBIndexes:
         self._tables_seen = False
         self._names: list[str] = []
         self._seen: list[tuple[Any, ...]] | None = None
+        self._file = os.path.abspath(path)  # wherever the process goes
+        self._files: Signature | None = None
         try:
             self._check_version()
             self.connection = self._open()
@@ -114,11 +115,11 @@ class DuckDBIndexes:
         self._cursors.add(cursor)
         return cursor
 
-    def state(self, record: IndexRecord) -> str:
-        """Return a text that changes whenever chunks or vectors come or go, by sqlrag's hand or another."""
-        sql = f"SELECT version, {_state_of(record.name)} FROM sqlrag_indexes WHERE name = ?"
+    def state(self, record: IndexRecord) -> TableState:
+        """Return the present state of an index's tables. Raises DatabaseError where one is gone."""
         try:
-            return json.dumps([record.embedder_hash, *self._rows(sql, [record.name])])
+            with translated_duckdb(self._path):
+                return TableState.of(self._duckdb, record)
         except SQLError as error:
             raise DatabaseError(
                 f"{self._path}: index {record.name!r} has lost a table ({str(error).splitlines()[0]}): "
@@ -127,14 +128,13 @@ class DuckDBIndexes:
                 f"DELETE FROM documents WHERE index_name = '{record.name}'"
             ) from error
 
-    def state_shown(self, name: str) -> str | None:
+    def state_shown(self, name: str) -> TableState | None:
         """Return which state of DuckDB's tables the index file shows, None where it does not have the index."""
-        return self.registry.meta(f"state:{name}") if self.registry.find(name) else None
+        return shown_state(self.registry, name) if self.registry.find(name) else None
 
     def record_state(self, record: IndexRecord) -> None:
         """Note in the index file, in the caller's transaction, that it shows DuckDB's present state."""
-        self.registry.put(record)
-        self.registry.set_meta(f"state:{record.name}", self.state(record))
+        note_state(self.registry, record, self.state(record))
 
     # Keeping the file in step
 
@@ -142,21 +142,26 @@ class DuckDBIndexes:
         """Make the index file show what DuckDB's tables hold."""
         if self._read_only and self._seen is not None:
             return  # DuckDB lets nobody else write meanwhile
+        files = file_signature(self._file)  # before the tables: what is committed after this shows next time
+        if files is not None and files == self._files:
+            return
         with self.lock, translated(index_file_of(self._path)), translated_duckdb(self._path):
             seen = self._glance()
             if seen is not None and seen == self._seen:
+                self._files = files
                 return
             records = {record.name: record for record in self._records()}
             for name in self.registry.names():
                 if name not in records:
-                    self._drop(name)
+                    drop_index(self.connection, name)
             for name, record in records.items():
                 if self.state_shown(name) != (state := self.state(record)):
-                    self._copy(record, state)
+                    IndexCopy(self._duckdb, self.connection, record).bring_to(state)
+                    self.keep_up(record)
             if list(records) != self._names:
                 self._names = list(records)
                 seen = self._glance()
-            self._seen = seen
+            self._seen, self._files = seen, files
 
     def differences(self) -> list[str]:
         """Return how the index file differs from DuckDB's tables, text by text and number by number; for `check`."""
@@ -180,10 +185,10 @@ class DuckDBIndexes:
             cursor.close()
 
     def _glance(self) -> list[tuple[Any, ...]] | None:
-        """Return what changes with any of the states, in one statement: it is asked before every query."""
+        """Return what changes with any of the states, in one statement: it is asked while files cannot tell."""
         if not self._has_tables():
             return None
-        states = "".join(f", {_state_of(name)}" for name in self._names)
+        states = "".join(f", {_sums_of(name)}" for name in self._names)
         try:
             return sorted(self._rows(f"SELECT name, embedder_hash, version{states} FROM sqlrag_indexes"))
         except SQLError:
@@ -229,7 +234,7 @@ class DuckDBIndexes:
         try:
             registry = Registry(connection)
             with translated(path):
-                shown = {name: registry.meta(f"state:{name}") for name in registry.names()}
+                shown = {name: shown_state(registry, name) for name in registry.names()}
             if shown == {record.name: self.state(record) for record in self._records()}:
                 return connection
         except (NotADatabaseError, SQLError):
@@ -248,58 +253,15 @@ class DuckDBIndexes:
             self.registry = Registry(self.connection)
             self.catch_up()
 
-    def _drop(self, name: str) -> None:
-        with immediate(self.connection):
-            for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_cells", name):
-                self.connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
-            self.connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
-            for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-                self.connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
-            self.connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (f"state:{name}",))
-
-    def _copy(self, record: IndexRecord, state: str) -> None:
-        """Bring an index of the file to DuckDB's state: what is gone or changed goes, what is new comes."""
-        shown = self.registry.find(record.name)
-        if shown is not None and _made_as(shown) != _made_as(record):
-            self._drop(record.name)
-            shown = None
-        writer = IndexWriter(self.connection, record)
-        if shown is None:
-            with immediate(self.connection):
-                writer.create()
-        found = chunk_differences(self._duckdb, self.connection, record)
-        if len(found.missing) > ROWS_AT_ONCE:
-            _log.info("%s: the index file is %s chunks behind, catching up", self._path, f"{len(found.missing):,}")
-        with immediate(self.connection):
-            writer.delete_chunks(found.stale)
-        for start in range(0, len(found.missing), ROWS_AT_ONCE):
-            self._copy_chunks(writer, found.missing[start : start + ROWS_AT_ONCE])
-        with immediate(self.connection):
-            self.registry.put(record)
-            self.registry.set_meta(f"state:{record.name}", state)
-        self.keep_up(record)
-
     def keep_up(self, record: IndexRecord, progress: Callable[[str, float], None] | None = None) -> None:
         """Make new cells for an index if it has outgrown the ones it has; the caller holds the lock."""
         from sqlrag.index.cell_training import CellTraining
 
         CellTraining(self.connection, record, progress).keep_up()
 
-    def _copy_chunks(self, writer: IndexWriter, ids: Sequence[int]) -> None:
-        """Copy some chunks with their vectors."""
-        sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(writer.record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id"
-        chunks = self._rows(sql, [list(ids)])
-        with immediate(self.connection):
-            writer.insert(chunks, stored_vectors(self._duckdb, writer.record, ids))
 
-
-def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
-    """Return what an index's tables are made with: of another they are made again."""
-    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors
-
-
-def _state_of(name: str) -> str:
-    """Return the columns that tell one state of an index's tables from another."""
+def _sums_of(name: str) -> str:
+    """Return the columns that tell one state of an index's tables from another, without the blocks of TableState."""
     return f"""
         (SELECT [count(*), max(id), sum(id), sum(source_id), sum(end_char)]::VARCHAR FROM {quote(name)}),
         (SELECT [count(*), sum(id)]::VARCHAR FROM {quote(name + "_embedding")})

@@ -22,6 +22,7 @@ from sqlrag.sqlite.errors import translated as translated_sqlite
 
 if TYPE_CHECKING:
     from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.state import TableState
     from sqlrag.parts import Part
 
 __all__ = ["DuckDBWriter"]
@@ -213,7 +214,7 @@ class DuckDBWriter:
         )
 
     def _write_index_file(
-        self, before: str, replaced: Sequence[int], chunks: Sequence[StoredChunk], parts: Sequence[Part]
+        self, before: TableState, replaced: Sequence[int], chunks: Sequence[StoredChunk], parts: Sequence[Part]
     ) -> None:
         """Bring the index file to what DuckDB has just committed; a crash before this is caught up on open.
 

@@ -1,0 +1,110 @@
+"""Bringing an index of the index file to what DuckDB's tables hold, block by block of ids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlrag.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, stored_vectors
+from sqlrag.duckdb.state import TableState
+from sqlrag.index.names import quote
+from sqlrag.index.registry import Registry
+from sqlrag.index.writer import IndexWriter, immediate
+
+if TYPE_CHECKING:
+    import apsw
+    import duckdb
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["IndexCopy", "drop_index", "note_state", "shown_state"]
+
+_log = logging.getLogger("sqlrag")
+
+
+def shown_state(registry: Registry, name: str) -> TableState | None:
+    """Return which state of DuckDB's tables the index file notes for an index."""
+    return TableState.parsed(registry.meta(_key(name)))
+
+
+def note_state(registry: Registry, record: IndexRecord, state: TableState) -> None:
+    """Note in the index file, in the caller's transaction, which state of DuckDB's tables it shows."""
+    registry.put(record)
+    registry.set_meta(_key(record.name), str(state))
+
+
+def _key(name: str) -> str:
+    return f"state:{name}"
+
+
+def drop_index(connection: apsw.Connection, name: str) -> None:
+    """Remove an index from an index file."""
+    with immediate(connection):
+        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_cells", name):
+            connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
+        connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
+        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
+            connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
+        connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (_key(name),))
+
+
+class IndexCopy:
+    """One index of the index file, as a copy of DuckDB's tables."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> None:
+        self._duckdb = database
+        self._index = index
+        self._record = record
+        self._writer = IndexWriter(index, record)
+
+    def bring_to(self, state: TableState) -> None:
+        """Let what is gone or changed go, and what is new come; the caller has read the state before.
+
+        One transaction for some thousands of rows, and the state at the end: whatever stops it, the next one compares
+        the same blocks.
+        """
+        registry = Registry(self._index)
+        shown = registry.find(self._record.name)
+        if shown is not None and _made_as(shown) != _made_as(self._record):
+            drop_index(self._index, self._record.name)
+            shown = None
+        if shown is None:
+            with immediate(self._index):
+                self._writer.create()
+        blocks = state.changed_blocks(shown_state(registry, self._record.name))
+        for block in self._all_blocks(state) if blocks is None else blocks:
+            self._copy_block(state.ids(block))
+        with immediate(self._index):
+            note_state(registry, self._record, state)
+
+    def _all_blocks(self, state: TableState) -> list[int]:
+        """Return the blocks of the tables, and those that the index file has rows in."""
+        sql = f"SELECT DISTINCT id >> ? FROM {quote(self._record.name)}"
+        shown = (block for (block,) in self._index.execute(sql, (state.bits,)))
+        return sorted({*map(int, state.blocks), *shown})
+
+    def _copy_block(self, ids: range) -> None:
+        found = chunk_differences(self._duckdb, self._index, self._record, ids)
+        if len(found.missing) > ROWS_AT_ONCE:
+            _log.info(
+                "index %s: copying %s chunks from %s on", self._record.name, f"{len(found.missing):,}", f"{ids[0]:,}"
+            )
+        if found.stale:
+            with immediate(self._index):
+                self._writer.delete_chunks(found.stale)
+        for start in range(0, len(found.missing), ROWS_AT_ONCE):
+            self._copy_chunks(found.missing[start : start + ROWS_AT_ONCE])
+
+    def _copy_chunks(self, ids: Sequence[int]) -> None:
+        """Copy some chunks with their vectors."""
+        sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id"
+        chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
+        vectors = stored_vectors(self._duckdb, self._record, ids)
+        with immediate(self._index):
+            self._writer.insert(chunks, vectors)
+
+
+def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
+    """Return what an index's tables are made with: of another they are made again."""
+    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors

@@ -1,0 +1,73 @@
+"""The state of an index's tables in DuckDB: what tells one from another, and in which blocks of ids two differ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from sqlrag.index.names import quote
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["TableState"]
+
+_BITS = 14
+"""A block has 2^14 ids: its rows are compared in a tenth of a second."""
+
+_BLOCKS_BITS = 8
+"""... or more, so that there are at most 2^8 of them however far apart the ids lie."""
+
+
+@dataclass(frozen=True)
+class TableState:
+    """Changes whenever chunks or vectors come or go, by sqlrag's hand or another."""
+
+    embedder_hash: str
+    version: int | None
+    bits: int
+    """A block has 2^bits ids."""
+    blocks: dict[str, str]
+    """Counts and sums of each block, as sql/duckdb/state.sql has them, by its number."""
+
+    @classmethod
+    def of(cls, database: duckdb.DuckDBPyConnection, record: IndexRecord) -> TableState:
+        """Return the present state. Raises duckdb.CatalogException where a table is gone."""
+        versions = database.execute("SELECT version FROM sqlrag_indexes WHERE name = ?", [record.name]).fetchall()
+        ends = " UNION ALL ".join(
+            f"SELECT min(id) AS least, max(id) AS most FROM {quote(table)}"
+            for table in (record.name, f"{record.name}_embedding")
+        )
+        ((least, most),) = database.execute(f"SELECT min(least), max(most) FROM ({ends})").fetchall()
+        bits = _BITS if least is None else max(_BITS, (most - least).bit_length() - _BLOCKS_BITS)
+        blocks = database.execute(statement("duckdb/state", index=record.name, bits=bits)).fetchall()
+        version = versions[0][0] if versions else None
+        return cls(record.embedder_hash, version, bits, {str(block): sums for block, sums in blocks})
+
+    @classmethod
+    def parsed(cls, text: str | None) -> TableState | None:
+        """Return the state that a text is of; None for one of an earlier sqlrag, or none."""
+        values = json.loads(text) if text else None
+        return cls(**values) if isinstance(values, dict) else None
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+    def ids(self, block: int) -> range:
+        """Return the ids that may be in a block."""
+        return range(block << self.bits, (block + 1) << self.bits)
+
+    def changed_blocks(self, before: TableState | None) -> list[int] | None:
+        """Return which blocks differ from those of an earlier state, in order; None where all may.
+
+        Rows changed by hand leave the version as it is. Of another version the file may be another database's, and
+        equal sums say nothing.
+        """
+        if before is None or (before.version, before.bits) != (self.version, self.bits):
+            return None
+        blocks = {*self.blocks, *before.blocks}
+        return sorted(int(block) for block in blocks if self.blocks.get(block) != before.blocks.get(block))
