@@ -46,7 +46,7 @@ class Freshness:
             if not backlog:
                 return
             if self._rows and self._engine.can_write_now():
-                backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, prepare=False).backlog
+                backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, quick=True).backlog
         except DatabaseError as error:  # a table that is gone, a writer that takes its time, a full disk
             _warn(f"index {record.name!r} could not be brought up to date: {error}")
             return

@@ -44,7 +44,9 @@ BATCH_CHARS = 16_000_000
 class Writer(Protocol):
     """What an engine offers to write one index."""
 
-    record: IndexRecord
+    @property
+    def record(self) -> IndexRecord:
+        """The record of the index."""
 
     def content_hashes(self) -> Mapping[str, str]:
         """Return the content hash of every document of the index, by its uri."""

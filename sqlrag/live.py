@@ -79,12 +79,13 @@ def sync(
     compare: bool = False,
     most: int | None = None,
     chars: int = BATCH_CHARS,
-    prepare: bool = True,
+    quick: bool = False,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
     """Bring one index to what its table holds, or all of those that are over tables.
 
-    `most`: so many rows of each at most, `chars` of text at a time; `prepare`: whether to look after the tracking.
+    `most`: so many rows of each at most, `chars` of text at a time; `quick`: nothing is compared that has triggers or
+    is a view.
     """
     names = engine.indexes.names() if index is None else [index]
     records = [engine.indexes.open(name).record for name in names]
@@ -96,8 +97,7 @@ def sync(
     for record in records:
         if record.is_live:
             table = engine.live(record)
-            if prepare:
-                table.prepare(compare=compare)
+            table.prepare(compare=compare or (record.tracking != "triggers" and not quick))
             embedder = engine.encoders.embedder_of(record)
             chunker = chunker_of(embedder, record.max_tokens, record.overlap)
             _add(total, Sync(table, embedder, chunker, progress, chars).run(most))

@@ -69,13 +69,12 @@ class IndexedRow:
 class LiveTable(Protocol):
     """What an engine offers to keep one index in step with its source."""
 
-    record: IndexRecord
+    @property
+    def record(self) -> IndexRecord:
+        """The record of the index."""
 
     def prepare(self, *, compare: bool) -> None:
-        """See that changes are tracked, and queue what was missed: all rows of other text, where `compare` asks for it.
-
-        A source without triggers is always compared.
-        """
+        """See that changes are tracked, and queue what was missed; `compare`: every row of another text."""
 
     def backlog(self) -> int:
         """Return how many rows are queued."""

@@ -3,7 +3,7 @@
 -- Another name takes the place of the word `chunks`.
 
 WITH counted AS (
-    SELECT id >> {bits} AS block, count(*) AS rows, sum(id) AS ids, sum(source_id) AS sources, sum(end_char) AS ends,
+    SELECT id >> {bits} AS block, count(*) AS rows, sum(id) AS ids, sum(hash(source_id)) AS sources, sum(end_char) AS ends,
            0 AS vectors, 0 AS vector_ids
     FROM   chunks
     GROUP  BY block

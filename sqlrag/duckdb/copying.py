@@ -71,12 +71,16 @@ class IndexCopy:
             shown = None
         if shown is None:
             with immediate(self._index):
-                self._writer.create()
+                self._writer.create("INTEGER" if self._key_is_number() else "TEXT")
         blocks = state.changed_blocks(shown_state(registry, self._record.name))
         for block in self._all_blocks(state) if blocks is None else blocks:
             self._copy_block(state.ids(block))
         with immediate(self._index):
             note_state(registry, self._record, state)
+
+    def _key_is_number(self) -> bool:
+        described = self._duckdb.execute(f"SELECT source_id FROM {quote(self._record.name)} LIMIT 0").description or []
+        return str(described[0][1]) == "BIGINT"
 
     def _all_blocks(self, state: TableState) -> list[int]:
         """Return the blocks of the tables, and those that the index file has rows in."""

@@ -64,15 +64,22 @@ def problems_of(
         if found:
             problems.append(
                 f"{name}: {len(found)} {what} differ between the tables and the index file: "
-                f"close the database and delete {index_file}, it is made again"
+                f"`sqlrag check --repair` makes the index file anew, as does deleting {index_file}"
             )
     chunks, vectors = quote(name), quote(f"{name}_embedding")
-    source = f"SELECT {quote(record.source_key)} FROM {quote(record.source_table)}"
     counted = {
         "chunks have no vector": f"{chunks} ANTI JOIN {vectors} USING (id)",
         "vectors have no chunk": f"{vectors} ANTI JOIN {chunks} USING (id)",
-        f"chunks have no row in {record.source_table}": f"{chunks} WHERE source_id NOT IN ({source})",
     }
+    there = {table for (table,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if record.is_live and f"{name}_rows" not in there:
+        problems.append(f"{name}: {name}_rows is gone")
+    elif record.is_live:
+        rows = quote(f"{name}_rows")
+        counted["chunks are of rows that the index has not seen"] = f"{chunks} ANTI JOIN {rows} USING (source_id)"
+    else:
+        source = f"SELECT {quote(record.source_key)} FROM {quote(record.source_table)}"
+        counted[f"chunks have no row in {record.source_table}"] = f"{chunks} WHERE source_id NOT IN ({source})"
     for what, rows in counted.items():
         ((count,),) = database.execute(f"SELECT count(*) FROM {rows}").fetchall()
         problems += [f"{name}: {count} {what}"] if count else []

@@ -5,20 +5,29 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from sqlrag.duckdb.errors import Raised, translated
-from sqlrag.duckdb.functions import register_functions
+from sqlrag.duckdb.functions import add_maintenance, register_functions
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
+from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.duckdb.live import DuckDBLive
+from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named
+from sqlrag.duckdb.records import stored_records
+from sqlrag.duckdb.source_tables import describe, search_statement
+from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
-from sqlrag.errors import NotADatabaseError, ReadOnlyError
+from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.check import check_index
+from sqlrag.index.names import NEXT
 from sqlrag.index.registry import IndexRecord
+from sqlrag.index.source import SourceTable
 from sqlrag.index.statements import statement
 from sqlrag.paths import is_sqlite
 from sqlrag.results import Result, columns_of
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.scores import ScoreCache
+    from sqlrag.text.documents import Document
 
 __all__ = ["DuckDBEngine", "register_duckdb"]
 
@@ -158,9 +168,121 @@ class DuckDBEngine:
             raise ReadOnlyError(f"{self.path} is open read-only: nothing can be ingested into it")
         return DuckDBWriter(self._connection, self.path, self.indexes, record)
 
+    def source_table(self, table: object) -> SourceTable:
+        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+        with translated(self.path), self._cursor() as cursor:
+            return describe(cursor, table)
+
+    def has_table(self, table: str) -> bool:
+        """Tell whether there is a table or view of this name."""
+        try:
+            self.source_table(table)
+        except InputError:
+            return False
+        return True
+
+    def tracking_of(self, source: SourceTable) -> str:
+        """Return "compare": see sqlrag/duckdb/live.py."""
+        del source
+        return "compare"
+
+    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
+        """Make an index over a table, which has seen no row of it yet."""
+        del source
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            if IndexTables(cursor, self.path, self.indexes, record).find() is None:
+                with transaction(cursor):
+                    DuckDBLive(cursor, self.path, self.indexes, record).create()
+        self._catch_up()
+
+    def stale(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index has not seen."""
+        return self.indexes.unseen(record)
+
+    def can_write_now(self) -> bool:
+        """Tell whether a transaction can be begun: a cursor of its own can always, unless all is read-only."""
+        return not self.read_only
+
+    def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
+        """Make a function that changes the database callable as SQL."""
+        add_maintenance(self._connection, name, function, arguments, self._raised)
+
+    def live(self, record: IndexRecord) -> DuckDBLive:
+        """Return what keeps an index in step with its table."""
+        self._check_writable()
+        return DuckDBLive(self.indexes.closing(self._connection.cursor()), self.path, self.indexes, record)
+
+    def drop(self, record: IndexRecord) -> None:
+        """Drop an index; of one over documents, with them."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor, transaction(cursor):
+            for one in stored_records(cursor):
+                if one.name in (record.name, f"{record.name}{NEXT}"):
+                    IndexTables(cursor, self.path, self.indexes, one).drop()
+            if not record.is_live:
+                cursor.execute("DELETE FROM documents WHERE index_name = ?", [record.name])
+        self._catch_up()
+
+    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Make the index that is to take another's place; one begun the same way is kept."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            begin_next(cursor, self.path, self.indexes, record, new)
+
+    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
+        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+        with translated(self.path), self._cursor() as cursor:
+            return switch(cursor, self.path, self.indexes, record, new)
+
+    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Change an index's text, filters and tokenizer, in one transaction."""
+        del record
+        self._check_writable()
+        sql = "UPDATE sqlrag_indexes SET template = ?, filters = ?, tokenizer = ? WHERE name = ?"
+        with translated(self.path), self._cursor() as cursor, transaction(cursor):
+            cursor.execute(sql, [new.template, new.filters, new.tokenizer, new.name])
+            IndexTables(cursor, self.path, self.indexes, new).bump_version()
+        self._catch_up()
+
+    def mend(self, record: IndexRecord) -> bool:
+        """Take out of an index what is wrong, to be made again, and make its part of the index file anew."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            whole = mend(cursor, self.path, self.indexes, record)
+        if whole and self.indexes.differences():
+            self.indexes.copy_again()
+        return whole
+
+    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
+        """Yield the documents of which not every chunk is stored."""
+        with translated(self.path), self._cursor() as cursor:
+            documents = list(partial_documents(cursor, record))
+        yield from documents
+
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""
-        return statement("search", index=record.name)
+        if not record.is_live:
+            return statement("search", index=record.name)
+        with translated(self.path), self._cursor() as cursor:
+            return search_statement(cursor, record)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection of its own: it sees what is committed, and leaves the user's statement alone."""
+        cursor = self._connection.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def _catch_up(self) -> None:
+        with self.indexes.lock:
+            self.indexes.catch_up()
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be written to it")
 
     def check(self) -> list[str]:
         """Return what is wrong with the database or its index file, empty when both are sound."""
@@ -171,6 +293,10 @@ class DuckDBEngine:
             for name in self.indexes.names():
                 record = self.indexes.open(name).record
                 problems += check_index(self.indexes.connection, record)
+                if record.is_live:
+                    if not self.has_table(record.source_table):
+                        problems.append(f"{name}: its table {record.source_table} is gone")
+                    continue
                 backlog, _ = self.indexes.backlog(record)
                 if backlog:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")

@@ -54,6 +54,45 @@ def register_functions(
     _Registration(connection, functions, indexes, raised).register()
 
 
+def add_maintenance(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., int],
+    arguments: Sequence[int],
+    raised: Raised,
+) -> None:
+    """Make a function that changes the database callable as SQL, with any of these numbers of arguments."""
+    prefix = f"_sqlrag{next(_numbers)}_"
+    most = max(arguments)
+
+    def udf(*columns: Any) -> Any:
+        import pyarrow as pa
+
+        try:
+            calls = zip(*(column.to_pylist() for column in columns), strict=True)
+            return pa.array([function(*(value for value in call if value is not None)) for call in calls], pa.int64())
+        except BaseException as error:
+            raised.put(error)
+            raise
+
+    connection.create_function(  # type: ignore[call-overload]  # the stubs know enums only, 1.5 takes names
+        f"{prefix}{name}",
+        udf,
+        None,
+        "BIGINT",
+        type="arrow",
+        null_handling="special",
+        side_effects=True,
+    )
+    names = [f"argument{number}" for number in range(most)]
+    forms = (
+        f"({', '.join(names[:count])}) AS {prefix}{name}"
+        f"({', '.join([*names[:count], *['NULL'] * (max(most, 1) - count)])})"
+        for count in arguments
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)}")
+
+
 class _Registration:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, functions: Functions, indexes: DuckDBIndexes, raised: Raised
@@ -85,7 +124,7 @@ class _Registration:
         self._table("vector_top_k", _DISTANCE, functions.vector_top_k)
         self._table("text_top_k", _SCORE, functions.text_top_k)
         self._table("hybrid_top_k", _SCORE, functions.hybrid_top_k)
-        self._table("search", _SEARCH, functions.search)
+        self._table("search", _SEARCH, _whole_numbers(functions.search))
         self._table("chunk_text", _CHUNK, functions.chunk_text)
         self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
         for macros in ("duckdb/macros", "duckdb/measures"):
@@ -156,6 +195,17 @@ class _Registration:
             for place, score in zip(places, scores, strict=True):
                 result[place] = score
         return pa.array(result, type=pa.float32())
+
+
+def _whole_numbers(search: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """Return search() with the key of its rows where that is a whole number, as the column's type asks; else NULL."""
+
+    def rows(*arguments: Any) -> list[Any]:
+        place = list(_SEARCH).index("source_id")
+        found = search(*arguments)
+        return [row if isinstance(row[place], int) else (*row[:place], None, *row[place + 1 :]) for row in found]
+
+    return rows
 
 
 def _values(column: Any) -> list[Any]:

@@ -23,10 +23,12 @@ from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
+from sqlrag.duckdb.source_tables import describe, key_expression
 from sqlrag.duckdb.state import TableState
 from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
+from sqlrag.index.source import source_of
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.sqlite.errors import translated
 
@@ -51,6 +53,7 @@ class DuckDBIndexes:
         self._seen: list[tuple[Any, ...]] | None = None
         self._file = os.path.abspath(path)  # wherever the process goes
         self._files: Signature | None = None
+        self._unseen: dict[str, tuple[Signature | None, int]] = {}
         try:
             self._check_version()
             self.connection = self._open()
@@ -76,7 +79,11 @@ class DuckDBIndexes:
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
-        source, key = quote(record.source_table), quote(record.source_key)
+        if record.is_live:
+            key = key_expression(source_of(record), describe(self._duckdb, record.source_table).types)
+        else:
+            key = quote(record.source_key)
+        source = quote(record.source_table)
         sql = (
             f"SELECT id FROM {quote(record.name)} WHERE source_id IN "
             f"(SELECT {key} FROM {source} WHERE ({expression}\n))"
@@ -100,13 +107,32 @@ class DuckDBIndexes:
         return Matching("SELECT value FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
-        """Return how many documents are ingested in part."""
+        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
+        if record.is_live:
+            return self.unseen(record), None
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
         return int(self._rows(sql, [record.name])[0][0]), None
 
     def default_embedder(self) -> str | None:
         """Return the database's own model, None for a database without an index."""
         return self._meta("embedder")
+
+    def unseen(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index has not seen; looked for only when the files show a commit."""
+        from sqlrag.duckdb.live import DuckDBLive
+
+        files = file_signature(self._file)
+        known = self._unseen.get(record.name)
+        if known is not None and files is not None and known[0] == files:
+            return known[1]
+        cursor = self._duckdb.cursor()
+        try:
+            with translated_duckdb(self._path):
+                count = len(DuckDBLive(cursor, self._path, self, record).differences())
+        finally:
+            cursor.close()
+        self._unseen[record.name] = (files, count)
+        return count
 
     # What the writer asks
 
@@ -162,6 +188,19 @@ class DuckDBIndexes:
                 self._names = list(records)
                 seen = self._glance()
             self._seen, self._files = seen, files
+
+    def copy_again(self) -> None:
+        """Make everything in the index file anew."""
+        with self.lock:
+            try:
+                for name in self.registry.names():
+                    drop_index(self.connection, name)
+            except apsw.Error as error:
+                self.connection.close()
+                self.connection = remake_index(index_file_of(self._path), SQLError(str(error)))
+                self.registry = Registry(self.connection)
+            self._seen = self._files = None
+            self.catch_up()
 
     def differences(self) -> list[str]:
         """Return how the index file differs from DuckDB's tables, text by text and number by number; for `check`."""
@@ -263,6 +302,6 @@ class DuckDBIndexes:
 def _sums_of(name: str) -> str:
     """Return the columns that tell one state of an index's tables from another, without the blocks of TableState."""
     return f"""
-        (SELECT [count(*), max(id), sum(id), sum(source_id), sum(end_char)]::VARCHAR FROM {quote(name)}),
+        (SELECT [count(*), max(id), sum(id), sum(hash(source_id)), sum(end_char)]::VARCHAR FROM {quote(name)}),
         (SELECT [count(*), sum(id)]::VARCHAR FROM {quote(name + "_embedding")})
     """

@@ -66,8 +66,6 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     if Index(connection, record).has_cells():
         needed += [f"{name}_codes", f"{name}_code_after_delete"]
         needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
-    if record.is_live:
-        needed += [f"{name}_rows", f"{name}_queue"]
     there = {part.lower() for (part,) in connection.execute("SELECT name FROM sqlite_schema")}
     return [part for part in needed if part.lower() not in there]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.errors import InputError, ReadOnlyError
-from sqlrag.index.check import check_index, lost_parts
+from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, key_columns, key_condition, source_of
@@ -234,8 +234,10 @@ class SQLiteEngine:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
             return statement("search", index=record.name)
-        source = source_of(record)
-        pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in json.loads(record.filters))
+        source, names = source_of(record), json.loads(record.filters)
+        if not names:
+            return statement("search_rows", index=record.name)
+        pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in names)
         return statement(
             "search_table",
             index=record.name,
@@ -256,7 +258,7 @@ class SQLiteEngine:
             for name in self.indexes.names():
                 index = self.indexes.open(name)
                 problems += check_index(self.connection, index.record)
-                if index.record.is_live and not lost_parts(self.connection, index.record):
+                if index.record.is_live:
                     problems += SQLiteLive(self.connection, self.path, index.record).problems()
                 backlog, _ = self.indexes.backlog(index.record)
                 if backlog and not index.record.is_live:

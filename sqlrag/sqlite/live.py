@@ -68,6 +68,8 @@ class SQLiteLive:
     def problems(self) -> list[str]:
         """Return what is wrong between the index and its source, for `check`; reads every row."""
         name, table = self.record.name, self._source.table
+        if self.lost():
+            return [f"{name}: {', '.join(self.lost())} is gone"]
         if not self._source_columns():
             return [f"{name}: its table {table} is gone"]
         if self.record.tracking == "triggers" and not self._tracking.is_there():
@@ -79,6 +81,19 @@ class SQLiteLive:
             problems.append(f"{name}: {stale} rows of {table} have another text than the index")
         unknown = len(self.unknown())
         return [*problems, f"{name}: chunks of {unknown} rows that {table} does not have"] if unknown else problems
+
+    def without_chunks(self) -> list[Any]:
+        """Return the rows with a text, were it blanks, that no chunk is of."""
+        sql = (
+            f"SELECT source_id FROM {self._rows} WHERE content_hash <> x'' "
+            f"AND source_id NOT IN (SELECT source_id FROM {quote(self.record.name)})"
+        )
+        return [id_ for (id_,) in self._connection.execute(sql)]
+
+    def lost(self) -> list[str]:
+        """Return those of the index's own tables about its source that somebody has dropped."""
+        there = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        return [name for name in (f"{self.record.name}_rows", f"{self.record.name}_queue") if name not in there]
 
     def unknown(self) -> list[Any]:
         """Return the source rows of chunks that the index does not know to have."""
@@ -144,8 +159,6 @@ class SQLiteLive:
                         self._tracking.make()
                 moved = self._uses_rowid() and self._schema_noted() != self._schema_version()
                 compare = compare or not tracked or moved or not self._tracking.sees_all
-            else:
-                compare = True
             if compare:
                 self._compare()
 

@@ -10,6 +10,7 @@ from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.repair import has_broken_cells, mend_index, wrong_rows
 from sqlrag.index.source import key_expression, source_of
+from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.parts import PARTIAL
 from sqlrag.sqlite.live import SQLiteLive
@@ -24,7 +25,7 @@ __all__ = ["mend", "partial_documents"]
 def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
     """Mend an index, in one transaction; False where only making it anew helps."""
     with immediate(connection):
-        if lost_parts(connection, record):
+        if lost_parts(connection, record) or (record.is_live and SQLiteLive(connection, path, record).lost()):
             return False
         if record.vectors == "int8" and has_broken_cells(connection, record):
             return False  # its codes are all that there is
@@ -32,10 +33,12 @@ def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
         mend_index(connection, record)
         if record.is_live:
             live = SQLiteLive(connection, path, record)
-            live.forget([*rows, *live.unknown()])
+            live.forget([*rows, *live.unknown(), *live.without_chunks()])
             return True
         writer = IndexWriter(connection, record)
         writer.delete_chunks_of(rows)
+        sql = statement("index/documents_without_chunks", index=record.name)
+        rows += [id_ for (id_,) in connection.execute(sql)]
         connection.executemany(
             "UPDATE documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
             ((PARTIAL, row, PARTIAL) for row in rows),

@@ -1,0 +1,69 @@
+"""Mending an index of a DuckDB database: what is wrong goes, and the rows that it belonged to are indexed again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.index.names import quote
+from sqlrag.index.statements import statement
+from sqlrag.parts import PARTIAL
+from sqlrag.text.documents import Document
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["mend", "partial_documents"]
+
+
+def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord) -> bool:
+    """Mend an index's tables, in one transaction; False where one is gone: only making the index anew helps."""
+    parts = ["", "_embedding", *(["_rows"] if record.is_live else [])]
+    there = {name for (name,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not {record.name + part for part in parts} <= there:
+        return False
+    tables = IndexTables(database, path, indexes, record)
+    chunks, vectors = quote(record.name), quote(f"{record.name}_embedding")
+    with transaction(database):
+        database.execute(f"DELETE FROM {vectors} WHERE id NOT IN (SELECT id FROM {chunks})")
+        wrong = statement("duckdb/wrong_rows", index=record.name)
+        rows = [source_id for (source_id,) in database.execute(wrong).fetchall()]
+        if record.is_live:
+            sql = f"SELECT DISTINCT source_id FROM {chunks} ANTI JOIN {quote(f'{record.name}_rows')} USING (source_id)"
+            rows += [source_id for (source_id,) in database.execute(sql).fetchall()]
+            sql = (
+                f"SELECT source_id FROM {quote(f'{record.name}_rows')} WHERE content_hash <> '' "
+                f"AND source_id NOT IN (SELECT source_id FROM {chunks})"
+            )
+            rows += [source_id for (source_id,) in database.execute(sql).fetchall()]
+            forget = f"DELETE FROM {quote(f'{record.name}_rows')} WHERE source_id IN (SELECT unnest($rows))"
+        else:
+            sql = f"SELECT DISTINCT source_id FROM {chunks} WHERE source_id NOT IN (SELECT id FROM documents)"
+            tables.delete_chunks_of([source_id for (source_id,) in database.execute(sql).fetchall()])
+            forget = (
+                f"UPDATE documents SET content_hash = '{PARTIAL}' || content_hash "
+                f"WHERE id IN (SELECT unnest($rows)) AND content_hash NOT LIKE '{PARTIAL}%'"
+            )
+        tables.delete_chunks_of(rows)
+        if not record.is_live:
+            sql = statement("index/documents_without_chunks", index=record.name)
+            rows = [source_id for (source_id,) in database.execute(sql).fetchall()]
+        if rows:
+            database.execute(forget, {"rows": rows})
+        tables.bump_version()
+    return True
+
+
+def partial_documents(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[Document]:
+    """Yield the documents of which not every chunk is stored, as they were ingested."""
+    sql = (
+        f"SELECT uri, title, text, metadata, content_hash[{len(PARTIAL) + 1}:] FROM documents "
+        f"WHERE index_name = ? AND content_hash LIKE '{PARTIAL}%'"
+    )
+    for uri, title, text, metadata, content_hash in database.execute(sql, [record.name]).fetchall():
+        yield Document(uri, title, text, json.loads(metadata), content_hash)

@@ -1,0 +1,79 @@
+"""An index of a DuckDB database made anew beside the old one: begun, gone on with, and put in its place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.duckdb.live import DuckDBLive
+from sqlrag.duckdb.records import stored_records
+from sqlrag.duckdb.source_tables import describe, key_type_of
+from sqlrag.index.names import quote
+from sqlrag.index.source import key_columns
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["begin_next", "switch"]
+
+
+def begin_next(
+    database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, old: IndexRecord, new: IndexRecord
+) -> None:
+    """Make the index that is to take another's place; one that was begun the same way is kept."""
+    begun = next((record for record in stored_records(database) if record.name == new.name), None)
+    if begun is not None and replace(begun, version=new.version) == new:
+        return
+    with transaction(database):
+        if begun is not None:
+            IndexTables(database, path, indexes, begun).drop()
+        DuckDBLive(database, path, indexes, new).create(first_id=_unused_id(database, old))
+    indexes.catch_up()
+
+
+def switch(
+    database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, old: IndexRecord, new: IndexRecord
+) -> bool:
+    """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+    made = DuckDBLive(database, path, indexes, new)
+    with transaction(database):
+        if made.differences():
+            return False
+        first_id = _unused_id(database, new)
+        source_type = "BIGINT"
+        if old.is_live:
+            source_type = key_type_of(key_columns(old.source_key), describe(database, old.source_table).types)
+        final = replace(new, name=old.name, template=old.template, tracking=old.tracking)
+        tables = IndexTables(database, path, indexes, final)
+        IndexTables(database, path, indexes, old).drop()
+        tables.create(source_type, first_id=first_id)
+        parts = ["", "_embedding"]
+        if old.is_live:
+            database.execute(statement("duckdb/live", index=old.name, source_type=source_type))
+            parts.append("_rows")
+        for part in parts:
+            database.execute(f"INSERT INTO {quote(old.name + part)} SELECT * FROM {quote(new.name + part)}")
+        IndexTables(database, path, indexes, new).drop()
+        tables.bump_version()
+        _move_default(database, old, final)
+    indexes.catch_up()
+    return True
+
+
+def _unused_id(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> int:
+    """Return an id that no chunk of an index ever had."""
+    sql = "SELECT coalesce(last_value + increment_by, start_value) FROM duckdb_sequences() WHERE sequence_name = ?"
+    rows = database.execute(sql, [f"{record.name}_ids"]).fetchall()
+    return int(rows[0][0]) if rows else 1
+
+
+def _move_default(database: duckdb.DuckDBPyConnection, old: IndexRecord, new: IndexRecord) -> None:
+    """Make the new model the database's own where the old one was and no index has it any more."""
+    if old.embedder not in [record.embedder for record in stored_records(database)]:
+        sql = "UPDATE sqlrag_meta SET value = ? WHERE key = 'embedder' AND value = ?"
+        database.execute(sql, [new.embedder, old.embedder])
