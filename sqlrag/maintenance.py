@@ -41,7 +41,7 @@ def add_maintenance(database: Database, engine: Engine) -> None:
 
     def drop_index(name: object) -> int:
         name = check_text("sqlrag_drop_index", "name", name)
-        rows = sum(info.documents for info in database.info() if info.index == name)
+        rows = engine.indexes.open(name).counts()[0]
         database.drop_index(name)
         return rows
 
