@@ -115,8 +115,10 @@ def reindex(
     """Make an index anew beside the old one, which answers meanwhile, and put it in its place."""
     record = engine.indexes.open(name).record
     chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
-    max_tokens = making.max_tokens or min(record.max_tokens, chosen.text_window)
-    overlap = min(record.overlap, max_tokens // 2) if making.overlap is None else making.overlap
+    max_tokens = min(record.max_tokens, chosen.text_window) if making.max_tokens is None else making.max_tokens
+    overlap = making.overlap
+    if overlap is None:  # what is no number is refused below
+        overlap = min(record.overlap, max_tokens // 2) if isinstance(max_tokens, int) else record.overlap
     settings = Making(max_tokens, overlap, making.tokenizer or record.tokenizer, making.vectors or record.vectors)
     new = settings.record(
         f"{record.name}{NEXT}",

@@ -119,6 +119,7 @@ class DuckDBEngine:
         self.encoders = encoders
         self._raised = Raised()
         self._open_rows: DuckDBRows | None = None
+        self._dimension_changed = False
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
@@ -147,6 +148,9 @@ class DuckDBEngine:
         if self._open_rows is not None:
             self._open_rows.drain()
         self.functions.begin_statement()
+        if self._dimension_changed:  # embed() gives vectors of a fixed length
+            register_functions(self._connection, self.functions, self.indexes, self._raised)
+            self._dimension_changed = False
         bindings: dict[str, Any] | list[Any]
         if params is None or isinstance(params, Mapping):
             sql, bindings = bind_named(sql, params or {})
@@ -233,7 +237,9 @@ class DuckDBEngine:
     def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
         """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
         with translated(self.path), self._cursor() as cursor:
-            return switch(cursor, self.path, self.indexes, record, new)
+            done = switch(cursor, self.path, self.indexes, record, new)
+        self._dimension_changed = self._dimension_changed or (done and new.dimension != record.dimension)
+        return done
 
     def alter(self, record: IndexRecord, new: IndexRecord) -> None:
         """Change an index's text, filters and tokenizer, in one transaction."""
