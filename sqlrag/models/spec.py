@@ -48,8 +48,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 def default_precision(kind: Kind) -> str:
     """Return the precision of an export where none is asked for.
 
-    A vector's neighbours hardly change with 8 bits; the order of a reranker's results, its only product, does: on
-    NFCorpus 81 % of the queries keep their top 3 with int8, 99 % with int16 (tests/models/test_precision_order.py).
+    A vector's neighbours hardly change with 8 bits; the order of a reranker's results, its only product, does: of
+    NFCorpus' 323 queries 81 % keep their top 3 of 25 with int8, of the first 80 of them 97.5 % with int16
+    (tests/models/test_precision_order.py).
     """
     return "int8" if kind == "bi-encoder" else "int16"
 
