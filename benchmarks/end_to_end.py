@@ -111,7 +111,7 @@ def cross_encoder_of(folder: str, made: Path) -> tuple[str, Path]:
     from sentence_transformers import CrossEncoder
 
     CrossEncoder(folder, num_labels=1, max_length=512, device="cpu").save_pretrained(str(made / "saved"))
-    export_onnx(str(made / "saved"), str(made / "int8"), kind="cross-encoder", name="int8")
+    export_onnx(str(made / "saved"), str(made / "int8"), kind="cross-encoder", name="int8", precision="int8")
     return str(made / "saved"), made / "int8"
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         cross_encoder = CrossEncoder(arguments.folder, num_labels=1, max_length=512, device="cpu")
         cross_encoder.save_pretrained(f"{folder}/saved")
-        export_onnx(f"{folder}/saved", f"{folder}/int8", kind="cross-encoder", name="int8")
+        export_onnx(f"{folder}/saved", f"{folder}/int8", kind="cross-encoder", name="int8", precision="int8")
         reranker = sqlrag.Reranker(Path(folder) / "int8")
         bundled = sqlrag.Reranker()
         small = sqlrag.Reranker("reranker-v1-small")

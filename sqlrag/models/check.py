@@ -39,6 +39,8 @@ PASSAGES = (*_PASSAGES, _LONG)
 # What fp32 must keep: the same numbers but for the order of additions.
 _FP32_COSINE = 0.9999
 _FP32_SCORE = 1e-3
+# What int16 must keep: vectors as fp32, and scores to a hundredth of the range, far less than what int8 loses.
+_INT16_SCORE = 0.01
 # What int8 must keep. all-MiniLM-L6-v2 has a mean cosine of 0.998 here, a cross-encoder made of it orders all pairs
 # alike, and small random ones 0.98 of them; a model whose activations do not fit into 8 bits falls below.
 _INT8_COSINE = 0.99
@@ -69,12 +71,14 @@ class Reference:
         return {"score_error": error, "order": _order(self._values, found, _TIE * spread)}
 
     def accepts(self, measured: dict[str, float], precision: str) -> bool:
-        """Whether an export of this precision, "int8" or "fp32", is near enough."""
+        """Whether an export of this precision, one of PRECISIONS, is near enough."""
         if self.kind == "bi-encoder":
-            if precision == "fp32":
-                return measured["cosine_min"] >= _FP32_COSINE
-            return measured["cosine_mean"] >= _INT8_COSINE
-        return measured["score_error"] <= _FP32_SCORE if precision == "fp32" else measured["order"] >= _INT8_ORDER
+            if precision == "int8":
+                return measured["cosine_mean"] >= _INT8_COSINE
+            return measured["cosine_min"] >= _FP32_COSINE
+        if precision == "int8":
+            return measured["order"] >= _INT8_ORDER
+        return measured["score_error"] <= (_INT16_SCORE if precision == "int16" else _FP32_SCORE)
 
 
 def _answers_of_torch(source: Path, kind: Kind, name: str) -> NDArray[np.float32]:

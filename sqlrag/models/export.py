@@ -15,7 +15,7 @@ from sqlrag.errors import InputError, MissingDependencyError
 from sqlrag.models.graph import quantize_graph, strip_graph, write_graph
 from sqlrag.models.loading import is_static, quiet
 from sqlrag.models.manifest import file_hash
-from sqlrag.models.spec import MODEL_FILE, POOLINGS, TOKENIZER_FILE, Kind, ModelSpec
+from sqlrag.models.spec import MODEL_FILE, POOLINGS, TOKENIZER_FILE, Kind, ModelSpec, default_precision
 
 if TYPE_CHECKING:
     import os
@@ -36,13 +36,13 @@ def export_onnx(
     *,
     kind: Kind,
     name: str,
-    quantize: bool = True,
+    precision: str | None = None,
     licence: str = "",
     source: str = "",
 ) -> ModelSpec:
     """Write the sentence-transformers model in `folder` (or of that Hugging Face name) as model folder `out`.
 
-    `quantize`: weights as int8, one scale per channel, activations quantised when run; else fp32.
+    `precision`: one of PRECISIONS, by default `default_precision` of the kind; activations are rounded when run.
     Raises MissingDependencyError without the `torch` extra, InputError for a model whose output a
     ModelSpec cannot describe.
     """
@@ -52,8 +52,10 @@ def export_onnx(
     except ImportError as error:
         msg = f'export needs {error.name}: pip install "sqlrag[torch]"'
         raise MissingDependencyError(msg) from error
+    from sqlrag.models import int8, int16
     from sqlrag.models.torch import TorchEncoder, TorchScorer
 
+    precision = precision or default_precision(kind)
     opened_as = TorchEncoder if kind == "bi-encoder" else TorchScorer
     loaded = opened_as(str(folder), name, device="cpu", dtype="float32")
     output = _pooling(loaded.model, str(folder)) if kind == "bi-encoder" else _no_pooling(loaded.model, str(folder))
@@ -62,13 +64,14 @@ def export_onnx(
     out.mkdir(parents=True, exist_ok=True)
     examples = _examples(network, loaded, kind)
     with quiet():
-        if quantize:
-            from sqlrag.models.int8 import prepare
-
-            prepare(network, examples)
+        if precision != "fp32":
+            rounding = int8 if precision == "int8" else int16
+            rounding.prepare(network, examples)
         write_graph(network, examples[0], out / MODEL_FILE, "last_hidden_state" if kind == "bi-encoder" else "logits")
-        if quantize:
+        if precision == "int8":
             quantize_graph(out / MODEL_FILE)
+        elif precision == "int16":
+            int16.split_graph(out / MODEL_FILE)
     strip_graph(out / MODEL_FILE)
     loaded.tokenizer.loaded.save(str(out / TOKENIZER_FILE), pretty=False)
     spec = replace(

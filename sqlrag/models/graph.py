@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-__all__ = ["quantize_graph", "strip_graph", "write_graph"]
+__all__ = ["nodes_of", "quantize_graph", "strip_graph", "write_graph"]
 
 # The first with Gelu as one operator: five operators in its place cost a tenth of the time.
 _OPSET = 20
@@ -48,18 +48,22 @@ def write_graph(network: Any, example: dict[str, Any], path: Path, output: str) 
         )
 
 
+def nodes_of(graph: Any, layer: str) -> list[Any]:
+    """Return a written graph's matrix products that come from torch modules of a class."""
+    return [
+        node
+        for node in graph.node
+        if node.op_type == "MatMul" and any(note.key == _ORIGIN and layer in note.value for note in node.metadata_props)
+    ]
+
+
 def quantize_graph(path: Path) -> None:
     """Bring the layers that `int8.prepare` made ready to int8, one scale per channel; the rest stays fp32."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    prepared = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "MatMul"
-        and any(note.key == _ORIGIN and "_RowScaledLinear" in note.value for note in node.metadata_props)
-    ]
+    prepared = [node.name for node in nodes_of(model.graph, "_RowScaledLinear")]
     # The quantiser transposes weights and trips over the shapes noted for them. Without them the graph is faster, too:
     # ONNX Runtime then leaves some fusions out that do not pay.
     del model.graph.value_info[:]

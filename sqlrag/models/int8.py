@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["prepare"]
+__all__ = ["RowScaledEmbedding", "observe", "prepare"]
 
 # How much of the difficulty moves from the activations to the weights; 0.55 to 0.75 differ little.
 _STRENGTH = 0.65
@@ -42,16 +42,17 @@ class _RowScaledLinear(nn.Module):  # type: ignore[misc]
         return product if self.bias is None else product + self.bias
 
 
-class _RowScaledEmbedding(nn.Module):  # type: ignore[misc]
-    """An embedding table as int8, one scale per row."""
+class RowScaledEmbedding(nn.Module):  # type: ignore[misc]
+    """An embedding table as integers, int8 or int16, one scale per row."""
 
-    def __init__(self, embedding: nn.Embedding) -> None:
+    def __init__(self, embedding: nn.Embedding, dtype: torch.dtype = torch.int8) -> None:
         super().__init__()
-        scale = embedding.weight.abs().amax(1, keepdim=True).clamp(min=_SMALLEST) / 127
+        scale = embedding.weight.abs().amax(1, keepdim=True).clamp(min=_SMALLEST) / torch.iinfo(dtype).max
         self.register_buffer("scale", scale)
-        self.register_buffer("weight", torch.round(embedding.weight / scale).to(torch.int8))
+        self.register_buffer("weight", torch.round(embedding.weight / scale).to(dtype))
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the rows of token ids, as floats."""
         rows = nn.functional.embedding(ids, self.weight).to(self.scale.dtype)
         return rows * nn.functional.embedding(ids, self.scale)
 
@@ -63,7 +64,7 @@ def prepare(network: Any, examples: list[dict[str, torch.Tensor]]) -> None:
     `examples`: inputs as the model will get them; two dozen, of any words, show which channels are large.
     Layers that see one vector per text (a pooler, a head) stay as they are: they cost nothing.
     """
-    largest, inputs = _observe(network, examples)
+    largest, inputs = observe(network, examples)
     layers = dict(network.named_modules())
     for name, channels in largest.items():
         # Layers with the same input (query, key, value) share a scale, so that it is applied once.
@@ -75,10 +76,10 @@ def prepare(network: Any, examples: list[dict[str, torch.Tensor]]) -> None:
         network.set_submodule(name, _RowScaledLinear(layers[name], smooth))
     for name, layer in layers.items():
         if isinstance(layer, nn.Embedding):
-            network.set_submodule(name, _RowScaledEmbedding(layer))
+            network.set_submodule(name, RowScaledEmbedding(layer))
 
 
-def _observe(
+def observe(
     network: Any, examples: list[dict[str, torch.Tensor]]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Return the largest activation of each input channel of each linear layer, and that input itself."""

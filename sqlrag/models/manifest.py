@@ -24,7 +24,7 @@ class Manifest:
     """An export: its source, and the SHA-256 of each file.
 
     `source`: a Hugging Face name, or the path of a folder. `revision`: the commit, or for a folder the SHA-256 of its
-    files. `precision`: "int8" or "fp32". `check`: how near the graph is to the original weights. `notes`: what
+    files. `precision`: "int8", "int16" or "fp32". `check`: how near the graph is to the original weights. `notes`: what
     someone who uses the model should know. `made_by`: the versions of what made it.
     """
 

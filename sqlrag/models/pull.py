@@ -14,16 +14,13 @@ from sqlrag.errors import Error, InputError, MissingDependencyError, ModelFileEr
 from sqlrag.models.detect import is_source, kind_of, licence_of, model_files
 from sqlrag.models.hub import fetch
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, hashes_of
-from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
+from sqlrag.models.spec import PRECISIONS, SPEC_FILE, Kind, ModelSpec, default_precision
 from sqlrag.models.store import folder_of, making, models_folder, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PRECISIONS", "Made", "export_folder", "exported", "pull"]
-
-PRECISIONS = ("int8", "fp32")
-"""Weights as 8-bit integers, or as they are."""
+__all__ = ["Made", "export_folder", "exported", "pull"]
 
 _MAKERS = ("sqlrag", "torch", "transformers", "sentence-transformers", "onnx", "onnxscript", "onnxruntime")
 
@@ -54,15 +51,15 @@ def pull(
     *,
     kind: Kind | None = None,
     revision: str | None = None,
-    precision: str = "int8",
+    precision: str | None = None,
     force: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Made:
     """Bring a model into the cache: by Hugging Face name, or from a folder as sentence-transformers saves it.
 
     What is there and whole is left as it is, unless `force`. `kind` is for models whose files do not say it;
-    `revision` a branch, tag or commit; `precision` "int8" falls back to "fp32" where int8 loses too much. `tell` is
-    given a line for each step.
+    `revision` a branch, tag or commit; `precision` is one of PRECISIONS, by default "int8" for a bi-encoder and
+    "int16" for a cross-encoder; where it loses too much, the next one is taken. `tell` is given a line for each step.
 
     Raises UnknownModelError, InputError, MissingDependencyError without the torch extra, ModelFileError where
     the export is not what the original computes.
@@ -103,7 +100,7 @@ def export_folder(
     *,
     name: str | None = None,
     kind: Kind | None = None,
-    precision: str = "int8",
+    precision: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Made:
     """Export a folder as sentence-transformers saves it to a model folder `out`, which must be new or empty.
@@ -125,15 +122,17 @@ def export_folder(
     return Made(ModelSpec.load(out), manifest, new=True)
 
 
-def _make(source: _Source, work: Path, kind: Kind | None, precision: str, tell: Callable[[str], None]) -> Manifest:
-    """Export into an empty folder, int8 first where it is asked for, and check what came out."""
+def _make(
+    source: _Source, work: Path, kind: Kind | None, precision: str | None, tell: Callable[[str], None]
+) -> Manifest:
+    """Export into an empty folder, in the precision asked for or else the next, and check what came out."""
     from sqlrag.models.check import Reference
 
     kind = kind_of(source.folder, kind)
     tell(f"reading the original weights of {source.name}, a {kind}")
     reference = Reference(source.folder, kind, source.name)
     notes: list[str] = []
-    for choice in PRECISIONS[PRECISIONS.index(precision) :]:
+    for choice in PRECISIONS[PRECISIONS.index(precision or default_precision(kind)) :]:
         tell(f"exporting to ONNX, {choice}")
         try:
             spec = _export(source, work, kind, choice)
@@ -167,7 +166,7 @@ def _export(source: _Source, work: Path, kind: Kind, precision: str) -> ModelSpe
         work,
         kind=kind,
         name=source.name,
-        quantize=precision == "int8",
+        precision=precision,
         licence=licence_of(source.folder),
         source=source.origin,
     )
@@ -223,8 +222,8 @@ def _present(final: Path) -> Made | None:
         return None
 
 
-def _check_precision(precision: str) -> None:
-    if precision not in PRECISIONS:
+def _check_precision(precision: str | None) -> None:
+    if precision not in (None, *PRECISIONS):
         msg = f"precision is {precision!r}: it is one of {', '.join(PRECISIONS)}"
         raise InputError(msg)
 

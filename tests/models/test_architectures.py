@@ -54,7 +54,10 @@ def test_a_bi_encoder(architecture, pooling, options, texts, tmp_path):
 
 @pytest.mark.parametrize(("architecture", "activation"), [("xlm-roberta", "Identity"), ("bert", "Sigmoid")])
 def test_a_cross_encoder(architecture, activation, texts, tmp_path):
-    """As transformers saves it, or with sentence-transformers' activation: the scores of CrossEncoder.predict."""
+    """As transformers saves it, or with sentence-transformers' activation: the scores of CrossEncoder.predict.
+
+    In fp32, and in what is exported by default, which is checked to a hundredth of the range.
+    """
     folder = make_transformer(tmp_path / "bare", architecture, labels=1)
     theirs = sentence_transformers.CrossEncoder(str(folder), max_length=96, device="cpu")
     if activation == "Identity":
@@ -67,6 +70,9 @@ def test_a_cross_encoder(architecture, activation, texts, tmp_path):
     assert (spec.kind, spec.activation, spec.max_tokens) == ("cross-encoder", activation.lower(), 96)
     for ours in (Reranker(tmp_path / "out"), Reranker(folder, backend="torch")):
         np.testing.assert_allclose(ours.score(QUERY, texts), expected, atol=1e-4)
+    usual = export_folder(folder, tmp_path / "usual")
+    assert (usual.manifest.precision, usual.manifest.notes) == ("int16", [])
+    np.testing.assert_allclose(Reranker(tmp_path / "usual").score(QUERY, texts), expected, atol=0.01 * np.ptp(expected))
 
 
 def test_a_long_context_model(texts, tmp_path):

@@ -64,7 +64,7 @@ def test_the_backend_gives_what_sentence_transformers_gives(original, texts):
 
 def test_an_exact_export_has_the_same_vectors(original, texts, tmp_path):
     """fp32 on ONNX Runtime against torch: cosine at least 0.9999 for every text; tokens counted alike."""
-    export(original, tmp_path, kind="bi-encoder", name="exact", quantize=False)
+    export(original, tmp_path, kind="bi-encoder", name="exact", precision="fp32")
     ours, theirs = Embedder(tmp_path), Embedder(original, backend="torch")
     assert cosines(ours.encode_document(texts), theirs.encode_document(texts)).min() >= 0.9999
     assert ours.token_counts(texts) == theirs.token_counts(texts)
@@ -88,7 +88,7 @@ def test_the_bundled_model_is_what_the_script_makes(original, tmp_path, embedder
 def test_scores_are_those_of_a_cross_encoder(cross_encoder, texts, tmp_path):
     """The torch backend and our fp32 export are within 1e-4 of CrossEncoder.predict; rank is its rank."""
     theirs = sentence_transformers.CrossEncoder(str(cross_encoder))
-    export(cross_encoder, tmp_path, kind="cross-encoder", name="exact", quantize=False)
+    export(cross_encoder, tmp_path, kind="cross-encoder", name="exact", precision="fp32")
     expected = theirs.predict([(QUERY, text) for text in texts])
     assert np.ptp(expected) > 0.2, "scores that are all the same would prove nothing"
     for reranker in (Reranker(cross_encoder, backend="torch"), Reranker(tmp_path)):
@@ -101,14 +101,15 @@ def test_scores_are_those_of_a_cross_encoder(cross_encoder, texts, tmp_path):
         assert isinstance(ours[0]["score"], float)
 
 
-def test_an_int8_cross_encoder_does_not_depend_on_its_batch(cross_encoder, texts, tmp_path):
-    """Exported to int8, scores stay near and do not change with what is beside them."""
-    export(cross_encoder, tmp_path, kind="cross-encoder", name="int8")
+@pytest.mark.parametrize(("precision", "error"), [("int8", 0.05), ("int16", 0.003)])
+def test_a_rounded_cross_encoder_does_not_depend_on_its_batch(cross_encoder, texts, tmp_path, precision, error):
+    """Exported to integers, scores stay near and do not change with what is beside them."""
+    export(cross_encoder, tmp_path, kind="cross-encoder", name=precision, precision=precision)
     together = Reranker(tmp_path).score(QUERY, texts)
     alone = Reranker(tmp_path, threads=1)
     assert together.tobytes() == np.array([alone.score(QUERY, [text])[0] for text in texts]).tobytes()
     exact = Reranker(cross_encoder, backend="torch").score(QUERY, texts)
-    assert np.abs(together - exact).mean() < 0.05
+    assert np.abs(together - exact).mean() < error
 
 
 def test_prompts_come_along(original, texts, tmp_path):
@@ -116,7 +117,7 @@ def test_prompts_come_along(original, texts, tmp_path):
     prompts = {"query": "query: ", "document": "passage: "}
     model = sentence_transformers.SentenceTransformer(str(original), prompts=prompts)
     model.save_pretrained(str(tmp_path / "saved"))
-    export(tmp_path / "saved", tmp_path / "onnx", kind="bi-encoder", name="prompted", quantize=False)
+    export(tmp_path / "saved", tmp_path / "onnx", kind="bi-encoder", name="prompted", precision="fp32")
     for ours in (Embedder(tmp_path / "onnx"), Embedder(tmp_path / "saved", backend="torch")):
         assert ours.spec.prompts == prompts
         np.testing.assert_allclose(ours.encode_query(texts), model.encode_query(texts), atol=1e-5)
@@ -137,7 +138,7 @@ def test_other_architectures_and_pooling(original, texts, tmp_path):
     model = sentence_transformers.SentenceTransformer(modules=[first, Pooling(48, pooling_mode="cls")])
     model.max_seq_length = 64
     model.save_pretrained(str(tmp_path / "saved"))
-    export(tmp_path / "saved", tmp_path / "onnx", kind="bi-encoder", name="distil", quantize=False)
+    export(tmp_path / "saved", tmp_path / "onnx", kind="bi-encoder", name="distil", precision="fp32")
     ours = Embedder(tmp_path / "onnx")
     assert (ours.spec.pooling, ours.spec.normalize, ours.max_tokens) == ("cls", False, 64)
     assert cosines(ours.encode_document(texts), model.encode_document(texts)).min() >= 0.9999

@@ -1,10 +1,11 @@
-"""What int8 does to the order of a reranker's results, on all queries of NFCorpus."""
+"""What the precision of an export does to the order of a reranker's results, on all queries of NFCorpus."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
+import time
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ sentence_transformers = pytest.importorskip(
 CANDIDATES = 25
 # Enough for a query, a title and the first sentences; the whole of every abstract takes a quarter of an hour.
 WINDOW = 64
+# How many pairs the clock sees.
+TIMED = 500
 
 
 def read_pairs(folder) -> list[tuple[str, str]]:
@@ -40,11 +43,14 @@ def read_pairs(folder) -> list[tuple[str, str]]:
     ]
 
 
-def test_int8_keeps_the_top_three(shared_data, tmp_path):
-    """The top 3 of 25 by int8 are, up to neighbours, those of CrossEncoder.predict for 95 % of the queries.
+def top_three(scores) -> list[set[int]]:
+    return [set(row) for row in np.argsort(-scores, axis=1, kind="stable")[:, :3].tolist()]
 
-    A looser measure than identical sets, which 80.5 % of the queries have (0.75 is asserted): documents within
-    0.01 of the exact third score count as equal. The 0.01 was chosen after the results were seen (0.005: 95.0 %).
+
+def test_a_reranker_keeps_its_top_three(shared_data, tmp_path):
+    """The top 3 of 25 of an export are those of CrossEncoder.predict, as sets, for 95 % of the queries.
+
+    What is exported by default is measured; int8 and fp32 are only timed beside it, on the same pairs.
     """
     original = find_original()
     if original is None:
@@ -52,16 +58,25 @@ def test_int8_keeps_the_top_three(shared_data, tmp_path):
     from sqlrag.models.export import export_onnx
 
     make_cross_encoder(original, tmp_path / "saved", WINDOW)
-    export_onnx(tmp_path / "saved", tmp_path / "int8", kind="cross-encoder", name="int8")
+    export_onnx(tmp_path / "saved", tmp_path / "default", kind="cross-encoder", name="default")
     pairs = read_pairs(shared_data / "eval" / "nfcorpus")
     exact = sentence_transformers.CrossEncoder(str(tmp_path / "saved")).predict(pairs).reshape(-1, CANDIDATES)
-    int8 = Reranker(tmp_path / "int8").score_pairs(pairs).reshape(-1, CANDIDATES)
+    rerankers = {"default": Reranker(tmp_path / "default")}
+    found = rerankers["default"].score_pairs(pairs).reshape(-1, CANDIDATES)
     assert len(exact) == 323
-    best, found = (np.argsort(-scores, axis=1, kind="stable")[:, :3] for scores in (exact, int8))
-    third = np.take_along_axis(exact, best, 1).min(1)
-    worst = np.take_along_axis(exact, found, 1).min(1)
-    same = np.mean([set(a) == set(b) for a, b in zip(best.tolist(), found.tolist(), strict=True)])
-    within = np.mean(worst >= third - 0.01)
-    print(f"top 3 equal: {same:.3f}, up to 0.01: {within:.3f}, mean error {np.abs(int8 - exact).mean():.4f}")
-    assert within >= 0.95
-    assert same >= 0.75
+    same = np.mean([one == other for one, other in zip(top_three(exact), top_three(found), strict=True)])
+    for precision in ("int8", "fp32"):
+        folder = tmp_path / precision
+        export_onnx(tmp_path / "saved", folder, kind="cross-encoder", name=precision, precision=precision)
+        rerankers[precision] = Reranker(folder)
+    taken = {name: milliseconds_a_pair(reranker, pairs[:TIMED]) for name, reranker in rerankers.items()}
+    print(f"top 3 equal: {same:.3f}, mean error {np.abs(found - exact).mean():.5f}, ms a pair: {taken}")
+    assert same >= 0.95
+
+
+def milliseconds_a_pair(reranker, pairs) -> float:
+    """The time of a pair; they are made new ones, which no memo knows."""
+    reranker.score_pairs([("warm", "up")])
+    started = time.perf_counter()
+    reranker.score_pairs([(query, f". {text}") for query, text in pairs])
+    return round((time.perf_counter() - started) / len(pairs) * 1000, 2)
