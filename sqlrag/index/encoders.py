@@ -53,6 +53,8 @@ class Encoders:
                 return load_embedder(choice, self._backend)
             if self._recorded is None:
                 return load_embedder()
+            if self._recorded in self._given:
+                return self._given[self._recorded]
             return self._named_embedder(self._recorded, f"this database was made with {self._recorded!r}")
 
     @property

@@ -290,11 +290,11 @@ def test_a_table_dropped_by_hand_is_told(path):
 CHECKED = {
     "a text changed in place": (
         ["UPDATE chunks SET text = upper(text) WHERE id IN (2, 4)"],
-        ["chunks: 2 chunks differ between the tables and the index file: close the database and delete {file}"],
+        ["chunks: 2 chunks differ between the tables and the index file: `sqlrag check --repair` makes"],
     ),
     "a vector changed in place": (
         ["UPDATE chunks_embedding SET embedding = (SELECT embedding FROM chunks_embedding WHERE id = 1) WHERE id = 2"],
-        ["chunks: 1 vectors differ between the tables and the index file: close the database and delete {file}"],
+        ["chunks: 1 vectors differ between the tables and the index file: `sqlrag check --repair` makes"],
     ),
     "a vector that is not one": (
         ["UPDATE chunks_embedding SET embedding = (SELECT list(0.0) FROM range(384))::FLOAT[384] WHERE id = 2"],

@@ -27,6 +27,10 @@ TAKEN_BACK = (
     "DROP TABLE sqlrag_nprobe",
     "ALTER TABLE sqlrag_indexes DROP COLUMN tokenizer",
     "ALTER TABLE sqlrag_indexes DROP COLUMN vectors",
+    # What schema 3 brought: how a table of the user's own is indexed.
+    "ALTER TABLE sqlrag_indexes DROP COLUMN template",
+    "ALTER TABLE sqlrag_indexes DROP COLUMN filters",
+    "ALTER TABLE sqlrag_indexes DROP COLUMN tracking",
     "UPDATE sqlrag_meta SET value = '1' WHERE key = 'schema_version'",
 )
 
@@ -50,7 +54,7 @@ def old(engine, passage_files, tmp_path):
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     else:
         with duckdb.connect(str(path)) as connection:
-            for column in ("tokenizer", "vectors"):
+            for column in ("tokenizer", "vectors", "template", "filters", "tracking"):
                 connection.execute(f"ALTER TABLE sqlrag_indexes DROP COLUMN {column}")
             connection.execute("UPDATE sqlrag_meta SET value = '1' WHERE key = 'schema_version'")
     return path, expected

@@ -87,8 +87,8 @@ PLACES = {
     "sqlite": ["sqlrag.index.writer.IndexWriter.insert", "sqlrag.sqlite.writer.SQLiteWriter._claim"],
     "duckdb": [
         "sqlrag.index.writer.IndexWriter.insert",
-        "sqlrag.duckdb.writer.DuckDBWriter._insert",
-        "sqlrag.duckdb.writer.DuckDBWriter._write_index_file",
+        "sqlrag.duckdb.index_tables.IndexTables.insert",
+        "sqlrag.duckdb.index_tables.IndexTables.write_index_file",
         "sqlrag.duckdb.index_file.DuckDBIndexes.record_state",
     ],
 }
@@ -130,7 +130,7 @@ def test_a_stop_between_the_two_commits_and_another_ingest(tmp_path, monkeypatch
             def stop(*_):
                 raise KeyboardInterrupt
 
-            patch.setattr("sqlrag.duckdb.writer.DuckDBWriter._write_index_file", stop)
+            patch.setattr("sqlrag.duckdb.index_tables.IndexTables.write_index_file", stop)
             with pytest.raises(KeyboardInterrupt):
                 db.ingest(tmp_path / "one.txt")
         db.ingest(tmp_path / "two.txt")
