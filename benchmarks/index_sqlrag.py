@@ -1,4 +1,7 @@
-"""sqlrag's own candidates for benchmarks/index.py: the index below the SQL functions, without models and texts."""
+"""sqlrag's own candidates for benchmarks/index.py: the index below the SQL functions, without models and texts.
+
+On DuckDB it is the SQL function itself: what stands between a statement and the index is a part of the question there.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from index_candidate import Candidate, blocks
 
+import sqlrag
 from sqlrag.index.cell_training import CellTraining
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.text.documents import Document
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,4 +86,50 @@ class CellsInt8(CellsFloat32):
     vectors = "int8"
 
 
-CANDIDATES = {"sqlrag-flat": Flat, "sqlrag-cells": CellsFloat32, "sqlrag-cells-int8": CellsInt8}
+class OnDuckDB(CellsFloat32):
+    """The index file beside a DuckDB database, asked as users do: in SQL, with DuckDB around it.
+
+    The time of the index is that of opening the database without its index file, which is made then.
+    """
+
+    title = "sqlrag on DuckDB, cells"
+    modules = ("apsw", "sqlite_vec", "duckdb", "pyarrow", "onnxruntime")
+
+    def build(self, vectors: np.ndarray, folder: Path) -> float | None:
+        import duckdb
+        import pyarrow as pa
+
+        path = str(folder / "index.duckdb")
+        with sqlrag.connect(path) as database:  # the tables, as an ingest makes them
+            database.ingest([Document("first", "", "A text.", {}, "hash")])
+        with duckdb.connect(path) as connection:
+            connection.execute("DELETE FROM chunks_embedding; DELETE FROM chunks; DELETE FROM documents")
+            for start, block in blocks(vectors):
+                ids = pa.array(range(start + 1, start + 1 + len(block)))
+                embeddings = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
+                connection.register("rows", pa.table({"id": ids, "embedding": embeddings}))
+                connection.execute("INSERT INTO chunks SELECT id, id, 0, 0, 1, 'x', 1 FROM rows")
+                connection.execute("INSERT INTO chunks_embedding SELECT id, embedding FROM rows")
+        Path(f"{path}.sqlrag").unlink()
+        started = time.perf_counter()
+        sqlrag.connect(path).close()
+        return time.perf_counter() - started
+
+    def open(self, folder: Path) -> None:
+        self._database = sqlrag.connect(folder / "index.duckdb", read_only=True)
+
+    def query(self, vector: np.ndarray) -> list[float]:
+        return vector.tolist()
+
+    def search(self, query: list[float], k: int) -> list[int]:
+        sql = f"SELECT id FROM vector_top_k('chunks', CAST(:q AS FLOAT[{len(query)}]), :k, NULL, :nprobe)"
+        rows = self._database.execute(sql, {"q": query, "k": k, "nprobe": self._nprobe}).fetchall()
+        return [id_ - 1 for (id_,) in rows]
+
+
+CANDIDATES = {
+    "sqlrag-flat": Flat,
+    "sqlrag-cells": CellsFloat32,
+    "sqlrag-cells-int8": CellsInt8,
+    "sqlrag-duckdb": OnDuckDB,
+}

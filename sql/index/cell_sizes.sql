@@ -1,6 +1,4 @@
--- How many chunks each cell of the index `chunks` has, from :first_cell on.
-SELECT   count(*)
-FROM     chunks_codes_rowids AS place
-JOIN     chunks_codes_chunks AS block ON block.chunk_id = place.chunk_id
-WHERE    block.partition00 >= :first_cell
-GROUP BY block.partition00;
+-- Which places are taken in each block of codes of the index `chunks`, of the cells from :first_cell on: a bit each.
+SELECT partition00, validity
+FROM   chunks_codes_chunks
+WHERE  partition00 >= :first_cell;

@@ -186,7 +186,7 @@ class DuckDBIndexes:
                     self.keep_up(record)
             if list(records) != self._names:
                 self._names = list(records)
-                seen = self._glance()
+                seen = None  # it told of other indexes; one taken now might tell of what is not copied
             self._seen, self._files = seen, files
 
     def copy_again(self) -> None:

@@ -7,6 +7,7 @@ vec0 gives them one by one, each with a look-up; its shadow tables hold many in 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import NotADatabaseError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["Block", "centroid_blocks", "code_blocks", "joined", "stored_blocks"]
+__all__ = ["Block", "cell_sizes", "centroid_blocks", "code_blocks", "joined", "stored_blocks"]
 
 Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Ids, (n,), and vectors, (n, dimension)."""
@@ -68,6 +69,15 @@ def code_blocks(
     for number, *block in connection.execute(sql, {"after": after, "most": most}):
         ids, codes = _decoded(record, np.dtype("i1"), *block)
         yield number, (ids, codes_of(record).decode(codes))
+
+
+def cell_sizes(connection: Connection, record: IndexRecord, first_cell: int) -> list[int]:
+    """Return how many codes each cell has, from the first of a number on, without cells that have none."""
+    sizes: Counter[int] = Counter()
+    sql = statement("index/cell_sizes", index=record.name)
+    for cell, validity in connection.execute(sql, {"first_cell": first_cell}):
+        sizes[cell] += int.from_bytes(validity, "little").bit_count()
+    return [size for size in sizes.values() if size]
 
 
 def _decoded(

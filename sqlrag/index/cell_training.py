@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sqlrag.index.blocks import code_blocks, joined, stored_blocks
+from sqlrag.index.blocks import cell_sizes, code_blocks, joined, stored_blocks
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
 from sqlrag.index.names import quote
 from sqlrag.index.nprobe import TARGET_RECALL, NprobeMeasurement
 from sqlrag.index.precision import kept_parts
-from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 
 if TYPE_CHECKING:
@@ -103,9 +102,7 @@ class CellTraining:
 
     def _imbalance(self, state: CellState) -> float:
         """Return the size of an average chunk's cell, to that of an average cell."""
-        sql = statement("index/cell_sizes", index=self._record.name)
-        rows = self._connection.execute(sql, {"first_cell": state.first_cell})
-        return _imbalance(np.array([size for (size,) in rows], np.int64))
+        return _imbalance(np.array(cell_sizes(self._connection, self._record, state.first_cell), np.int64))
 
     def _train(self, before: CellState | None) -> None:
         chunks = self._count()

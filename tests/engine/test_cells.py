@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import sqlrag
 from sqlrag.index import cell_training
+from sqlrag.index.blocks import cell_sizes
 from sqlrag.index.cell_training import CellTraining
 from sqlrag.index.cells import cell_state
 from sqlrag.index.check import check_index
@@ -239,6 +240,20 @@ def test_new_cells_when_the_index_has_grown_or_drifted(small_limits):
     stored.insert(vectors_of(16_600, seed=3))
     stored.keep_up()
     assert cell_state(stored.connection, stored.record).chunks == 22_100
+
+
+def test_the_sizes_of_cells(small_limits):
+    """Sizes are read from blocks; they are those that vec0 itself counts, after deletes and inserts too."""
+    stored = Stored()
+    stored.insert(vectors_of(2000))
+    stored.keep_up()
+    stored.delete(list(range(100, 900, 3)))
+    stored.insert(vectors_of(300, seed=5))
+    first = cell_state(stored.connection, stored.record).first_cell
+    counted = stored.connection.execute(
+        "SELECT count(*) FROM chunks_codes WHERE cell >= ? GROUP BY cell ORDER BY 1", (first + 5,)
+    )
+    assert sorted(cell_sizes(stored.connection, stored.record, first + 5)) == [size for (size,) in counted]
 
 
 def test_two_that_train_at_once(small_limits, tmp_path):
