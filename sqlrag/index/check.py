@@ -29,9 +29,9 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
     name = record.name
     lost = lost_parts(connection, record)
-    if lost:
-        return [f"{name}: {', '.join(lost)} is gone"]
-    problems = []
+    problems = [f"{name}: {part} is gone" for part in lost]
+    if not all("_after_" in part for part in lost):
+        return problems  # a table: nothing can be asked
     has_cells = Index(connection, record).has_cells()
     for part in ("check", "check_cells") if has_cells else ():
         sql = statement(f"index/{part}", index=name, **kept_parts(record))
@@ -67,6 +67,8 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         needed += [f"{name}_codes", f"{name}_code_after_delete"]
         needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
     there = {part.lower() for (part,) in connection.execute("SELECT name FROM sqlite_schema")}
+    if f"{name}_vectors".lower() in there:  # what schema 1 called it
+        there.add(f"{name}_vector_after_delete".lower())
     return [part for part in needed if part.lower() not in there]
 
 
