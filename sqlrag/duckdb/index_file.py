@@ -95,8 +95,8 @@ class DuckDBIndexes:
             return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
 
         if not len(ids):
-            return Matching("SELECT 0 WHERE 0", passing)
-        return Matching("SELECT value FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+            return Matching("SELECT 0 AS id WHERE 0", passing)
+        return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
 
     def backlog(self, record: IndexRecord) -> int:
         """Return how many documents are ingested in part."""
