@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, MissingDependencyError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
-from sqlrag.index.filters import quoted_names
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.metrics import MEASURES, Aggregate, Measure
+from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ class SQLiteIndexes:
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         table, key = quote(record.source_table), quote(record.source_key)
-        columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
-        unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
-        # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
-        problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(table, expression)
+        columns = self._columns(record.source_table)
+        problem = filter_problem(self._connection, record.source_table, columns, expression)
+        problem = problem or self._problem(table, expression)
         if problem:
             raise FilterError(
                 f"filter {expression[:80]!r} cannot be used: {problem} "
@@ -68,6 +67,11 @@ class SQLiteIndexes:
             return {id_ for (id_,) in self._connection.execute(sql, (json.dumps(list(ids)),))}
 
         return Matching(select, passing)
+
+    def _columns(self, table: str) -> list[str]:
+        """Return the columns of a table, generated ones too (https://www.sqlite.org/pragma.html#pragma_table_xinfo)."""
+        sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1"
+        return [str(name) for (name,) in self._connection.execute(sql, (table,))]
 
     def _problem(self, table: str, expression: str) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
