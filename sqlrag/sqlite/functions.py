@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlrag.errors import FilterError, MissingDependencyError
-from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
+from sqlrag.errors import FilterError, InputError, MissingDependencyError
+from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.top_k import Index, Matching
@@ -126,10 +127,18 @@ def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
 
 
 def register_apsw(
-    connection: apsw.Connection,
-    encoders: Encoders,
-    rerank_limit: int = DEFAULT_RERANK_LIMIT,
-    score_cache: ScoreCache | None = None,
+    connection: apsw.Connection, encoders: Encoders, *, rerank_limit: int, nprobe: int | None, score_cache: int | None
+) -> None:
+    """Give an APSW connection of the user's the functions and sqlite-vec."""
+    from sqlrag.sqlite.score_table import table_in
+
+    table = table_in(connection, score_cache)
+    # The functions go with the connection.
+    weakref.finalize(give_functions(connection, encoders, rerank_limit, nprobe, table), table.close)
+
+
+def give_functions(
+    connection: apsw.Connection, encoders: Encoders, rerank_limit: int, nprobe: int | None, score_cache: ScoreCache
 ) -> Functions:
     """Give an APSW connection the functions and sqlite-vec."""
     import apsw
@@ -139,7 +148,7 @@ def register_apsw(
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.registry.meta("embedder"))
-    functions = Functions(indexes, encoders, rerank_limit, score_cache)
+    functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)
@@ -158,11 +167,16 @@ def register_apsw(
 
 
 def register_stdlib(
-    connection: sqlite3.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
-) -> Functions:
+    connection: sqlite3.Connection,
+    encoders: Encoders,
+    *,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: int | None,
+) -> None:
     """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
 
-    Raises MissingDependencyError where this Python was built without extension loading.
+    Raises MissingDependencyError where this Python was built without extension loading, InputError for a score cache.
     """
     import sqlrag.sqlite.stdlib_functions as scalars
     import sqlrag.sqlite.stdlib_tables as tables
@@ -172,10 +186,16 @@ def register_stdlib(
             "this Python's sqlite3 was built without extension loading, which sqlite-vec needs: "
             "open the database with sqlrag.connect(path) or with apsw.Connection(path), both are installed with sqlrag"
         )
+    if score_cache is not None:
+        # https://www.sqlite.org/howtocorrupt.html#multiple_copies_of_sqlite_linked_into_the_same_application
+        raise InputError(
+            f"score_cache is {score_cache}: the cache is written through APSW's own SQLite, and two SQLite libraries "
+            "in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or leave it out"
+        )
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.registry.meta("embedder"))
-    functions = Functions(indexes, encoders, rerank_limit)
+    functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
     outer = _Outermost(functions)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
@@ -185,7 +205,6 @@ def register_stdlib(
     for table_function in table_functions(functions):
         tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
     connection.set_trace_callback(outer.trace)
-    return functions
 
 
 class _Outermost:
