@@ -33,7 +33,7 @@ LARGE_SHARE = 0.04
 as the ids of all that pass and the codes of some, if the filter finds them by an index of its column."""
 
 MARGIN = 1.25
-"""... and so much deeper than a share of the sample says, which may be wrong."""
+"""The chunks that pass may lie so much deeper among the neighbours than their share says."""
 
 FEW = 1_000
 """So many vectors are looked up, each by its id, in the time of an unfiltered search in a million chunks."""
@@ -71,7 +71,7 @@ def filtered_top_k(
     if listing.count <= max(FEW, candidates):
         return index.distances(vector, k, listing.ids)
     # Otherwise those of them in the nearest cells.
-    cells = probes(k * state.chunks / listing.count)
+    cells = probes(MARGIN * k * state.chunks / listing.count)
     enough = max(candidates, EXPECTED * listing.count * cells / state.cells)
     inside = index.inside(vector, listing.ids, nprobe=cells)
     if inside.count < enough and listing.count <= MANY:
