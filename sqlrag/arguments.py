@@ -28,6 +28,7 @@ __all__ = [
     "check_budget",
     "check_count",
     "check_k",
+    "check_nprobe",
     "check_score_cache",
     "check_share",
     "check_text",
@@ -107,6 +108,11 @@ def check_count(function: str, argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
     return value
+
+
+def check_nprobe(function: str, value: object) -> int | None:
+    """Return how many cells a search looks into, None for as many as the index has measured."""
+    return None if value is None else check_k(function, "nprobe", value)
 
 
 def check_share(function: str, argument: str, value: object) -> float:

@@ -16,7 +16,7 @@ from sqlrag.arguments import (
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
     check_count,
-    check_k,
+    check_nprobe,
     check_score_cache,
 )
 from sqlrag.engine import Engine, engine_of
@@ -84,7 +84,7 @@ def connect(
         "read_only": read_only,
         "must_exist": must_exist or read_only,
         "rerank_limit": rerank_limit,
-        "nprobe": None if nprobe is None else check_k("connect", "nprobe", nprobe),
+        "nprobe": check_nprobe("connect", nprobe),
         "score_cache": check_score_cache(score_cache),
     }
     from sqlrag.paths import check_path

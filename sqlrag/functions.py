@@ -78,9 +78,10 @@ class Functions:
         encoders: Encoders,
         rerank_limit: int = DEFAULT_RERANK_LIMIT,
         score_cache: ScoreCache | None = None,
+        nprobe: int | None = None,
     ) -> None:
         self.encoders = encoders
-        self.nprobe: int | None = None
+        self._nprobe = nprobe
         self._indexes = indexes
         self._candidates = Candidates()
         self._scores = Scores(rerank_limit, score_cache)
@@ -171,7 +172,7 @@ class Functions:
         """
         found = self._indexes.open(index)
         k = check_k("vector_top_k", "k", k)
-        nprobe = self.nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
+        nprobe = self._nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
         matching = self._matching(found, filter)
         if query is None:
             return []
@@ -209,7 +210,7 @@ class Functions:
             return []
         text = check_text("hybrid_top_k", "query", query)
         rows = found.hybrid_top_k(
-            text, self._vector(found, text), k, matching, vector_weight=weight, nprobe=self.nprobe
+            text, self._vector(found, text), k, matching, vector_weight=weight, nprobe=self._nprobe
         )
         return self._remembered(found, rows)
 
@@ -235,7 +236,7 @@ class Functions:
         if query is None:
             return []
         text = check_text("search", "query", query)
-        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self.nprobe)
+        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._nprobe)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
         scores = self._scores.score(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits], seconds)

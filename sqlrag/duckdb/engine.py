@@ -23,7 +23,7 @@ from sqlrag.duckdb.source_tables import describe, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
 from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError
-from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
+from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT
 from sqlrag.index.registry import IndexRecord
@@ -125,9 +125,7 @@ class DuckDBEngine:
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only)
         try:
-            # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
-            rows = None if path == ":memory:" else score_cache
-            self._scores = ScoreTable(index_file_of(path), rows, read_only=read_only)
+            self._scores = _score_table(path, score_cache, read_only=read_only)
             self.indexes, self.functions = _registered(
                 self._connection,
                 path,
@@ -135,9 +133,9 @@ class DuckDBEngine:
                 rerank_limit,
                 self._raised,
                 read_only=read_only,
+                nprobe=nprobe,
                 score_cache=self._scores,
             )
-            self.functions.nprobe = nprobe
             encoders.check_choice([self.indexes.open(name).record for name in self.indexes.names()])
         except BaseException:
             self._connection.close()
@@ -325,15 +323,29 @@ class DuckDBEngine:
         self._connection.close()
 
 
+def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
+    # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
+    return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
+
+
 def register_duckdb(
-    connection: duckdb.DuckDBPyConnection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
-) -> Functions:
+    connection: duckdb.DuckDBPyConnection,
+    encoders: Encoders,
+    *,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: int | None,
+) -> None:
     """Give a DuckDB connection the functions; the index file stands beside its database."""
     # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
     ((path, read_only),) = connection.execute(
         "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
     ).fetchall()
-    return _registered(connection, path or ":memory:", encoders, rerank_limit, Raised(), read_only=read_only)[1]
+    path = path or ":memory:"
+    table = _score_table(path, score_cache, read_only=read_only)
+    options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
+    _, functions = _registered(connection, path, encoders, rerank_limit, Raised(), **options)
+    weakref.finalize(functions, table.close)  # they go with the connection
 
 
 def _registered(
@@ -344,14 +356,15 @@ def _registered(
     raised: Raised,
     *,
     read_only: bool,
-    score_cache: ScoreCache | None = None,
+    nprobe: int | None,
+    score_cache: ScoreCache,
 ) -> tuple[DuckDBIndexes, Functions]:
     # DuckDB 2.0 fills stderr at exit for each connection with a Python function that is still open then.
     atexit.register(_close_quietly, weakref.ref(connection))
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())
-        functions = Functions(indexes, encoders, rerank_limit, score_cache)
+        functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
         register_functions(connection, functions, indexes, raised)
     return indexes, functions
 

@@ -128,7 +128,9 @@ class _Registration:
         self._table("chunk_text", _CHUNK, functions.chunk_text)
         self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
         for macros in ("duckdb/macros", "duckdb/measures"):
-            self._connection.execute(statement(macros).replace("_sqlrag_", self._prefix))
+            made = statement(macros).replace("_sqlrag_", self._prefix)
+            self._connection.execute(made)
+            self._indexes.define(made)
 
     def _dimension(self) -> int:
         """Return the width of embed()'s vectors: of the database's own model, of the bundled one if it is not here."""

@@ -20,15 +20,14 @@ from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
 from sqlrag.duckdb.differences import problems_of
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
+from sqlrag.duckdb.filter_check import passing_ids
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
-from sqlrag.duckdb.source_tables import describe, key_expression
 from sqlrag.duckdb.state import TableState
-from sqlrag.errors import DatabaseError, FilterError, NotADatabaseError, SQLError
+from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
-from sqlrag.index.source import source_of
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.sqlite.errors import translated
 
@@ -79,32 +78,18 @@ class DuckDBIndexes:
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
-        if record.is_live:
-            key = key_expression(source_of(record), describe(self._duckdb, record.source_table).types)
-        else:
-            key = quote(record.source_key)
-        source = quote(record.source_table)
-        sql = (
-            f"SELECT id FROM {quote(record.name)} WHERE source_id IN "
-            f"(SELECT {key} FROM {source} WHERE ({expression}\n))"
-        )
-        try:
-            with translated_duckdb(self._path):
-                self._duckdb.execute(f"SELECT 1 FROM {source} WHERE ({expression}\n) LIMIT 0")
-                ids = self._duckdb.execute(sql).fetchnumpy()["id"].astype(np.int64)
-        except SQLError as error:
-            columns = self._duckdb.execute(f"SELECT * FROM {quote(record.source_table)} LIMIT 0").description or []
-            raise FilterError(
-                f"filter {expression[:80]!r} cannot be used: {str(error).splitlines()[0]} "
-                f"(columns of {record.source_table}: {', '.join(column[0] for column in columns)})"
-            ) from error
+        ids = passing_ids(self._duckdb, self._path, record, expression)
 
         def passing(wanted: Sequence[int]) -> set[int]:
             return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
 
         if not len(ids):
-            return Matching("SELECT 0 WHERE 0", passing)
-        return Matching("SELECT value FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+            return Matching("SELECT 0 AS id WHERE 0", passing)
+        return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+
+    def define(self, macros: str) -> None:
+        """Make macros known to filters, too; they are temporary, a connection's own."""
+        self._duckdb.execute(macros)
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""

@@ -1,11 +1,13 @@
 """The nearest chunks that pass a filter, in an index with cells.
 
-Three ways, by what is cheap: among the nearest of all where enough of them pass; among all that pass, one by one,
-where they are few; otherwise among those in the nearest cells, of which it takes the more, the fewer pass.
+Three ways, by what is cheap. Where many of the chunks near the query pass, they are looked for among the nearest of
+all. Otherwise the filter is asked for the ids of all that pass: where these are few, all are measured, and else those
+in the nearest cells, of which it takes the more, the fewer pass.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,43 +20,66 @@ if TYPE_CHECKING:
     from sqlrag.index.cells import CellState
     from sqlrag.index.top_k import Index, Matching
 
-__all__ = ["filtered_top_k", "nprobe_for"]
+__all__ = ["CANDIDATES", "filtered_top_k", "nprobe_for"]
 
-SAMPLE = 200
-"""Chunks that tell what share of them the filter lets through."""
+CANDIDATES = 3
+"""For each row that is wanted: so many with the nearest codes hold nearly all of the nearest."""
 
-LARGE_SHARE = 0.2
-"""From this share on, those that pass are looked for among the nearest of all."""
+SAMPLE, SAMPLED_CELLS = 200, 4
+"""Chunks in the cells nearest to the query that tell what share of its neighbours the filter lets through."""
 
-LOOKUPS_PER_CELL = 4
-"""Looking up a vector by its id costs about a quarter of looking into a cell with a list of ids."""
+LARGE_SHARE = 0.04
+"""From this share on, those that pass are looked for among the nearest of all: in a million chunks that costs as much
+as the ids of all that pass and the codes of some, if the filter finds them by an index of its column."""
+
+MARGIN = 1.25
+"""The chunks that pass may lie so much deeper among the neighbours than their share says."""
+
+FEW = 1_000
+"""So many vectors are looked up, each by its id, in the time of an unfiltered search in a million chunks."""
+
+EXPECTED = 0.5
+"""Chunks that pass and are in the nearest cells, to as many as there would be if the filter had nothing to do with the
+query: with fewer they lie elsewhere, about equally far in many cells ..."""
+
+MANY = 10_000
+"""... and all that pass are measured, unless there are more: a quarter of a second."""
 
 
 def filtered_top_k(
     index: Index, state: CellState, vector: bytes, k: int, *, matching: Matching, nprobe: int | None
 ) -> list[tuple[int, float, int]]:
     """Return `(id, distance, rank)` of the k nearest chunks that pass; k of them whenever so many pass."""
-    sampled = index.sampled_ids(SAMPLE)
-    share = len(matching.passing(sampled)) / max(len(sampled), 1)
+
+    def probes(depth: float) -> int:
+        if nprobe is not None:
+            return nprobe
+        return nprobe_for(depth, index.measured_nprobes(), state.cells) * (2 if state.moving else 1)
+
+    # Where many pass: among the nearest of all.
+    near = index.near_ids(vector, SAMPLE, of_each=SAMPLE // SAMPLED_CELLS, nprobe=SAMPLED_CELLS)
+    share = len(matching.passing(near)) / SAMPLE
+    candidates = CANDIDATES * k
     if share >= LARGE_SHARE:
-        near = index.probe(vector, min(math.ceil(1.5 * k / share), VEC0_MAX_K), nprobe=nprobe)
-        passing = matching.passing([row[0] for row in near])
-        found = [row for row in near if row[0] in passing]
-        if len(found) >= k:
-            return _ranked(found[:k])
-    ids = index.ids(matching)
-    if not ids:
-        return []
-    depth = k * state.chunks / len(ids)
-    probes = nprobe_for(depth, index.measured_nprobes(), state.cells) if nprobe is None else nprobe
-    if len(ids) <= max(LOOKUPS_PER_CELL * probes, k):
-        return index.distances(vector, k, ids)
-    listed = matching.listed(ids)
-    found = index.probe(vector, k, nprobe=min(probes, VEC0_MAX_K), matching=listed)
-    if len(found) < k:
-        # They lie elsewhere than a filter that has nothing to do with the query would have them.
-        found = index.probe(vector, k, nprobe=VEC0_MAX_K, matching=listed)
-    return found
+        depth = MARGIN * k / share
+        count = math.ceil(CANDIDATES * depth)
+        passing = matching.passing(index.near_ids(vector, count, of_each=count, nprobe=probes(depth)))
+        if len(passing) >= candidates:
+            return index.distances(vector, k, json.dumps(list(passing)))
+    # Where few pass: all of them.
+    listing = index.listing(matching)
+    if listing.count <= max(FEW, candidates):
+        return index.distances(vector, k, listing.ids)
+    # Otherwise those of them in the nearest cells.
+    cells = probes(MARGIN * k * state.chunks / listing.count)
+    enough = max(candidates, EXPECTED * listing.count * cells / state.cells)
+    inside = index.inside(vector, listing.ids, nprobe=cells)
+    if inside.count < enough and listing.count <= MANY:
+        return index.distances(vector, k, listing.ids)
+    while inside.count < enough and cells < VEC0_MAX_K:
+        cells = min(2 * cells, VEC0_MAX_K)
+        inside = index.inside(vector, listing.ids, nprobe=cells)
+    return index.listed(vector, k, inside.ids)
 
 
 def nprobe_for(depth: float, measured: Sequence[tuple[int, int]], cells: int) -> int:
@@ -68,7 +93,3 @@ def nprobe_for(depth: float, measured: Sequence[tuple[int, int]], cells: int) ->
     (low, few), (high, many) = next((pair for pair in pairs if depth <= pair[1][0]), pairs[-1])
     power: float = math.log(many / few) / math.log(high / low)
     return max(1, min(round(few * math.pow(depth / low, power)), cells))
-
-
-def _ranked(rows: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
-    return [(id_, distance, rank) for rank, (id_, distance, _) in enumerate(rows, start=1)]

@@ -2,7 +2,8 @@
 
 The text comes from whoever calls the function, often from an application that put a user's words into it.
 It is read token by token, so that what goes into the statement, in parentheses, can only be an expression:
-nothing that ends the statement, opens a sub-query or hides in a comment.
+nothing that ends the statement, opens a sub-query or hides in a comment. Each engine then reads it in its own way
+(`filter_check` of both), before it is run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 
 from sqlrag.errors import FilterError
 
-__all__ = ["check_filter", "quoted_names"]
+__all__ = ["check_filter"]
 
 _TOKEN = re.compile(
     r"""
@@ -56,12 +57,6 @@ def check_filter(text: object) -> str | None:
     if open_parentheses:
         raise _refused(text, f"a {open_parentheses[-1]!r} is never closed")
     return text
-
-
-def quoted_names(expression: str) -> list[str]:
-    """Return the names in double quotes in an expression, in lower case: SQLite takes an unknown one for a text."""
-    tokens = (token.group() for token in _TOKEN.finditer(expression) if token.lastgroup == "name")
-    return [token[1:-1].replace('""', '"').lower() for token in tokens if token.startswith('"')]
 
 
 def _check_token(text: str, token: re.Match[str], before: str, open_parentheses: list[str]) -> None:

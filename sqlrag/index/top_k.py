@@ -5,26 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlrag.arguments import DEFAULT_TOP_K
 from sqlrag.errors import InputError
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
-from sqlrag.index.filtered import filtered_top_k, nprobe_for
+from sqlrag.index.filtered import CANDIDATES, filtered_top_k
 from sqlrag.index.match import match_expression
 from sqlrag.index.names import quote
 from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
 
-__all__ = ["ChunkRow", "Index", "Matching"]
+__all__ = ["ChunkRow", "Index", "Listing", "Matching"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
-
-CANDIDATES = 3
-"""For each row that is wanted: so many with the nearest codes hold nearly all of the nearest."""
 
 OF_EACH = 1.6
 """For each row that is wanted: so many candidates of one cell; each costs a comparison with each code of the cell."""
@@ -34,17 +31,31 @@ ChunkRow = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
+class Listing:
+    """The ids of chunks: how many, and a JSON array of them."""
+
+    count: int
+    ids: str
+
+
+@dataclass
 class Matching:
-    """The ids of the chunks that a filter lets through, as a SELECT with its bindings."""
+    """The ids of the chunks that a filter lets through, as a SELECT of `id` with its bindings."""
 
     select: str
     passing: Callable[[Sequence[int]], Collection[int]]
     """Which of some chunks it lets through."""
     bindings: Mapping[str, Any] = field(default_factory=dict)
+    _listing: Listing | None = None
 
-    def listed(self, ids: Sequence[int]) -> Matching:
-        """Return the same with its ids found: they need not be found again."""
-        return replace(self, select="SELECT value FROM json_each(:matching)", bindings={"matching": json.dumps(ids)})
+    def listing(self, connection: Connection) -> Listing:
+        """Return the ids, found once: the SELECT reads them from this list from then on."""
+        if self._listing is None:
+            sql = f"SELECT count(*), json_group_array(id) FROM ({self.select})"
+            ((count, ids),) = connection.execute(sql, self.bindings)
+            self._listing = Listing(count, ids)
+            self.select, self.bindings = "SELECT value AS id FROM json_each(:matching)", {"matching": ids}
+        return self._listing
 
 
 class Index:
@@ -69,10 +80,10 @@ class Index:
         if state is not None and nprobe is not None and nprobe >= state.cells and self.record.vectors == "float32":
             return self._rows("index/vector_top_k", matching, "index/nearest_flat", vector=vector, wanted=k)
         if matching is None or state is None:
-            return self.probe(vector, k, nprobe=nprobe, matching=matching)
+            return self._probe(vector, k, nprobe=nprobe, matching=matching)
         return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
 
-    def probe(
+    def _probe(
         self,
         vector: bytes,
         k: int,
@@ -84,9 +95,34 @@ class Index:
         nearest = self._nearest()
         return self._rows("index/vector_top_k", matching, nearest, vector=vector, wanted=k, nprobe=nprobe, depth=k)
 
-    def distances(self, vector: bytes, k: int, ids: Sequence[int]) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` among these chunks, one by one: exact, at a look-up for each."""
-        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=json.dumps(ids))
+    def distances(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` among the chunks of a JSON array, one by one: exact, at a look-up for each."""
+        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=ids)
+
+    def inside(self, vector: bytes, ids: str, *, nprobe: int) -> Listing:
+        """Return which chunks of a JSON array are in the `nprobe` nearest cells."""
+        ((count, inside),) = self._rows(
+            "index/listed_inside", None, vector=vector, ids=ids, nprobe=min(nprobe, VEC0_MAX_K)
+        )
+        return Listing(count, inside)
+
+    def listed(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` among the chunks of a JSON array, by their codes first."""
+        return self._rows("index/vector_top_k", None, "index/nearest_listed", vector=vector, wanted=k, ids=ids)
+
+    def near_ids(self, vector: bytes, count: int, *, of_each: int, nprobe: int) -> list[int]:
+        """Return the ids of `count` chunks with the nearest codes in some cells, at most `of_each` of each cell."""
+        return [
+            id_
+            for (id_,) in self._rows(
+                "index/near_ids",
+                None,
+                vector=vector,
+                candidates=count,
+                of_each=min(of_each, VEC0_MAX_K),
+                nprobe=min(nprobe, VEC0_MAX_K),
+            )
+        ]
 
     def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
@@ -105,14 +141,9 @@ class Index:
         state = self._ready()
         return (0, None) if state is None else (state.cells, dict(self.measured_nprobes()).get(DEFAULT_TOP_K))
 
-    def sampled_ids(self, count: int) -> list[int]:
-        """Return the ids of at most so many chunks, at even steps through all."""
-        sql = statement("index/sampled_ids", index=self.record.name)
-        return [id_ for (id_,) in self._connection.execute(sql, {"count": count})]
-
-    def ids(self, matching: Matching) -> list[int]:
+    def listing(self, matching: Matching) -> Listing:
         """Return the ids of all chunks that a filter lets through."""
-        return [id_ for (id_,) in self._connection.execute(matching.select, matching.bindings)]
+        return matching.listing(self._connection)
 
     def measured_nprobes(self) -> list[tuple[int, int]]:
         """Return `(k, nprobe)` as measured when the cells were made, in order."""
@@ -140,16 +171,15 @@ class Index:
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
-        state = None if matching is None or nprobe is not None else self._ready()
-        if matching is not None and state is not None:
-            ids = self.ids(matching)
-            matching = matching.listed(ids)
-            nprobe = nprobe_for(depth * state.chunks / max(len(ids), 1), self.measured_nprobes(), state.cells)
+        near = None
+        if matching is not None and self._ready() is not None:
+            near = json.dumps([row[:2] for row in self.vector_top_k(vector, depth, matching, nprobe)])
         return self._rows(
             "index/hybrid_top_k",
             matching,
-            self._nearest(),
+            self._nearest() if near is None else "index/nearest_given",
             vector=vector,
+            near=near,
             match=self._match(text),
             k=k,
             wanted=depth,

@@ -19,11 +19,11 @@ from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
+from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.mending import mend, partial_documents
 from sqlrag.sqlite.opening import open_sqlite
-from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
 from sqlrag.sqlite.switching import begin_next, drop_index, switch
 from sqlrag.sqlite.writer import SQLiteWriter
@@ -86,9 +86,8 @@ class SQLiteEngine:
                 self.indexes = SQLiteIndexes(self.connection)
                 self.indexes.registry.check_version(path)
                 self._upgrade()
-                self._scores = self._score_table(score_cache)
-                self.functions = register_apsw(self.connection, encoders, rerank_limit, self._scores)
-                self.functions.nprobe = nprobe
+                self._scores = table_in(self.connection, score_cache, read_only=read_only)
+                self.functions = give_functions(self.connection, encoders, rerank_limit, nprobe, self._scores)
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:
             self.connection.close()
@@ -121,17 +120,6 @@ class SQLiteEngine:
                     f"the statement has a parameter {error.args[0]!r} that no value was given for"
                 ) from error
         return Result(SQLiteRows(cursor, columns, self.path, self._scores.flush))
-
-    def _score_table(self, rows: int | None) -> ScoreTable:
-        connection = self.connection
-        if not connection.filename:  # in memory, as the scores are anyway
-            return ScoreTable(":memory:", None, read_only=True)
-        read_only = self.read_only or connection.readonly("main")
-
-        def at_rest() -> bool:
-            return connection.getautocommit() and connection.txn_state() == apsw.SQLITE_TXN_NONE
-
-        return ScoreTable(connection.filename, rows, read_only=read_only, at_rest=at_rest)
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
         """Return the writer of an index; `record` is what a new index is made with."""

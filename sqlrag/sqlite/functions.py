@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlrag.errors import FilterError, MissingDependencyError
-from sqlrag.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS, SEARCH_COLUMNS, Functions
-from sqlrag.index.filters import quoted_names
+from sqlrag.errors import FilterError, InputError, MissingDependencyError
+from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.metrics import MEASURES, Aggregate, Measure
+from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ class SQLiteIndexes:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         source = source_of(record)
         table, key = quote(source.table), key_expression(source)
-        columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
-        unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
-        # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
-        problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(table, expression)
+        columns = self._columns(source.table)
+        problem = filter_problem(self._connection, source.table, columns, expression)
+        problem = problem or self._problem(table, expression)
         if problem:
             raise FilterError(
                 f"filter {expression[:80]!r} cannot be used: {problem} "
@@ -71,6 +71,11 @@ class SQLiteIndexes:
             return {id_ for (id_,) in self._connection.execute(sql, (json.dumps(list(ids)),))}
 
         return Matching(select, passing)
+
+    def _columns(self, table: str) -> list[str]:
+        """Return the columns of a table, generated ones too (https://www.sqlite.org/pragma.html#pragma_table_xinfo)."""
+        sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1"
+        return [str(name) for (name,) in self._connection.execute(sql, (table,))]
 
     def _problem(self, table: str, expression: str) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
@@ -135,10 +140,18 @@ def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
 
 
 def register_apsw(
-    connection: apsw.Connection,
-    encoders: Encoders,
-    rerank_limit: int = DEFAULT_RERANK_LIMIT,
-    score_cache: ScoreCache | None = None,
+    connection: apsw.Connection, encoders: Encoders, *, rerank_limit: int, nprobe: int | None, score_cache: int | None
+) -> None:
+    """Give an APSW connection of the user's the functions and sqlite-vec."""
+    from sqlrag.sqlite.score_table import table_in
+
+    table = table_in(connection, score_cache)
+    # The functions go with the connection.
+    weakref.finalize(give_functions(connection, encoders, rerank_limit, nprobe, table), table.close)
+
+
+def give_functions(
+    connection: apsw.Connection, encoders: Encoders, rerank_limit: int, nprobe: int | None, score_cache: ScoreCache
 ) -> Functions:
     """Give an APSW connection the functions and sqlite-vec."""
     import apsw
@@ -148,7 +161,7 @@ def register_apsw(
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.default_embedder())
-    functions = Functions(indexes, encoders, rerank_limit, score_cache)
+    functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)
@@ -167,11 +180,16 @@ def register_apsw(
 
 
 def register_stdlib(
-    connection: sqlite3.Connection, encoders: Encoders, rerank_limit: int = DEFAULT_RERANK_LIMIT
-) -> Functions:
+    connection: sqlite3.Connection,
+    encoders: Encoders,
+    *,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: int | None,
+) -> None:
     """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
 
-    Raises MissingDependencyError where this Python was built without extension loading.
+    Raises MissingDependencyError where this Python was built without extension loading, InputError for a score cache.
     """
     import sqlrag.sqlite.stdlib_functions as scalars
     import sqlrag.sqlite.stdlib_tables as tables
@@ -181,10 +199,16 @@ def register_stdlib(
             "this Python's sqlite3 was built without extension loading, which sqlite-vec needs: "
             "open the database with sqlrag.connect(path) or with apsw.Connection(path), both are installed with sqlrag"
         )
+    if score_cache is not None:
+        # https://www.sqlite.org/howtocorrupt.html#multiple_copies_of_sqlite_linked_into_the_same_application
+        raise InputError(
+            f"score_cache is {score_cache}: the cache is written through APSW's own SQLite, and two SQLite libraries "
+            "in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or leave it out"
+        )
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.default_embedder())
-    functions = Functions(indexes, encoders, rerank_limit)
+    functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
     outer = _Outermost(functions)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
@@ -194,7 +218,6 @@ def register_stdlib(
     for table_function in table_functions(functions):
         tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
     connection.set_trace_callback(outer.trace)
-    return functions
 
 
 class _Outermost:

@@ -25,7 +25,7 @@ from sqlrag.sqlite.opening import open_sqlite
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["ScoreTable"]
+__all__ = ["ScoreTable", "table_in"]
 
 _log = logging.getLogger("sqlrag")
 
@@ -173,6 +173,18 @@ class ScoreTable:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
         return connection
+
+
+def table_in(connection: apsw.Connection, rows: int | None, *, read_only: bool = False) -> ScoreTable:
+    """Return the score cache in the file of an APSW connection."""
+    if not connection.filename:  # in memory, as the scores are anyway
+        return ScoreTable(":memory:", None, read_only=True)
+
+    def at_rest() -> bool:
+        return connection.getautocommit() and connection.txn_state() == apsw.SQLITE_TXN_NONE
+
+    read_only = read_only or connection.readonly("main")
+    return ScoreTable(connection.filename, rows, read_only=read_only, at_rest=at_rest)
 
 
 def _is_score(value: object) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 import subprocess
 import sys
 import sysconfig
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -15,6 +17,11 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError
+from sqlrag.index import cell_training
+from sqlrag.models import Reranker
+from sqlrag.text.documents import Document
+from tests.engine.databases import copy_of
+from tests.engine.score_caches import table_of
 from tests.engine.test_conformance import DESIGN_STATEMENT, STATEMENTS, Q, assert_same, rows_of
 
 STDLIB_PROGRAM = """
@@ -145,6 +152,69 @@ def test_the_limit_counts_each_statement_anew(passage_files):
     with pytest.raises(duckdb.Error, match="rerank_limit = 30"):
         plain.execute("SELECT rerank_score('x', a.text || b.text) FROM chunks a, chunks b").fetchall()
     plain.close()
+
+
+def registered(engine: str, path: Path, **options):
+    """Return a plain connection with the functions, and the sign for a parameter."""
+    plain = apsw.Connection(str(path)) if engine == "sqlite" else duckdb.connect(str(path))
+    return sqlrag.register(plain, reranker=Reranker(), **options)
+
+
+def test_a_score_cache_in_a_plain_connection(engine, passage_files, tmp_path):
+    """What one connection has scored, the next one reads; it is written when the first is closed, if not before."""
+    path = copy_of(passage_files[engine], tmp_path)
+    sql = f"SELECT score FROM search('chunks', '{Q['q']}', 25, 25)"
+    info = "SELECT cached_scores, cache_hits FROM sqlrag_info()"
+    first = registered(engine, path, score_cache=100)
+    scores = first.execute(sql).fetchall()
+    first.close()
+    del first
+    gc.collect()
+    with closing(table_of(path)) as table:
+        assert table.execute("SELECT count(*) FROM sqlrag_scores").fetchall() == [(25,)]
+    second = registered(engine, path, score_cache=100)
+    assert second.execute(sql).fetchall() == scores
+    assert second.execute(info).fetchall() == [(25, 25)]
+    second.close()
+
+
+def test_a_plain_connection_may_set_nprobe(engine, passage_files, tmp_path):
+    """It reaches the search: with one cell of many, fewer rows come back."""
+    path = copy_of(passage_files[engine], tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_training, "FLAT_CHUNKS", 10)
+        patch.setattr(cell_training, "QUERIES", 5)
+        with sqlrag.connect(path) as db:
+            db.ingest([Document("one more", "", "Bees dance.", {}, "hash")])
+    sql = "SELECT id FROM vector_top_k('chunks', 'bees', 20)"
+    few, all_cells = (registered(engine, path, nprobe=nprobe) for nprobe in (1, 4096))
+    assert len(few.execute(sql).fetchall()) < len(all_cells.execute(sql).fetchall()) == 20
+    few.close()
+    all_cells.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"nprobe": 0}, r"register\(\): nprobe is 0"), ({"score_cache": "much"}, "score_cache is 'much'")],
+)
+def test_options_that_are_wrong(option, message):
+    """The error names the function, the argument and its value."""
+    with pytest.raises(InputError, match=message):
+        sqlrag.register(apsw.Connection(":memory:"), **option)
+
+
+def test_the_standard_library_has_no_score_cache():
+    """Two SQLite libraries on one file can damage it, so that is refused, with what to do instead."""
+
+    class Loading(sqlite3.Connection):
+        """A connection as of a Python that can load extensions."""
+
+        def enable_load_extension(self, enable):
+            """Do nothing."""
+
+    connection = sqlite3.connect(":memory:", factory=Loading)
+    with pytest.raises(InputError, match=r"score_cache is 10: .* apsw\.Connection"):
+        sqlrag.register(connection, score_cache=10)
 
 
 def test_something_else_is_refused():

@@ -1,0 +1,80 @@
+"""A `filter` in DuckDB: read as DuckDB's own parser reads it, one expression that stays within its row; then run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sqlrag.duckdb.errors import translated
+from sqlrag.duckdb.source_tables import describe, key_expression
+from sqlrag.errors import FilterError, SQLError
+from sqlrag.index.names import quote
+from sqlrag.index.source import source_of
+
+if TYPE_CHECKING:
+    import duckdb
+    from numpy.typing import NDArray
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["passing_ids"]
+
+_REFUSED = {"SUBQUERY": "a sub-query", "WINDOW": "a window function", "STAR": "a star"}
+
+_WITH_EFFECTS = frozenset({"nextval", "setval", "setseed", "write_log", "sleep_ms"})
+
+
+def passing_ids(
+    connection: duckdb.DuckDBPyConnection, path: str, record: IndexRecord, expression: str
+) -> NDArray[np.int64]:
+    """Return the ids of the chunks whose source row satisfies an expression. Raises FilterError if it can't run."""
+    source, key = quote(record.source_table), quote(record.source_key)
+    if record.is_live:
+        key = key_expression(source_of(record), describe(connection, record.source_table).types)
+    sql = f"SELECT id FROM {quote(record.name)} WHERE source_id IN (SELECT {key} FROM {source} WHERE ({expression}\n))"
+    try:
+        with translated(path):
+            if problem := _problem(connection, expression):
+                raise SQLError(problem)  # noqa: TRY301 - said with the columns, as what DuckDB finds itself
+            connection.execute(f"SELECT 1 FROM {source} WHERE ({expression}\n) LIMIT 0")
+            return connection.execute(sql).fetchnumpy()["id"].astype(np.int64)
+    except SQLError as error:
+        columns = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or []
+        raise FilterError(
+            f"filter {expression[:80]!r} cannot be used: {str(error).splitlines()[0]} "
+            f"(columns of {record.source_table}: {', '.join(column[0] for column in columns)})"
+        ) from error
+
+
+def _problem(connection: duckdb.DuckDBPyConnection, expression: str) -> str | None:
+    """Return why an expression can be no filter, None if it can; it is parsed, and not run.
+
+    The names in it are looked up when it is run, by DuckDB itself.
+    """
+    sql = f"SELECT 1 FROM filtered WHERE ({expression}\n)"
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    parsed = json.loads(text)
+    if parsed["error"]:
+        return str(parsed["error_message"])
+    statements = parsed["statements"]
+    node = statements[0]["node"]
+    beyond = ("modifiers", "group_expressions", "having", "qualify")
+    if len(statements) != 1 or node["type"] != "SELECT_NODE" or any(node[clause] for clause in beyond):
+        return "it is one expression over the table's columns"
+    for part in _parts(node["where_clause"]):
+        if part.get("class") in _REFUSED:
+            return f"{_REFUSED[part['class']]} has no place in it: it is one expression over the table's columns"
+        if part.get("class") == "FUNCTION" and part["function_name"].lower() in _WITH_EFFECTS:
+            return f"{part['function_name']}() has effects, and a filter only reads"
+    return None
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of a tree of JSON objects and arrays."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _parts(inner)
