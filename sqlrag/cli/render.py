@@ -152,13 +152,22 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
-            ("backlog", f"{one.backlog:,} still to be embedded" if one.backlog else "none: up to date"),
+            ("backlog", _backlog(one)),
         ]
         if one.cached_scores is not None:
             facts.append(("scores", f"{one.cached_scores:,} cached, {one.cache_hits:,} hits"))
         print_line((f"\n{one.index}", "bold"))
         for name, fact in facts:
             print_line((f"  {name:<10} ", "dim"), fact)
+
+
+def _backlog(one: IndexInfo) -> str:
+    if not one.backlog:
+        return "none: up to date"
+    if one.source == "documents":
+        return f"{one.backlog:,} still to be embedded"
+    age = "" if one.backlog_seconds is None else f", the first for {one.backlog_seconds:,.0f} s"
+    return f"{one.backlog:,} rows wait{age}: sqlrag sync brings them in"
 
 
 def _cells(one: IndexInfo) -> str:

@@ -70,7 +70,8 @@ def add_maintenance(
 
         try:
             calls = zip(*(column.to_pylist() for column in columns), strict=True)
-            return pa.array([function(*(value for value in call if value is not None)) for call in calls], pa.int64())
+            # What is left out is NULL here; a NULL before others stays, and is refused.
+            return pa.array([function(*_without_nulls_at_end(call)) for call in calls], pa.int64())
         except BaseException as error:
             raised.put(error)
             raise
@@ -91,6 +92,12 @@ def add_maintenance(
         for count in arguments
     )
     connection.execute(f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)}")
+
+
+def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
+    while values and values[-1] is None:
+        values = values[:-1]
+    return values
 
 
 class _Registration:

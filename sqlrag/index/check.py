@@ -34,7 +34,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         return problems  # a table: nothing can be asked
     has_cells = Index(connection, record).has_cells()
     for part in ("check", "check_cells") if has_cells else ():
-        sql = statement(f"index/{part}", index=name, **kept_parts(record))
+        sql = statement(f"index/{part}", index=name, items="chunks", **kept_parts(record))
         problems += [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")

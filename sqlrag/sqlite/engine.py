@@ -248,8 +248,9 @@ class SQLiteEngine:
                 problems += check_index(self.connection, index.record)
                 if index.record.is_live:
                     problems += SQLiteLive(self.connection, self.path, index.record).problems()
+                    continue
                 backlog, _ = self.indexes.backlog(index.record)
-                if backlog and not index.record.is_live:
+                if backlog:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
             return problems
 

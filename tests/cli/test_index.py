@@ -1,0 +1,122 @@
+"""`sqlrag index`, `sync`, `reindex` and `check --repair`."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import started
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A SQLite database that knows nothing of sqlrag."""
+    path = tmp_path / "shop.db"
+    write(
+        path,
+        "CREATE TABLE review (id INTEGER PRIMARY KEY, title TEXT, body TEXT, lang TEXT)",
+        "INSERT INTO review VALUES (1, 'Flights', 'The flight takes nine hours.', 'en')",
+        "INSERT INTO review VALUES (2, 'Rain', 'It rains.', 'en')",
+    )
+    return path
+
+
+def write(path, *statements: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def test_a_table_is_made_searchable(run, run_json, shop):
+    """Two columns and a filter column; a search finds them, and what another client writes afterwards."""
+    result = run("index", shop, "review.title", "review.body", "--filter-column", "lang")
+    assert result.exit_code == 0, result.stderr
+    assert "index review_chunks: rows: 2 added; 2 chunks" in result.stdout
+    (hit, *_) = run_json("search", shop, "how long is one in the air?")
+    assert (hit["source_id"], hit["text"], hit["metadata"]) == (
+        1,
+        "Flights\n\nThe flight takes nine hours.",
+        {"lang": "en"},
+    )
+    write(shop, "INSERT INTO review VALUES (3, 'Trains', 'Trains are slower than planes.', 'en')")
+    (hit, *_) = run_json("search", shop, "which is faster, train or plane?")
+    assert hit["source_id"] == 3
+    assert run("index", shop, "review.title", "review.body", "--filter-column", "lang").stdout.endswith(
+        "rows: nothing new.\n"
+    )
+
+
+def test_a_template_and_a_name(run, run_json, shop):
+    """The text made by a template, the index under a name of its own; dropped, the table is as it was."""
+    report = run_json("index", shop, "review", "--template", "{title}: {body}", "--name", "reviews")
+    assert (report["added"], report["backlog"]) == (2, 0)
+    rows = run_json("sql", shop, "SELECT text FROM reviews ORDER BY source_id")
+    assert rows == [{"text": "Flights: The flight takes nine hours."}, {"text": "Rain: It rains."}]
+    assert run_json("index", shop, "--drop", "reviews") == {"dropped": "reviews"}
+    assert run_json("sql", shop, "SELECT name FROM sqlite_schema WHERE name GLOB '*review*'") == [{"name": "review"}]
+
+
+def test_sync_reindex_and_repair(run, run_json, shop):
+    """What the commands print, and what they do."""
+    run_json("index", shop, "review.body")
+    write(shop, "UPDATE review SET body = 'Bees dance.' WHERE id = 2", "DELETE FROM review WHERE id = 1")
+    (info,) = run_json("info", shop)["indexes"]
+    assert (info["backlog"], info["source"]) == (2, "review")
+    assert info["backlog_seconds"] >= 0
+    assert "2 rows wait" in run("info", shop).stdout
+    assert run("sync", shop).stdout.startswith(f"{shop}: rows: 1 changed, 1 removed; 1 chunks")
+    assert run_json("reindex", shop, "--max-tokens", "50")["added"] == 1
+    write(shop, "DROP TRIGGER review_chunks_source_insert")
+    result = run("check", shop)
+    assert (result.exit_code, "triggers on review" in result.stdout) == (1, True)
+    assert run_json("check", shop, "--repair") == []
+    assert run("check", shop).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["review"], (2, "'review' is not TABLE.COLUMN")),
+        ([], (2, "give TABLE.COLUMN")),
+        (["review.nope"], (1, "column 'nope'")),
+        (["nope.body"], (1, "table is 'nope'")),
+        (["review.body", "other.body"], (2, "one table")),
+        (["review.body", "--drop", "x"], (2, "--drop")),
+        (["--drop", "nope"], (1, "no index 'nope'")),
+        (["review.body", "--template", "{body}", "review.title"], (2, "one TABLE")),
+        (["review.body", "--name", "a b"], (1, "is not a name")),
+        (["review.body", "--embedder", "nope"], (1, "'nope'")),
+    ],
+)
+def test_what_is_wrong(run, error_line, shop, arguments, expected):
+    """One line, and nothing is made."""
+    result = run("index", shop, *arguments)
+    assert result.exit_code == expected[0]
+    assert expected[1] in error_line(result)
+    assert run("info", shop).exit_code == 0
+
+
+def test_other_wrong_calls(run, error_line, shop, tmp_path):
+    """A missing file, an index over documents, a model that is none."""
+    assert "nope.db" in error_line(run("sync", tmp_path / "nope.db"))
+    run("index", shop, "review.body")
+    assert "no index 'x'" in error_line(run("sync", shop, "--index", "x"))
+    assert "'nope'" in error_line(run("reindex", shop, "--model", "nope"))
+
+
+def test_watch(shop):
+    """It goes on until Ctrl-C, and says what each look brought."""
+    subprocess.run([sys.executable, "-m", "sqlrag", "index", shop, "review.body"], check=True, capture_output=True)
+    with started([sys.executable, "-u", "-m", "sqlrag", "sync", shop, "--watch"]) as process:
+        assert "nothing new" in process.stdout.readline()
+        write(shop, "INSERT INTO review VALUES (3, 'Bees', 'Bees dance.', 'en')")
+        assert "1 added" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == ""
