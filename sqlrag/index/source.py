@@ -20,6 +20,7 @@ __all__ = [
     "Source",
     "SourceTable",
     "content_hash",
+    "joined_key",
     "key_columns",
     "key_condition",
     "key_expression",
@@ -57,6 +58,8 @@ class Source:
     table: str
     key: tuple[str, ...]
     template: str
+    null_is_key: bool = False
+    """Whether NULL in a key tells rows apart: in a view's stated one. A UNIQUE constraint takes several."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,6 +75,20 @@ class Source:
         """Return the values of the key's columns."""
         return tuple(json.loads(source_id)) if self.is_composite else (source_id,)
 
+    def key_problem(self, source_id: Any) -> str | None:
+        """Return why a row cannot be found again by its key; None if it can."""
+        if source_id is None:
+            return "its key is NULL"
+        if isinstance(source_id, str) and any("\ud800" <= character <= "\udfff" for character in source_id):
+            return "its key is not valid UTF-8"
+        if self.is_composite:
+            for name, part in zip(self.key, self.parts(source_id), strict=True):
+                if isinstance(part, dict):
+                    return f"its key has a BLOB ({name}) in one of several columns: index a view that has hex({name})"
+                if part is None and not self.null_is_key:
+                    return f"its key is NULL ({name})"
+        return None
+
     def render(self, values: Sequence[Any]) -> str | None:
         """Return a row's text, given the values of `columns`; None where all of them are NULL.
 
@@ -85,7 +102,8 @@ class Source:
 
 def source_of(record: IndexRecord) -> Source:
     """Return the source of an index."""
-    return Source(record.source_table, key_columns(record.source_key), record.template)
+    key = key_columns(record.source_key)
+    return Source(record.source_table, key, record.template, null_is_key=record.tracking == "compare")
 
 
 def key_columns(source_key: str) -> tuple[str, ...]:
@@ -110,26 +128,29 @@ def made_template(text: object, columns: Sequence[str], table: str) -> str:
     InputError for columns that the table does not have.
     """
     known = {column.lower(): column for column in columns}
-    if isinstance(text, str) and text.lower() in known:
-        template = "{" + text + "}"
-    elif isinstance(text, str) and template_columns(text):
+    names = [text] if isinstance(text, str) else text
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) and name for name in names):
+        raise _no_text(text)
+    for name in names:
+        if name.lower() in known and ("{" in name or "}" in name):
+            raise InputError(f"text is the column {name!r}: rename it, or index a view, braces stand for columns")
+    if isinstance(text, str) and text.lower() not in known and "{" in text:
         template = text
-    elif isinstance(text, str):
-        template = "{" + text + "}"
-    elif isinstance(text, Sequence) and text and all(isinstance(name, str) for name in text):
-        template = "\n\n".join("{" + name + "}" for name in text)
     else:
-        raise InputError(
-            f"text is {text!r}: it is a column, a list of columns, "
-            "or a template of columns such as '{title}: {body}'"
-        )
-    for name in template_columns(template):
+        template = "\n\n".join("{" + name + "}" for name in names)
+    fields = template_columns(template)
+    if not fields:
+        raise _no_text(text)
+    for name in fields:
         if name.lower() not in known:
             raise InputError(f"text names a column {name!r} that {table} does not have: it has {', '.join(columns)}")
-    for name in {column for column in known.values() if "{" in column or "}" in column}:
-        if isinstance(text, str) and name.lower() == text.lower():
-            raise InputError(f"text is the column {name!r}: rename it, or index a view, braces stand for columns")
     return _FIELD.sub(lambda field: "{" + known[field.group(1).lower()] + "}", template)
+
+
+def _no_text(text: object) -> InputError:
+    return InputError(
+        f"text is {text!r}: it is a column, a list of columns, or a template of columns such as '{{title}}: {{body}}'"
+    )
 
 
 def content_hash(text: str | None) -> bytes:
@@ -138,16 +159,24 @@ def content_hash(text: str | None) -> bytes:
 
 
 def key_expression(source: Source, prefix: str = "") -> str:
-    """Return SQLite's expression for a row's key; `prefix` is "new." or "old." in a trigger.
-
-    JSON has no BLOBs, and a trigger that fails would fail the writer's own statement: in a key of several columns one
-    is replaced by its digits, and the row is left out.
-    """
+    """Return SQLite's expression for a row's key; `prefix` is "new." or "old." in a trigger."""
     columns = [prefix + quote(name) for name in source.key]
-    if not source.is_composite:
-        return columns[0]
-    parts = ", ".join(f"CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END" for column in columns)
-    return f"json_array({parts})"
+    return joined_key(columns) if source.is_composite else columns[0]
+
+
+def joined_key(columns: Sequence[str]) -> str:
+    """Return SQLite's expression for a key of several columns: a JSON array of them.
+
+    JSON has no BLOBs, and a trigger that fails would fail the writer's own statement: one becomes an object, and the
+    row is left out (`Source.key_problem`). Fractional numbers have all of their digits (SQLite's own JSON had 15 before
+    3.42), and infinity is a number of JSON that is too large.
+    """
+    parts = (
+        f"CASE typeof({column}) WHEN 'blob' THEN json_object('blob', hex({column})) "
+        f"WHEN 'real' THEN json(replace(printf('%!.17g', {column}), 'Inf', '9e999')) ELSE {column} END"
+        for column in columns
+    )
+    return f"json_array({', '.join(parts)})"
 
 
 def key_condition(source: Source, source_id: str, prefix: str = "") -> str:
@@ -155,7 +184,7 @@ def key_condition(source: Source, source_id: str, prefix: str = "") -> str:
     if not source.is_composite:
         return f"{prefix}{quote(source.key[0])} = {source_id}"
     return " AND ".join(
-        f"{prefix}{quote(column)} = json_extract({source_id}, '$[{place}]')" for place, column in enumerate(source.key)
+        f"{prefix}{quote(column)} IS json_extract({source_id}, '$[{place}]')" for place, column in enumerate(source.key)
     )
 
 

@@ -174,7 +174,9 @@ class SQLiteEngine:
         if not record.is_live:
             return statement("search", index=record.name)
         source = source_of(record)
-        pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in json.loads(record.filters))
+        columns = {_literal(name): f"source.{quote(name)}" for name in json.loads(record.filters)}
+        # JSON has no BLOBs.
+        pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
         return statement(
             "search_table",
             index=record.name,

@@ -50,7 +50,7 @@ class SQLiteIndexes:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         source = source_of(record)
         table, key = quote(source.table), key_expression(source)
-        columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_info({table})")]
+        columns = [str(row[1]) for row in self._connection.execute(f"PRAGMA table_xinfo({table})") if row[6] != 1]
         unknown = set(quoted_names(expression)) - {column.lower() for column in columns}
         # https://www.sqlite.org/quirks.html#double_quoted_string_literals_are_accepted
         problem = f"no such column: {', '.join(sorted(unknown))}" if unknown else self._problem(table, expression)

@@ -12,6 +12,8 @@ from sqlrag.index.source import content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.source_rows import SourceRows
+from sqlrag.sqlite.source_tables import ROWID
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, QueuedRow
 
@@ -38,13 +40,27 @@ class SQLiteLive:
         self._index = IndexWriter(connection, record)
         self._registry = Registry(connection)
         self._last_taken = 0
+        self._source_rows = SourceRows(connection, self._source)
         self._rows, self._queue = (quote(f"{record.name}_{part}") for part in ("rows", "queue"))
 
     def create(self, source_type: str) -> None:
-        """Create the index, its triggers, and queue every row. The caller holds the write transaction."""
+        """Create the index, its triggers, and queue every row. The caller holds the write transaction.
+
+        Raises InputError for a stated key that several rows have.
+        """
+        if self._source.null_is_key and (repeated := self._source_rows.repeated()):
+            raise InputError(
+                f"key is {self.record.source_key!r}: {self._source.table} has several rows with the key "
+                f"{repeated[0]!r}: give columns that tell its rows apart"
+            )
         self._index.create(source_type)
         self._connection.execute(statement("index/live", index=self.record.name, source_type=source_type))
         if self.record.tracking == "triggers":
+            if taken := self._tracking.names():
+                raise DatabaseError(
+                    f"{self._path} has a trigger {taken[0]} of its own: "
+                    f"give the index another name than {self.record.name!r}"
+                )
             self._tracking.make()
             self._note_schema()
         self.queue_all()
@@ -77,7 +93,7 @@ class SQLiteLive:
                 if not tracked:
                     with immediate(self._connection):
                         self._tracking.make()
-                moved = self._uses_rowid() and self._schema_noted() != self._schema_version()
+                moved = self._source_rows.use_rowid() and self._schema_noted() != self._schema_version()
                 compare = compare or not tracked or moved or not self._tracking.sees_all
             else:
                 compare = True
@@ -129,25 +145,31 @@ class SQLiteLive:
 
     def _check_source(self) -> None:
         """Raise DatabaseError where the source has gone or lost a column."""
-        columns = self._source_columns()
-        missing = [name for name in self._source.columns if name not in columns]
-        name = self.record.name
+        columns = self._source_rows.columns()
+        name, table = self.record.name, self._source.table
         if not columns:
             raise DatabaseError(
-                f"index {name!r} is over {self._source.table}, which is gone: "
+                f"index {name!r} is over {table}, which is gone: "
                 f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
             )
-        if missing:
-            raise DatabaseError(
-                f"index {name!r} takes its text from column {missing[0]!r}, which {self._source.table} does not have "
-                f"any more (it has {', '.join(columns)}): give it another text with alter_index({name!r}, text=...)"
-            )
+        has = f"{table} does not have any more (it has {', '.join(columns)})"
+        for column in self._source.columns:
+            if column not in columns:
+                raise DatabaseError(
+                    f"index {name!r} takes its text from column {column!r}, which {has}: "
+                    f"give it another text with alter_index({name!r}, text=...)"
+                )
+        for column in self._source.key:
+            if column not in columns and column.lower() not in ROWID:
+                raise DatabaseError(
+                    f"index {name!r} knows rows by column {column!r}, which {has}: "
+                    f"drop the index with drop_index({name!r}) and make it again"
+                )
 
     def _queued(self, rows: int) -> list[Any]:
         """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""
-        sql = f"SELECT number, source_id FROM {self._queue} ORDER BY number"
         keys: dict[Any, None] = {}
-        for number, source_id in self._connection.execute(sql):
+        for number, source_id in self._source_rows.keys(self._queue, "ORDER BY number"):
             keys[source_id] = None
             self._last_taken = number
             if len(keys) >= rows:
@@ -157,16 +179,18 @@ class SQLiteLive:
     def _leave_queue(self, written: Sequence[Any]) -> None:
         """Take rows that were written out of the queue: the index has what they hold now, whenever they were queued."""
         done = set(written)
-        sql = f"SELECT number, source_id FROM {self._queue} WHERE number <= ?"
-        queued = self._connection.execute(sql, (self._last_taken,))
+        queued = self._source_rows.keys(self._queue, "WHERE number <= ?", (self._last_taken,))
         numbers = [(number,) for number, source_id in queued if source_id in done]
         self._connection.executemany(f"DELETE FROM {self._queue} WHERE number = ?", numbers)
 
     def _row(self, source_id: Any) -> QueuedRow:
         """Return a row as it is now."""
+        problem = self._source.key_problem(source_id)
+        if problem is not None:
+            return QueuedRow(source_id, None, None, None, problem)
         sql = f"SELECT content_hash FROM {self._rows} WHERE source_id = ?"
         known = next((hash_ for (hash_,) in self._connection.execute(sql, (source_id,))), None)
-        values = self._values(source_id)
+        values = self._source_rows.values(source_id)
         if values is None:
             return QueuedRow(source_id, None, None, known)
         return self._made(source_id, values, known)
@@ -177,28 +201,6 @@ class SQLiteLive:
         except InputError as error:
             return QueuedRow(source_id, None, b"", known, str(error))
         return QueuedRow(source_id, text, content_hash(text), known)
-
-    def _values(self, source_id: Any) -> tuple[Any, ...] | None:
-        """Return the values of a row's text columns, None where there is no such row."""
-        if source_id is None:
-            return None
-        key = self._source.key
-        where = " AND ".join(f"{quote(column)} IS ?" for column in key)
-        parts = self._source.parts(source_id)
-        # A key whose collation takes 'a' for 'A' finds the other row.
-        return next((values for found, values in self._select(f"WHERE {where}", parts) if found == source_id), None)
-
-    def _select(self, clauses: str = "", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-        """Yield rows of the source: the key, and the values of the text columns.
-
-        Texts come as bytes: in SQLite they need not be UTF-8, and those that are not are mended, not refused.
-        """
-        columns = [quote(column) for column in self._source.columns]
-        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
-        what = ", ".join([key_expression(self._source), *texts])
-        for row in self._connection.execute(f"SELECT {what} FROM {quote(self._source.table)} {clauses}", bindings):
-            pairs = zip(row[1::2], row[2::2], strict=True)
-            yield row[0], tuple(v.decode("utf-8", "replace") if kind == "text" else v for v, kind in pairs)
 
     def _write(self, indexed: IndexedRow, next_id: int) -> int:
         """Put a row's chunks in place of those that it had; return the next free chunk id."""
@@ -223,9 +225,9 @@ class SQLiteLive:
     def _compare(self) -> None:
         """Queue every row whose text is not the one that the index has."""
         before = self._schema_version()
-        different: list[tuple[Any]] = []
+        different: list[Any] = []
         for source_id in self._different():
-            different.append((source_id,))
+            different.append(source_id)
             if len(different) >= COMPARED_AT_ONCE:
                 self._enqueue(different)
         self._enqueue(different)
@@ -236,33 +238,30 @@ class SQLiteLive:
         """Yield the keys of the rows that came, changed or went."""
         known = dict(self._connection.execute(f"SELECT source_id, content_hash FROM {self._rows}"))
         seen = set()
-        for source_id, values in self._select():
+        for source_id, values in self._source_rows.all():
+            if self._source.key_problem(source_id) is not None:
+                continue
             if source_id in seen:
                 raise DatabaseError(
                     f"index {self.record.name!r}: {self._source.table} has several rows with the key {source_id!r}: "
                     "give the index a key that tells them apart"
                 )
-            if source_id is not None:
-                seen.add(source_id)
-                if self._made(source_id, values, None).content_hash != known.get(source_id):
-                    yield source_id
+            seen.add(source_id)
+            if self._made(source_id, values, None).content_hash != known.get(source_id):
+                yield source_id
         yield from known.keys() - seen
 
-    def _enqueue(self, different: list[tuple[Any]]) -> None:
+    def _enqueue(self, different: list[Any]) -> None:
+        """Queue rows; those that are queued already will be looked at in any case."""
         if different:
             sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"
             with immediate(self._connection):
-                self._connection.executemany(sql, different)
+                queued = {source_id for _, source_id in self._source_rows.keys(self._queue, "")}
+                new = [(source_id,) for source_id in different if source_id not in queued]
+                self._connection.executemany(sql, new)
             different.clear()
 
-    # A key that is the rowid
-
-    def _uses_rowid(self) -> bool:
-        return not set(self._source.key) <= set(self._source_columns())
-
-    def _source_columns(self) -> list[str]:
-        sql = "SELECT name FROM pragma_table_xinfo(?)"
-        return [name for (name,) in self._connection.execute(sql, (self._source.table,))]
+    # What SQLite's schema version tells
 
     def _schema_version(self) -> str:
         ((version,),) = self._connection.execute("PRAGMA schema_version")

@@ -43,6 +43,10 @@ class Tracking:
         for sql in self._needed().values():
             self._connection.execute(sql)
 
+    def names(self) -> list[str]:
+        """Return the triggers that are called as those of this index."""
+        return list(self._present())
+
     def drop(self) -> None:
         """Drop the triggers. The caller holds the write transaction."""
         for name in self._present():
@@ -50,8 +54,9 @@ class Tracking:
 
     def _present(self) -> dict[str, str]:
         """Return the triggers by name; those of this index, on whichever table."""
-        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB ?"
-        return dict(self._connection.execute(sql, (f"{self._record.name}_source_*",)))
+        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+        own = re.compile(rf"{self._record.name}_source_(insert|update|delete)(_\d+)?", re.IGNORECASE)
+        return {name: text for name, text in self._connection.execute(sql) if own.fullmatch(name)}
 
     def _needed(self) -> dict[str, str]:
         source, name = self._source, self._record.name
