@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError
+from sqlrag.errors import DatabaseError, InputError
 from sqlrag.index.names import quote
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
 
 __all__ = [
+    "ROWID",
     "TRACKING",
     "Source",
     "SourceTable",
+    "check_source",
     "content_hash",
     "joined_key",
     "key_columns",
@@ -26,12 +28,16 @@ __all__ = [
     "key_expression",
     "key_text",
     "made_template",
+    "renamed",
     "source_of",
     "template_columns",
 ]
 
 TRACKING = ("triggers", "compare")
 """How changes of a source are noticed: triggers in the database, or a comparison of every row's text."""
+
+ROWID = ("rowid", "_rowid_", "oid")
+"""What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -104,6 +110,44 @@ def source_of(record: IndexRecord) -> Source:
     """Return the source of an index."""
     key = key_columns(record.source_key)
     return Source(record.source_table, key, record.template, null_is_key=record.tracking == "compare")
+
+
+def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
+    """Raise DatabaseError where the source of an index has gone or lost a column, given those that it has now."""
+    name, table, source = record.name, record.source_table, source_of(record)
+    if not columns:
+        raise DatabaseError(
+            f"index {name!r} is over {table}, which is gone: "
+            f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
+        )
+    alter = f"give it other columns with alter_index({name!r}, {{}}=...)"
+    needed = [
+        ("takes its text from", source.columns, alter.format("text")),
+        ("knows rows by", [column for column in source.key if column not in ROWID], "drop the index and make it again"),
+        ("has as a filter", json.loads(record.filters), alter.format("filters")),
+    ]
+    for what, names, remedy in needed:
+        for column in names:
+            if column not in columns:
+                raise DatabaseError(
+                    f"index {name!r} {what} column {column!r}, which {table} does not have any more "
+                    f"(it has {', '.join(columns)}): {remedy}"
+                )
+
+
+def renamed(record: IndexRecord, table: str, names: Mapping[str, str]) -> IndexRecord:
+    """Return the record of an index whose source, or columns of it (old name to new), are called otherwise now.
+
+    A name that a record cannot have, as it has braces in it, is left as it was: `check_source` tells that it is gone.
+    """
+    names = {old: new for old, new in names.items() if not any(sign in new for sign in "{}[")}
+    return replace(
+        record,
+        source_table=table,
+        source_key=key_text([names.get(column, column) for column in key_columns(record.source_key)]),
+        template=_FIELD.sub(lambda field: "{" + names.get(field.group(1), field.group(1)) + "}", record.template),
+        filters=json.dumps([names.get(column, column) for column in json.loads(record.filters)]),
+    )
 
 
 def key_columns(source_key: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.index.check import check_index
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import SourceTable, key_condition, source_of
+from sqlrag.index.source import SourceTable, check_source, key_condition, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
@@ -23,7 +23,9 @@ from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import columns_by_table, describe
+from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -157,7 +159,12 @@ class SQLiteEngine:
     def live(self, record: IndexRecord) -> SQLiteLive:
         """Return what keeps an index in step with its table."""
         self._check_writable()
-        return SQLiteLive(self.connection, self.path, record)
+        with translated(self.path):
+            followed = Tracking(self.connection, record).followed()
+            if followed != record:
+                with immediate(self.connection):
+                    self.indexes.registry.put(followed)
+            return SQLiteLive(self.connection, self.path, followed)
 
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
@@ -174,6 +181,8 @@ class SQLiteEngine:
         if not record.is_live:
             return statement("search", index=record.name)
         source = source_of(record)
+        with translated(self.path):
+            check_source(record, SourceRows(self.connection, source).columns())
         columns = {_literal(name): f"source.{quote(name)}" for name in json.loads(record.filters)}
         # JSON has no BLOBs.
         pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())

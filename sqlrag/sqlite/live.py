@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, InputError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.source import content_hash, key_expression, source_of
+from sqlrag.index.source import check_source, content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.source_rows import SourceRows
-from sqlrag.sqlite.source_tables import ROWID
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, QueuedRow
 
@@ -87,7 +86,7 @@ class SQLiteLive:
         (https://www.sqlite.org/lang_vacuum.html); SQLite's schema version tells that.
         """
         with translated(self._path):
-            self._check_source()
+            check_source(self.record, self._source_rows.columns())
             if self.record.tracking == "triggers":
                 tracked = self._tracking.is_there()
                 if not tracked:
@@ -142,29 +141,6 @@ class SQLiteLive:
             CellTraining(self._connection, self.record, progress).keep_up()
 
     # Private
-
-    def _check_source(self) -> None:
-        """Raise DatabaseError where the source has gone or lost a column."""
-        columns = self._source_rows.columns()
-        name, table = self.record.name, self._source.table
-        if not columns:
-            raise DatabaseError(
-                f"index {name!r} is over {table}, which is gone: "
-                f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
-            )
-        has = f"{table} does not have any more (it has {', '.join(columns)})"
-        for column in self._source.columns:
-            if column not in columns:
-                raise DatabaseError(
-                    f"index {name!r} takes its text from column {column!r}, which {has}: "
-                    f"give it another text with alter_index({name!r}, text=...)"
-                )
-        for column in self._source.key:
-            if column not in columns and column.lower() not in ROWID:
-                raise DatabaseError(
-                    f"index {name!r} knows rows by column {column!r}, which {has}: "
-                    f"drop the index with drop_index({name!r}) and make it again"
-                )
 
     def _queued(self, rows: int) -> list[Any]:
         """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""

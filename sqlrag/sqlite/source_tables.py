@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
-from sqlrag.index.source import SourceTable
+from sqlrag.index.source import ROWID, SourceTable
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import Connection
 
-__all__ = ["ROWID", "Unique", "columns_by_table", "describe", "key_type_of", "unique_constraints"]
-
-ROWID = ("rowid", "_rowid_", "oid")
-"""What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
+__all__ = ["Unique", "columns_by_table", "describe", "key_type_of", "unique_constraints"]
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
