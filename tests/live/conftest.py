@@ -15,15 +15,24 @@ def path(tmp_path):
     return tmp_path / "live.db"
 
 
-@pytest.fixture
-def write(path):
-    """The client that does not know sqlrag."""
-    with contextlib.closing(Writer(path)) as writer:
+@pytest.fixture(scope="session")
+def client():
+    """A process that does not know sqlrag; it takes longer to start than a test."""
+    with contextlib.closing(Writer()) as writer:
         yield writer
+
+
+@pytest.fixture
+def write(path, client):
+    """The client that does not know sqlrag, with the file open."""
+    client.open(path)
+    yield client
+    client.open(":memory:")
 
 
 @pytest.fixture
 def db(path, write):
     """A database with sqlrag; the writer is there before."""
     with sqlrag.connect(path) as db:
+        db.execute("PRAGMA synchronous = off")
         yield db

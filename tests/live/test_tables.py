@@ -418,8 +418,10 @@ def test_a_bounded_sync_of_a_view_queues_a_row_once(db, write):
 
     write("CREATE TABLE thing(id INTEGER PRIMARY KEY, body TEXT); CREATE VIEW review AS SELECT * FROM thing")
     db.create_index("reviews", "review", "body", key="id")
-    write("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10) "
-          "INSERT INTO thing SELECT i, 'bank ' || i FROM n")  # fmt: skip
+    write(
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10) "
+        "INSERT INTO thing SELECT i, 'bank ' || i FROM n"
+    )
     for left in (8, 6, 4):
         assert sync(db._engine, "reviews", most=2).backlog == left
         assert db.execute("SELECT count(*) FROM reviews_queue").fetchall() == [(left,)]
@@ -462,8 +464,10 @@ def test_two_indexes_over_one_table(db, write):
 def test_triggers_of_the_users_own_are_left_alone(db, write):
     """A trigger whose name only looks like ours is not dropped; one that has the very name is an error."""
     write(REVIEW)
-    write("CREATE TABLE audit(id INT);"
-          "CREATE TRIGGER reviews_source_audit AFTER INSERT ON review BEGIN INSERT INTO audit VALUES (new.id); END")  # fmt: skip
+    write(
+        "CREATE TABLE audit(id INT);"
+        "CREATE TRIGGER reviews_source_audit AFTER INSERT ON review BEGIN INSERT INTO audit VALUES (new.id); END"
+    )
     db.create_index("reviews", "review", "body")
     write("INSERT INTO review(body) VALUES ('the ferry')")
     assert db.sync().added == 1
@@ -506,8 +510,10 @@ def test_making_an_index_again(db, write):
 def test_resuming_after_an_interruption(db, write):
     """What was committed before a stop stays; sync, or the same call, does the rest."""
     write("CREATE TABLE review(id INTEGER PRIMARY KEY, body TEXT)")
-    write("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 300) "
-          "INSERT INTO review SELECT i, 'bank ' || i FROM n")  # fmt: skip
+    write(
+        "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 300) "
+        "INSERT INTO review SELECT i, 'bank ' || i FROM n"
+    )
 
     def stop(_progress):
         raise KeyboardInterrupt
@@ -548,8 +554,10 @@ BAD = {
 @pytest.mark.parametrize(("arguments", "words"), BAD.values(), ids=BAD)
 def test_bad_input(arguments, words, db, write):
     """What cannot be is said by name, with its value and what there is; nothing is made."""
-    write(REVIEW + 'CREATE VIEW seen AS SELECT * FROM review; CREATE TABLE braces(id INTEGER PRIMARY KEY, "a{b}", b);'
-          'CREATE TABLE brackets("[x]" INTEGER PRIMARY KEY, body)')  # fmt: skip
+    write(
+        REVIEW + 'CREATE VIEW seen AS SELECT * FROM review; CREATE TABLE braces(id INTEGER PRIMARY KEY, "a{b}", b);'
+        'CREATE TABLE brackets("[x]" INTEGER PRIMARY KEY, body)'
+    )
     schema = db.execute("SELECT * FROM sqlite_schema").fetchall()
     with pytest.raises(errors.InputError) as error:
         db.create_index(**{"name": "reviews", "table": "review", "text": "body", **arguments})

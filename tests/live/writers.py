@@ -13,15 +13,37 @@ from pathlib import Path
 
 _CHILD = """
 import json, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
+
+connection = None
+
+def opened(path):
+    global connection
+    if connection is not None:
+        connection.close()
+    connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+    connection.execute("PRAGMA synchronous = off")  # no power fails here
+    return []
+
+def run(script):  # executescript() would COMMIT first
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
+    connection.execute(statement)
+    return []
+
 for line in sys.stdin:
-    sql, parameters = json.loads(line)
+    what, text, parameters = json.loads(line)
     try:
-        if parameters is None:
-            connection.executescript(sql)
-            answer = {"rows": []}
+        if what == "open":
+            rows = opened(text)
+        elif what == "script":
+            rows = run(text)
         else:
-            answer = {"rows": connection.execute(sql, parameters).fetchall()}
+            rows = connection.execute(text, parameters).fetchall()
+        answer = {"rows": rows}
     except sqlite3.Error as error:
         answer = {"error": str(error)}
     print(json.dumps(answer, default=repr), flush=True)
@@ -33,30 +55,33 @@ class WriteError(Exception):
 
 
 class Writer:
-    """A connection of sqlite3's to a file, without sqlrag; a transaction it has begun stays open between calls."""
+    """A process with a connection of sqlite3's, without sqlrag; a transaction begun stays open between calls."""
 
-    def __init__(self, path: Path) -> None:
-        command = [sys.executable, "-I", "-c", _CHILD, str(path)]
+    def __init__(self) -> None:
+        command = [sys.executable, "-I", "-c", _CHILD]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+
+    def open(self, path: Path | str) -> None:
+        """Connect to a file, and close the one before."""
+        self._ask("open", str(path))
 
     def __call__(self, sql: str, *parameters) -> list[list]:
         """Run one statement with its parameters, or, where there are none, a script."""
+        return self._ask("statement" if parameters else "script", sql, *parameters)
+
+    def rows(self, sql: str) -> list[list]:
+        """Return the rows of a query."""
+        return self._ask("statement", sql)
+
+    def _ask(self, what: str, text: str, *parameters) -> list[list]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps([sql, parameters or None]), file=self._process.stdin, flush=True)
+        print(json.dumps([what, text, parameters]), file=self._process.stdin, flush=True)
         answer = json.loads(self._process.stdout.readline())
         if "error" in answer:
             raise WriteError(answer["error"])
         return answer["rows"]
 
-    def rows(self, sql: str) -> list[list]:
-        """Return the rows of a query."""
-        return self(sql + " LIMIT ?", -1)
-
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._process.communicate()
