@@ -28,6 +28,7 @@ __all__ = [
     "key_expression",
     "key_text",
     "made_template",
+    "queued_key",
     "renamed",
     "source_of",
     "template_columns",
@@ -79,7 +80,7 @@ class Source:
 
     def parts(self, source_id: Any) -> tuple[Any, ...]:
         """Return the values of the key's columns."""
-        return tuple(json.loads(source_id)) if self.is_composite else (source_id,)
+        return tuple(json.loads(source_id, strict=False)) if self.is_composite else (source_id,)
 
     def key_problem(self, source_id: Any) -> str | None:
         """Return why a row cannot be found again by its key; None if it can."""
@@ -88,11 +89,20 @@ class Source:
         if isinstance(source_id, str) and any("\ud800" <= character <= "\udfff" for character in source_id):
             return "its key is not valid UTF-8"
         if self.is_composite:
-            for name, part in zip(self.key, self.parts(source_id), strict=True):
-                if isinstance(part, dict):
-                    return f"its key has a BLOB ({name}) in one of several columns: index a view that has hex({name})"
-                if part is None and not self.null_is_key:
-                    return f"its key is NULL ({name})"
+            try:
+                parts = dict(zip(self.key, self.parts(source_id), strict=True))
+            except (RecursionError, TypeError, ValueError):  # no trigger of ours wrote that to the queue
+                return f"its key is not a list of {len(self.key)} values"
+            return next(filter(None, (self._part_problem(name, part) for name, part in parts.items())), None)
+        return None
+
+    def _part_problem(self, name: str, part: Any) -> str | None:
+        if part is None and not self.null_is_key:
+            return f"its key is NULL ({name})"
+        if isinstance(part, dict):
+            return f"its key has a BLOB ({name}) in one of several columns: index a view that has hex({name})"
+        if isinstance(part, list) or (isinstance(part, int) and not -(2**63) <= part < 2**63):
+            return f"its key is no value of SQLite's ({name})"
         return None
 
     def render(self, values: Sequence[Any]) -> str | None:
@@ -202,25 +212,47 @@ def content_hash(text: str | None) -> bytes:
     return b"" if text is None else hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).digest()
 
 
-def key_expression(source: Source, prefix: str = "") -> str:
-    """Return SQLite's expression for a row's key; `prefix` is "new." or "old." in a trigger."""
-    columns = [prefix + quote(name) for name in source.key]
+def key_expression(source: Source) -> str:
+    """Return SQLite's expression for a row's key."""
+    columns = [quote(name) for name in source.key]
     return joined_key(columns) if source.is_composite else columns[0]
 
 
 def joined_key(columns: Sequence[str]) -> str:
     """Return SQLite's expression for a key of several columns: a JSON array of them.
 
-    JSON has no BLOBs, and a trigger that fails would fail the writer's own statement: one becomes an object, and the
-    row is left out (`Source.key_problem`). Fractional numbers have all of their digits (SQLite's own JSON had 15 before
-    3.42), and infinity is a number of JSON that is too large.
+    JSON has no BLOBs: one becomes an object, and the row is left out (`Source.key_problem`). Fractional numbers have
+    all of their digits (SQLite's own JSON had 15 before 3.42), and infinity is a number of JSON that is too large.
     """
     parts = (
         f"CASE typeof({column}) WHEN 'blob' THEN json_object('blob', hex({column})) "
-        f"WHEN 'real' THEN json(replace(printf('%!.17g', {column}), 'Inf', '9e999')) ELSE {column} END"
+        f"WHEN 'real' THEN json({_digits(column)}) ELSE {column} END"
         for column in columns
     )
     return f"json_array({', '.join(parts)})"
+
+
+def queued_key(source: Source, prefix: str = "") -> str:
+    """Return SQLite's expression for a key in a trigger; `prefix` is "new." or "old.".
+
+    A trigger that fails would fail the writer's own statement, and SQLite's JSON functions fail in the triggers of a
+    client that trusts no schema (https://www.sqlite.org/pragma.html#pragma_trusted_schema), so JSON is written without
+    them. It is the same but for characters that JSON escapes, and the digits of fractional numbers.
+    """
+    columns = [prefix + quote(name) for name in source.key]
+    if not source.is_composite:
+        return columns[0]
+    parts = (
+        f"CASE typeof({column}) WHEN 'null' THEN 'null' WHEN 'blob' THEN '{{\"blob\":\"' || hex({column}) || '\"}}' "
+        f"WHEN 'real' THEN {_digits(column)} WHEN 'integer' THEN {column} "
+        f"ELSE '\"' || replace(replace({column}, '\\', '\\\\'), '\"', '\\\"') || '\"' END"
+        for column in columns
+    )
+    return "'[' || " + " || ',' || ".join(parts) + " || ']'"
+
+
+def _digits(column: str) -> str:
+    return f"replace(printf('%!.17g', {column}), 'Inf', '9e999')"
 
 
 def key_condition(source: Source, source_id: str, prefix: str = "") -> str:

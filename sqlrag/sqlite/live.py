@@ -13,6 +13,7 @@ from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.source_rows import SourceRows
+from sqlrag.sqlite.source_tables import describe
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, QueuedRow
 
@@ -88,6 +89,7 @@ class SQLiteLive:
         with translated(self._path):
             check_source(self.record, self._source_rows.columns())
             if self.record.tracking == "triggers":
+                self._check_key()
                 tracked = self._tracking.is_there()
                 if not tracked:
                     with immediate(self._connection):
@@ -141,6 +143,19 @@ class SQLiteLive:
             CellTraining(self._connection, self.record, progress).keep_up()
 
     # Private
+
+    def _check_key(self) -> None:
+        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
+        table = describe(self._connection, self._source.table)
+        sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
+        ((kept,),) = self._connection.execute(sql, (f"{self.record.name}_rows",))
+        if (table.key, table.key_type) != (self._source.key, kept):
+            name = self.record.name
+            raise DatabaseError(
+                f"index {name!r} knows rows of {table.name} by {', '.join(self._source.key)} {kept}, "
+                f"and the key of that {table.kind} is {', '.join(table.key) or 'none'} {table.key_type} now: "
+                f"drop the index with drop_index({name!r}) and make it again"
+            )
 
     def _queued(self, rows: int) -> list[Any]:
         """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""

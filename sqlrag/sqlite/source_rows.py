@@ -52,7 +52,7 @@ class SourceRows:
         """Yield a number and a key, from a table whose columns `number` and `source_id` triggers have written."""
         sql = f"SELECT number, {_raw('source_id')} FROM {table} {clauses}"
         for number, value, kind in self._connection.execute(sql, bindings):
-            yield number, self._as_written_here(self._key_of(value, kind))
+            yield number, self._as_read(self._key_of(value, kind))
 
     def repeated(self) -> list[Any]:
         """Return a key that several rows have, if there is one."""
@@ -75,13 +75,12 @@ class SourceRows:
     def _decoded(self, value: Any, kind: str, errors: str) -> Any:
         return value.decode(self._encoding, errors) if kind == "text" else value
 
-    def _as_written_here(self, source_id: Any) -> Any:
-        """Return a key as this SQLite writes it: the digits of a fractional number are not the same in each version."""
+    def _as_read(self, source_id: Any) -> Any:
+        """Return a queued key as it is read from the source; of several columns a trigger may write it otherwise."""
         if self._source.is_composite and self._source.key_problem(source_id) is None:
             parts = self._source.parts(source_id)
-            if any(isinstance(part, float) for part in parts):
-                places = [f"?{place}" for place, _ in enumerate(parts, start=1)]
-                ((source_id,),) = self._connection.execute(f"SELECT {joined_key(places)}", parts)
+            places = [f"?{place}" for place, _ in enumerate(parts, start=1)]
+            ((source_id,),) = self._connection.execute(f"SELECT {joined_key(places)}", parts)
         return source_id
 
     @cached_property

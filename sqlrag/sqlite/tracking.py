@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sqlrag.index.names import quote
-from sqlrag.index.source import ROWID, key_expression, renamed, source_of
+from sqlrag.index.source import ROWID, queued_key, renamed, source_of
 from sqlrag.index.statements import statement
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import Unique, unique_constraints
@@ -80,7 +80,7 @@ class Tracking:
 
     def _needed(self) -> dict[str, str]:
         source, name = self._source, self._record.name
-        new, old = (key_expression(source, prefix) for prefix in ("new.", "old."))
+        new, old = (queued_key(source, prefix) for prefix in ("new.", "old."))
         script = statement(
             "index/tracking",
             index=name,
@@ -101,7 +101,7 @@ class Tracking:
             index=self._record.name,
             number=number,
             table=quote(self._source.table),
-            key=key_expression(self._source),
+            key=queued_key(self._source),
             changed=" OR ".join(_differs(name) for name, _ in unique),
             conflict=conflict,
         )

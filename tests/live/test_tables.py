@@ -614,6 +614,17 @@ def test_hits_carry_their_row(db, write):
     assert db.search("honeycomb and wax", top_n=1)[0].metadata["stars"] is None
 
 
+def test_what_is_no_text_in_a_filters_column(db, write):
+    """A BLOB is there in hexadecimal digits; what is not UTF-8 is a clear error, as in any statement."""
+    write(REVIEW)
+    db.create_index("reviews", "review", "title", filters=["data"])
+    assert {hit.source_id: hit.metadata["data"] for hit in db.search("bank")} == {1: "00", 2: None, 3: "text"}
+    write("UPDATE review SET data = CAST(x'ff' AS TEXT) WHERE id = 2")
+    with pytest.raises(errors.SQLError) as error:
+        db.search("bank")
+    assert_says(error.value, errors.SQLError, "UTF-8", "CAST", "BLOB")
+
+
 def test_filters_are_over_the_columns_of_the_table(db, write):
     """Any column of the source filters, before the top-k, whether or not the index was made with it."""
     write(REVIEW + "ALTER TABLE review ADD COLUMN shout TEXT AS (upper(lang))")

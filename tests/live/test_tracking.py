@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 
+import sqlrag
 from sqlrag import errors
 from sqlrag.sqlite.live import SQLiteLive
 from tests.engine.databases import assert_says
@@ -268,6 +269,45 @@ def test_triggers_of_the_users_own(recursive, db, write):
     assert write.rows("SELECT what, count(*) FROM log GROUP BY what") == [["insert", 1], ["update", 1]]
 
 
+def test_a_client_that_trusts_no_schema(db, write):
+    """The triggers use nothing that `trusted_schema = off` forbids, and their keys are those that are read."""
+    write("PRAGMA trusted_schema = off; CREATE TABLE review(a REAL, b, body TEXT UNIQUE, PRIMARY KEY (a, b))")
+    db.create_index("reviews", "review", "body")
+    write("INSERT INTO review VALUES (0.1, 'x', 'walnut'), (1, 2, 'bank'); REPLACE INTO review VALUES (2, 1, 'walnut')")
+    write("UPDATE review SET b = 'y', body = 'verb' WHERE a = 2; DELETE FROM review WHERE a = 1")
+    strange = ('"', "\\", "'", '\\"', "[1,2]", "\n\t\x01\x7f", "a\0b", "🚋", "null", "{}", "\u2028")
+    for number, text in enumerate(strange):
+        write("INSERT INTO review VALUES (?, ?, ?)", number + 0.5, text, f"ferry {number}")
+    assert changes(db.sync()) == (len(strange) + 1, 0, 0)
+    write("PRAGMA trusted_schema = on")
+    assert_in_step(db, "reviews", dict(db.execute("SELECT json_array(a, b), body FROM review")))
+    write("PRAGMA trusted_schema = off; UPDATE review SET body = body || ' comet'; DELETE FROM review WHERE a > 9")
+    assert_followed(db, write, key="json_array(a, b)")
+    assert changes(db.sync(compare=True)) == (0, 0, 0)
+
+
+def test_what_is_in_the_queue_that_no_trigger_wrote(db, write):
+    """Keys that are none are taken out of the queue and named; the rows are as they were."""
+    write("CREATE TABLE review(a INT, b INT, body TEXT, PRIMARY KEY (a, b)); INSERT INTO review VALUES (1, 2, 'bank')")
+    db.create_index("reviews", "review", "body")
+    for key in (
+        "'x'",
+        "'[1]'",
+        "'[1,2,3]'",
+        "'7'",
+        "NULL",
+        "x'00'",
+        "'[3,4]'",
+        "'[[1],2]'",
+        "'[1e999,99999999999999999999]'",
+    ):
+        write(f"INSERT INTO reviews_queue(source_id, queued_at) VALUES ({key}, 0)")
+    report = db.sync()
+    assert changes(report) == (0, 0, 0)
+    assert len(report.unreadable) == 8
+    assert_in_step(db, "reviews", {"[1,2]": "bank"})
+
+
 def test_what_a_writer_sees_is_what_it_saw(db, write):
     """Triggers change nothing that a client can ask after a statement: changes(), the last rowid, RETURNING."""
     write(REVIEW)
@@ -290,6 +330,65 @@ def test_a_transaction_that_is_open(db, write):
     assert db.search("honeycomb", top_n=1)[0].source_id == 1
     write("COMMIT")
     assert assert_followed(db, write).changed == 1
+
+
+MEANWHILE = {
+    "the text changes": ("UPDATE review SET body = 'verb' WHERE id = 1", 1),
+    "the text changes and comes back": (
+        "UPDATE review SET body = 'verb' WHERE id = 1; UPDATE review SET body = 'walnut' WHERE id = 1",
+        2,
+    ),
+    "the row goes": ("DELETE FROM review WHERE id = 1", 1),
+    "the row is replaced": ("REPLACE INTO review(slug, body) VALUES ('s1', 'verb')", 1),
+    "the key changes": ("UPDATE review SET id = 9 WHERE id = 1", 1),
+    "another row changes": ("UPDATE review SET body = 'verb' WHERE id = 3", 2),
+    "another column changes": ("UPDATE review SET stars = 0", 2),
+}
+
+
+@pytest.mark.parametrize("compare", [False, True], ids=["told", "compared"])
+@pytest.mark.parametrize(("sql", "written"), MEANWHILE.values(), ids=MEANWHILE)
+def test_a_row_changes_while_it_is_embedded(sql, written, compare, db, write):
+    """What was embedded of a text that is there no more is not written: the row is still queued, and taken next."""
+    write(REVIEW)
+    db.create_index("reviews", "review", "body")
+    write("UPDATE review SET body = 'walnut' WHERE id < 3")
+    batches = []
+    take, apply = SQLiteLive.take, SQLiteLive.apply
+
+    def apply_later(table, indexed):
+        if not batches:
+            write(sql)
+        batches.append(apply(table, indexed))
+        return batches[-1]
+
+    two_rows = patch.object(SQLiteLive, "take", lambda table, rows, chars: take(table, 2, chars))
+    with two_rows, patch.object(SQLiteLive, "apply", apply_later):
+        assert db.sync("reviews", compare=compare).backlog == 0
+    assert len(batches[0]) == written
+    assert_in_step(db, "reviews", rows(write))
+
+
+def test_two_syncs_at_once(path, db, write):
+    """What another process has brought in meanwhile is not written twice, and nobody waits for ever."""
+    write(REVIEW)
+    db.create_index("reviews", "review", "body")
+    write("UPDATE review SET body = 'walnut' WHERE id < 3; DELETE FROM review WHERE id = 4")
+    apply = SQLiteLive.apply
+    others = []
+
+    def apply_later(table, indexed):
+        if not others:
+            with sqlrag.connect(path) as other:
+                others.append(None)
+                others.append(other.sync())
+        return apply(table, indexed)
+
+    with patch.object(SQLiteLive, "apply", apply_later):
+        report = db.sync()
+    assert changes(others[1]) == (0, 2, 1)
+    assert changes(report) == (0, 0, 0)
+    assert_in_step(db, "reviews", rows(write))
 
 
 def test_two_writers_and_two_indexes(path, db, write):
@@ -444,6 +543,28 @@ def test_the_table_is_made_anew_without_a_column(made, db, write):
         db.sync()
     missing = "'id'" if "id" not in made else "'body'"
     assert_says(error.value, errors.DatabaseError, "'reviews'", missing, "review")
+
+
+OTHER_KEYS = {
+    "another type": "CREATE TABLE review(id TEXT PRIMARY KEY, body TEXT)",
+    "another column": "CREATE TABLE review(id INT, number INTEGER PRIMARY KEY, body TEXT)",
+    "several columns": "CREATE TABLE review(id INT, number INT, body TEXT, PRIMARY KEY (id, number))",
+    "none": "CREATE TABLE review(id INT, body TEXT)",
+    "a view": "CREATE VIEW review AS SELECT 1 AS id, 'walnut' AS body",
+}
+
+
+@pytest.mark.parametrize("made", OTHER_KEYS.values(), ids=OTHER_KEYS)
+def test_the_table_is_made_anew_with_another_key(made, db, write):
+    """What the index has as keys are none then: the error says so, and what to do."""
+    write(REVIEW)
+    db.create_index("reviews", "review", "body")
+    write(f"DROP TABLE review; {made}")
+    with pytest.raises(errors.DatabaseError) as error:
+        db.sync()
+    assert_says(error.value, errors.DatabaseError, "'reviews'", "review", "id INTEGER", "drop_index('reviews')")
+    db.drop_index("reviews")
+    db.create_index("reviews", "review", "body", key=None if "TABLE" in made else "id")
 
 
 @pytest.mark.parametrize("which", ["insert", "update", "delete", "insert_1", "update_1"])
