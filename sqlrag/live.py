@@ -45,6 +45,8 @@ def create_index(
     chosen = engine.encoders.give(embedder) if embedder is not None else None
     if name.lower() in (existing.lower() for existing in engine.indexes.names()):
         record = engine.indexes.open(name).record
+        if record.is_live:
+            record = engine.live(record).record  # by the names that the source has now
         check_made_with(record, making, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
         if made != (source.name, key_text(keys), template, json.dumps(columns)):

@@ -484,6 +484,19 @@ def test_the_table_is_renamed(db, write):
     assert db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall() == []
 
 
+def test_an_index_is_made_again_over_a_renamed_table(db, write):
+    """The same definition by the new names is the same index, also before a sync."""
+    write(REVIEW)
+    db.create_index("reviews", "review", "body", filters=["body"])
+    write(
+        "ALTER TABLE review RENAME TO critic; ALTER TABLE critic RENAME COLUMN body TO words;"
+        "UPDATE critic SET words = 'walnut' WHERE id = 1"
+    )
+    report = db.create_index("reviews", "critic", "words", filters=["words"])
+    assert (*changes(report), report.chunks) == (0, 1, 0, 1)
+    assert_in_step(db, "reviews", rows(write, table="critic", text="words"))
+
+
 def test_the_table_is_made_anew(db, write):
     """As migrations do it: a copy, the old table dropped, the copy renamed. The triggers went with the old one."""
     write(REVIEW)
