@@ -48,11 +48,14 @@ def create_index(
     chosen = engine.encoders.give(embedder) if embedder is not None else None
     if name.lower() in (existing.lower() for existing in engine.indexes.names()):
         record = engine.indexes.open(name).record
+        if record.is_live:
+            record = engine.live(record).record  # by the names that the source has now
         check_made_with(record, making, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
         if made != (source.name, key_text(keys), template, json.dumps(columns)):
             raise InputError(
-                f"index {record.name!r} is there already, over {record.source_table} ({record.template}): "
+                f"index {record.name!r} is there already, over {record.source_table} with the key {record.source_key}, "
+                f"the text {record.template!r} and the filters {record.filters}: "
                 "drop it (drop_index), change it (alter_index), or take another name"
             )
         return
@@ -200,6 +203,8 @@ def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
 
 def _key(source: SourceTable, key: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the key of a source: a table's own, a view's as the caller states it."""
+    if source.kind == "virtual" and isinstance(key, str) and key.lower() == "rowid":
+        return ("rowid",)  # what FTS5 finds a row by at once
     given = None if key is None else tuple(_columns(source, "key", [key] if isinstance(key, str) else key))
     if source.key and given is not None and given != source.key:
         raise InputError(f"key is {key!r}: {source.name} has the key {', '.join(source.key)}, leave it out")

@@ -153,7 +153,7 @@ class Sync:
             else:
                 report.changed += 1
             if row.unreadable is not None:
-                report.unreadable.append(UnreadableRow(row.source_id, row.unreadable))
+                report.unreadable.append(UnreadableRow(_shown(row.source_id), row.unreadable))
 
     def _tell(self, told: IngestProgress) -> None:
         if self.progress is not None:
@@ -165,3 +165,8 @@ class Sync:
             self._tell(told)
 
         self.table.keep_up(tell)
+
+
+def _shown(source_id: Any) -> Any:
+    """Return a key as a report has it: of what is no Unicode the rest."""
+    return source_id.encode("utf-8", "replace").decode() if isinstance(source_id, str) else source_id

@@ -14,3 +14,8 @@ CREATE TABLE chunks_queue (
     source_id {source_type},
     queued_at REAL NOT NULL                -- Julian day
 );
+
+-- A trigger that names a table of vec0 makes ALTER TABLE fail, on every table of the file, in each client that has no
+-- vec0: and the user's own have none. Only sqlrag deletes chunks here, and it deletes their vectors itself.
+DROP TRIGGER IF EXISTS chunks_vector_after_delete;
+DROP TRIGGER chunks_code_after_delete;

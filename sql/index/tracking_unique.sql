@@ -4,6 +4,7 @@ CREATE TRIGGER chunks_source_insert_{number} BEFORE INSERT ON {table} BEGIN
     INSERT INTO chunks_queue (source_id, queued_at) SELECT {key}, julianday('now') FROM {table} WHERE {conflict};
 END;
 
-CREATE TRIGGER chunks_source_update_{number} BEFORE UPDATE OF {columns} ON {table} BEGIN
+-- No UPDATE OF here either: a column may be generated.
+CREATE TRIGGER chunks_source_update_{number} BEFORE UPDATE ON {table} WHEN {changed} BEGIN
     INSERT INTO chunks_queue (source_id, queued_at) SELECT {key}, julianday('now') FROM {table} WHERE {conflict};
 END;

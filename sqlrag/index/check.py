@@ -64,8 +64,10 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     if record.vectors == "float32":
         needed.append(f"{name}_vec")
     if Index(connection, record).has_cells():
-        needed += [f"{name}_codes", f"{name}_code_after_delete"]
-        needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
+        needed.append(f"{name}_codes")
+        if not record.is_live:
+            needed.append(f"{name}_code_after_delete")
+            needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
     there = {part.lower() for (part,) in connection.execute("SELECT name FROM sqlite_schema")}
     if f"{name}_vectors".lower() in there:  # what schema 1 called it
         there.add(f"{name}_vector_after_delete".lower())

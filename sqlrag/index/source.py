@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError
+from sqlrag.errors import DatabaseError, InputError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.parts import PARTIAL
 
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
 
 __all__ = [
+    "ROWID",
     "TRACKING",
     "Source",
     "SourceTable",
+    "check_source",
     "content_hash",
+    "joined_key",
     "key_columns",
     "key_condition",
     "key_expression",
     "key_text",
     "made_template",
+    "queued_key",
+    "renamed",
     "source_of",
     "template_columns",
 ]
@@ -33,6 +38,9 @@ __all__ = [
 TRACKING = ("triggers", "compare", "documents")
 """How changes of a source are noticed: triggers in the database; a comparison of every row's text; the same over the
 ingested documents of an index that is made anew."""
+
+ROWID = ("rowid", "_rowid_", "oid")
+"""What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -61,6 +69,8 @@ class Source:
     template: str
     where: str = "true"
     """Which rows of the table, as SQL."""
+    null_is_key: bool = False
+    """Whether NULL in a key tells rows apart: in a view's stated one. A UNIQUE constraint takes several."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,7 +84,30 @@ class Source:
 
     def parts(self, source_id: Any) -> tuple[Any, ...]:
         """Return the values of the key's columns."""
-        return tuple(json.loads(source_id)) if self.is_composite else (source_id,)
+        return tuple(json.loads(source_id, strict=False)) if self.is_composite else (source_id,)
+
+    def key_problem(self, source_id: Any) -> str | None:
+        """Return why a row cannot be found again by its key; None if it can."""
+        if source_id is None:
+            return "its key is NULL"
+        if isinstance(source_id, str) and any("\ud800" <= character <= "\udfff" for character in source_id):
+            return "its key is not valid UTF-8"
+        if self.is_composite:
+            try:
+                parts = dict(zip(self.key, self.parts(source_id), strict=True))
+            except (RecursionError, TypeError, ValueError):  # no trigger of ours wrote that to the queue
+                return f"its key is not a list of {len(self.key)} values"
+            return next(filter(None, (self._part_problem(name, part) for name, part in parts.items())), None)
+        return None
+
+    def _part_problem(self, name: str, part: Any) -> str | None:
+        if part is None and not self.null_is_key:
+            return f"its key is NULL ({name})"
+        if isinstance(part, dict):
+            return f"its key has a BLOB ({name}) in one of several columns: index a view that has hex({name})"
+        if isinstance(part, list) or (isinstance(part, int) and not -(2**63) <= part < 2**63):
+            return f"its key is no value of SQLite's ({name})"
+        return None
 
     def render(self, values: Sequence[Any]) -> str | None:
         """Return a row's text, given the values of `columns`; None where all of them are NULL.
@@ -93,7 +126,46 @@ def source_of(record: IndexRecord) -> Source:
     if record.tracking == "documents":
         name = record.name.removesuffix(NEXT)
         where = f"index_name = '{name}' AND content_hash NOT LIKE '{PARTIAL}%'"
-    return Source(record.source_table, key_columns(record.source_key), record.template, where)
+    key = key_columns(record.source_key)
+    return Source(record.source_table, key, record.template, where, null_is_key=record.tracking == "compare")
+
+
+def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
+    """Raise DatabaseError where the source of an index has gone or lost a column, given those that it has now."""
+    name, table, source = record.name, record.source_table, source_of(record)
+    if not columns:
+        raise DatabaseError(
+            f"index {name!r} is over {table}, which is gone: "
+            f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
+        )
+    alter = f"give it other columns with alter_index({name!r}, {{}}=...)"
+    needed = [
+        ("takes its text from", source.columns, alter.format("text")),
+        ("knows rows by", [column for column in source.key if column not in ROWID], "drop the index and make it again"),
+        ("has as a filter", json.loads(record.filters), alter.format("filters")),
+    ]
+    for what, names, remedy in needed:
+        for column in names:
+            if column not in columns:
+                raise DatabaseError(
+                    f"index {name!r} {what} column {column!r}, which {table} does not have any more "
+                    f"(it has {', '.join(columns)}): {remedy}"
+                )
+
+
+def renamed(record: IndexRecord, table: str, names: Mapping[str, str]) -> IndexRecord:
+    """Return the record of an index whose source, or columns of it (old name to new), are called otherwise now.
+
+    A name that a record cannot have, as it has braces in it, is left as it was: `check_source` tells that it is gone.
+    """
+    names = {old: new for old, new in names.items() if not any(sign in new for sign in "{}[")}
+    return replace(
+        record,
+        source_table=table,
+        source_key=key_text([names.get(column, column) for column in key_columns(record.source_key)]),
+        template=_FIELD.sub(lambda field: "{" + names.get(field.group(1), field.group(1)) + "}", record.template),
+        filters=json.dumps([names.get(column, column) for column in json.loads(record.filters)]),
+    )
 
 
 def key_columns(source_key: str) -> tuple[str, ...]:
@@ -118,26 +190,29 @@ def made_template(text: object, columns: Sequence[str], table: str) -> str:
     InputError for columns that the table does not have.
     """
     known = {column.lower(): column for column in columns}
-    if isinstance(text, str) and text.lower() in known:
-        template = "{" + text + "}"
-    elif isinstance(text, str) and template_columns(text):
+    names = [text] if isinstance(text, str) else text
+    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) and name for name in names):
+        raise _no_text(text)
+    for name in names:
+        if name.lower() in known and ("{" in name or "}" in name):
+            raise InputError(f"text is the column {name!r}: rename it, or index a view, braces stand for columns")
+    if isinstance(text, str) and text.lower() not in known and "{" in text:
         template = text
-    elif isinstance(text, str):
-        template = "{" + text + "}"
-    elif isinstance(text, Sequence) and text and all(isinstance(name, str) for name in text):
-        template = "\n\n".join("{" + name + "}" for name in text)
     else:
-        raise InputError(
-            f"text is {text!r}: it is a column, a list of columns, "
-            "or a template of columns such as '{title}: {body}'"
-        )
-    for name in template_columns(template):
+        template = "\n\n".join("{" + name + "}" for name in names)
+    fields = template_columns(template)
+    if not fields:
+        raise _no_text(text)
+    for name in fields:
         if name.lower() not in known:
             raise InputError(f"text names a column {name!r} that {table} does not have: it has {', '.join(columns)}")
-    for name in {column for column in known.values() if "{" in column or "}" in column}:
-        if isinstance(text, str) and name.lower() == text.lower():
-            raise InputError(f"text is the column {name!r}: rename it, or index a view, braces stand for columns")
     return _FIELD.sub(lambda field: "{" + known[field.group(1).lower()] + "}", template)
+
+
+def _no_text(text: object) -> InputError:
+    return InputError(
+        f"text is {text!r}: it is a column, a list of columns, or a template of columns such as '{{title}}: {{body}}'"
+    )
 
 
 def content_hash(text: str | None) -> bytes:
@@ -145,17 +220,47 @@ def content_hash(text: str | None) -> bytes:
     return b"" if text is None else hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).digest()
 
 
-def key_expression(source: Source, prefix: str = "") -> str:
-    """Return SQLite's expression for a row's key; `prefix` is "new." or "old." in a trigger.
+def key_expression(source: Source) -> str:
+    """Return SQLite's expression for a row's key."""
+    columns = [quote(name) for name in source.key]
+    return joined_key(columns) if source.is_composite else columns[0]
 
-    JSON has no BLOBs, and a trigger that fails would fail the writer's own statement: in a key of several columns one
-    is replaced by its digits, and the row is left out.
+
+def joined_key(columns: Sequence[str]) -> str:
+    """Return SQLite's expression for a key of several columns: a JSON array of them.
+
+    JSON has no BLOBs: one becomes an object, and the row is left out (`Source.key_problem`). Fractional numbers have
+    all of their digits (SQLite's own JSON had 15 before 3.42), and infinity is a number of JSON that is too large.
+    """
+    parts = (
+        f"CASE typeof({column}) WHEN 'blob' THEN json_object('blob', hex({column})) "
+        f"WHEN 'real' THEN json({_digits(column)}) ELSE {column} END"
+        for column in columns
+    )
+    return f"json_array({', '.join(parts)})"
+
+
+def queued_key(source: Source, prefix: str = "") -> str:
+    """Return SQLite's expression for a key in a trigger; `prefix` is "new." or "old.".
+
+    A trigger that fails would fail the writer's own statement, and SQLite's JSON functions fail in the triggers of a
+    client that trusts no schema (https://www.sqlite.org/pragma.html#pragma_trusted_schema), so JSON is written without
+    them. It is the same but for characters that JSON escapes, and the digits of fractional numbers.
     """
     columns = [prefix + quote(name) for name in source.key]
     if not source.is_composite:
         return columns[0]
-    parts = ", ".join(f"CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END" for column in columns)
-    return f"json_array({parts})"
+    parts = (
+        f"CASE typeof({column}) WHEN 'null' THEN 'null' WHEN 'blob' THEN '{{\"blob\":\"' || hex({column}) || '\"}}' "
+        f"WHEN 'real' THEN {_digits(column)} WHEN 'integer' THEN {column} "
+        f"ELSE '\"' || replace(replace({column}, '\\', '\\\\'), '\"', '\\\"') || '\"' END"
+        for column in columns
+    )
+    return "'[' || " + " || ',' || ".join(parts) + " || ']'"
+
+
+def _digits(column: str) -> str:
+    return f"replace(printf('%!.17g', {column}), 'Inf', '9e999')"
 
 
 def key_condition(source: Source, source_id: str, prefix: str = "") -> str:
@@ -163,7 +268,7 @@ def key_condition(source: Source, source_id: str, prefix: str = "") -> str:
     if not source.is_composite:
         return f"{prefix}{quote(source.key[0])} = {source_id}"
     return " AND ".join(
-        f"{prefix}{quote(column)} = json_extract({source_id}, '$[{place}]')" for place, column in enumerate(source.key)
+        f"{prefix}{quote(column)} IS json_extract({source_id}, '$[{place}]')" for place, column in enumerate(source.key)
     )
 
 

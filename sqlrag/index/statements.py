@@ -14,6 +14,8 @@ from sqlrag.index.names import check_index_name
 
 __all__ = ["statement"]
 
+_PLACE = re.compile(r"\{(\w+)\}")
+
 
 @lru_cache(maxsize=256)
 def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
@@ -25,9 +27,8 @@ def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
     text = _read(name)
     if index != "chunks":
         text = re.sub(r"\bchunks(?=\b|_)", index, text)
-    for part, value in parts.items():
-        text = text.replace("{" + part + "}", str(value))
-    return text
+    # All at once: what takes a place may have braces of its own.
+    return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
 
 
 @lru_cache(maxsize=64)

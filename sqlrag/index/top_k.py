@@ -214,14 +214,12 @@ class Index:
 
     def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
-        sql = statement(
-            name,
-            index=self.record.name,
-            nearest=statement(nearest, index=self.record.name) if nearest else "",
-            **kept_parts(self.record),
-            filter=f"AND rowid IN ({matching.select})" if matching else "",
-            word_filter=f"AND +rowid IN ({matching.select})" if matching else "",
-        )
+        parts = kept_parts(self.record) | {
+            "filter": f"AND rowid IN ({matching.select})" if matching else "",
+            "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
+        }
+        parts["nearest"] = statement(nearest, index=self.record.name, **parts) if nearest else ""
+        sql = statement(name, index=self.record.name, **parts)
         if "vector" in bindings:
             bindings["code"] = self._code(bindings["vector"])
         if "wanted" in bindings:

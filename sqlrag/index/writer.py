@@ -173,7 +173,7 @@ class IndexWriter:
             self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (self.record.name,))
 
     def delete_codes(self, ids: Sequence[int]) -> None:
-        """Delete codes, to insert them into other cells."""
+        """Delete codes, of vectors that go, or go into other cells."""
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
     def drop(self) -> None:
@@ -184,11 +184,16 @@ class IndexWriter:
         Registry(self._connection).forget(self.record.name)
 
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
-        """Delete the chunks of these source rows; the trigger takes their vectors and words along."""
-        self._many(f"DELETE FROM {self._table} WHERE source_id = ?", source_ids)
+        """Delete the chunks of these source rows."""
+        sql = f"SELECT id FROM {self._table} WHERE source_id = ?"
+        self.delete_chunks([id_ for source_id in source_ids for (id_,) in self._connection.execute(sql, (source_id,))])
 
     def delete_chunks(self, ids: Sequence[int]) -> None:
-        """Delete chunks by their own ids."""
+        """Delete chunks by their own ids; triggers take their words along, and their vectors unless it is live."""
+        if self.record.is_live:
+            self.delete_codes(ids)
+            if self.record.vectors != "int8":
+                self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
 
     def _many(self, sql: str, ids: Sequence[Any]) -> None:

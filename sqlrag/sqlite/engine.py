@@ -14,7 +14,7 @@ from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import SourceTable, key_columns, key_condition, source_of
+from sqlrag.index.source import SourceTable, check_source, key_condition, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
@@ -24,8 +24,10 @@ from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.mending import mend, partial_documents
 from sqlrag.sqlite.opening import open_sqlite
 from sqlrag.sqlite.score_table import table_in
+from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
 from sqlrag.sqlite.switching import begin_next, drop_index, switch
+from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
 
 if TYPE_CHECKING:
@@ -148,9 +150,7 @@ class SQLiteEngine:
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
                 check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
-                SQLiteLive(self.connection, self.path, record).create(
-                    key_type_of(key_columns(record.source_key), source.types)
-                )
+                SQLiteLive(self.connection, self.path, record).create(key_type_of(source.key, source.types))
                 if self.indexes.registry.meta("embedder") is None:
                     self.indexes.registry.set_meta("embedder", record.embedder)
 
@@ -184,7 +184,12 @@ class SQLiteEngine:
     def live(self, record: IndexRecord) -> SQLiteLive:
         """Return what keeps an index in step with its table."""
         self._check_writable()
-        return SQLiteLive(self.connection, self.path, record)
+        with translated(self.path):
+            followed = Tracking(self.connection, record).followed()
+            if followed != record:
+                with immediate(self.connection):
+                    self.indexes.registry.put(followed)
+            return SQLiteLive(self.connection, self.path, followed)
 
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
@@ -225,7 +230,11 @@ class SQLiteEngine:
         source, names = source_of(record), json.loads(record.filters)
         if not names:
             return statement("search_rows", index=record.name)
-        pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in names)
+        with translated(self.path):
+            check_source(record, SourceRows(self.connection, source).columns())
+        columns = {_literal(name): f"source.{quote(name)}" for name in names}
+        # JSON has no BLOBs.
+        pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
         return statement(
             "search_table",
             index=record.name,

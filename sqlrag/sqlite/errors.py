@@ -40,6 +40,10 @@ def translated(path: str) -> Iterator[None]:
         yield
     except UnicodeEncodeError as error:
         raise InputError(LONE_SURROGATE) from error
+    except UnicodeDecodeError as error:
+        raise SQLError(
+            "a text among the results is not UTF-8, as SQLite allows: read it as CAST(... AS BLOB)"
+        ) from error
     except apsw.Error as error:
         raise _translation(error, path) from error
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, InputError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.source import content_hash, key_expression, source_of
+from sqlrag.index.source import check_source, content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.source_rows import SourceRows
+from sqlrag.sqlite.source_tables import describe, key_type_of
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, QueuedRow
 
@@ -40,13 +42,27 @@ class SQLiteLive:
         self._registry = Registry(connection)
         self._last_taken = 0
         self._is_next = record.name.endswith(NEXT)
+        self._source_rows = SourceRows(connection, self._source)
         self._rows, self._queue = (quote(f"{record.name}_{part}") for part in ("rows", "queue"))
 
     def create(self, source_type: str, *, queue: bool = True) -> None:
-        """Create the index, its triggers, and queue every row. The caller holds the write transaction."""
+        """Create the index, its triggers, and queue every row. The caller holds the write transaction.
+
+        Raises InputError for a stated key that several rows have.
+        """
+        if self._source.null_is_key and (repeated := self._source_rows.repeated()):
+            raise InputError(
+                f"key is {self.record.source_key!r}: {self._source.table} has several rows with the key "
+                f"{repeated[0]!r}: give columns that tell its rows apart"
+            )
         self._index.create(source_type)
         self._connection.execute(statement("index/live", index=self.record.name, source_type=source_type))
         if self.record.tracking == "triggers":
+            if taken := self._tracking.names():
+                raise DatabaseError(
+                    f"{self._path} has a trigger {taken[0]} of its own: "
+                    f"give the index another name than {self.record.name!r}"
+                )
             self._tracking.make()
             if not self._is_next:
                 self._make_filter_indexes()
@@ -70,7 +86,7 @@ class SQLiteLive:
         name, table = self.record.name, self._source.table
         if self.lost():
             return [f"{name}: {', '.join(self.lost())} is gone"]
-        if not self._source_columns():
+        if not self._source_rows.columns():
             return [f"{name}: its table {table} is gone"]
         if self.record.tracking == "triggers" and not self._tracking.is_there():
             return [f"{name}: the triggers on {table} are not those that note every change"]
@@ -108,6 +124,13 @@ class SQLiteLive:
             f"WHERE {self._source.where}"
         )
 
+    def drop(self) -> None:
+        """Drop the index and its triggers. The caller holds the write transaction."""
+        self._tracking.drop()
+        if not self._is_next:
+            self._drop_filter_indexes()
+        self._index.drop()
+
     def altered(self, old: IndexRecord) -> None:
         """Do what a changed record asks for. The caller holds the write transaction."""
         if self.record.filters != old.filters:
@@ -134,13 +157,6 @@ class SQLiteLive:
         for (name,) in list(self._connection.execute(sql, (self._source.table, f"{self.record.name}_filter_*"))):
             self._connection.execute(f"DROP INDEX {quote(name)}")
 
-    def drop(self) -> None:
-        """Drop the index and its triggers. The caller holds the write transaction."""
-        self._tracking.drop()
-        if not self._is_next:
-            self._drop_filter_indexes()
-        self._index.drop()
-
     # What Sync asks
 
     def prepare(self, *, compare: bool) -> None:
@@ -151,13 +167,14 @@ class SQLiteLive:
         (https://www.sqlite.org/lang_vacuum.html); SQLite's schema version tells that.
         """
         with translated(self._path):
-            self._check_source()
+            check_source(self.record, self._source_rows.columns())
             if self.record.tracking == "triggers":
+                self._check_key()
                 tracked = self._tracking.is_there()
                 if not tracked:
                     with immediate(self._connection):
                         self._tracking.make()
-                moved = self._uses_rowid() and self._schema_noted() != self._schema_version()
+                moved = self._source_rows.use_rowid() and self._schema_noted() != self._schema_version()
                 compare = compare or not tracked or moved or not self._tracking.sees_all
             if compare:
                 self._compare()
@@ -207,27 +224,24 @@ class SQLiteLive:
 
     # Private
 
-    def _check_source(self) -> None:
-        """Raise DatabaseError where the source has gone or lost a column."""
-        columns = self._source_columns()
-        missing = [name for name in self._source.columns if name not in columns]
-        name = self.record.name
-        if not columns:
+    def _check_key(self) -> None:
+        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
+        table = describe(self._connection, self._source.table)
+        sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
+        ((kept,),) = self._connection.execute(sql, (f"{self.record.name}_rows",))
+        key_type = key_type_of(table.key, table.types)
+        if (table.key, key_type) != (self._source.key, kept):
+            name = self.record.name
             raise DatabaseError(
-                f"index {name!r} is over {self._source.table}, which is gone: "
-                f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
-            )
-        if missing:
-            raise DatabaseError(
-                f"index {name!r} takes its text from column {missing[0]!r}, which {self._source.table} does not have "
-                f"any more (it has {', '.join(columns)}): give it another text with alter_index({name!r}, text=...)"
+                f"index {name!r} knows rows of {table.name} by {', '.join(self._source.key)} {kept}, "
+                f"and the key of that {table.kind} is {', '.join(table.key) or 'none'} {key_type} now: "
+                f"drop the index with drop_index({name!r}) and make it again"
             )
 
     def _queued(self, rows: int) -> list[Any]:
         """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""
-        sql = f"SELECT number, source_id FROM {self._queue} ORDER BY number"
         keys: dict[Any, None] = {}
-        for number, source_id in self._connection.execute(sql):
+        for number, source_id in self._source_rows.keys(self._queue, "ORDER BY number"):
             keys[source_id] = None
             self._last_taken = number
             if len(keys) >= rows:
@@ -237,16 +251,18 @@ class SQLiteLive:
     def _leave_queue(self, written: Sequence[Any]) -> None:
         """Take rows that were written out of the queue: the index has what they hold now, whenever they were queued."""
         done = set(written)
-        sql = f"SELECT number, source_id FROM {self._queue} WHERE number <= ?"
-        queued = self._connection.execute(sql, (self._last_taken,))
+        queued = self._source_rows.keys(self._queue, "WHERE number <= ?", (self._last_taken,))
         numbers = [(number,) for number, source_id in queued if source_id in done]
         self._connection.executemany(f"DELETE FROM {self._queue} WHERE number = ?", numbers)
 
     def _row(self, source_id: Any) -> QueuedRow:
         """Return a row as it is now."""
+        problem = self._source.key_problem(source_id)
+        if problem is not None:
+            return QueuedRow(source_id, None, None, None, problem)
         sql = f"SELECT content_hash FROM {self._rows} WHERE source_id = ?"
         known = next((hash_ for (hash_,) in self._connection.execute(sql, (source_id,))), None)
-        values = self._values(source_id)
+        values = self._source_rows.values(source_id)
         if values is None:
             return QueuedRow(source_id, None, None, known)
         return self._made(source_id, values, known)
@@ -257,29 +273,6 @@ class SQLiteLive:
         except InputError as error:
             return QueuedRow(source_id, None, b"", known, str(error))
         return QueuedRow(source_id, text, content_hash(text), known)
-
-    def _values(self, source_id: Any) -> tuple[Any, ...] | None:
-        """Return the values of a row's text columns, None where there is no such row."""
-        if source_id is None:
-            return None
-        key = self._source.key
-        where = " AND ".join(f"{quote(column)} IS ?" for column in key)
-        parts = self._source.parts(source_id)
-        # A key whose collation takes 'a' for 'A' finds the other row.
-        return next((values for found, values in self._select(where, parts) if found == source_id), None)
-
-    def _select(self, condition: str = "true", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-        """Yield rows of the source: the key, and the values of the text columns.
-
-        Texts come as bytes: in SQLite they need not be UTF-8, and those that are not are mended, not refused.
-        """
-        columns = [quote(column) for column in self._source.columns]
-        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
-        what = ", ".join([key_expression(self._source), *texts])
-        sql = f"SELECT {what} FROM {quote(self._source.table)} WHERE ({self._source.where}) AND {condition}"
-        for row in self._connection.execute(sql, bindings):
-            pairs = zip(row[1::2], row[2::2], strict=True)
-            yield row[0], tuple(v.decode("utf-8", "replace") if kind == "text" else v for v, kind in pairs)
 
     def _write(self, indexed: IndexedRow, next_id: int) -> int:
         """Put a row's chunks in place of those that it had; return the next free chunk id."""
@@ -304,9 +297,9 @@ class SQLiteLive:
     def _compare(self) -> None:
         """Queue every row whose text is not the one that the index has."""
         before = self._schema_version()
-        different: list[tuple[Any]] = []
+        different: list[Any] = []
         for source_id in self._different():
-            different.append((source_id,))
+            different.append(source_id)
             if len(different) >= COMPARED_AT_ONCE:
                 self._enqueue(different)
         self._enqueue(different)
@@ -317,33 +310,30 @@ class SQLiteLive:
         """Yield the keys of the rows that came, changed or went."""
         known = dict(self._connection.execute(f"SELECT source_id, content_hash FROM {self._rows}"))
         seen = set()
-        for source_id, values in self._select():
+        for source_id, values in self._source_rows.all():
+            if self._source.key_problem(source_id) is not None:
+                continue
             if source_id in seen:
                 raise DatabaseError(
                     f"index {self.record.name!r}: {self._source.table} has several rows with the key {source_id!r}: "
                     "give the index a key that tells them apart"
                 )
-            if source_id is not None:
-                seen.add(source_id)
-                if self._made(source_id, values, None).content_hash != known.get(source_id):
-                    yield source_id
+            seen.add(source_id)
+            if self._made(source_id, values, None).content_hash != known.get(source_id):
+                yield source_id
         yield from known.keys() - seen
 
-    def _enqueue(self, different: list[tuple[Any]]) -> None:
+    def _enqueue(self, different: list[Any]) -> None:
+        """Queue rows; those that are queued already will be looked at in any case."""
         if different:
             sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"
             with immediate(self._connection):
-                self._connection.executemany(sql, different)
+                queued = {source_id for _, source_id in self._source_rows.keys(self._queue, "")}
+                new = [(source_id,) for source_id in different if source_id not in queued]
+                self._connection.executemany(sql, new)
             different.clear()
 
-    # A key that is the rowid
-
-    def _uses_rowid(self) -> bool:
-        return not set(self._source.key) <= set(self._source_columns())
-
-    def _source_columns(self) -> list[str]:
-        sql = "SELECT name FROM pragma_table_xinfo(?)"
-        return [name for (name,) in self._connection.execute(sql, (self._source.table,))]
+    # What SQLite's schema version tells
 
     def _schema_version(self) -> str:
         ((version,),) = self._connection.execute("PRAGMA schema_version")

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
-from sqlrag.index.source import SourceTable
+from sqlrag.index.source import ROWID, SourceTable
 
 if TYPE_CHECKING:
     from sqlrag.index.registry import Connection
 
 __all__ = ["Unique", "describe", "key_type_of", "tables_in_the_way", "unique_constraints"]
-
-_ROWID = ("rowid", "_rowid_", "oid")
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
@@ -34,9 +32,8 @@ def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
 
 def describe(connection: Connection, table: object) -> SourceTable:
     """Return what the database says of a table or view. Raises InputError that lists those that there are."""
-    rows = list(connection.execute(
-        "SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", (table,)
-    )) if isinstance(table, str) else []  # fmt: skip
+    sql = "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE"
+    rows = list(connection.execute(sql, (table,))) if isinstance(table, str) else []
     if not rows:
         names = connection.execute(
             "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' "
@@ -45,28 +42,28 @@ def describe(connection: Connection, table: object) -> SourceTable:
         )
         there_are = ", ".join(name for (name,) in names) or "none"
         raise InputError(f"table is {table!r}: this database has no such table or view (it has {there_are})")
-    ((name, kind, without_rowid),) = rows
+    ((name, kind, without_rowid, strict),) = rows
     sql = "SELECT name, type, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1"
     columns = [(str(column), str(type_), int(pk)) for column, type_, pk in connection.execute(sql, (name,))]
     key = tuple(column for column, _, pk in sorted(columns, key=lambda row: row[2]) if pk)
     if not key and kind == "table" and not without_rowid:
         taken = {column.lower() for column, _, _ in columns}
-        key = tuple(alias for alias in _ROWID if alias not in taken)[:1]
-    types = {column: type_ for column, type_, _ in columns}
+        key = tuple(alias for alias in ROWID if alias not in taken)[:1]
+    types = {column: "" if strict and type_ == "ANY" else type_ for column, type_, _ in columns}
     kind = "virtual" if kind == "shadow" else str(kind)
     return SourceTable(str(name), kind, tuple(types), key, types)
 
 
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
-    """Return what a column is declared as that holds a key as it is: of the same affinity.
+    """Return what a column is declared as that holds a key as it is: of the same affinity, of none for a stated key.
 
     https://www.sqlite.org/datatype3.html#determination_of_column_affinity
     """
     if len(key) > 1:
         return "TEXT"  # a JSON array
-    if not key or key[0] not in types:
+    if key and key[0] not in types:
         return "INTEGER"  # the rowid
-    declared = types[key[0]].upper()
+    declared = types[key[0]].upper() if key else ""
     if "INT" in declared:
         return "INTEGER"
     if any(word in declared for word in ("CHAR", "CLOB", "TEXT")):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.source import key_columns
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.live import SQLiteLive
@@ -69,7 +68,7 @@ def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> N
 
 def _source_type(connection: apsw.Connection, record: IndexRecord) -> str:
     table = describe(connection, record.source_table)
-    return key_type_of(key_columns(record.source_key), table.types)
+    return key_type_of(table.key, table.types)
 
 
 def _move_default(registry: Registry, old: IndexRecord, new: IndexRecord) -> None:

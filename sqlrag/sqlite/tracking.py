@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from sqlrag.index.names import quote
-from sqlrag.index.source import key_expression, source_of
+from sqlrag.index.source import ROWID, queued_key, renamed, source_of
 from sqlrag.index.statements import statement
+from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import Unique, unique_constraints
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracking"]
 
+_TRACKED = re.compile(r'old\.("(?:[^"]|"")+") COLLATE BINARY IS NOT new\.')
 _TRIGGER = re.compile(r"CREATE TRIGGER (\w+).*?\nEND;", re.DOTALL)
 
 
@@ -33,6 +35,20 @@ class Tracking:
         """Whether the triggers see every change. Not that of a REPLACE because of a UNIQUE index on an expression."""
         return not unique_constraints(self._connection, self._source.table, self._source.key)[1]
 
+    def followed(self) -> IndexRecord:
+        """Return the record with the names that the source and its columns have now, where the recorded ones are gone.
+
+        SQLite renames them in triggers too (https://www.sqlite.org/lang_altertable.html).
+        """
+        columns = SourceRows(self._connection, self._source).columns()
+        if set(self._tracked()) - {*ROWID, *columns}:
+            sql = "SELECT tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?"
+            for table, text in self._connection.execute(sql, (f"{self._record.name}_source_update",)):
+                names = [name[1:-1].replace('""', '"') for name in _TRACKED.findall(text)]
+                if table == self._source.table or not columns:
+                    return renamed(self._record, table, dict(zip(self._tracked(), names, strict=False)))
+        return self._record
+
     def is_there(self) -> bool:
         """Whether the triggers are those that the table as it is now needs."""
         return self._present() == self._needed()
@@ -43,27 +59,36 @@ class Tracking:
         for sql in self._needed().values():
             self._connection.execute(sql)
 
+    def names(self) -> list[str]:
+        """Return the triggers that are called as those of this index."""
+        return list(self._present())
+
     def drop(self) -> None:
         """Drop the triggers. The caller holds the write transaction."""
         for name in self._present():
             self._connection.execute(f"DROP TRIGGER {quote(name)}")
 
+    def _tracked(self) -> list[str]:
+        """Return the columns whose changes are told, each once."""
+        return list(dict.fromkeys([*self._source.key, *self._source.columns]))
+
     def _present(self) -> dict[str, str]:
         """Return the triggers by name; those of this index, on whichever table."""
-        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name GLOB ?"
-        return dict(self._connection.execute(sql, (f"{self._record.name}_source_*",)))
+        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+        own = re.compile(rf"{self._record.name}_source_(insert|update|delete)(_\d+)?", re.IGNORECASE)
+        return {name: text for name, text in self._connection.execute(sql) if own.fullmatch(name)}
 
     def _needed(self) -> dict[str, str]:
         source, name = self._source, self._record.name
-        new, old = (key_expression(source, prefix) for prefix in ("new.", "old."))
+        new, old = (queued_key(source, prefix) for prefix in ("new.", "old."))
         script = statement(
             "index/tracking",
             index=name,
             table=quote(source.table),
             new_key=new,
             old_key=old,
-            changed=" OR ".join(_differs(column) for column in dict.fromkeys([*source.key, *source.columns])),
-            moved=" OR ".join(_differs(column) for column in source.key),
+            changed=" OR ".join(map(_differs, self._tracked())),
+            moved=" OR ".join(map(_differs, source.key)),
         )
         for number, unique in enumerate(unique_constraints(self._connection, source.table, source.key)[0], start=1):
             script += self._for_unique(number, unique)
@@ -76,8 +101,8 @@ class Tracking:
             index=self._record.name,
             number=number,
             table=quote(self._source.table),
-            key=key_expression(self._source),
-            columns=", ".join(quote(name) for name, _ in unique),
+            key=queued_key(self._source),
+            changed=" OR ".join(_differs(name) for name, _ in unique),
             conflict=conflict,
         )
 

@@ -285,8 +285,8 @@ def test_the_statement_needs_nothing_but_sqlite_vec(small_limits, tmp_path):
     bare = sqlite3.connect(path) if hasattr(sqlite3.Connection, "enable_load_extension") else apsw.Connection(path)
     bare.enable_load_extension(True)
     bare.load_extension(sqlite_vec.loadable_path())
-    nearest = statement("index/nearest_cells")
-    sql = statement("index/vector_top_k", nearest=nearest, filter="", **kept_parts(stored.record))
+    parts = {"filter": "", **kept_parts(stored.record)}
+    sql = statement("index/vector_top_k", nearest=statement("index/nearest_cells", **parts), **parts)
     code = codes_of(stored.record).encode(query).tobytes()
     numbers = {"wanted": 25, "depth": 25, "nprobe": None, "candidates": 75, "of_each": 40}
     rows = list(bare.execute(sql, {"vector": query.tobytes(), "code": code, **numbers}))
