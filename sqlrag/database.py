@@ -203,8 +203,9 @@ class Database:
 
         `name`: of the index, and of its chunk table. `text`: a column, several (joined by an empty line), or a template
         of columns: "{title}: {body}". A row with a short text is one chunk, one with a long text several. `key`: of a
-        view, the columns that tell its rows apart, of a virtual table "rowid" too; a table has its own. `filters`: columns that filters often name:
-        each gets an ordinary SQL index, and is a hit's metadata. The other arguments are those of `ingest`.
+        view, the columns that tell its rows apart, of a virtual table "rowid" too; a table has its own. `filters`:
+        columns that filters often name: each gets an ordinary SQL index, and is a hit's metadata. The other arguments
+        are those of `ingest`.
 
         Triggers on the table queue what changes, in the writer's own transaction, and `sync` brings it in; a view is
         compared. Stopped at any time, the same call, or `sync`, goes on. Raises InputError for a table or columns that
