@@ -14,6 +14,7 @@
     └── DatabaseError                    the database file itself
         ├── NotADatabaseError            the file is something else, or damaged
         ├── SchemaVersionError           made by a newer sqlrag
+        ├── SourceGoneError              the table that an index is over has gone, or has lost a column
         ├── ReadOnlyError                a write, and the file or the connection is read-only
         ├── LockedError                  another process holds the file
         └── DiskFullError                no space left; what was committed stays
@@ -42,6 +43,7 @@ __all__ = [
     "SQLError",
     "SchemaVersionError",
     "SourceError",
+    "SourceGoneError",
     "UnknownIndexError",
     "UnknownModelError",
 ]
@@ -101,6 +103,10 @@ class NotADatabaseError(DatabaseError):
 
 class SchemaVersionError(DatabaseError):
     """The database was made by a newer sqlrag than this one."""
+
+
+class SourceGoneError(DatabaseError):
+    """The table that an index is over has gone, or does not have a column any more that the index needs."""
 
 
 class ReadOnlyError(DatabaseError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import InputError, LockedError
+from sqlrag.errors import InputError, LockedError, SourceGoneError
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.names import NEXT, check_new_index_name
 from sqlrag.index.new_record import Making, check_made_with
@@ -97,13 +97,21 @@ def sync(
             f"index {records[0].name!r} is over ingested documents: ingest them again, nothing else changes"
         )
     total = SyncReport()
+    gone: SourceGoneError | None = None
     for record in records:
-        if record.is_live:
+        if not record.is_live:
+            continue
+        try:
             table = engine.live(record)
             table.prepare(compare=compare or (record.tracking != "triggers" and not quick))
-            embedder = engine.encoders.embedder_of(record)
-            chunker = chunker_of(embedder, record.max_tokens, record.overlap)
-            _add(total, Sync(table, embedder, chunker, progress, chars).run(most))
+        except SourceGoneError as error:
+            gone = gone or error  # the others are brought up to date all the same
+            continue
+        embedder = engine.encoders.embedder_of(record)
+        chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+        _add(total, Sync(table, embedder, chunker, progress, chars).run(most))
+    if gone is not None:
+        raise gone
     return total
 
 

@@ -85,7 +85,7 @@ def test_dependencies_point_one_way():
         {"functions", "metrics", "sync"},
         {"sqlite"},
         {"duckdb"},
-        {"engine", "ingest", "live", "registration"},
+        {"engine", "ingest", "live", "freshness", "maintenance", "repair", "registration"},
         {"database"},
         {"demo", "evaluation"},
         {"cli", "__main__"},

@@ -18,7 +18,7 @@ from sqlrag.duckdb.source_tables import describe, key_type_of, rows_of
 from sqlrag.errors import DatabaseError, InputError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import source_of
+from sqlrag.index.source import check_source, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import StoredChunk
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -119,21 +119,12 @@ class DuckDBLive:
     # Private
 
     def _select(self) -> str:
-        """Return the SELECT of every row's key and text. Raises DatabaseError where the source has lost its own."""
-        name, table = self.record.name, self._source.table
+        """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""
         try:
-            columns = describe(self._duckdb, table).types
-        except InputError as error:
-            raise DatabaseError(
-                f"index {name!r} is over {table}, which is gone: "
-                f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
-            ) from error
-        for column in (*self._source.columns, *self._source.key):
-            if column not in columns:
-                raise DatabaseError(
-                    f"index {name!r} takes its text from column {column!r}, which {table} does not have "
-                    f"any more (it has {', '.join(columns)}): give it another text with alter_index({name!r}, text=...)"
-                )
+            columns = describe(self._duckdb, self._source.table).types
+        except InputError:
+            columns = {}
+        check_source(self.record, list(columns))
         return rows_of(self._source, columns)
 
     def _present(self, keys: Sequence[Any]) -> list[QueuedRow]:

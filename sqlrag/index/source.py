@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import DatabaseError, InputError
+from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.parts import PARTIAL
 
@@ -131,10 +131,10 @@ def source_of(record: IndexRecord) -> Source:
 
 
 def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
-    """Raise DatabaseError where the source of an index has gone or lost a column, given those that it has now."""
+    """Raise SourceGoneError where the source of an index has gone or lost a column, given those that it has now."""
     name, table, source = record.name, record.source_table, source_of(record)
     if not columns:
-        raise DatabaseError(
+        raise SourceGoneError(
             f"index {name!r} is over {table}, which is gone: "
             f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
         )
@@ -147,7 +147,7 @@ def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
     for what, names, remedy in needed:
         for column in names:
             if column not in columns:
-                raise DatabaseError(
+                raise SourceGoneError(
                     f"index {name!r} {what} column {column!r}, which {table} does not have any more "
                     f"(it has {', '.join(columns)}): {remedy}"
                 )
