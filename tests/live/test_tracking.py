@@ -536,7 +536,7 @@ def test_the_table_is_gone(db, write):
     for sync in (db.sync, lambda: db.sync("reviews", compare=True)):
         with pytest.raises(errors.DatabaseError) as error:
             sync()
-        assert_says(error.value, errors.DatabaseError, "'reviews'", "review", "gone", "drop_index")
+        assert_says(error.value, errors.SourceGoneError, "'reviews'", "review", "gone", "drop_index")
     with pytest.warns(errors.BacklogWarning, match="review, which is gone"):
         assert db.search("honeycomb", top_n=1)[0].source_id == 1
     sql = "SELECT source_id FROM vector_top_k('reviews', 'honeycomb', 1) AS hit JOIN reviews ON reviews.id = hit.id"
@@ -555,7 +555,7 @@ def test_the_table_is_made_anew_without_a_column(made, db, write):
     with pytest.raises(errors.DatabaseError) as error:
         db.sync()
     missing = "'id'" if "id" not in made else "'body'"
-    assert_says(error.value, errors.DatabaseError, "'reviews'", missing, "review")
+    assert_says(error.value, errors.SourceGoneError, "'reviews'", missing, "review")
 
 
 OTHER_KEYS = {
