@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlrag.results import Result
     from sqlrag.sync import LiveTable
     from sqlrag.text.documents import Document
+    from sqlrag.turns import Turns
 
 __all__ = ["Engine", "engine_of"]
 
@@ -31,6 +32,7 @@ class Engine(Protocol):
     read_only: bool
     encoders: Encoders
     functions: Functions
+    turns: Turns
 
     @property
     def indexes(self) -> IndexSource:

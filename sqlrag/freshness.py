@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -58,4 +59,8 @@ class Freshness:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, BacklogWarning, stacklevel=5)
+    """Warn, at the line of the caller of sqlrag."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("sqlrag."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, BacklogWarning, stacklevel=level)
