@@ -59,6 +59,9 @@ class Engine(Protocol):
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index does not have, as far as it is cheap to know."""
 
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun on this connection."""
 

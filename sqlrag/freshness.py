@@ -46,6 +46,13 @@ class Freshness:
             backlog = self._engine.stale(record)
             if not backlog:
                 return
+            others = self._engine.other_triggers(record)
+            if others:
+                _warn(
+                    f"index {record.name!r} is not brought up to date before a query, since its table has triggers that "
+                    f"are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
+                )
+                return
             if self._rows and self._engine.can_write_now():
                 backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, quick=True).backlog
         except DatabaseError as error:  # a table that is gone, a writer that takes its time, a full disk

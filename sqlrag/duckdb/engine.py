@@ -208,6 +208,15 @@ class DuckDBEngine:
         """Return how many rows of its table an index has not seen."""
         return self.indexes.unseen(record)
 
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's: it makes none, so all of them."""
+        sql = "SELECT trigger_name FROM duckdb_triggers() WHERE table_name = ?"
+        with self._cursor() as cursor:
+            try:
+                return [name for (name,) in cursor.execute(sql, [record.name]).fetchall()]
+            except duckdb.CatalogException:  # DuckDB 1 has no triggers
+                return []
+
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun: a cursor of its own can always, unless all is read-only."""
         return not self.read_only

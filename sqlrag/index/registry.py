@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import NEXT, check_index_name
+from sqlrag.index.own_tables import OwnTables
 from sqlrag.index.precision import check_vectors
-from sqlrag.index.source import TRACKING, key_columns, template_columns
+from sqlrag.index.source import TRACKING, check_template, key_columns, template_columns
 from sqlrag.index.statements import statement
 from sqlrag.index.tokenizers import check_tokenizer
 
@@ -113,6 +114,7 @@ def _check_source(record: IndexRecord) -> None:
     for names in (list(key_columns(record.source_key)), json.loads(record.filters)):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{names!r} is no list of columns")
+    check_template(record.template)
     if record.tracking not in ("", *TRACKING) or bool(record.tracking) != bool(template_columns(record.template)):
         raise ValueError(f"tracking is {record.tracking!r}, template {record.template!r}")
 
@@ -141,9 +143,11 @@ class Registry:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._own = OwnTables(connection)
 
     def exists(self) -> bool:
-        """Tell whether this file holds sqlrag's tables."""
+        """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for others of their names."""
+        self._own.check_registry()
         sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
         return bool(list(self._connection.execute(sql)))
 
@@ -196,10 +200,17 @@ class Registry:
     def _records(self, clauses: str, *bindings: str) -> list[IndexRecord]:
         columns = known_columns(self._columns())
         sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes {clauses}"
-        return [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+        records = [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+        for record in records:
+            self._own.other_triggers(record)
+        return records
 
     def _columns(self) -> set[str]:
         return {name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info('sqlrag_indexes')")}
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+        return self._own.other_triggers(record)
 
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""

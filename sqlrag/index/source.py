@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ __all__ = [
     "TRACKING",
     "Source",
     "SourceTable",
+    "check_template",
     "content_hash",
     "key_columns",
     "key_condition",
@@ -33,6 +35,9 @@ __all__ = [
 TRACKING = ("triggers", "compare", "documents")
 """How changes of a source are noticed: triggers in the database; a comparison of every row's text; the same over the
 ingested documents of an index that is made anew."""
+
+MOST_TIMES = 10
+"""How often a template may name one column: a short one over a long text must not make an endless one."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -111,6 +116,13 @@ def template_columns(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_FIELD.findall(template)))
 
 
+def check_template(template: str) -> None:
+    """Raise InputError for a template that names a column more than ten times."""
+    for name, times in Counter(_FIELD.findall(template)).items():
+        if times > MOST_TIMES:
+            raise InputError(f"text names the column {name!r} {times:,} times: a template takes each {MOST_TIMES} at most")
+
+
 def made_template(text: object, columns: Sequence[str], table: str) -> str:
     """Return the template of a row's text, its columns spelled as the table has them.
 
@@ -131,6 +143,7 @@ def made_template(text: object, columns: Sequence[str], table: str) -> str:
             f"text is {text!r}: it is a column, a list of columns, "
             "or a template of columns such as '{title}: {body}'"
         )
+    check_template(template)
     for name in template_columns(template):
         if name.lower() not in known:
             raise InputError(f"text names a column {name!r} that {table} does not have: it has {', '.join(columns)}")

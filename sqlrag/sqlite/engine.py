@@ -193,6 +193,11 @@ class SQLiteEngine:
         ((version,),) = self.connection.execute("PRAGMA schema_version")
         return int(version)
 
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+        with translated(self.path):
+            return self.indexes.registry.other_triggers(record)
+
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun on this connection."""
         return not self.read_only and not self.connection.readonly("main") and self.connection.getautocommit()

@@ -13,6 +13,7 @@ from sqlrag.index.source import content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.source_tables import ROWIDS
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, QueuedRow
 
@@ -217,6 +218,8 @@ class SQLiteLive:
                 f"index {name!r} is over {self._source.table}, which is gone: "
                 f"drop the index (sqlrag index --drop {name}, or drop_index({name!r})), or bring the table back"
             )
+        if len(self._source.key) > 1 or self._source.key[0].lower() not in ROWIDS:
+            missing += [column for column in self._source.key if column not in columns]
         if missing:
             raise DatabaseError(
                 f"index {name!r} takes its text from column {missing[0]!r}, which {self._source.table} does not have "

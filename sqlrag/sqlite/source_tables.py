@@ -11,9 +11,10 @@ from sqlrag.index.source import SourceTable
 if TYPE_CHECKING:
     from sqlrag.index.registry import Connection
 
-__all__ = ["Unique", "describe", "key_type_of", "tables_in_the_way", "unique_constraints"]
+__all__ = ["ROWIDS", "Unique", "describe", "key_type_of", "tables_in_the_way", "unique_constraints"]
 
-_ROWID = ("rowid", "_rowid_", "oid")
+ROWIDS = ("rowid", "_rowid_", "oid")
+"""What a table's key may be called that is no column of its."""
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
@@ -51,7 +52,7 @@ def describe(connection: Connection, table: object) -> SourceTable:
     key = tuple(column for column, _, pk in sorted(columns, key=lambda row: row[2]) if pk)
     if not key and kind == "table" and not without_rowid:
         taken = {column.lower() for column, _, _ in columns}
-        key = tuple(alias for alias in _ROWID if alias not in taken)[:1]
+        key = tuple(alias for alias in ROWIDS if alias not in taken)[:1]
     types = {column: type_ for column, type_, _ in columns}
     kind = "virtual" if kind == "shadow" else str(kind)
     return SourceTable(str(name), kind, tuple(types), key, types)
