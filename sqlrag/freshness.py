@@ -7,7 +7,7 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import BacklogWarning, DatabaseError
+from sqlrag.errors import BacklogWarning, Error
 from sqlrag.live import sync
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Freshness:
                 return
             if self._rows and self._engine.can_write_now():
                 backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, quick=True).backlog
-        except DatabaseError as error:  # a table that is gone, a writer that takes its time, a full disk
+        except Error as error:  # a table that is gone, a writer that takes its time, a full disk, no such model
             _warn(f"index {record.name!r} could not be brought up to date: {error}")
             return
         if backlog:

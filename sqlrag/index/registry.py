@@ -102,7 +102,7 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
         check_tokenizer(record.tokenizer)
         check_vectors(record.vectors)
         _check_source(record)
-    except (InputError, ValueError) as error:
+    except (InputError, ValueError, RecursionError) as error:  # the last: of JSON
         raise _damaged(row, str(error)) from error
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
         raise _damaged(row, "its sizes cannot be")
@@ -114,6 +114,10 @@ def _check_source(record: IndexRecord) -> None:
     for names in (list(key_columns(record.source_key)), json.loads(record.filters)):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{names!r} is no list of columns")
+    if not key_columns(record.source_key):
+        raise ValueError("its key has no column")
+    if record.tracking == "documents" and not (record.name.endswith(NEXT) and record.source_table == "documents"):
+        raise ValueError("tracking is 'documents'")
     check_template(record.template)
     if record.tracking not in ("", *TRACKING) or bool(record.tracking) != bool(template_columns(record.template)):
         raise ValueError(f"tracking is {record.tracking!r}, template {record.template!r}")
@@ -129,8 +133,8 @@ def check_schema_version(version: str | None, path: str) -> None:
     """Raise SchemaVersionError if a newer sqlrag made a file, given its `schema_version`; None where it has none."""
     if version is None:
         return
-    if not version.isdecimal():
-        raise NotADatabaseError(f"{path} is damaged: its sqlrag_meta has the schema_version {version!r}")
+    if not version.isdecimal() or len(version) > 9:
+        raise NotADatabaseError(f"{path} is damaged: its sqlrag_meta has the schema_version {version[:80]!r}")
     if int(version) > SCHEMA_VERSION:
         raise SchemaVersionError(
             f"{path} was made by a newer sqlrag (schema {version}; this one knows up to {SCHEMA_VERSION}): "
