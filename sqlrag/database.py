@@ -28,6 +28,7 @@ from sqlrag.index.names import check_new_index_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.maintenance import add_maintenance
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result, SyncReport
+from sqlrag.turns import in_turn
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -101,10 +102,15 @@ def connect(
 
 
 class Database:
-    """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager."""
+    """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager.
+
+    Threads may share it: their calls take turns, `sync` and `ingest` as a whole. Those that should work side by side
+    open a connection each. `interrupt` waits for nobody.
+    """
 
     def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
         self._engine = engine
+        self._turns = engine.turns
         self._freshness = Freshness(engine, sync_rows)
         if not engine.read_only:
             add_maintenance(self, engine)
@@ -134,15 +140,18 @@ class Database:
         """The cross-encoder behind `rerank_score()`."""
         return self._engine.encoders.reranker
 
+    @in_turn
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
         self._freshness.before(sql)
         return self._engine.execute(sql, params)
 
+    @in_turn
     def indexes(self) -> list[str]:
         """Return the names of the indexes."""
         return self._engine.indexes.names()
 
+    @in_turn
     def ingest(
         self,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
@@ -197,6 +206,7 @@ class Database:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
+    @in_turn
     def create_index(
         self,
         name: str,
@@ -230,6 +240,7 @@ class Database:
         create_index(self._engine, name, table, text, key=key, filters=filters, making=making, embedder=embedder)
         return self.sync(name, progress=progress)
 
+    @in_turn
     def drop_index(self, name: str) -> None:
         """Drop an index with its triggers; the table that it is over stays as it is. Raises UnknownIndexError.
 
@@ -239,6 +250,7 @@ class Database:
 
         drop_index(self._engine, name)
 
+    @in_turn
     def reindex(
         self,
         name: str | None = None,
@@ -264,6 +276,7 @@ class Database:
         self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
         return report
 
+    @in_turn
     def sync(
         self,
         index: str | None = None,
@@ -280,6 +293,7 @@ class Database:
 
         return sync(self._engine, index, compare=compare, progress=progress)
 
+    @in_turn
     def search(
         self,
         query: str,
@@ -319,6 +333,7 @@ class Database:
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter)
         return Comparison(query, top_k, top_n, candidates)
 
+    @in_turn
     def evaluate(
         self,
         queries: str | os.PathLike[str] | Queries | None = None,
@@ -367,20 +382,24 @@ class Database:
             progress=progress,
         )
 
+    @in_turn
     def backlog(self) -> dict[str, int]:
         """Return how many changed rows each index over a table does not have yet; those that have all are left out."""
         indexes = (self._engine.indexes.open(name).record for name in self.indexes())
         found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
         return {name: rows for name, rows in found.items() if rows}
 
+    @in_turn
     def info(self) -> list[IndexInfo]:
         """Return what `sqlrag_info()` says, an object for each index."""
         return [IndexInfo(*row) for row in self.execute("SELECT * FROM sqlrag_info()")]
 
+    @in_turn
     def check(self) -> list[str]:
         """Return what is wrong with the database and its indexes, a line each; empty when all is sound."""
         return self._engine.check()
 
+    @in_turn
     def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:
         """Make every index whole again, and return what `check` still finds.
 
@@ -392,6 +411,7 @@ class Database:
         repair(self._engine, progress)
         return self.check()
 
+    @in_turn
     def alter_index(
         self,
         name: str,
@@ -419,6 +439,7 @@ class Database:
         """Stop the statement that runs; may be called from another thread."""
         self._engine.interrupt()
 
+    @in_turn
     def close(self) -> None:
         """Close the database."""
         self._engine.close()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlrag.results import Result
     from sqlrag.sync import LiveTable
     from sqlrag.text.documents import Document
+    from sqlrag.turns import Turns
 
 __all__ = ["Engine", "engine_of"]
 
@@ -31,6 +32,7 @@ class Engine(Protocol):
     read_only: bool
     encoders: Encoders
     functions: Functions
+    turns: Turns
 
     @property
     def indexes(self) -> IndexSource:
@@ -56,6 +58,9 @@ class Engine(Protocol):
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index does not have, as far as it is cheap to know."""
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
 
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun on this connection."""

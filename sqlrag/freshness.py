@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import BacklogWarning, DatabaseError
+from sqlrag.errors import BacklogWarning, Error
 from sqlrag.live import sync
 
 if TYPE_CHECKING:
@@ -45,9 +46,16 @@ class Freshness:
             backlog = self._engine.stale(record)
             if not backlog:
                 return
+            others = self._engine.other_triggers(record)
+            if others:
+                _warn(
+                    f"index {record.name!r} is not brought up to date before a query, since its table has triggers that "
+                    f"are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
+                )
+                return
             if self._rows and self._engine.can_write_now():
                 backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, quick=True).backlog
-        except DatabaseError as error:  # a table that is gone, a writer that takes its time, a full disk
+        except Error as error:  # a table that is gone, a writer that takes its time, a full disk, no such model
             _warn(f"index {record.name!r} could not be brought up to date: {error}")
             return
         if backlog:
@@ -58,4 +66,8 @@ class Freshness:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, BacklogWarning, stacklevel=5)
+    """Warn, at the line of the caller of sqlrag."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("sqlrag."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, BacklogWarning, stacklevel=level)

@@ -6,4 +6,5 @@ SELECT 'vectors have no chunk', count(*)
 FROM   {kept} WHERE rowid NOT IN (SELECT id FROM chunks)
 UNION ALL
 SELECT '{items} have a text of another length than their offsets say', count(*)
-FROM   chunks WHERE length(CAST(text AS TEXT)) <> end_char - start_char AND instr(text, char(0)) = 0;
+FROM   chunks WHERE length(CAST(text AS TEXT)) <> end_char - start_char AND instr(text, char(0)) = 0
+OR     typeof(text) <> 'text';

@@ -3,5 +3,6 @@
 SELECT source_id FROM chunks WHERE id NOT IN (SELECT rowid FROM {kept})
 UNION
 SELECT source_id FROM chunks WHERE length(CAST(text AS TEXT)) <> end_char - start_char AND instr(text, char(0)) = 0
+OR     typeof(text) <> 'text'
 UNION
 SELECT source_id FROM chunks GROUP BY source_id HAVING count(*) <= max(ordinal);

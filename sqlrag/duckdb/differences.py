@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.errors import NotADatabaseError
 from sqlrag.index.names import quote
 from sqlrag.index.precision import codes_of
 
@@ -91,8 +92,14 @@ def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids
     import numpy as np
 
     sql = f"SELECT embedding FROM {quote(record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) ORDER BY id"
-    column = database.execute(sql, [list(ids)]).fetchnumpy()["embedding"]
-    return np.stack(list(column)).astype(np.float32)
+    column = list(database.execute(sql, [list(ids)]).fetchnumpy()["embedding"])
+    if any(np.shape(vector) != (record.dimension,) for vector in column):
+        raise NotADatabaseError(
+            f"this database is damaged: {record.name}_embedding has vectors of another length than {record.dimension}: "
+            f"in DuckDB itself, DELETE FROM {record.name}_embedding WHERE len(embedding) <> {record.dimension}, "
+            "then sqlrag check --repair"
+        )
+    return np.stack(column).astype(np.float32)
 
 
 def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:

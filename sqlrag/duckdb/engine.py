@@ -33,6 +33,7 @@ from sqlrag.paths import is_sqlite
 from sqlrag.results import Result, columns_of
 from sqlrag.sqlite.errors import translated as translated_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,9 @@ _STATUS = (["Count"], ["Success"])
 class DuckDBRows:
     """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
+    ) -> None:
         self.columns = columns_of(connection.description)
         if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
             connection.fetchall()
@@ -60,22 +63,26 @@ class DuckDBRows:
         self._connection = connection
         self._path = path
         self._raised = raised
+        self._turns = turns
         self._drained: list[tuple[Any, ...]] | None = None
         self._exhausted = not self.columns
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while True:
-            if self._drained is not None:
-                if not self._drained:
-                    return
-                rows, self._drained = self._drained, []
-            elif self._exhausted:
-                return
-            else:
-                with translated(self._path, self._raised):
-                    rows = self._connection.fetchmany(_FETCH_ROWS)
-                self._exhausted = not rows
+        while rows := self._more():
             yield from rows
+
+    def _more(self) -> list[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+        with self._turns:
+            if self._drained is not None:
+                rows, self._drained = self._drained, []
+                return rows
+            if self._exhausted:
+                return []
+            with translated(self._path, self._raised):
+                rows = self._connection.fetchmany(_FETCH_ROWS)
+            self._exhausted = not rows
+            return rows
 
     def drain(self) -> None:
         """Take what is left from the connection."""
@@ -91,7 +98,7 @@ class DuckDBRows:
             rows = list(self)
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
-        with translated(self._path, self._raised):
+        with self._turns, translated(self._path, self._raised):
             table = self._connection.to_arrow_table()
         self._exhausted = True
         return table
@@ -118,6 +125,7 @@ class DuckDBEngine:
         self.read_only = read_only
         self.encoders = encoders
         self._raised = Raised()
+        self.turns = Turns()
         self._open_rows: DuckDBRows | None = None
         self._dimension_changed = False
         if is_sqlite(path):  # DuckDB would try to download an extension for it
@@ -157,7 +165,7 @@ class DuckDBEngine:
         try:
             with translated(self.path, self._raised):
                 self._connection.execute(sql, bindings or [])
-                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
+                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised, self.turns)
         except KeyboardInterrupt:
             self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
             raise
@@ -202,13 +210,27 @@ class DuckDBEngine:
         """Return how many rows of its table an index has not seen."""
         return self.indexes.unseen(record)
 
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's: it makes none, so all of them."""
+        sql = "SELECT trigger_name FROM duckdb_triggers() WHERE table_name = ?"
+        with self._cursor() as cursor:
+            try:
+                return [name for (name,) in cursor.execute(sql, [record.name]).fetchall()]
+            except duckdb.CatalogException:  # DuckDB 1 has no triggers
+                return []
+
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun: a cursor of its own can always, unless all is read-only."""
         return not self.read_only
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL."""
-        add_maintenance(self._connection, name, function, arguments, self._raised)
+
+        def inside(*values: Any) -> int:
+            with self.turns.lent():
+                return function(*values)
+
+        add_maintenance(self._connection, name, inside, arguments, self._raised)
 
     def live(self, record: IndexRecord) -> DuckDBLive:
         """Return what keeps an index in step with its table."""

@@ -82,6 +82,7 @@ _FULL = "the disk is full; what was committed before is intact: make room and ru
 _MEANINGS: tuple[tuple[str, type[Error], str], ...] = (
     ("could not set lock", LockedError, "another process has it open: close that one, or open it with read_only=True"),
     ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
+    ("transactioncontext error: conflict", LockedError, "another connection has just written the same rows: try again"),
     ("not a valid duckdb database", NotADatabaseError, "it is not a DuckDB database"),
     ("sqlite_scanner", NotADatabaseError, "it is a SQLite database: open it with engine='sqlite'"),
     ("no space left", DiskFullError, _FULL),

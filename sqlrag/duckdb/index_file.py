@@ -22,6 +22,7 @@ from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.duckdb.filter_check import passing_ids
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
+from sqlrag.duckdb.own_tables import check_functions, check_tables
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
 from sqlrag.duckdb.state import TableState
@@ -54,6 +55,9 @@ class DuckDBIndexes:
         self._files: Signature | None = None
         self._unseen: dict[str, tuple[Signature | None, int]] = {}
         try:
+            with translated_duckdb(path):
+                check_functions(self._duckdb, path)
+                check_tables(self._duckdb)
             self._check_version()
             self.connection = self._open()
             self.registry = Registry(self.connection)
@@ -103,7 +107,10 @@ class DuckDBIndexes:
         return self._meta("embedder")
 
     def unseen(self, record: IndexRecord) -> int:
-        """Return how many rows of its table an index has not seen; looked for only when the files show a commit."""
+        """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
+
+        Of a view nothing is known until `sync` compares.
+        """
         from sqlrag.duckdb.live import DuckDBLive
 
         files = file_signature(self._file)
@@ -113,7 +120,8 @@ class DuckDBIndexes:
         cursor = self._duckdb.cursor()
         try:
             with translated_duckdb(self._path):
-                count = len(DuckDBLive(cursor, self._path, self, record).differences())
+                live = DuckDBLive(cursor, self._path, self, record)
+                count = 0 if live.is_over_view() else len(live.differences())
         finally:
             cursor.close()
         self._unseen[record.name] = (files, count)

@@ -7,6 +7,7 @@ user's own statements would fail. A comparison of 100,000 rows takes a twentieth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.duckdb.source_tables import describe, key_type_of, rows_of
-from sqlrag.errors import DatabaseError, InputError
+from sqlrag.errors import DatabaseError, InputError, LockedError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import check_source, source_of
@@ -60,6 +61,11 @@ class DuckDBLive:
         self._tables.create(source_type, first_id=first_id)
         self._duckdb.execute(statement("duckdb/live", index=self.record.name, source_type=source_type))
 
+    def is_over_view(self) -> bool:
+        """Tell whether the source is a view: over files perhaps, or anything that its author wrote."""
+        sql = "SELECT 1 FROM duckdb_views() WHERE NOT internal AND lower(view_name) = lower(?)"
+        return bool(self._duckdb.execute(sql, [self._source.table]).fetchall())
+
     def differences(self) -> list[Any]:
         """Return the keys of the rows that came, changed or went."""
         sql = statement("duckdb/live_differences", index=self.record.name, source=self._select())
@@ -96,6 +102,11 @@ class DuckDBLive:
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        with suppress(LockedError):  # another connection has just written them: nothing of this was
+            return self._applied(rows)
+        return []
+
+    def _applied(self, rows: Sequence[IndexedRow]) -> list[Any]:
         before = self._indexes.state(self.record)
         with translated(self._path), transaction(self._duckdb):
             now = {row.source_id: row for row in self._present([one.row.source_id for one in rows])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlrag.duckdb.own_tables import check_tables
 from sqlrag.index.names import quote
 from sqlrag.index.registry import known_columns, record_of
 
@@ -17,8 +18,11 @@ __all__ = ["stored_records"]
 
 def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
     """Return the record of each index, by name. Raises NotADatabaseError for what sqlrag never writes."""
+    check_tables(connection)
     described = connection.execute("SELECT * FROM sqlrag_indexes LIMIT 0").description or []
     columns = known_columns({column[0] for column in described})
     names = ", ".join(map(quote, columns))
     rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name").fetchall()
-    return [record_of(columns, row) for row in rows]
+    records = [record_of(columns, row) for row in rows]
+    check_tables(connection, records)
+    return records

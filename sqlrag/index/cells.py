@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import NotADatabaseError
 from sqlrag.index.blocks import centroid_blocks, joined
 from sqlrag.index.kmeans import nearest_centroids
 
@@ -35,7 +36,10 @@ class CellState:
 def cell_state(connection: Connection, record: IndexRecord) -> CellState | None:
     """Return how the cells of an index were made, None while it is searched whole."""
     sql = "SELECT first_cell, cells, chunks, imbalance, moving, ready FROM sqlrag_ivf WHERE index_name = ?"
-    for first_cell, cells, chunks, imbalance, moving, ready in connection.execute(sql, (record.name,)):
+    for row in connection.execute(sql, (record.name,)):
+        first_cell, cells, chunks, imbalance, moving, ready = row
+        if any(not isinstance(value, int) for value in (first_cell, cells, chunks)) or not isinstance(imbalance, float):
+            raise NotADatabaseError(f"this database is damaged: its table sqlrag_ivf has {row!r} for {record.name!r}")
         return CellState(first_cell, cells, chunks, imbalance, bool(moving), bool(ready))
     return None
 
@@ -64,6 +68,11 @@ class Cells:
         import numpy as np
 
         found = list(joined(centroid_blocks(self._connection, self._record), VEC0_MAX_K))
+        if not any((ids >= state.first_cell).any() for ids, _ in found):
+            raise NotADatabaseError(
+                f"this database is damaged: index {self._record.name!r} has lost its cells: "
+                "sqlrag check --repair makes them anew"
+            )
         cells = np.concatenate([ids for ids, _ in found])
         centroids = np.concatenate([vectors for _, vectors in found])
         present = cells >= state.first_cell

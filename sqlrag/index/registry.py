@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.index.names import NEXT, check_index_name
+from sqlrag.index.own_tables import OwnTables
 from sqlrag.index.precision import check_vectors
-from sqlrag.index.source import TRACKING, key_columns, template_columns
+from sqlrag.index.source import TRACKING, check_template, key_columns, template_columns
 from sqlrag.index.statements import statement
 from sqlrag.index.tokenizers import check_tokenizer
 
@@ -101,7 +102,7 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
         check_tokenizer(record.tokenizer)
         check_vectors(record.vectors)
         _check_source(record)
-    except (InputError, ValueError) as error:
+    except (InputError, ValueError, RecursionError) as error:  # the last: of JSON
         raise _damaged(row, str(error)) from error
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
         raise _damaged(row, "its sizes cannot be")
@@ -113,6 +114,11 @@ def _check_source(record: IndexRecord) -> None:
     for names in (list(key_columns(record.source_key)), json.loads(record.filters)):
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{names!r} is no list of columns")
+    if not key_columns(record.source_key):
+        raise ValueError("its key has no column")
+    if record.tracking == "documents" and not (record.name.endswith(NEXT) and record.source_table == "documents"):
+        raise ValueError("tracking is 'documents'")
+    check_template(record.template)
     if record.tracking not in ("", *TRACKING) or bool(record.tracking) != bool(template_columns(record.template)):
         raise ValueError(f"tracking is {record.tracking!r}, template {record.template!r}")
 
@@ -127,8 +133,8 @@ def check_schema_version(version: str | None, path: str) -> None:
     """Raise SchemaVersionError if a newer sqlrag made a file, given its `schema_version`; None where it has none."""
     if version is None:
         return
-    if not version.isdecimal():
-        raise NotADatabaseError(f"{path} is damaged: its sqlrag_meta has the schema_version {version!r}")
+    if not version.isdecimal() or len(version) > 9:
+        raise NotADatabaseError(f"{path} is damaged: its sqlrag_meta has the schema_version {version[:80]!r}")
     if int(version) > SCHEMA_VERSION:
         raise SchemaVersionError(
             f"{path} was made by a newer sqlrag (schema {version}; this one knows up to {SCHEMA_VERSION}): "
@@ -141,9 +147,11 @@ class Registry:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._own = OwnTables(connection)
 
     def exists(self) -> bool:
-        """Tell whether this file holds sqlrag's tables."""
+        """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for others of their names."""
+        self._own.check_registry()
         sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
         return bool(list(self._connection.execute(sql)))
 
@@ -196,10 +204,17 @@ class Registry:
     def _records(self, clauses: str, *bindings: str) -> list[IndexRecord]:
         columns = known_columns(self._columns())
         sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes {clauses}"
-        return [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+        records = [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+        for record in records:
+            self._own.other_triggers(record)
+        return records
 
     def _columns(self) -> set[str]:
         return {name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info('sqlrag_indexes')")}
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+        return self._own.other_triggers(record)
 
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ __all__ = [
     "Source",
     "SourceTable",
     "check_source",
+    "check_template",
     "content_hash",
     "joined_key",
     "key_columns",
@@ -41,6 +43,9 @@ ingested documents of an index that is made anew."""
 
 ROWID = ("rowid", "_rowid_", "oid")
 """What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
+
+MOST_TIMES = 10
+"""How often a template may name one column: a short one over a long text must not make an endless one."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -183,6 +188,15 @@ def template_columns(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_FIELD.findall(template)))
 
 
+def check_template(template: str) -> None:
+    """Raise InputError for a template that names a column more than ten times."""
+    for name, times in Counter(_FIELD.findall(template)).items():
+        if times > MOST_TIMES:
+            raise InputError(
+                f"text names the column {name!r} {times:,} times: a template takes each {MOST_TIMES} at most"
+            )
+
+
 def made_template(text: object, columns: Sequence[str], table: str) -> str:
     """Return the template of a row's text, its columns spelled as the table has them.
 
@@ -203,6 +217,7 @@ def made_template(text: object, columns: Sequence[str], table: str) -> str:
     fields = template_columns(template)
     if not fields:
         raise _no_text(text)
+    check_template(template)
     for name in fields:
         if name.lower() not in known:
             raise InputError(f"text names a column {name!r} that {table} does not have: it has {', '.join(columns)}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlrag.arguments import DEFAULT_TOP_K
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, NotADatabaseError
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.filtered import CANDIDATES, filtered_top_k
 from sqlrag.index.match import match_expression
@@ -148,7 +148,10 @@ class Index:
     def measured_nprobes(self) -> list[tuple[int, int]]:
         """Return `(k, nprobe)` as measured when the cells were made, in order."""
         sql = "SELECT k, nprobe FROM sqlrag_nprobe WHERE index_name = ? ORDER BY k"
-        return [(int(k), int(nprobe)) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
+        found = [(k, nprobe) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
+        if not all(isinstance(number, int) for row in found for number in row):
+            raise NotADatabaseError(f"this database is damaged: its table sqlrag_nprobe has {found!r}")
+        return found
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
@@ -194,7 +197,14 @@ class Index:
             f"SELECT chunk.id, chunk.source_id, chunk.text FROM json_each(?) AS wanted "
             f"CROSS JOIN {quote(self.record.name)} AS chunk ON chunk.id = wanted.value ORDER BY wanted.key"
         )
-        return list(self._connection.execute(sql, (json.dumps(list(ids)),)))
+        found = list(self._connection.execute(sql, (json.dumps(list(ids)),)))
+        for id_, _, text in found:
+            if not isinstance(text, str):
+                raise NotADatabaseError(
+                    f"this database is damaged: the text of chunk {id_} of index {self.record.name!r} is no text: "
+                    "sqlrag check --repair makes it anew"
+                )
+        return found
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the number of documents, chunks, tokens, truncated chunks and vectors."""

@@ -29,6 +29,7 @@ from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
 from sqlrag.sqlite.switching import begin_next, drop_index, switch
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
+from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,16 +43,23 @@ __all__ = ["SQLiteEngine"]
 class SQLiteRows:
     """The rows of a SQLite statement, stepped as they are asked for."""
 
-    def __init__(self, cursor: apsw.Cursor, columns: list[str], path: str, at_end: Callable[[], None]) -> None:
+    def __init__(
+        self, cursor: apsw.Cursor, columns: list[str], path: str, turns: Turns, at_end: Callable[[], None]
+    ) -> None:
         self.columns = columns
+        self._turns = turns
         self._cursor = cursor
         self._path = path
         self._at_end = at_end
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        with translated(self._path):
-            yield from self._cursor
+        while (row := self._next()) is not None:
+            yield row
         self._at_end()
+
+    def _next(self) -> tuple[Any, ...] | None:
+        with self._turns, translated(self._path):
+            return next(self._cursor, None)
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, its types those of the values."""
@@ -81,6 +89,7 @@ class SQLiteEngine:
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
+        self.turns = Turns()
         self._schemas_seen: dict[str, int] = {}
         self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
         try:
@@ -121,7 +130,7 @@ class SQLiteEngine:
                 raise InputError(
                     f"the statement has a parameter {error.args[0]!r} that no value was given for"
                 ) from error
-        return Result(SQLiteRows(cursor, columns, self.path, self._scores.flush))
+        return Result(SQLiteRows(cursor, columns, self.path, self.turns, self._scores.flush))
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
@@ -171,6 +180,11 @@ class SQLiteEngine:
     def _schema_version(self) -> int:
         ((version,),) = self.connection.execute("PRAGMA schema_version")
         return int(version)
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+        with translated(self.path):
+            return self.indexes.registry.other_triggers(record)
 
     def can_write_now(self) -> bool:
         """Tell whether a transaction can be begun on this connection."""

@@ -29,8 +29,10 @@ LONE_SURROGATE = (
 """What an engine that takes UTF-8 cannot take."""
 
 
-# What sqlite-vec says where SQLite says that the file is damaged.
-_DAMAGED_VECTORS = re.compile("vectors blob|iter error|opening blob failed|Could not fetch vector data")
+# What sqlite-vec and FTS5 say where SQLite says that the file is damaged.
+_DAMAGED_TABLES = re.compile(
+    "vectors? blob|iter error|opening blob failed|Could not fetch vector data|Internal sqlite-vec error|fts5 file format"
+)
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
         return DatabaseError(f"{path}: the disk reports an error ({error}); what was committed before is intact")
     if isinstance(error, apsw.BindingsError):
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
-    if _DAMAGED_VECTORS.search(str(error)):
+    if _DAMAGED_TABLES.search(str(error)):
         return _not_a_database(error, path)
     return SQLError(str(error))
 

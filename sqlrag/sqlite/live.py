@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,6 @@ from sqlrag.sync import IndexedRow, QueuedRow
 
 if TYPE_CHECKING:
     import apsw
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["SQLiteLive"]
 
@@ -199,19 +198,17 @@ class SQLiteLive:
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
-        written = []
+        written: list[IndexedRow] = []
         with translated(self._path), immediate(self._connection):
-            next_id = self._index.next_id()
             for indexed in rows:
                 row = indexed.row
                 now = self._row(row.source_id)
-                if (now.content_hash, now.known_hash) != (row.content_hash, row.known_hash):
-                    continue  # another process was here, or the text has changed
-                if row.is_changed:
-                    next_id = self._write(indexed, next_id)
-                written.append(row.source_id)
-            self._leave_queue(written)
-        return written
+                if (now.content_hash, now.known_hash) == (row.content_hash, row.known_hash):
+                    written.append(indexed)  # else another process was here, or the text has changed
+            self._write([indexed for indexed in written if indexed.row.is_changed])
+            keys = [indexed.row.source_id for indexed in written]
+            self._leave_queue(keys)
+        return keys
 
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
@@ -274,23 +271,26 @@ class SQLiteLive:
             return QueuedRow(source_id, None, b"", known, str(error))
         return QueuedRow(source_id, text, content_hash(text), known)
 
-    def _write(self, indexed: IndexedRow, next_id: int) -> int:
-        """Put a row's chunks in place of those that it had; return the next free chunk id."""
-        row = indexed.row
-        if row.known_hash is not None:
-            self._index.delete_chunks_of([row.source_id])
-        if row.content_hash is None:
-            self._connection.execute(f"DELETE FROM {self._rows} WHERE source_id = ?", (row.source_id,))
-            return next_id
+    def _write(self, changed: Sequence[IndexedRow]) -> None:
+        """Put rows' chunks in place of those that they had."""
+        import numpy as np
+
+        known = [one.row.source_id for one in changed if one.row.known_hash is not None]
+        self._index.delete_chunks_of(known)
+        ids = itertools.count(self._index.next_id())
         chunks: list[StoredChunk] = [
-            (next_id + place, row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
-            for place, (chunk, tokens) in enumerate(zip(indexed.chunks, indexed.token_counts, strict=True))
+            (next(ids), one.row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
+            for one in changed
+            for chunk, tokens in zip(one.chunks, one.token_counts, strict=True)
         ]
-        vectors: NDArray[np.float32] = indexed.vectors
-        self._index.insert(chunks, vectors)
-        sql = f"INSERT OR REPLACE INTO {self._rows} (source_id, content_hash) VALUES (?, ?)"
-        self._connection.execute(sql, (row.source_id, row.content_hash))
-        return next_id + len(chunks)
+        if chunks:
+            self._index.insert(chunks, np.concatenate([one.vectors for one in changed if one.chunks]))
+        gone = [(one.row.source_id,) for one in changed if one.row.content_hash is None]
+        self._connection.executemany(f"DELETE FROM {self._rows} WHERE source_id = ?", gone)
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO {self._rows} (source_id, content_hash) VALUES (?, ?)",
+            [(one.row.source_id, one.row.content_hash) for one in changed if one.row.content_hash is not None],
+        )
 
     # Comparison
 

@@ -1,0 +1,50 @@
+"""Is what a DuckDB file has under the names of sqlrag's tables, and of DuckDB's functions, what they stand for?
+
+A file may come from a stranger. DuckDB's views and macros may read any file, and a macro `sum` takes the place of the
+real one in every statement: they are refused before a statement of sqlrag's runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import NotADatabaseError
+from sqlrag.index.statements import statement
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["check_functions", "check_tables"]
+
+FIXED = ("sqlrag_meta", "sqlrag_indexes")
+
+
+def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
+    """Raise NotADatabaseError for macros in the place of DuckDB's own functions."""
+    ((macros,),) = connection.execute(
+        "SELECT system.main.count(*) FROM system.main.duckdb_functions() WHERE NOT internal AND function_type LIKE '%macro'"
+    ).fetchall()
+    names = [name for (name,) in connection.execute(statement("duckdb/foreign")).fetchall()] if macros else []
+    if names:
+        raise NotADatabaseError(
+            f"{path} has macros with the names of DuckDB's own functions ({', '.join(names)}), which sqlrag's statements "
+            "would run: drop them (DROP MACRO), or leave this file alone if it is not yours"
+        )
+
+
+def check_tables(connection: duckdb.DuckDBPyConnection, records: Sequence[IndexRecord] = ()) -> None:
+    """Raise NotADatabaseError for a view in the place of a table of sqlrag's, those of indexes included."""
+    names = [*FIXED, *(record.name + part for record in records for part in ("", "_embedding", "_rows"))]
+    names += ["documents"] if any(not record.is_live for record in records) else []
+    views = connection.execute(
+        "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = current_schema() "
+        "AND list_contains($names, lower(view_name))",
+        {"names": [name.lower() for name in names]},
+    ).fetchall()
+    for (name,) in views:
+        raise NotADatabaseError(
+            f"this database is damaged, or somebody has changed it: its view {name} is not as sqlrag makes it"
+        )

@@ -1,0 +1,72 @@
+"""Threads that share a `Database` take turns: one call at a time, the others wait.
+
+A connection of either engine refuses a second call while one runs, and a transaction belongs to the connection: what
+another thread asked in the middle of a sync would see half of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Turns", "in_turn"]
+
+
+class Turns:
+    """A lock that a thread may take again, and lend to another one that works for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._borrowers: set[int] = set()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() not in self._borrowers:
+            self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if threading.get_ident() not in self._borrowers:
+            self._lock.release()
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let this thread work inside of the turn of another, which waits for it: DuckDB runs functions in its own."""
+        me = threading.get_ident()
+        if me in self._borrowers:
+            yield
+            return
+        self._borrowers.add(me)
+        try:
+            yield
+        finally:
+            self._borrowers.discard(me)
+
+
+class _HasTurns(Protocol):
+    @property
+    def _turns(self) -> Turns: ...
+
+
+Owner = TypeVar("Owner", bound=_HasTurns)
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def in_turn(
+    method: Callable[Concatenate[Owner, Arguments], Returned],
+) -> Callable[Concatenate[Owner, Arguments], Returned]:
+    """Make a method wait for its turn."""
+
+    @wraps(method)
+    def waiting(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        with self._turns:
+            return method(self, *args, **kwargs)
+
+    return waiting

@@ -1,0 +1,62 @@
+"""Eight processes that read and two that write: the short form of benchmarks/concurrency.py."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import sqlrag
+from benchmarks.concurrency import KINDS, measured
+from sqlrag.errors import LockedError
+from tests.conftest import database_path
+from tests.ingest.children import Child, check
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_readers_and_writers_at_once(mode):
+    """No lock reaches a caller, no read is torn, and after the last sync every chunk has its row's text."""
+    lines, wrong = measured(mode, 200, 12)
+    assert wrong == []
+    assert len(lines) == len(set(KINDS)) + 2
+
+
+def test_threads_with_a_duckdb_connection_each(tmp_path):
+    """Two connections of one process, one writing and syncing, one asking: no error, and no hit without its chunk."""
+    path = database_path(tmp_path, "duckdb")
+    with sqlrag.connect(path) as first:
+        first.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        first.execute("INSERT INTO note SELECT i, 'kettle number ' || i FROM range(40) AS t (i)").fetchall()
+        first.create_index("notes", "note", "body")
+        with sqlrag.connect(path) as second, ThreadPoolExecutor(1) as pool:
+            done = threading.Event()
+
+            def write() -> None:
+                try:
+                    for number in range(12):
+                        first.execute("UPDATE note SET body = body || '!' WHERE id = ?", (number,)).fetchall()
+                        first.sync()
+                finally:
+                    done.set()
+
+            writing = pool.submit(write)
+            joined = "SELECT count(*), count(c.id) FROM text_top_k('notes', 'kettle', 40) AS h LEFT JOIN notes AS c USING (id)"
+            seen = []
+            while not done.is_set():
+                seen += second.execute(joined).fetchall()
+            writing.result()
+        assert seen
+        assert {hits for hits, _ in seen} == {40}
+        assert first.check() == []
+
+
+def test_a_second_process_is_told_that_duckdb_lets_in_one(tmp_path):
+    """An index over a table changes nothing about it: one clear LockedError."""
+    path = database_path(tmp_path, "duckdb")
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.create_index("notes", "note", "body")
+        with pytest.raises(LockedError, match="another process has it open"):
+            Child(check, path).result()

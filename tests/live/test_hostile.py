@@ -1,0 +1,128 @@
+"""Files from strangers: nothing runs that the user did not ask for, nothing outside is read, no hang, one clear line."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import apsw
+import duckdb
+import pytest
+
+import sqlrag
+from sqlrag import errors
+from tests.conftest import ENGINES, database_path
+from tests.ingest.children import Child
+from tests.live.hostile_inputs import CASES, ENDLESS, NOTHING, SECRET, Hostile, change, make, record, tour
+
+SECONDS = 90
+"""Most of them take one or two; the machine may be busy."""
+
+SQL = ("SQLError", "Catalog Error", "Binder Error")
+"""DuckDB's own words may have several lines."""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> dict[str, Path]:
+    """A sound database on each engine."""
+    folder = tmp_path_factory.mktemp("sound")
+    paths = {engine: database_path(folder, engine, "sound") for engine in ENGINES}
+    for path in paths.values():
+        make(path)
+    return paths
+
+
+def changed(sound: Path, folder: Path, statements: tuple[str, ...]) -> Path:
+    """Return a copy of the database that a stranger has changed; beside it a file with a secret."""
+    (folder / "secret.txt").write_text(SECRET)
+    path = folder / f"changed{sound.suffix}"
+    for suffix in ("", ".sqlrag"):
+        if Path(f"{sound}{suffix}").exists():
+            shutil.copy(f"{sound}{suffix}", f"{path}{suffix}")
+    change(path, tuple(statement.replace("{secret}", str(folder / "secret.txt")) for statement in statements))
+    return path
+
+
+def canaries(path: Path) -> int:
+    """Return how many rows the table has that nobody wrote to; a schema that does not parse has them all."""
+    try:
+        connection = duckdb.connect(str(path)) if path.suffix == ".duckdb" else apsw.Connection(str(path))
+        with connection:
+            return connection.execute("SELECT count(*) FROM canary").fetchall()[0][0]
+    except apsw.CorruptError:
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("engine", "hostile"),
+    [
+        pytest.param(
+            engine,
+            hostile,
+            id=f"{engine}-{hostile.what}",
+            marks=[pytest.mark.slow] if "300,000" in hostile.what else [],
+        )
+        for engine in ENGINES
+        for hostile in CASES[engine]
+    ],
+)
+def test_a_file_from_a_stranger(sound, tmp_path, engine: str, hostile: Hostile):
+    """What is said first is what is expected, and it is an error of sqlrag's; the rest of the file is as it was."""
+    path = changed(sound[engine], tmp_path, hostile.statements)
+    child = Child(tour, path)
+    if not child._pipe.poll(SECONDS):
+        child.process.kill()
+        pytest.fail(f"no end after {SECONDS} s")
+    said = child.result()
+    expected = hostile.expected(engine)
+    assert [words for _, words in said if "\n" in words and not words.startswith(SQL)] == []
+    if expected is NOTHING:
+        assert said == []
+    else:
+        assert expected in said[0][1], said
+    assert canaries(path) == hostile.canaries
+    others = {file.name.removeprefix(path.name) for file in tmp_path.iterdir()}
+    assert others <= {"", "-wal", "-shm", ".wal", ".sqlrag", ".sqlrag-wal", ".sqlrag-shm", "secret.txt"}
+    if hostile.what != "index over a view that reads a file":  # `sync` reads what the view says: it was asked
+        assert not [file for file in tmp_path.glob("changed*") if SECRET.encode() in file.read_bytes()]
+
+
+def test_only_sync_reads_a_view(sound, tmp_path, engine):
+    """A view runs what its author wrote: endless, or over files. Opening, asking and `info` do not touch it."""
+    endless = {
+        "sqlite": f"CREATE VIEW spy AS {ENDLESS} SELECT i AS id, 'x' AS body FROM n",
+        "duckdb": "CREATE VIEW spy AS SELECT i AS id, content AS body "
+        "FROM range(1000000000000) AS t (i), read_text('{secret}')",
+    }[engine]
+    over_it = record("source_table = 'spy', source_key = 'id', tracking = 'compare', filters = '[]'")
+    path = changed(sound[engine], tmp_path, (endless, *over_it))
+    with sqlrag.connect(path) as db:
+        assert [info.index for info in db.info()] == ["chunks", "reviews"]
+        assert [hit.source_id for hit in db.search("kettle", "reviews", top_n=1)] == [1]
+        assert db.execute("SELECT count(*) FROM text_top_k('reviews', 'kettle', 5)").fetchall() == [(1,)]
+    assert not [file for file in tmp_path.glob("changed*") if SECRET.encode() in file.read_bytes()]
+
+
+def test_views_that_use_our_functions_go_on_working(sound, tmp_path, engine):
+    """A view of the user's may embed, rerank and search; one that would change the database is refused."""
+    path = changed(sound[engine], tmp_path, ())
+    with sqlrag.connect(path) as db:
+        db.execute(
+            "CREATE TEMP VIEW best AS SELECT hit.id, rerank_score('kettle', c.text) AS score "
+            "FROM vector_top_k('reviews', embed('kettle'), 2) AS hit JOIN reviews AS c ON c.id = hit.id"
+        )
+        assert len(db.execute("SELECT * FROM best").fetchall()) == 2
+        if engine == "sqlite":
+            db.execute("CREATE VIEW gone AS SELECT sqlrag_drop_index('reviews') AS rows")
+            with pytest.raises(errors.SQLError, match=r"unsafe use of sqlrag_drop_index\(\)"):
+                db.execute("SELECT * FROM gone").fetchall()
+        assert db.indexes() == ["chunks", "reviews"]
+
+
+@pytest.mark.parametrize("filter_", ["1); ATTACH 'x.db' AS x; --", "id IN (SELECT 1)", "load_extension('x')"])
+def test_a_filter_does_not_attach(sound, tmp_path, filter_):
+    """What goes into a statement as a filter is one expression over the table's columns."""
+    with sqlrag.connect(changed(sound["sqlite"], tmp_path, ())) as db, pytest.raises(errors.Error) as raised:
+        db.search("kettle", "reviews", filter=filter_)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "x.db").exists()
