@@ -44,11 +44,16 @@ def translated(path: str) -> Iterator[None]:
         raise _translation(error, path) from error
 
 
-def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one return for each kind of error
+def _translation(error: apsw.Error, path: str) -> Error:  # noqa: C901, PLR0911 - one return for each kind of error
     # Shared memory of the WAL that can't grow is an I/O error to SQLite.
     if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return DiskFullError(
             f"{path}: the disk is full; what was committed before is intact: make room and run it again"
+        )
+    if _code(error) == apsw.SQLITE_READONLY_ROLLBACK:
+        return ReadOnlyError(
+            f"{path}: a process was stopped while it wrote, which has to be undone before anybody can read: "
+            "open it again, where it can be written"
         )
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
