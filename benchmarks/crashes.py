@@ -116,7 +116,8 @@ def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Na
         "",
         f"`python benchmarks/crashes.py --kills {arguments.kills} --seed {arguments.seed} --write`, what is done and "
         f"looked at: at the top of the script. {len(kills)} kills and {len(faults)} failed writes in "
-        f"{seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, Python {platform.python_version()}, sqlrag {sqlrag.__version__}.",
+        f"{seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, Python {platform.python_version()}, "
+        f"sqlrag {sqlrag.__version__}.",
         "",
         "| engine | operation | kills | under way when killed | with a reader | runs with a problem |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

@@ -44,7 +44,7 @@ def translated(path: str) -> Iterator[None]:
         raise _translation(error, path) from error
 
 
-def _translation(error: apsw.Error, path: str) -> Error:  # noqa: C901, PLR0911 - one return for each kind of error
+def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one return for each kind of error
     # Shared memory of the WAL that can't grow is an I/O error to SQLite.
     if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return DiskFullError(
