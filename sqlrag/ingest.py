@@ -226,8 +226,7 @@ class Ingestion:
             self.report.removed += len(uris)
 
     def _finished(self) -> IngestReport:
-        if self._batches:
-            self._keep_up()
+        self._keep_up()  # also where nothing was new: cells that a killed process has begun are finished
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report

@@ -119,7 +119,7 @@ class Sync:
             self._tell(told)
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
-        if batches:
+        if batches or most is None:  # cells that a killed process has begun are finished
             self._keep_up(told)
         self.report.backlog = self.table.backlog()
         self.report.seconds = time.monotonic() - started

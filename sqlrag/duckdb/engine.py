@@ -341,8 +341,11 @@ class DuckDBEngine:
     def close(self) -> None:
         """Close the connections."""
         self._scores.close()
-        self.indexes.close()
-        self._connection.close()
+        try:
+            with translated_sqlite(index_file_of(self.path)):
+                self.indexes.close()
+        finally:
+            self._connection.close()  # an index file that fails does not keep the database locked
 
 
 def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:

@@ -207,8 +207,10 @@ class DuckDBIndexes:
 
     def close(self) -> None:
         """Close the connections."""
-        self.connection.close()
-        self._close_cursors()
+        try:
+            self.connection.close()
+        finally:
+            self._close_cursors()
 
     # Private
 

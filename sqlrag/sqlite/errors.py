@@ -56,6 +56,11 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
         return DiskFullError(
             f"{path}: the disk is full; what was committed before is intact: make room and run it again"
         )
+    if _code(error) == apsw.SQLITE_READONLY_ROLLBACK:
+        return ReadOnlyError(
+            f"{path}: a process was stopped while it wrote, which has to be undone before anybody can read: "
+            "open it again, where it can be written"
+        )
     if isinstance(error, apsw.ReadOnlyError):
         return ReadOnlyError(f"{path} is read-only: {error}")
     # A file that ends in the middle of a page.

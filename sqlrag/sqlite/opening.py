@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -19,7 +20,10 @@ CACHE_KIB = 65_536
 
 
 def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False) -> apsw.Connection:
-    """Open a SQLite file. `read_only` never writes, also not a journal; a medium that can't be written works."""
+    """Open a SQLite file. `read_only` never writes, also not a journal; a medium that can't be written works.
+
+    Where a process was killed in the middle of a write, what it left is undone first, also for `read_only`.
+    """
     with translated(path):
         if not read_only:
             flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
@@ -29,6 +33,10 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         try:
             connection.execute("SELECT 1 FROM sqlite_schema")
+        except apsw.ReadOnlyError:
+            connection.close()
+            _roll_back(path)
+            connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
         except apsw.CantOpenError:
             # A WAL database on a medium where the shared memory file can't be made: nobody else writes it then
             # (https://www.sqlite.org/wal.html#read_only_databases).
@@ -36,6 +44,16 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
             uri = f"{Path(path).resolve().as_uri()}?immutable=1"
             connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         return _prepared(connection)
+
+
+def _roll_back(path: str) -> None:
+    """Let SQLite play back a hot journal: nobody can read before that, and only a connection that writes may do it.
+
+    (https://www.sqlite.org/lockingv3.html#hot_journals)
+    """
+    with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        connection.execute("SELECT 1 FROM sqlite_schema")
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:

@@ -48,6 +48,16 @@ class Child:
         """Let a function that waits for it go on."""
         self._pipe.send("go")
 
+    def said(self) -> list[object]:
+        """Return what the process said that nobody has read; one that was killed may have said nothing."""
+        said = []
+        try:
+            while self._pipe.poll():
+                said.append(self._pipe.recv())
+        except EOFError:
+            pass
+        return said
+
     def result(self) -> object:
         """Return what the function returned; raise what it raised."""
         result = self._pipe.recv()

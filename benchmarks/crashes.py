@@ -1,0 +1,180 @@
+"""kill -9, and writes that fail, in the middle of ingest, sync, cell training, reindex and repair.
+
+    python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]
+
+Of each engine so many runs are killed, divided over the five operations, at moments that are uniform over the measured
+length of the operation; every second run has a reader. Then the n-th write fails, n = 1, 2, 4 ... until the operation
+does not write so much (on DuckDB n = 1, 4, 16 ...), with an error of four kinds. A run takes a copy of a small
+database, of short texts, with batches made small so that there are many commits. After each:
+
+- the file opens, for reading only and for writing;
+- `PRAGMA integrity_check` finds nothing in the SQLite file (of DuckDB: the index file), `check()` nothing in the index;
+  an ingest that was stopped may say that it was, a repair what it has not repaired yet;
+- chunks and vectors are the same ones; readers never saw a chunk without its vector, or the reverse;
+- the user's table is as it was, and after `sync` each row is found by the one word that only this row has (of a repair:
+  when it has been run again);
+- the operation run again completes, and leaves the chunks, vectors and cells of an undisturbed run;
+- a failed write reached the caller as a `sqlrag.Error` of one line.
+
+Both engines run at once, a process each. The files are where TMPDIR says; a disk in memory makes no difference to what
+a killed process leaves. The runs are those of tests/live/crashes.py, whose short form is tests/live/test_crashes.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import sqlrag
+from tests.live.crashes import Case
+from tests.live.faults import FAULTS
+from tests.live.interrupted import make_small
+from tests.live.operations import OPERATIONS, Operation
+
+ENGINES = ("sqlite", "duckdb")
+STEP = {"sqlite": 2, "duckdb": 4}
+
+
+def kinds_of(engine: str) -> list[str]:
+    """Return the ways in which a write fails: the latter two are for what no VFS of SQLite sees."""
+    return [*FAULTS] if engine == "duckdb" else ["full", "io"]
+
+
+def killed(case: Case, kills: int, generator: random.Random) -> list[dict[str, object]]:
+    """Kill so many runs."""
+    rows = []
+    for number in range(kills):
+        moment = generator.uniform(0.0, case.seconds)
+        reading = number % 2 == 1 and case.operation.name != "repair"
+        outcome = case.killed(moment, reading=reading)
+        rows.append(row(case, outcome, kind="kill", at=f"{moment:.3f} s", reading=reading))
+    return rows
+
+
+def failed(case: Case) -> list[dict[str, object]]:
+    """Let writes fail until the operation does not get that far."""
+    rows = []
+    for kind in kinds_of(case.engine):
+        nth, under_way = 1, True
+        while under_way:
+            try:
+                outcome = case.failed(kind, nth)
+            except OSError as error:
+                print(f"{case.engine}: no disk of its own can be mounted here ({error})", file=sys.stderr)
+                break
+            under_way = outcome.under_way
+            if under_way or outcome.problems:
+                rows.append(row(case, outcome, kind=kind, at=f"n = {nth}", reading=False))
+            nth *= STEP[case.engine]
+    return rows
+
+
+def row(case: Case, outcome, **more: object) -> dict[str, object]:
+    found = {"engine": case.engine, "operation": case.operation.name, "variant": case.variant}
+    told = {**found, **more, "under_way": outcome.under_way, "problems": outcome.problems, "error": outcome.error}
+    print(json.dumps(told), file=sys.stderr, flush=True)
+    return told
+
+
+def runs_of(engine: str, kills: int, seed: int) -> list[dict[str, object]]:
+    """Return all runs of an engine."""
+    make_small()
+    embedder, generator = sqlrag.Embedder(), random.Random(f"{seed} {engine}")
+    rows = []
+    for operation in OPERATIONS:
+        of_each = share(kills // len(OPERATIONS), operation)
+        for variant, count in enumerate(of_each):
+            with tempfile.TemporaryDirectory() as folder:
+                case = Case(engine, operation, variant, Path(folder), embedder).prepare()
+                rows += killed(case, count, generator)
+                if variant == 0:
+                    rows += failed(case)
+    return rows
+
+
+def share(kills: int, operation: Operation) -> list[int]:
+    """Divide kills over the variants of an operation."""
+    return [kills // operation.variants + (place < kills % operation.variants) for place in range(operation.variants)]
+
+
+def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Namespace) -> str:
+    """Return the tables as Markdown."""
+    kills = [one for one in rows if one["kind"] == "kill"]
+    faults = [one for one in rows if one["kind"] != "kill"]
+    lines = [
+        "# Crashes",
+        "",
+        f"`python benchmarks/crashes.py --kills {arguments.kills} --seed {arguments.seed} --write`, what is done and "
+        f"looked at: at the top of the script. {len(kills)} kills and {len(faults)} failed writes in "
+        f"{seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, Python {platform.python_version()}, "
+        f"sqlrag {sqlrag.__version__}.",
+        "",
+        "| engine | operation | kills | under way when killed | with a reader | runs with a problem |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        *table(kills, "operation"),
+        "",
+        "| engine | what failed | runs in which it did | runs with a problem |",
+        "| --- | --- | ---: | ---: |",
+        *table(faults, "kind"),
+        "",
+    ]
+    found = [one for one in rows if one["problems"]]
+    lines += ["Problems:" if found else "No run had a problem.", ""]
+    lines += [
+        f"- {one['engine']}, {one['operation']} (variant {one['variant']}), {one['kind']} at {one['at']}: "
+        f"{'; '.join(one['problems'])}"
+        for one in found
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(rows: list[dict[str, object]], column: str) -> list[str]:
+    """Return a line for each engine and value of a column."""
+    lines = []
+    for engine in ENGINES:
+        of_engine = [one for one in rows if one["engine"] == engine]
+        for value in dict.fromkeys(one[column] for one in of_engine):
+            some = [one for one in of_engine if one[column] == value]
+            counts = [len(some)]
+            if column == "operation":
+                counts += [sum(one["under_way"] for one in some), sum(one["reading"] for one in some)]
+            counts.append(sum(bool(one["problems"]) for one in some))
+            name = FAULTS.get(value, value)
+            lines.append(f"| {engine} | {name} | {' | '.join(map(str, counts))} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="of each engine")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--json", action="store_true", help="print the runs of one engine")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/crashes.md")
+    arguments = parser.parse_args()
+    if arguments.json:
+        print(json.dumps(runs_of(arguments.engine, arguments.kills, arguments.seed)))
+        return
+    started = time.monotonic()
+    command = [sys.executable, __file__, "--json", "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
+    engines = [arguments.engine] if arguments.engine else ENGINES
+    processes = [subprocess.Popen([*command, "--engine", one], stdout=subprocess.PIPE, text=True) for one in engines]
+    outputs = [process.communicate()[0] for process in processes]
+    text = report([one for output in outputs for one in json.loads(output)], time.monotonic() - started, arguments)
+    print(text, end="")
+    if arguments.write:
+        Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""kill -9 and writes that fail in the middle of an operation: the short form of benchmarks/crashes.py."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+
+import apsw
+import pytest
+
+import sqlrag
+from sqlrag.errors import ReadOnlyError
+from sqlrag.index import cell_training
+from tests.conftest import database_path
+from tests.live.crashes import Case
+from tests.live.faults import disk_at
+from tests.live.operations import OPERATIONS, SMALL, make_table
+
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    """The bundled model, loaded once."""
+    return sqlrag.Embedder()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Many commits of little work, here as in the children."""
+    for (module, name), value in SMALL.items():
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture(params=OPERATIONS, ids=lambda operation: operation.name)
+def case(request, engine, embedder, small, tmp_path):
+    """Each operation on each engine, in one of its variants."""
+    variant = random.randrange(request.param.variants)
+    return Case(engine, request.param, variant, tmp_path / "case", embedder).prepare(times=1)
+
+
+@pytest.mark.slow
+def test_kill_9_and_failed_writes(case):
+    """Whatever stops it whenever: the file is sound, nothing committed is lost, the operation goes on."""
+    moments = [random.uniform(0.0, case.seconds) for _ in range(KILLS)]
+    for number, moment in enumerate(moments):
+        outcome = case.killed(moment, reading=number == 1 and case.operation.name != "repair")
+        assert outcome.problems == [], (case.variant, "killed", moment)
+    for kind, nth in (("full", 1), ("full", 24), ("io", 8)):
+        outcome = case.failed(kind, nth)
+        assert outcome.problems == [], (case.variant, kind, nth)
+        assert outcome.under_way or nth > 1
+    if case.engine == "duckdb":
+        outcome = case.failed("limit", 2)
+        assert outcome.problems == [], (case.variant, "limit")
+        assert outcome.under_way
+
+
+@pytest.mark.parametrize("resume", ["sync", "ingest"])
+def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, monkeypatch):
+    """Stopped while vectors go into cells; the next run, to which nothing is new, finishes them."""
+    monkeypatch.setattr(cell_training, "FLAT_CHUNKS", 100)
+    path = database_path(tmp_path, engine)
+
+    def work(db, progress=None):
+        if resume == "ingest":
+            return db.ingest(notes, max_tokens=40, progress=progress)
+        return db.sync(progress=progress)
+
+    def stop(progress):
+        if (progress.current or "").startswith("index: filling"):
+            raise KeyboardInterrupt
+
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text("".join(f'{{"text": "Note {number} of a comet."}}\n' for number in range(120)))
+    with sqlrag.connect(path, sync_rows=0) as db:
+        if resume == "sync":
+            with monkeypatch.context() as patch:
+                patch.setattr(cell_training, "FLAT_CHUNKS", 20_000)
+                make_table(db, 0, 120)
+            db.execute("UPDATE parcel SET body = 'A walnut.' WHERE id = 5").fetchall()
+        with pytest.raises(KeyboardInterrupt):
+            work(db, stop)
+        assert db.info()[0].cells == 0
+    with sqlrag.connect(path, sync_rows=0) as db:
+        report = work(db)
+        assert (report.added, report.changed) == (0, 0)
+        assert db.info()[0].cells > 0
+        assert db.check() == []
+
+
+@pytest.fixture
+def half_written(tmp_path):
+    """A SQLite file, and its journal, as a process leaves them that is killed while it writes."""
+    whole, left = tmp_path / "whole", tmp_path / "left"
+    whole.mkdir()
+    with sqlrag.connect(whole / "rows.db") as db:
+        make_table(db, 0, 40)
+    connection = apsw.Connection(str(whole / "rows.db"))
+    connection.execute("PRAGMA cache_size = 1; PRAGMA recursive_triggers = 0; BEGIN")
+    connection.execute("CREATE TABLE more AS SELECT hex(randomblob(500)) FROM notes, notes LIMIT 2000")
+    connection.execute("DELETE FROM notes_fts_docsize")
+    shutil.copytree(whole, left)
+    connection.execute("ROLLBACK")
+    connection.close()
+    assert (left / "rows.db-journal").stat().st_size > 1000
+    return left
+
+
+def test_a_half_written_file_is_read(half_written):
+    """Opened for reading only, the file is what it was before the write that was never finished."""
+    with sqlrag.connect(half_written / "rows.db", read_only=True) as db:
+        assert db.execute("SELECT count(*) FROM parcel").fetchall() == [(40,)]
+        assert len(db.search("a kettle", top_k=5, top_n=5)) == 5
+        assert db.check() == []
+
+
+def test_a_half_written_file_on_a_medium_that_cannot_be_written(half_written, tmp_path):
+    """One clear error: nobody can tell there what was committed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        mounted = disk_at(disk)
+        with mounted as medium:
+            shutil.copytree(half_written, disk, dirs_exist_ok=True)
+            medium.remount("ro")
+            with pytest.raises(ReadOnlyError, match="a process was stopped while it wrote"):
+                sqlrag.connect(disk / "rows.db", read_only=True)
+            medium.remount("rw")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"mounting a tmpfs needs root ({error})")
