@@ -5,8 +5,8 @@
 The table `review (id, stars, body)` has short texts (eight words and a number). Its writer is the standard library's
 sqlite3, which knows nothing of sqlrag: each kind of write is timed on the table alone and on the table with an index,
 whose triggers fill the queue, both in WAL mode, the best of three: in bulk (one transaction) by the processor's time,
-so that other jobs of the machine are not counted, a transaction each by the clock, which is the disk's. Embedding's share is what the bare encoder takes for
-as many of the same texts, in batches of 256. Peak memory is that of the process of each step. DuckDB has no triggers
+so that other jobs of the machine are not counted, a transaction each by the clock, which is the disk's. Embedding's
+share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the process of each step. DuckDB has no triggers
 (sqlrag/duckdb/live.py), so the first table is SQLite's alone.
 """
 
@@ -27,7 +27,24 @@ from typing import Any
 
 import sqlrag
 
-THINGS = "kettle lamp desk whistle ferry comet garden river bread winter engine paper glass window music storm".split()
+THINGS = [
+    "kettle",
+    "lamp",
+    "desk",
+    "whistle",
+    "ferry",
+    "comet",
+    "garden",
+    "river",
+    "bread",
+    "winter",
+    "engine",
+    "paper",
+    "glass",
+    "window",
+    "music",
+    "storm",
+]
 CONTEXT = multiprocessing.get_context("spawn")
 CREATE = "CREATE TABLE review (id INTEGER PRIMARY KEY, stars INTEGER, body TEXT)"
 SINGLE = 1_000
@@ -72,7 +89,10 @@ def writes(path: Path, rows: list[tuple[int, int, str]], index: bool) -> dict[st
 
     count, insert = len(rows), "INSERT INTO review VALUES (?, ?, ?)"
     single = [(count + i, 1, body) for i, _, body in rows[:SINGLE]]
-    bodies, stars = "UPDATE review SET body = body || '!' WHERE id = ?", "UPDATE review SET stars = stars + 1 WHERE id = ?"
+    bodies, stars = (
+        "UPDATE review SET body = body || '!' WHERE id = ?",
+        "UPDATE review SET stars = stars + 1 WHERE id = ?",
+    )
     delete, keys = "DELETE FROM review WHERE id = ?", [(i,) for i, *_ in rows]
     measure("INSERT, in bulk", insert, rows, count)
     measure("INSERT, a transaction each", insert, single, 1)
@@ -97,7 +117,7 @@ def triggers(rows: list[tuple[int, int, str]]) -> list[str]:
                     best[what, index] = min(each, best.get((what, index), each))
     return [
         f"| {what} | {best[what, False]:,.2f} | {best[what, True]:,.2f} | "
-        f"{best[what, True] - best[what, False]:,.2f} | {best[what, True] / best[what, False]:.2f} × |"
+        f"{best[what, True] - best[what, False]:,.2f} | {best[what, True] / best[what, False]:.2f} |"
         for what, index in best
         if not index
     ]
@@ -187,8 +207,8 @@ def index_of(engine: str, rows: list[tuple[int, int, str]], changed: int) -> lis
     count = len(rows)
     beside = (synced["seconds"] - synced["bare"]) / changed * 1e6
     return [
-        f"| {engine} | create_index of {count:,} rows | {made['seconds']:.1f} s, {count / made['seconds']:,.0f} rows/s, "
-        f"the bare encoder {made['bare'] / made['seconds']:.0%} of it | {made['peak']:,.0f} |",
+        f"| {engine} | create_index of {count:,} rows | {made['seconds']:.1f} s, "
+        f"{count / made['seconds']:,.0f} rows/s, the bare encoder {made['bare'] / made['seconds']:.0%} of it | {made['peak']:,.0f} |",
         f"| {engine} | sync of {changed:,} changed texts | {synced['seconds'] / changed * 1e6:,.0f} µs a row, "
         f"{beside:,.0f} beside the bare encoder | {synced['peak']:,.0f} |",
         f"| {engine} | sync after {count:,} rows changed elsewhere | {synced['nothing'] * 1000:,.1f} ms | |",
@@ -214,9 +234,10 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f} at its start, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}; "
         f"{arguments.rows:,} rows.",
         "",
-        "What the triggers add to the writes of a plain `sqlite3` client, µs a row, the best of three (in bulk: of the processor):",
+        "What the triggers add to the writes of a plain `sqlite3` client, µs a row, the best of three (in bulk: of the "
+        "processor):",
         "",
-        "| write | without an index | with | more | |",
+        "| write | without an index | with | more | times |",
         "| --- | --- | --- | --- | --- |",
         *triggers(rows),
         "",

@@ -127,6 +127,7 @@ class DuckDBIndexes:
         Of a view nothing is known until `sync` compares.
         """
         from sqlrag.duckdb.live import DuckDBLive
+
         files = file_signature(self._file)
         known = self._unseen.get(record.name)
         if known is not None and files is not None and known[0] == files:

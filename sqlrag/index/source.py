@@ -120,7 +120,9 @@ def check_template(template: str) -> None:
     """Raise InputError for a template that names a column more than ten times."""
     for name, times in Counter(_FIELD.findall(template)).items():
         if times > MOST_TIMES:
-            raise InputError(f"text names the column {name!r} {times:,} times: a template takes each {MOST_TIMES} at most")
+            raise InputError(
+                f"text names the column {name!r} {times:,} times: a template takes each {MOST_TIMES} at most"
+            )
 
 
 def made_template(text: object, columns: Sequence[str], table: str) -> str:

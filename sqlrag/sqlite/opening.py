@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
 from sqlrag.sqlite.errors import translated
 
-__all__ = ["open_sqlite"]
+__all__ = ["is_new", "open_sqlite", "use_wal"]
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's write; sqlrag's own last milliseconds."""
@@ -36,6 +38,18 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
             uri = f"{Path(path).resolve().as_uri()}?immutable=1"
             connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         return _prepared(connection)
+
+
+def is_new(path: str) -> bool:
+    """Tell whether there is no database of anybody's yet: no file, or an empty one."""
+    return not os.path.exists(path) or os.path.getsize(path) == 0
+
+
+def use_wal(connection: apsw.Connection) -> None:
+    """Have a database written through a log, beside which readers go on (https://www.sqlite.org/wal.html)."""
+    # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
+    with suppress(apsw.BusyError):
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:
