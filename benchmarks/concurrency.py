@@ -2,8 +2,8 @@
 
     python benchmarks/concurrency.py [--seconds 180] [--rows 2000] [--write]
 
-The table `review` has an index over it. Three readers are open read-only, four for writing (they bring in a small backlog
-before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3, without
+The table `review` has an index over it. Three readers are open read-only, four for writing (they bring in a small
+backlog before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3, without
 sqlrag, with its default time-out of 5 s: single-row and bulk transactions, inserts, updates, deletes, upserts, some
 rolled back. The other one syncs and ingests; in the middle of the time it makes the index anew. Each reader also looks,
 in one statement, for chunks without a vector or without full text and the reverse. What is counted as an error is
@@ -31,7 +31,24 @@ import numpy as np
 import sqlrag
 from sqlrag.errors import BacklogWarning
 
-THINGS = "kettle lamp desk whistle ferry comet garden river bread winter engine paper glass window music storm".split()
+THINGS = [
+    "kettle",
+    "lamp",
+    "desk",
+    "whistle",
+    "ferry",
+    "comet",
+    "garden",
+    "river",
+    "bread",
+    "winter",
+    "engine",
+    "paper",
+    "glass",
+    "window",
+    "music",
+    "storm",
+]
 CONTEXT = multiprocessing.get_context("spawn")
 
 TORN = """
@@ -40,7 +57,8 @@ TORN = """
          + (SELECT count(*) FROM reviews WHERE id NOT IN (SELECT id FROM reviews_fts_docsize))
          + (SELECT count(*) FROM reviews_fts_docsize WHERE id NOT IN (SELECT id FROM reviews))
          + (SELECT count(*) FROM reviews WHERE source_id NOT IN (SELECT source_id FROM reviews_rows))
-         + (SELECT count(*) FROM reviews_rows WHERE content_hash <> x'' AND source_id NOT IN (SELECT source_id FROM reviews))
+         + (SELECT count(*) FROM reviews_rows
+            WHERE content_hash <> x'' AND source_id NOT IN (SELECT source_id FROM reviews))
 """
 """Chunks without a vector, full text or a row that they are of, and the reverse, in one statement."""
 
@@ -114,7 +132,9 @@ def write_plain(path: Path, seconds: float, results: multiprocessing.Queue) -> N
                 for _ in range(draw.choice((1, 1, 1, 20))):
                     key += 1
                     connection.execute("INSERT INTO review VALUES (?, 3, ?)", (key, body(draw)))
-                connection.execute("INSERT OR REPLACE INTO review VALUES (?, 4, ?)", (draw.randrange(1, 2_000), body(draw)))
+                connection.execute(
+                    "INSERT OR REPLACE INTO review VALUES (?, 4, ?)", (draw.randrange(1, 2_000), body(draw))
+                )
                 if draw.random() < 0.1:
                     connection.rollback()
             times.append((time.perf_counter() - started) * 1000)
@@ -209,8 +229,8 @@ def main() -> None:
         "# Eight readers and two writers on one SQLite file",
         "",
         f"`python benchmarks/concurrency.py --seconds {arguments.seconds:.0f}` on {len(os.sched_getaffinity(0))} CPUs "
-        f"({platform.machine()}), SQLite {apsw.sqlite_lib_version()}; {arguments.rows:,} rows, ten processes, so each waits "
-        "for a processor most of its time; milliseconds, p50 / p99. A reader's call is `vector_top_k`, `text_top_k` or "
+        f"({platform.machine()}), SQLite {apsw.sqlite_lib_version()}; {arguments.rows:,} rows, ten processes, so each "
+        "waits for a processor most of its time; milliseconds, p50 / p99. A reader's call is `vector_top_k`, `text_top_k` or "
         "`search` with 5 candidates; a turn of the sqlrag writer is a sync, an ingest and once a reindex.",
         "",
         "| journal | process | calls | reads alone | beside the writers |",
@@ -220,8 +240,10 @@ def main() -> None:
     for mode in ("WAL", "DELETE"):
         found, wrong = measured(mode, arguments.rows, arguments.seconds)
         lines += found
-        said = "; ".join(f"{wrong.count(one)} × {one}" for one in dict.fromkeys(wrong)) or "no error, no torn read"
-        verdicts.append(f"{mode}: {said}; after the last sync every chunk has its row's text." if not wrong else f"{mode}: {said}.")
+        said = "; ".join(f"{wrong.count(one)} times {one}" for one in dict.fromkeys(wrong)) or "no error, no torn read"
+        verdicts.append(
+            f"{mode}: {said}; after the last sync every chunk has its row's text." if not wrong else f"{mode}: {said}."
+        )
     report = "\n".join([*lines, "", *verdicts]) + "\n"
     print(report)
     if arguments.write:

@@ -49,8 +49,8 @@ class Freshness:
             others = self._engine.other_triggers(record)
             if others:
                 _warn(
-                    f"index {record.name!r} is not brought up to date before a query, since its table has triggers that "
-                    f"are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
+                    f"index {record.name!r} is not brought up to date before a query, since its table has triggers "
+                    f"that are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
                 )
                 return
             if self._rows and self._engine.can_write_now():

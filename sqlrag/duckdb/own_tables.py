@@ -1,4 +1,4 @@
-"""Is what a DuckDB file has under the names of sqlrag's tables, and of DuckDB's functions, what they stand for?
+"""What a DuckDB file has under the names of sqlrag's tables and of DuckDB's functions, checked.
 
 A file may come from a stranger. DuckDB's views and macros may read any file, and a macro `sum` takes the place of the
 real one in every statement: they are refused before a statement of sqlrag's runs.
@@ -25,13 +25,14 @@ FIXED = ("sqlrag_meta", "sqlrag_indexes")
 def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     """Raise NotADatabaseError for macros in the place of DuckDB's own functions."""
     ((macros,),) = connection.execute(
-        "SELECT system.main.count(*) FROM system.main.duckdb_functions() WHERE NOT internal AND function_type LIKE '%macro'"
+        "SELECT system.main.count(*) FROM system.main.duckdb_functions() "
+        "WHERE NOT internal AND function_type IN ('macro', 'table_macro')"
     ).fetchall()
     names = [name for (name,) in connection.execute(statement("duckdb/foreign")).fetchall()] if macros else []
     if names:
         raise NotADatabaseError(
-            f"{path} has macros with the names of DuckDB's own functions ({', '.join(names)}), which sqlrag's statements "
-            "would run: drop them (DROP MACRO), or leave this file alone if it is not yours"
+            f"{path} has macros with the names of DuckDB's own functions ({', '.join(names)}), which sqlrag's "
+            "statements would run: drop them (DROP MACRO), or leave this file alone if it is not yours"
         )
 
 
@@ -40,7 +41,8 @@ def check_tables(connection: duckdb.DuckDBPyConnection, records: Sequence[IndexR
     names = [*FIXED, *(record.name + part for record in records for part in ("", "_embedding", "_rows"))]
     names += ["documents"] if any(not record.is_live for record in records) else []
     views = connection.execute(
-        "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = current_schema() "
+        "SELECT view_name FROM duckdb_views() "
+        "WHERE database_name = current_database() AND schema_name = current_schema() "
         "AND list_contains($names, lower(view_name))",
         {"names": [name.lower() for name in names]},
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Are the tables that sqlrag reads and writes without being asked the tables that it made?
+"""Whether the tables that sqlrag reads and writes without being asked are those that it made.
 
 A file may come from a stranger. A view in the place of a table would run whatever it says as soon as the file is
 opened, a computed column or a trigger likewise, and a full text over another table would read that one. (SQLite's

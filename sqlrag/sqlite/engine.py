@@ -22,7 +22,7 @@ from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.mending import mend, partial_documents
-from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.sqlite.opening import is_new, open_sqlite, use_wal
 from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
@@ -91,6 +91,7 @@ class SQLiteEngine:
         self.encoders = encoders
         self.turns = Turns()
         self._schemas_seen: dict[str, int] = {}
+        self._made_here = not read_only and is_new(path)
         self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
         try:
             with translated(path):
@@ -154,8 +155,14 @@ class SQLiteEngine:
         return "triggers" if source.kind == "table" else "compare"
 
     def create_live(self, record: IndexRecord, source: SourceTable) -> None:
-        """Make an index over a table, every row of it queued."""
+        """Make an index over a table, every row of it queued.
+
+        A database that this connection has made gets a write-ahead log: readers go on while it is written. Somebody
+        else's keeps its journal.
+        """
         self._check_writable()
+        if self._made_here and self.can_write_now():
+            use_wal(self.connection)
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
                 check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)

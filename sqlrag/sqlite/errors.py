@@ -31,7 +31,8 @@ LONE_SURROGATE = (
 
 # What sqlite-vec and FTS5 say where SQLite says that the file is damaged.
 _DAMAGED_TABLES = re.compile(
-    "vectors? blob|iter error|opening blob failed|Could not fetch vector data|Internal sqlite-vec error|fts5 file format"
+    "vectors? blob|iter error|opening blob failed|Could not fetch vector data|Internal sqlite-vec error"
+    "|fts5 file format"
 )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 
 from sqlrag.sqlite.errors import translated
 
-__all__ = ["open_sqlite"]
+__all__ = ["is_new", "open_sqlite", "use_wal"]
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's write; sqlrag's own last milliseconds."""
@@ -54,6 +55,18 @@ def _roll_back(path: str) -> None:
     with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("SELECT 1 FROM sqlite_schema")
+
+
+def is_new(path: str) -> bool:
+    """Tell whether there is no database of anybody's yet: no file, or an empty one."""
+    return not os.path.exists(path) or os.path.getsize(path) == 0
+
+
+def use_wal(connection: apsw.Connection) -> None:
+    """Have a database written through a log, beside which readers go on (https://www.sqlite.org/wal.html)."""
+    # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
+    with suppress(apsw.BusyError):
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-import apsw
 
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.opening import use_wal
 from sqlrag.sqlite.source_tables import tables_in_the_way
 
 if TYPE_CHECKING:
+    import apsw
     import numpy as np
     from numpy.typing import NDArray
 
@@ -40,7 +39,7 @@ class SQLiteWriter:
         if registry.find(self.record.name) is None:
             if not registry.exists() and self._is_empty():
                 # A database of our own making: readers go on while it is written. Somebody else's keeps its mode.
-                self._use_wal()
+                use_wal(self._connection)
             with immediate(self._connection):
                 # Another process may have made it since.
                 existing = registry.find(self.record.name)
@@ -53,11 +52,6 @@ class SQLiteWriter:
                 else:
                     self.record = existing
         self._index = IndexWriter(self._connection, self.record)
-
-    def _use_wal(self) -> None:
-        # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
-        with suppress(apsw.BusyError):
-            self._connection.execute("PRAGMA journal_mode = WAL")
 
     def _is_empty(self) -> bool:
         """Tell whether the file has no table but the score cache."""

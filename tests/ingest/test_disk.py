@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import sqlrag
-from sqlrag.errors import DatabaseError, DiskFullError, ReadOnlyError
+from sqlrag.errors import BacklogWarning, DatabaseError, DiskFullError, ReadOnlyError
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 from tests.ingest.children import Child
@@ -141,6 +141,28 @@ def test_a_medium_that_cannot_be_written_without_the_index_file(disk, tmp_path):
     with sqlrag.connect(path, read_only=True) as db:
         assert db.search("a comet and a ferry") == hits
         assert_holds(db, read_texts(folder))
+    disk.remount("rw")
+
+
+def test_an_index_over_a_table_on_a_medium_that_cannot_be_written(engine, disk):
+    """With read_only=True it answers, says what it does not have yet, and refuses to sync; on both engines."""
+    path = database_path(disk.path, engine)
+    disk.remount("size=60m")
+    with sqlrag.connect(path, sync_rows=0) as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO note VALUES (1, 'A comet was seen.'), (2, 'The ferry was late.')").fetchall()
+        db.create_index("notes", "note", "body", filters=["id"])
+        hits = db.search("what was seen?", "notes", filter="id < 3")
+        db.execute("INSERT INTO note VALUES (3, 'Snow in the harbour.')").fetchall()
+    disk.remount("ro")
+    with sqlrag.connect(path, read_only=True) as db:
+        with pytest.warns(BacklogWarning, match="does not have 1 changed row of note yet"):
+            assert db.search("what was seen?", "notes", filter="id < 3") == hits
+        assert [info.backlog for info in db.info()] == [1]
+        assert db.check() == []
+        for write in (db.sync, db.reindex, lambda: db.drop_index("notes"), lambda: db.alter_index("notes", filters=[])):
+            with pytest.raises(ReadOnlyError, match="read-only"):
+                write()
     disk.remount("rw")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,19 @@ def test_readers_and_writers_at_once(mode):
     assert len(lines) == len(set(KINDS)) + 2
 
 
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_the_journal_of_a_database(tmp_path, whose):
+    """A database that sqlrag has made is written through a log, beside which readers go on; another stays as it is."""
+    path = database_path(tmp_path, "sqlite")
+    if whose == "theirs":
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE other (id INTEGER)")
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.create_index("notes", "note", "body")
+        assert db.execute("PRAGMA journal_mode").fetchall() == [("wal" if whose == "ours" else "delete",)]
+
+
 def test_threads_with_a_duckdb_connection_each(tmp_path):
     """Two connections of one process, one writing and syncing, one asking: no error, and no hit without its chunk."""
     path = database_path(tmp_path, "duckdb")
@@ -42,7 +56,8 @@ def test_threads_with_a_duckdb_connection_each(tmp_path):
                     done.set()
 
             writing = pool.submit(write)
-            joined = "SELECT count(*), count(c.id) FROM text_top_k('notes', 'kettle', 40) AS h LEFT JOIN notes AS c USING (id)"
+            hits = "text_top_k('notes', 'kettle', 40) AS hit"
+            joined = f"SELECT count(*), count(c.id) FROM {hits} LEFT JOIN notes AS c USING (id)"
             seen = []
             while not done.is_set():
                 seen += second.execute(joined).fetchall()

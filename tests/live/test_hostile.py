@@ -1,4 +1,4 @@
-"""Files from strangers: nothing runs that the user did not ask for, nothing outside is read, no hang, one clear line."""
+"""Files from strangers: nothing runs that the user did not ask for, nothing outside is read, one clear line."""
 
 from __future__ import annotations
 
