@@ -60,7 +60,7 @@ class Writer(Protocol):
     def remove(self, uris: Sequence[str]) -> None:
         """Remove documents and their chunks."""
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
 
 
@@ -226,19 +226,21 @@ class Ingestion:
             self.report.removed += len(uris)
 
     def _finished(self) -> IngestReport:
-        self._keep_up()  # also where nothing was new: cells that a killed process has begun are finished
+        self._keep_up(
+            wrote=self._batches > 0
+        )  # also where nothing was new: cells that a killed process has begun are finished
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report
 
-    def _keep_up(self) -> None:
+    def _keep_up(self, *, wrote: bool = True) -> None:
         """Let the index make new cells if it has outgrown the ones it has: seconds, or minutes for a million chunks."""
 
         def tell(what: str, share: float) -> None:
             self._progress.current = f"index: {what} {share:.0%}"
             self._tell(self._progress)
 
-        self._writer.keep_up(tell)
+        self._writer.keep_up(tell, wrote=wrote)
 
 
 def _checked(document: object) -> Document:

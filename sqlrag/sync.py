@@ -85,8 +85,8 @@ class LiveTable(Protocol):
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
-        """Make new cells for the index if it has outgrown the ones it has."""
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
+        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Sync:
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
         if batches or most is None:  # cells that a killed process has begun are finished
-            self._keep_up(told)
+            self._keep_up(told, wrote=batches > 0)
         self.report.backlog = self.table.backlog()
         self.report.seconds = time.monotonic() - started
         return self.report
@@ -159,12 +159,12 @@ class Sync:
         if self.progress is not None:
             self.progress(told)
 
-    def _keep_up(self, told: IngestProgress) -> None:
+    def _keep_up(self, told: IngestProgress, *, wrote: bool = True) -> None:
         def tell(what: str, share: float) -> None:
             told.current = f"index: {what} {share:.0%}"
             self._tell(told)
 
-        self.table.keep_up(tell)
+        self.table.keep_up(tell, wrote=wrote)
 
 
 def _shown(source_id: Any) -> Any:

@@ -287,11 +287,13 @@ class DuckDBIndexes:
             self.registry = Registry(self.connection)
             self.catch_up()
 
-    def keep_up(self, record: IndexRecord, progress: Callable[[str, float], None] | None = None) -> None:
+    def keep_up(
+        self, record: IndexRecord, progress: Callable[[str, float], None] | None = None, *, wrote: bool = True
+    ) -> None:
         """Make new cells for an index if it has outgrown the ones it has; the caller holds the lock."""
         from sqlrag.index.cell_training import CellTraining
 
-        CellTraining(self.connection, record, progress).keep_up()
+        CellTraining(self.connection, record, progress).keep_up(wrote=wrote)
 
 
 def _sums_of(name: str) -> str:

@@ -121,11 +121,11 @@ class DuckDBLive:
             del self._queued[source_id]
         return written
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
         if not self._is_next:
             with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
-                self._indexes.keep_up(self.record, progress)
+                self._indexes.keep_up(self.record, progress, wrote=wrote)
 
     # Private
 

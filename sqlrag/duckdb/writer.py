@@ -93,10 +93,10 @@ class DuckDBWriter:
             del self._stored[uri]
         self._tables.write_index_file(before, ids, [], None)
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
         with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
-            self._indexes.keep_up(self.record, progress)
+            self._indexes.keep_up(self.record, progress, wrote=wrote)
 
     # Private
 

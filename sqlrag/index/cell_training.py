@@ -75,10 +75,13 @@ class CellTraining:
         self._writer = IndexWriter(connection, record)
         self._tell = progress or (lambda _what, _share: None)
 
-    def keep_up(self) -> None:
-        """Make new cells if they are due, and finish what was begun: codes for all, none left in older cells."""
+    def keep_up(self, *, wrote: bool = True) -> None:
+        """Make new cells if they are due, and finish what was begun: codes for all, none left in older cells.
+
+        `wrote`: whether chunks came since the last time; only then are the cells' sizes looked at, which takes a while.
+        """
         state = cell_state(self._connection, self._record)
-        if self._is_due(state):
+        if self._is_due(state, wrote=wrote):
             self._train(state)
         state = cell_state(self._connection, self._record)
         if state is not None and not state.ready:
@@ -86,13 +89,13 @@ class CellTraining:
         if state is not None and (state.moving or self._left_behind(state)):
             self._move(state)
 
-    def _is_due(self, state: CellState | None) -> bool:
+    def _is_due(self, state: CellState | None, *, wrote: bool) -> bool:
         chunks = self._count()
         if state is None:
             return chunks >= FLAT_CHUNKS
         if state.moving or not state.ready:
             return False
-        return chunks >= GROWTH * state.chunks or self._imbalance(state) >= DRIFT * state.imbalance
+        return chunks >= GROWTH * state.chunks or (wrote and self._imbalance(state) >= DRIFT * state.imbalance)
 
     def _count(self) -> int:
         ((count,),) = self._connection.execute(

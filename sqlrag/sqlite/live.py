@@ -210,14 +210,14 @@ class SQLiteLive:
             self._leave_queue(keys)
         return keys
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
         if self._is_next:
             return
         from sqlrag.index.cell_training import CellTraining
 
         with translated(self._path):
-            CellTraining(self._connection, self.record, progress).keep_up()
+            CellTraining(self._connection, self.record, progress).keep_up(wrote=wrote)
 
     # Private
 

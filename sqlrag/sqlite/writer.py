@@ -86,12 +86,12 @@ class SQLiteWriter:
                     self._index.delete_chunks_of([row[0]])
                     self._connection.execute("DELETE FROM documents WHERE id = ?", (row[0],))
 
-    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
         from sqlrag.index.cell_training import CellTraining
 
         with translated(self._path):
-            CellTraining(self._connection, self.record, progress).keep_up()
+            CellTraining(self._connection, self.record, progress).keep_up(wrote=wrote)
 
     def _write(self, part: Part, next_id: int) -> int:
         """Write one part, unless another process has written it since; return the next free chunk id."""
