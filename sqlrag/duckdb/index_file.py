@@ -26,7 +26,7 @@ from sqlrag.duckdb.own_tables import check_functions, check_tables
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
 from sqlrag.duckdb.state import TableState
-from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
+from sqlrag.errors import DatabaseError, NotADatabaseError, SourceGoneError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
 from sqlrag.index.top_k import Index, Matching
@@ -98,7 +98,10 @@ class DuckDBIndexes:
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
         if record.is_live:
-            return self.unseen(record), None
+            try:
+                return self.unseen(record), None
+            except SourceGoneError:  # `sync` and `check` say so
+                return 0, None
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
         return int(self._rows(sql, [record.name])[0][0]), None
 

@@ -135,8 +135,8 @@ def vectors(blob: str) -> tuple[str, ...]:
 
 
 RECORDS = [
-    Hostile("source_table is SQL", record("source_table = 'review\"; DROP TABLE canary; --'"), "no such table: review", "is gone"),
-    Hostile("source_table is sqlrag's own", record("source_table = 'sqlrag_meta'"), "no such column: source.stars", "'body', which sqlrag_meta does not have"),
+    Hostile("source_table is SQL", record("source_table = 'review\"; DROP TABLE canary; --'"), "which is gone", "is gone"),
+    Hostile("source_table is sqlrag's own", record("source_table = 'sqlrag_meta'"), "'body', which sqlrag_meta does not have"),
     Hostile("embedder is a path", record("embedder = '../../etc/passwd'"), "neither bundled nor pulled"),
     Hostile("the database's embedder is a path", ("UPDATE sqlrag_meta SET value = '/etc/passwd' WHERE key = 'embedder'",), NOTHING),
     Hostile("template of 1,000 times a column", record(f"template = '{'{body}' * 1000}'"), "1,000 times: a template takes each 10 at most"),
@@ -145,8 +145,8 @@ RECORDS = [
     Hostile("template of format directives", record("template = '{body.__class__} {body!r:>999999999}'"), "takes its text from column 'body.__class__'"),
     Hostile("filters are no list", record("filters = '{\"a\": 1}'"), "is no list of columns"),
     Hostile("filters nested 100,000 deep", record(f"filters = '{'[' * 100_000}'"), "maximum recursion depth"),
-    Hostile("a filter is SQL", record("filters = '[\"stars\\\"; DROP TABLE canary\"]'"), "no such column: source.stars", "does not have a column named"),
-    Hostile("key is not there", record("source_key = 'nope'"), "no such column: source.nope", "takes its text from column 'nope'"),
+    Hostile("a filter is SQL", record("filters = '[\"stars\\\"; DROP TABLE canary\"]'"), "has as a filter column"),
+    Hostile("key is not there", record("source_key = 'nope'"), "knows rows by column 'nope'"),
     Hostile("key is broken JSON", record("source_key = '[\"id\"'"), "sqlrag did not write"),
     Hostile("key is a JSON array of none", record("source_key = '[]'"), "its key has no column"),
     Hostile("tracking does not exist", record("tracking = 'python'"), "sqlrag did not write"),
