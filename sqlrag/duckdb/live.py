@@ -15,11 +15,11 @@ import numpy as np
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
-from sqlrag.duckdb.source_tables import describe, key_type_of, rows_of
-from sqlrag.errors import DatabaseError, InputError, LockedError
+from sqlrag.duckdb.source_tables import checked_types, describe, key_type_of, rows_of
+from sqlrag.errors import DatabaseError, LockedError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import check_source, source_of
+from sqlrag.index.source import source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import StoredChunk
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -131,12 +131,7 @@ class DuckDBLive:
 
     def _select(self) -> str:
         """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""
-        try:
-            columns = describe(self._duckdb, self._source.table).types
-        except InputError:
-            columns = {}
-        check_source(self.record, list(columns))
-        return rows_of(self._source, columns)
+        return rows_of(self._source, checked_types(self._duckdb, self.record))
 
     def _present(self, keys: Sequence[Any]) -> list[QueuedRow]:
         """Return rows as they are now, in the order of their keys."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
 from sqlrag.index.names import quote
-from sqlrag.index.source import Source, SourceTable, source_of
+from sqlrag.index.source import Source, SourceTable, check_source, source_of
 from sqlrag.index.statements import statement
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["describe", "key_expression", "key_type_of", "rows_of", "search_statement"]
+__all__ = ["checked_types", "describe", "key_expression", "key_type_of", "rows_of", "search_statement"]
 
 _WHOLE_NUMBERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
 _PIECE = re.compile(r"\{([^{}]+)\}")
@@ -81,6 +81,16 @@ def rows_of(source: Source, types: Mapping[str, str]) -> str:
     return f"SELECT {key} AS key, {text} AS text FROM {quote(source.table)} WHERE ({source.where}) AND {whole}"
 
 
+def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:
+    """Return the types of the source's columns. Raises SourceGoneError where it has gone, or lost one it needs."""
+    try:
+        types = describe(database, record.source_table).types
+    except InputError:
+        types = {}
+    check_source(record, list(types))
+    return types
+
+
 def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
     """Return the statement of `Database.search` for an index over a table: a hit's metadata are the row's filters."""
     names = json.loads(record.filters)
@@ -88,7 +98,7 @@ def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -
     if not names:
         return statement("search_rows", index=record.name)
     pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in names)
-    key = key_expression(source, describe(database, source.table).types, "source.")
+    key = key_expression(source, checked_types(database, record), "source.")
     return statement(
         "search_table",
         index=record.name,
