@@ -90,6 +90,23 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
         assert db.check() == []
 
 
+def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path, monkeypatch):
+    """Stopped when the new index has just been made; on the same connection it goes on."""
+    place = {"sqlite": "sqlrag.live.sync", "duckdb": "sqlrag.duckdb.index_file.IndexCopy.bring_to"}[engine]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with sqlrag.connect(database_path(tmp_path, engine), sync_rows=0) as db:
+        make_table(db, 0, 8, sentences=3)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, stop)
+            with pytest.raises(KeyboardInterrupt):
+                db.reindex("notes", max_tokens=24)
+        assert db.reindex("notes", max_tokens=24).added == 8
+        assert db.check() == []
+
+
 @pytest.fixture
 def half_written(tmp_path):
     """A SQLite file, and its journal, as a process leaves them that is killed while it writes."""
