@@ -107,6 +107,24 @@ def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path
         assert db.check() == []
 
 
+def test_an_ingest_whose_beginning_did_not_reach_the_index_file(tmp_path, monkeypatch):
+    """DuckDB has the new index, its file not; an ingest of nothing on the same connection brings it there."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with sqlrag.connect(database_path(tmp_path, "duckdb")) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr("sqlrag.duckdb.index_file.IndexCopy.bring_to", stop)
+            with pytest.raises(KeyboardInterrupt):
+                db.ingest(empty)
+        assert db.ingest(empty).added == 0
+        assert [info.index for info in db.info()] == ["chunks"]
+        assert db.check() == []
+
+
 @pytest.fixture
 def half_written(tmp_path):
     """A SQLite file, and its journal, as a process leaves them that is killed while it writes."""
