@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import apsw
 import pytest
 
 import sqlrag
-from sqlrag.errors import ReadOnlyError
+from sqlrag.errors import DiskFullError, ReadOnlyError
 from sqlrag.index import cell_training
 from tests.conftest import database_path
 from tests.live.crashes import Case
@@ -123,6 +125,27 @@ def test_an_ingest_whose_beginning_did_not_reach_the_index_file(tmp_path, monkey
         assert db.ingest(empty).added == 0
         assert [info.index for info in db.info()] == ["chunks"]
         assert db.check() == []
+
+
+def test_a_full_disk_is_no_damage(tmp_path, monkeypatch):
+    """A repair that finds no room to make the index file anew leaves the file, and the connection, as they were."""
+    path = database_path(tmp_path, "duckdb")
+    with sqlrag.connect(path, sync_rows=0) as db:
+        make_table(db, 0, 8)
+    with contextlib.closing(apsw.Connection(f"{path}.sqlrag")) as file:
+        file.execute("DELETE FROM notes_fts_docsize")
+
+    def no_room(*_):
+        raise apsw.FullError
+
+    file = Path(f"{path}.sqlrag").stat().st_ino
+    with sqlrag.connect(path, sync_rows=0) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr("sqlrag.duckdb.index_file.drop_index", no_room)
+            with pytest.raises(DiskFullError):
+                db._engine.indexes.copy_again()
+        assert Path(f"{path}.sqlrag").stat().st_ino == file
+        assert db.repair() == []
 
 
 @pytest.fixture
