@@ -1,6 +1,6 @@
 """kill -9, and writes that fail, in the middle of ingest, sync, cell training, reindex and repair.
 
-    python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]
+    python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]   # ten to twenty minutes
 
 Of each engine so many runs are killed, divided over the five operations, at moments that are uniform over the measured
 length of the operation; every second run has a reader. Then the n-th write fails, n = 1, 2, 4 ... until the operation
@@ -16,8 +16,8 @@ database, of short texts, with batches made small so that there are many commits
 - the operation run again completes, and leaves the chunks, vectors and cells of an undisturbed run;
 - a failed write reached the caller as a `sqlrag.Error` of one line.
 
-Both engines run at once, a process each. The files are where TMPDIR says; a disk in memory makes no difference to what
-a killed process leaves. The runs are those of tests/live/crashes.py, whose short form is tests/live/test_crashes.py.
+Four processes run at once, two for each engine. The files are where TMPDIR says; a disk in memory makes no difference
+to what a killed process leaves. The runs are those of tests/live/crashes.py, the short form tests/live/test_crashes.py.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ from tests.live.interrupted import make_small
 from tests.live.operations import OPERATIONS, Operation
 
 ENGINES = ("sqlite", "duckdb")
+HALVES = ("ingest,cells", "sync,reindex,repair")
+"""The operations that a process takes, of those that run beside each other."""
+
 STEP = {"sqlite": 2, "duckdb": 4}
 
 
@@ -86,12 +89,13 @@ def row(case: Case, outcome, **more: object) -> dict[str, object]:
     return told
 
 
-def runs_of(engine: str, kills: int, seed: int) -> list[dict[str, object]]:
-    """Return all runs of an engine."""
+def runs_of(engine: str, names: str, kills: int, seed: int) -> list[dict[str, object]]:
+    """Return all runs of some operations on an engine."""
     make_small()
-    embedder, generator = sqlrag.Embedder(), random.Random(f"{seed} {engine}")
+    embedder = sqlrag.Embedder()
     rows = []
-    for operation in OPERATIONS:
+    for operation in [one for one in OPERATIONS if one.name in names.split(",")]:
+        generator = random.Random(f"{seed} {engine} {operation.name}")
         of_each = share(kills // len(OPERATIONS), operation)
         for variant, count in enumerate(of_each):
             with tempfile.TemporaryDirectory() as folder:
@@ -159,16 +163,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="of each engine")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--engine", choices=ENGINES)
-    parser.add_argument("--json", action="store_true", help="print the runs of one engine")
+    parser.add_argument("--operations", help="print the runs of these operations on one engine as JSON")
     parser.add_argument("--write", action="store_true", help="write benchmarks/crashes.md")
     arguments = parser.parse_args()
-    if arguments.json:
-        print(json.dumps(runs_of(arguments.engine, arguments.kills, arguments.seed)))
+    if arguments.operations:
+        print(json.dumps(runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed)))
         return
     started = time.monotonic()
-    command = [sys.executable, __file__, "--json", "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
+    command = [sys.executable, __file__, "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
     engines = [arguments.engine] if arguments.engine else ENGINES
-    processes = [subprocess.Popen([*command, "--engine", one], stdout=subprocess.PIPE, text=True) for one in engines]
+    parts = [["--engine", engine, "--operations", half] for engine in engines for half in HALVES]
+    processes = [subprocess.Popen([*command, *part], stdout=subprocess.PIPE, text=True) for part in parts]
     outputs = [process.communicate()[0] for process in processes]
     text = report([one for output in outputs for one in json.loads(output)], time.monotonic() - started, arguments)
     print(text, end="")

@@ -22,7 +22,7 @@ from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.source_tables import describe, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
-from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError
+from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SQLError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT
@@ -276,9 +276,16 @@ class DuckDBEngine:
         self._check_writable()
         with translated(self.path), self._cursor() as cursor:
             whole = mend(cursor, self.path, self.indexes, record)
-        if whole and self.indexes.differences():
+        if whole and self._has_wrong_index_file(record):
             self.indexes.copy_again()
         return whole
+
+    def _has_wrong_index_file(self, record: IndexRecord) -> bool:
+        try:
+            with translated_sqlite(index_file_of(self.path)), self.indexes.lock:
+                return bool(self.indexes.differences() or check_index(self.indexes.connection, record))
+        except (NotADatabaseError, SQLError):  # damaged
+            return True
 
     def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
         """Yield the documents of which not every chunk is stored."""

@@ -188,12 +188,14 @@ class DuckDBIndexes:
     def copy_again(self) -> None:
         """Make everything in the index file anew."""
         with self.lock:
+            path = index_file_of(self._path)
             try:
-                for name in self.registry.names():
-                    drop_index(self.connection, name)
-            except apsw.Error as error:
+                with translated(path):
+                    for name in self.registry.names():
+                        drop_index(self.connection, name)
+            except (NotADatabaseError, SQLError) as error:  # damaged; a full disk is no reason to remove the file
                 self.connection.close()
-                self.connection = remake_index(index_file_of(self._path), SQLError(str(error)))
+                self.connection = remake_index(path, error)
                 self.registry = Registry(self.connection)
             self._seen = self._files = None
             self.catch_up()

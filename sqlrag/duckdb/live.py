@@ -125,6 +125,7 @@ class DuckDBLive:
         """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
         if not self._is_next:
             with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
+                self._indexes.catch_up()
                 self._indexes.keep_up(self.record, progress, wrote=wrote)
 
     # Private

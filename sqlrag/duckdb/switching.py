@@ -27,13 +27,12 @@ def begin_next(
 ) -> None:
     """Make the index that is to take another's place; one that was begun the same way is kept."""
     begun = next((record for record in stored_records(database) if record.name == new.name), None)
-    if begun is not None and replace(begun, version=new.version) == new:
-        return
-    with transaction(database):
-        if begun is not None:
-            IndexTables(database, path, indexes, begun).drop()
-        DuckDBLive(database, path, indexes, new).create(first_id=_unused_id(database, old))
-    indexes.catch_up()
+    if begun is None or replace(begun, version=new.version) != new:
+        with transaction(database):
+            if begun is not None:
+                IndexTables(database, path, indexes, begun).drop()
+            DuckDBLive(database, path, indexes, new).create(first_id=_unused_id(database, old))
+    indexes.catch_up()  # of one that was begun too: writing the index file may be what stopped it
 
 
 def switch(

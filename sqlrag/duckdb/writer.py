@@ -96,6 +96,7 @@ class DuckDBWriter:
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
         with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
+            self._indexes.catch_up()
             self._indexes.keep_up(self.record, progress, wrote=wrote)
 
     # Private

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import subprocess
+from pathlib import Path
 
 import apsw
 import pytest
 
 import sqlrag
-from sqlrag.errors import ReadOnlyError
+from sqlrag.errors import DiskFullError, ReadOnlyError
 from sqlrag.index import cell_training
 from tests.conftest import database_path
 from tests.live.crashes import Case
@@ -88,6 +90,62 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
         assert (report.added, report.changed) == (0, 0)
         assert db.info()[0].cells > 0
         assert db.check() == []
+
+
+def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path, monkeypatch):
+    """Stopped when the new index has just been made; on the same connection it goes on."""
+    place = {"sqlite": "sqlrag.live.sync", "duckdb": "sqlrag.duckdb.index_file.IndexCopy.bring_to"}[engine]
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with sqlrag.connect(database_path(tmp_path, engine), sync_rows=0) as db:
+        make_table(db, 0, 8, sentences=3)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, stop)
+            with pytest.raises(KeyboardInterrupt):
+                db.reindex("notes", max_tokens=24)
+        assert db.reindex("notes", max_tokens=24).added == 8
+        assert db.check() == []
+
+
+def test_an_ingest_whose_beginning_did_not_reach_the_index_file(tmp_path, monkeypatch):
+    """DuckDB has the new index, its file not; an ingest of nothing on the same connection brings it there."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with sqlrag.connect(database_path(tmp_path, "duckdb")) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr("sqlrag.duckdb.index_file.IndexCopy.bring_to", stop)
+            with pytest.raises(KeyboardInterrupt):
+                db.ingest(empty)
+        assert db.ingest(empty).added == 0
+        assert [info.index for info in db.info()] == ["chunks"]
+        assert db.check() == []
+
+
+def test_a_full_disk_is_no_damage(tmp_path, monkeypatch):
+    """A repair that finds no room to make the index file anew leaves the file, and the connection, as they were."""
+    path = database_path(tmp_path, "duckdb")
+    with sqlrag.connect(path, sync_rows=0) as db:
+        make_table(db, 0, 8)
+    with contextlib.closing(apsw.Connection(f"{path}.sqlrag")) as file:
+        file.execute("DELETE FROM notes_fts_docsize")
+
+    def no_room(*_):
+        raise apsw.FullError
+
+    file = Path(f"{path}.sqlrag").stat().st_ino
+    with sqlrag.connect(path, sync_rows=0) as db:
+        with monkeypatch.context() as patch:
+            patch.setattr("sqlrag.duckdb.index_file.drop_index", no_room)
+            with pytest.raises(DiskFullError):
+                db._engine.indexes.copy_again()
+        assert Path(f"{path}.sqlrag").stat().st_ino == file
+        assert db.repair() == []
 
 
 @pytest.fixture
