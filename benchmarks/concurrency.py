@@ -3,8 +3,8 @@
     python benchmarks/concurrency.py [--seconds 180] [--rows 2000] [--write]
 
 The table `review` has an index over it. Three readers are open read-only, four for writing (they bring in a small
-backlog before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3, without
-sqlrag, with its default time-out of 5 s: single-row and bulk transactions, inserts, updates, deletes, upserts, some
+backlog before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3, with
+its default time-out of 5 s: single-row and bulk transactions, inserts, updates, deletes, upserts, some
 rolled back. The other one syncs and ingests; in the middle of the time it makes the index anew. Each reader also looks,
 in one statement, for chunks without a vector or without full text and the reverse. What is counted as an error is
 whatever reaches a caller. Reads are timed first with nobody writing, then beside the writers; in WAL mode and in
@@ -230,8 +230,8 @@ def main() -> None:
         "",
         f"`python benchmarks/concurrency.py --seconds {arguments.seconds:.0f}` on {len(os.sched_getaffinity(0))} CPUs "
         f"({platform.machine()}), SQLite {apsw.sqlite_lib_version()}; {arguments.rows:,} rows, ten processes, so each "
-        "waits for a processor most of its time; milliseconds, p50 / p99. A reader's call is `vector_top_k`, `text_top_k` or "
-        "`search` with 5 candidates; a turn of the sqlrag writer is a sync, an ingest and once a reindex.",
+        "waits for a processor most of the time; milliseconds, p50 / p99. A reader calls `vector_top_k`, `text_top_k` "
+        "or `search` with 5 candidates; a turn of the sqlrag writer is a sync, an ingest and once a reindex.",
         "",
         "| journal | process | calls | reads alone | beside the writers |",
         "| --- | --- | --- | --- | --- |",

@@ -6,8 +6,8 @@ The table `review (id, stars, body)` has short texts (eight words and a number).
 sqlite3, which knows nothing of sqlrag: each kind of write is timed on the table alone and on the table with an index,
 whose triggers fill the queue, both in WAL mode, the best of three: in bulk (one transaction) by the processor's time,
 so that other jobs of the machine are not counted, a transaction each by the clock, which is the disk's. Embedding's
-share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the process of each step. DuckDB has no triggers
-(sqlrag/duckdb/live.py), so the first table is SQLite's alone.
+share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the
+process of each step. DuckDB has no triggers (sqlrag/duckdb/live.py), so the first table is SQLite's alone.
 """
 
 from __future__ import annotations
@@ -208,7 +208,8 @@ def index_of(engine: str, rows: list[tuple[int, int, str]], changed: int) -> lis
     beside = (synced["seconds"] - synced["bare"]) / changed * 1e6
     return [
         f"| {engine} | create_index of {count:,} rows | {made['seconds']:.1f} s, "
-        f"{count / made['seconds']:,.0f} rows/s, the bare encoder {made['bare'] / made['seconds']:.0%} of it | {made['peak']:,.0f} |",
+        f"{count / made['seconds']:,.0f} rows/s, the bare encoder "
+        f"{made['bare'] / made['seconds']:.0%} of it | {made['peak']:,.0f} |",
         f"| {engine} | sync of {changed:,} changed texts | {synced['seconds'] / changed * 1e6:,.0f} µs a row, "
         f"{beside:,.0f} beside the bare encoder | {synced['peak']:,.0f} |",
         f"| {engine} | sync after {count:,} rows changed elsewhere | {synced['nothing'] * 1000:,.1f} ms | |",

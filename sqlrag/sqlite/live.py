@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, InputError
@@ -268,16 +269,19 @@ class SQLiteLive:
         # A key whose collation takes 'a' for 'A' finds the other row.
         return next((values for found, values in self._select(where, parts) if found == source_id), None)
 
+    @cached_property
+    def _select_rows(self) -> str:
+        columns = [quote(column) for column in self._source.columns]
+        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
+        what = ", ".join([key_expression(self._source), *texts])
+        return f"SELECT {what} FROM {quote(self._source.table)} WHERE ({self._source.where})"
+
     def _select(self, condition: str = "true", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         """Yield rows of the source: the key, and the values of the text columns.
 
         Texts come as bytes: in SQLite they need not be UTF-8, and those that are not are mended, not refused.
         """
-        columns = [quote(column) for column in self._source.columns]
-        texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END, typeof({c})" for c in columns]
-        what = ", ".join([key_expression(self._source), *texts])
-        sql = f"SELECT {what} FROM {quote(self._source.table)} WHERE ({self._source.where}) AND {condition}"
-        for row in self._connection.execute(sql, bindings):
+        for row in self._connection.execute(f"{self._select_rows} AND {condition}", bindings):
             pairs = zip(row[1::2], row[2::2], strict=True)
             yield row[0], tuple(v.decode("utf-8", "replace") if kind == "text" else v for v, kind in pairs)
 
