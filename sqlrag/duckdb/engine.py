@@ -272,7 +272,7 @@ class DuckDBEngine:
         self._check_writable()
         with translated(self.path), self._cursor() as cursor:
             whole = mend(cursor, self.path, self.indexes, record)
-        if whole and self.indexes.differences():
+        if whole and (self.indexes.differences() or check_index(self.indexes.connection, record)):
             self.indexes.copy_again()
         return whole
 
