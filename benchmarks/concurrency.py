@@ -95,8 +95,9 @@ def read(path: Path, kind: str, number: int, seconds: float, results: multiproce
     """Ask for so many seconds; put the milliseconds of each call, what went wrong, and what was torn."""
     warnings.simplefilter("ignore", BacklogWarning)
     if kind == "apsw":
-        connection = sqlrag.register(apsw.Connection(str(path)))
-        connection.set_busy_timeout(5_000)
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(5_000)  # apsw has none of its own
+        sqlrag.register(connection)
         ask = lambda sql, values=(): connection.execute(sql, values).fetchall()  # noqa: E731
     else:
         db = sqlrag.connect(path, read_only=kind == "read-only")
@@ -181,7 +182,7 @@ def run(path: Path, seconds: float, *, writing: bool) -> list[tuple[str, list[fl
     processes = [CONTEXT.Process(target=target, args=arguments) for target, arguments in jobs]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [results.get(timeout=20 * seconds + 300) for _ in processes]
     for process in processes:
         process.join()
     return found
