@@ -3,8 +3,8 @@
     python benchmarks/concurrency.py [--seconds 180] [--rows 2000] [--write]
 
 The table `review` has an index over it. Three readers are open read-only, four for writing (they bring in a small
-backlog before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3,
-without sqlrag, with its default time-out of 5 s: single-row and bulk transactions, inserts, updates, deletes, upserts, some
+backlog before each query), one is plain apsw with `sqlrag.register`. One writer is the standard library's sqlite3, with
+its default time-out of 5 s: single-row and bulk transactions, inserts, updates, deletes, upserts, some
 rolled back. The other one syncs and ingests; in the middle of the time it makes the index anew. Each reader also looks,
 in one statement, for chunks without a vector or without full text and the reverse. What is counted as an error is
 whatever reaches a caller. Reads are timed first with nobody writing, then beside the writers; in WAL mode and in
@@ -95,8 +95,9 @@ def read(path: Path, kind: str, number: int, seconds: float, results: multiproce
     """Ask for so many seconds; put the milliseconds of each call, what went wrong, and what was torn."""
     warnings.simplefilter("ignore", BacklogWarning)
     if kind == "apsw":
-        connection = sqlrag.register(apsw.Connection(str(path)))
-        connection.set_busy_timeout(5_000)
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(5_000)  # apsw has none of its own
+        sqlrag.register(connection)
         ask = lambda sql, values=(): connection.execute(sql, values).fetchall()  # noqa: E731
     else:
         db = sqlrag.connect(path, read_only=kind == "read-only")
@@ -181,7 +182,7 @@ def run(path: Path, seconds: float, *, writing: bool) -> list[tuple[str, list[fl
     processes = [CONTEXT.Process(target=target, args=arguments) for target, arguments in jobs]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [results.get(timeout=20 * seconds + 300) for _ in processes]
     for process in processes:
         process.join()
     return found
@@ -230,8 +231,8 @@ def main() -> None:
         "",
         f"`python benchmarks/concurrency.py --seconds {arguments.seconds:.0f}` on {len(os.sched_getaffinity(0))} CPUs "
         f"({platform.machine()}), SQLite {apsw.sqlite_lib_version()}; {arguments.rows:,} rows, ten processes, so each "
-        "waits for a processor most of its time; milliseconds, p50 / p99. A reader's call is `vector_top_k`, `text_top_k` or "
-        "`search` with 5 candidates; a turn of the sqlrag writer is a sync, an ingest and once a reindex.",
+        "waits for a processor most of the time; milliseconds, p50 / p99. A reader calls `vector_top_k`, `text_top_k` "
+        "or `search` with 5 candidates; a turn of the sqlrag writer is a sync, an ingest and once a reindex.",
         "",
         "| journal | process | calls | reads alone | beside the writers |",
         "| --- | --- | --- | --- | --- |",

@@ -6,8 +6,8 @@ The table `review (id, stars, body)` has short texts (eight words and a number).
 sqlite3, which knows nothing of sqlrag: each kind of write is timed on the table alone and on the table with an index,
 whose triggers fill the queue, both in WAL mode, the best of three: in bulk (one transaction) by the processor's time,
 so that other jobs of the machine are not counted, a transaction each by the clock, which is the disk's. Embedding's
-share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the process of each step. DuckDB has no triggers
-(sqlrag/duckdb/live.py), so the first table is SQLite's alone.
+share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the
+process of each step. DuckDB has no triggers (sqlrag/duckdb/live.py), so the first table is SQLite's alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import resource
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -198,25 +198,34 @@ def alone(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[st
     return found
 
 
-def index_of(engine: str, rows: list[tuple[int, int, str]], changed: int) -> list[str]:
-    """Return the lines of the table of steps."""
+def index_of(engine: str, rows: list[tuple[int, int, str]], changed: int) -> Iterator[str]:
+    """Yield the lines of the table of steps, as they are done."""
+    count = len(rows)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"reviews.{'duckdb' if engine == 'duckdb' else 'db'}"
-        made, synced, compared = alone(create, path, rows), alone(sync, path, changed), alone(compare, path)
-        remade = alone(reindex, path)
-    count = len(rows)
-    beside = (synced["seconds"] - synced["bare"]) / changed * 1e6
-    return [
-        f"| {engine} | create_index of {count:,} rows | {made['seconds']:.1f} s, "
-        f"{count / made['seconds']:,.0f} rows/s, the bare encoder {made['bare'] / made['seconds']:.0%} of it | {made['peak']:,.0f} |",
-        f"| {engine} | sync of {changed:,} changed texts | {synced['seconds'] / changed * 1e6:,.0f} µs a row, "
-        f"{beside:,.0f} beside the bare encoder | {synced['peak']:,.0f} |",
-        f"| {engine} | sync after {count:,} rows changed elsewhere | {synced['nothing'] * 1000:,.1f} ms | |",
-        f"| {engine} | sync(compare=True) of {count:,} rows | {compared['seconds'] * 1000:,.0f} ms | "
-        f"{compared['peak']:,.0f} |",
-        f"| {engine} | reindex of {count:,} rows | {remade['seconds']:.1f} s, others wait for {remade['switch']:.2f} s "
-        f"of it | {remade['peak']:,.0f} |",
-    ]
+        done = alone(create, path, rows)
+        share = done["bare"] / done["seconds"]
+        yield (
+            f"| {engine} | create_index of {count:,} rows | {done['seconds']:.1f} s, "
+            f"{count / done['seconds']:,.0f} rows/s, the bare encoder {share:.0%} of it | {done['peak']:,.0f} |"
+        )
+        done = alone(sync, path, changed)
+        each, bare = (done[part] / changed * 1e6 for part in ("seconds", "bare"))
+        yield (
+            f"| {engine} | sync of {changed:,} changed texts | {each:,.0f} µs a row, "
+            f"{each - bare:,.0f} beside the bare encoder | {done['peak']:,.0f} |"
+        )
+        yield f"| {engine} | sync after {count:,} rows changed elsewhere | {done['nothing'] * 1000:,.1f} ms | |"
+        done = alone(compare, path)
+        yield (
+            f"| {engine} | sync(compare=True) of {count:,} rows | {done['seconds'] * 1000:,.0f} ms | "
+            f"{done['peak']:,.0f} |"
+        )
+        done = alone(reindex, path)
+        yield (
+            f"| {engine} | reindex of {count:,} rows | {done['seconds']:.1f} s, others wait for {done['switch']:.2f} s "
+            f"of it | {done['peak']:,.0f} |"
+        )
 
 
 def main() -> None:
@@ -248,9 +257,9 @@ def main() -> None:
     ]
     print("\n".join(lines), flush=True)
     for engine in arguments.engines.split(","):
-        found = index_of(engine, rows, arguments.changed)
-        lines += found
-        print("\n".join(found), flush=True)
+        for line in index_of(engine, rows, arguments.changed):
+            lines.append(line)
+            print(line, flush=True)
     if arguments.write:
         (Path(__file__).parent / "live.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

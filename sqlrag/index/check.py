@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["check_index", "full_text_is_sound", "lost_parts", "not_unit"]
+__all__ = ["check_index", "full_text_is_sound", "lost_parts", "misfiled_vectors", "not_unit"]
 
 ROUNDING = {"float32": 1e-3, "int8": 0.1}
 """How far from 1 the squared length of a stored unit vector may be."""
@@ -46,15 +46,32 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         )
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
-    wrong = 0
+    wrong = misfiled = 0
     try:
         for _, (_, vectors) in stored_blocks(connection, record) if has_cells else ():
             wrong += int(not_unit(vectors, record).sum())
+        misfiled = misfiled_vectors(connection, record) if has_cells else 0
     except NotADatabaseError as error:
         problems.append(f"{name}: {error}")
     if wrong:
         problems.append(f"{name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
+    if misfiled:
+        problems.append(f"{name}: {misfiled} vectors lie under another id than vec0 has for them")
     return problems
+
+
+def misfiled_vectors(connection: apsw.Connection, record: IndexRecord) -> int:
+    """Return how many vectors a search would give another id, or none, than a look-up by id: vec0 keeps both ways.
+
+    Raises NotADatabaseError for a block that vec0 has not written.
+    """
+    import numpy as np
+
+    blocks = [ids for _, (ids, _) in stored_blocks(connection, record)]
+    found = np.concatenate(blocks) if blocks else np.empty(0, np.int64)
+    rows = connection.execute(f"SELECT rowid FROM {kept_parts(record)['kept']}")
+    kept = np.fromiter((id_ for (id_,) in rows), np.int64)
+    return len(np.setxor1d(found, kept))
 
 
 def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sqlrag.index.check import lost_parts
+from sqlrag.index.check import lost_parts, misfiled_vectors
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.repair import has_broken_cells, mend_index, wrong_rows
@@ -26,6 +26,8 @@ def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
     """Mend an index, in one transaction; False where only making it anew helps."""
     with immediate(connection):
         if lost_parts(connection, record) or (record.is_live and SQLiteLive(connection, path, record).lost()):
+            return False
+        if misfiled_vectors(connection, record):
             return False
         if record.vectors == "int8" and has_broken_cells(connection, record):
             return False  # its codes are all that there is

@@ -63,11 +63,14 @@ class SourceRows:
         return [self._key_of(value, kind) for value, kind in self._connection.execute(sql)]
 
     def _select(self, condition: str = "true", bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-        what = ", ".join(map(_raw, [self._key, *map(quote, self._source.columns)]))
-        sql = f"SELECT {what} FROM {self._table} WHERE ({self._source.where}) AND {condition}"
-        for row in self._connection.execute(sql, bindings):
+        for row in self._connection.execute(f"{self._select_rows} AND {condition}", bindings):
             pairs = zip(row[2::2], row[3::2], strict=True)
             yield self._key_of(row[0], row[1]), tuple(self._decoded(value, kind, "replace") for value, kind in pairs)
+
+    @cached_property
+    def _select_rows(self) -> str:
+        what = ", ".join(map(_raw, [self._key, *map(quote, self._source.columns)]))
+        return f"SELECT {what} FROM {self._table} WHERE ({self._source.where})"
 
     def _key_of(self, value: Any, kind: str) -> Any:
         # What is not Unicode stays apart from all that is.

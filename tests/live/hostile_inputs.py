@@ -9,6 +9,8 @@ by `python -m tests.live.hostile_inputs` as benchmarks/hostile.md.
 from __future__ import annotations
 
 import resource
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ import sqlite_vec
 import sqlrag
 from sqlrag.errors import BacklogWarning, Error
 from sqlrag.text.documents import Document
+from tests.ingest.children import Child
 
 SECRET = "the password of the lighthouse keeper"
 """What stands in a file beside the database; nothing may read it."""
@@ -190,7 +193,7 @@ SQLITE = [
     Hostile("vectors of NaN", vectors("CAST(replace(printf('%.*c', 24576 * 4, 'x'), 'xxxx', char(127, 127, 127, 127)) AS BLOB)"), "are not of unit length"),
     Hostile("vectors of another length", vectors("zeroblob(7)"), "vectors blob size doesn't match"),
     Hostile("vectors of zeros", vectors("zeroblob(64 * 384 * 4)"), "are not of unit length"),
-    Hostile("ids behind the vectors that no chunk has", ("UPDATE reviews_vec_chunks SET rowids = randomblob(512)",), NOTHING),
+    Hostile("ids behind the vectors that no chunk has", ("UPDATE reviews_vec_chunks SET rowids = randomblob(512)",), "vectors lie under another id"),
     Hostile("cells that there are not", ("INSERT INTO sqlrag_ivf VALUES ('reviews', 1, 4611686018427387904, -1, 1e308, 0, 1)", "INSERT INTO sqlrag_nprobe VALUES ('reviews', 25, 9223372036854775807, 2.0)"), "has lost its cells"),
     Hostile("cells of other types", ("INSERT INTO sqlrag_ivf VALUES ('reviews', 'a', 'b', 'c', 'd', 'e', 'f')", "INSERT INTO sqlrag_nprobe VALUES ('reviews', 'x', 'y', 'z')"), "its table sqlrag_ivf has"),
     Hostile("view for the score cache, endless", (f"CREATE VIEW sqlrag_scores AS {ENDLESS} SELECT i AS model, i AS pair, 1.0 AS score, i AS used, i AS hits FROM n",), NOTHING),
@@ -218,3 +221,52 @@ DUCKDB = [
 
 
 CASES = {"sqlite": [*RECORDS, *SQLITE], "duckdb": [*RECORDS, *DUCKDB]}
+
+
+def main() -> None:
+    """Write benchmarks/hostile.md: what is said first of each file."""
+    lines = [
+        "# Files from strangers",
+        "",
+        "`python -m tests.live.hostile_inputs`: a sound database that a stranger has changed with the engine alone is opened",
+        "for writing, asked every function, written to, synced and checked. What is said first of it (an error, a warning or",
+        "a finding of `check`); all of it is asserted by [tests/live/test_hostile.py](../tests/live/test_hostile.py), with",
+        "the time it takes, the rows of a table that nobody wrote to, and a file beside the database that nothing may read.",
+    ]
+    for engine, cases in CASES.items():
+        lines += ["", f"## {engine}", "", "| what is in the file | what is said |", "| --- | --- |"]
+        with tempfile.TemporaryDirectory() as name:
+            sound, secret = Path(name) / f"sound.{engine.replace('sqlite', 'db')}", Path(name) / "secret.txt"
+            make(sound)
+            secret.write_text(SECRET)
+            for case in cases:
+                path = Path(name) / f"database{sound.suffix}"
+                for suffix in ("", ".sqlrag", "-wal", "-shm", ".wal", ".sqlrag-wal", ".sqlrag-shm"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+                    if Path(f"{sound}{suffix}").exists():
+                        shutil.copy(f"{sound}{suffix}", f"{path}{suffix}")
+                change(path, tuple(one.replace("{secret}", str(secret)) for one in case.statements))
+                said = [(step, words.replace(f"{name}/", "")) for step, words in Child(tour, path).result()]
+                first = f"{said[0][0]}: {said[0][1].splitlines()[0][:200]}" if said else "works as ever"
+                lines.append(f"| {case.what} | {first.replace('|', chr(92) + '|')} |")
+    lines += ["", *NOTES]
+    (Path(__file__).parents[2] / "benchmarks" / "hostile.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+NOTES = [
+    "What that rests on:",
+    "",
+    "- sqlrag's own tables must be the tables that it makes: no view, computed column, trigger, or virtual table of another",
+    "  kind in their place, none behind a virtual table. DuckDB macros with the names of DuckDB's functions are refused.",
+    "- `sqlrag_create_index`, `_sync`, `_alter_index`, `_reindex` and `_drop_index` cannot be called from a view or trigger",
+    "  on SQLite; `embed`, `rerank_score`, the top-k functions and `search` can: they only read and compute.",
+    "- A file names models, never paths. Nothing that it says is loaded from disk or network.",
+    "- Before a query nothing is synced whose chunk table has a trigger that is not sqlrag's, and no view is read.",
+    "- What you ask for is done: `sync` over a view runs the view (DuckDB's can read files), a write to a table runs its",
+    "  triggers, and a filter over an endless view has no end (Ctrl-C has). With `read_only=True` nothing is written.",
+    "- SQLite's `PRAGMA trusted_schema = OFF` is not used: it would forbid sqlite-vec in the index's own triggers.",
+]
+
+
+if __name__ == "__main__":
+    main()
