@@ -414,6 +414,17 @@ class Database:
         """Return the bytes on disk, the index file of a DuckDB database included."""
         return self._engine.size()
 
+    def confine(self) -> None:
+        """Let SQL do nothing but read this database, from now on: for statements of people you do not know.
+
+        No write, no other file, no network, no setting, no transaction: SQLite's authorizer sees to it, DuckDB's locked
+        configuration, which then holds for all of this process's connections to the file. Raises InputError for a
+        database that is not open read-only, ReadOnlyError at a statement that does anything else.
+        """
+        if not self.read_only:
+            raise InputError(f"{self.path} is open for writing: open it with read_only=True to confine it")
+        self._engine.confine()
+
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
         self._engine.interrupt()

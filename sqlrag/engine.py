@@ -93,6 +93,9 @@ class Engine(Protocol):
     def size(self) -> int:
         """Return the bytes on disk."""
 
+    def confine(self) -> None:
+        """Let SQL do nothing but read the database's own tables, from now on."""
+
     def interrupt(self) -> None:
         """Stop the statement that runs."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.duckdb.confinement import check_reads, confine
 from sqlrag.duckdb.errors import Raised, translated
 from sqlrag.duckdb.functions import add_maintenance, register_functions
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
@@ -83,6 +84,10 @@ class DuckDBRows:
             with translated(self._path, self._raised):
                 self._drained = self._connection.fetchall()
 
+    def close(self) -> None:
+        """Give up what is left; the next statement takes the connection."""
+        self._exhausted, self._drained = True, None
+
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, in DuckDB's own types."""
         import pyarrow as pa
@@ -120,6 +125,7 @@ class DuckDBEngine:
         self._raised = Raised()
         self._open_rows: DuckDBRows | None = None
         self._dimension_changed = False
+        self._confined = False
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
@@ -158,6 +164,8 @@ class DuckDBEngine:
             bindings = list(params)
         try:
             with translated(self.path, self._raised):
+                if self._confined:
+                    check_reads(sql)
                 self._connection.execute(sql, bindings or [])
                 self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
         except KeyboardInterrupt:
@@ -314,9 +322,16 @@ class DuckDBEngine:
         files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
         return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
+    def confine(self) -> None:
+        """Let SQL do nothing but read the database's own tables, from now on."""
+        with translated(self.path):
+            confine(self._connection)
+        self._confined = True
+
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
         self._connection.interrupt()
+        self.indexes.interrupt()
 
     def close(self) -> None:
         """Close the connections."""

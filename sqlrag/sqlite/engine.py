@@ -18,6 +18,7 @@ from sqlrag.index.source import SourceTable, key_columns, key_condition, source_
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
+from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec, register_apsw
 from sqlrag.sqlite.live import SQLiteLive
@@ -50,6 +51,10 @@ class SQLiteRows:
         with translated(self._path):
             yield from self._cursor
         self._at_end()
+
+    def close(self) -> None:
+        """Give up what is left: an open statement would keep a writer's log from being emptied."""
+        self._cursor.close()
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, its types those of the values."""
@@ -280,6 +285,10 @@ class SQLiteEngine:
         """Return the bytes of the database on disk."""
         files = (self.path, f"{self.path}-wal")
         return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def confine(self) -> None:
+        """Let SQL do nothing but read the database's own tables, from now on."""
+        confine(self.connection)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

@@ -9,7 +9,10 @@ import pytest
 
 from sqlrag.cli import cli
 
-COMMANDS = ["demo", "ingest", "search", "compare", "sql", "shell", "info", "check", "eval", "models"]
+COMMANDS = [
+    "demo", "ingest", "index", "search", "compare", "sql", "shell", "sync", "reindex", "info", "check", "eval",
+    "models", "mcp",
+]  # fmt: skip
 
 
 def test_every_command_is_listed(run):
