@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sqlrag.duckdb.confinement import check_reads, confine
+from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.errors import Raised, translated
 from sqlrag.duckdb.functions import add_maintenance, register_functions
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
@@ -125,7 +125,7 @@ class DuckDBEngine:
         self._raised = Raised()
         self._open_rows: DuckDBRows | None = None
         self._dimension_changed = False
-        self._confined = False
+        self._confinement: Confinement | None = None
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
@@ -164,8 +164,8 @@ class DuckDBEngine:
             bindings = list(params)
         try:
             with translated(self.path, self._raised):
-                if self._confined:
-                    check_reads(sql)
+                if self._confinement is not None:
+                    self._confinement.check(sql)
                 self._connection.execute(sql, bindings or [])
                 self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised)
         except KeyboardInterrupt:
@@ -325,8 +325,7 @@ class DuckDBEngine:
     def confine(self) -> None:
         """Let SQL do nothing but read the database's own tables, from now on."""
         with translated(self.path):
-            confine(self._connection)
-        self._confined = True
+            self._confinement = Confinement(self._connection)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
