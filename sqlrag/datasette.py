@@ -24,7 +24,7 @@ _NO_EXTENSIONS = (
 )
 
 
-@hookimpl
+@hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
 def prepare_connection(conn: sqlite3.Connection, database: str) -> None:
     """Give one of Datasette's connections the functions; where that cannot be, a warning says why, once."""
     if database == "_internal":

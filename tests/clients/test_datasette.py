@@ -26,7 +26,6 @@ pytest.importorskip("datasette", reason="Datasette is not here: pip install data
 import httpx
 
 ROOT = Path(__file__).parents[2]
-DEBIAN = "/usr/bin/python3"
 QUESTION = "why do bees dance?"
 TWO_STAGES = """
     SELECT c.id, c.text, rerank_score(:q, c.text) AS score
@@ -35,25 +34,8 @@ TWO_STAGES = """
 """
 
 
-def loads_extensions(python: str) -> bool:
-    """Tell whether an interpreter is of this one's version, so that it takes its packages, and can load extensions."""
-    code = "import sqlite3, sys; print(sys.version_info[:2], hasattr(sqlite3.Connection, 'enable_load_extension'))"
-    ran = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
-    return ran.stdout == f"{sys.version_info[:2]} True\n"
-
-
 @pytest.fixture(scope="module")
-def python() -> str:
-    """A Python that Datasette can load extensions with."""
-    for candidate in (sys.executable, DEBIAN):
-        if os.path.exists(candidate) and loads_extensions(candidate):
-            return candidate
-    version = ".".join(map(str, sys.version_info[:2]))
-    pytest.skip(f"neither this Python nor {DEBIAN} is a Python {version} whose sqlite3 can load extensions")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def environment(tmp_path_factory, packages):
     """The environment of a process with this one's packages, and with the plugin installed."""
     table = (ROOT / "pyproject.toml").read_text().split("[project.entry-points.datasette]\n")[1].partition("\n\n")[0]
     folder = tmp_path_factory.mktemp("installed")
@@ -61,9 +43,7 @@ def environment(tmp_path_factory):
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: sqlrag\nVersion: 0.1.0\n")
     (installed / "entry_points.txt").write_text("[datasette]\n" + table.replace('"', "") + "\n")
-    paths = [str(folder), *(path for path in sys.path if path and not path.endswith(("lib-dynload", ".zip")))]
-    libraries = (os.path.dirname(os.__file__),)  # the other interpreter has its own
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path not in libraries)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), packages])}
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +53,13 @@ def database(tmp_path_factory, passage_files):
 
 
 @pytest.fixture(scope="module")
-def served(python, environment, database):
+def served(extension_python, environment, database):
     """A Datasette that serves the passages: its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     options = ["--port", str(port), "--setting", "sql_time_limit_ms", "60000"]
     with started(
-        ["env", f"PYTHONPATH={environment['PYTHONPATH']}", python, "-m", "datasette", str(database), *options]
+        ["env", f"PYTHONPATH={environment['PYTHONPATH']}", extension_python, "-m", "datasette", str(database), *options]
     ) as (process):
         for line in process.stderr:
             if "Uvicorn running" in line:
@@ -162,7 +142,7 @@ def test_nothing_is_written(served, database):
     assert hashlib.sha256(database.read_bytes()).hexdigest() == before
 
 
-def test_a_database_without_an_index(python, environment, tmp_path):
+def test_a_database_without_an_index(extension_python, environment, tmp_path):
     """Any other database is served as ever, and embed() is there."""
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
@@ -170,7 +150,7 @@ def test_a_database_without_an_index(python, environment, tmp_path):
     connection.close()
     address = "/other.json?sql=SELECT+length(embed('x'))+AS+n,+count(*)+AS+rows+FROM+t&_shape=array"
     ran = subprocess.run(
-        [python, "-m", "datasette", str(path), "--get", address, "--setting", "sql_time_limit_ms", "60000"],
+        [extension_python, "-m", "datasette", str(path), "--get", address, "--setting", "sql_time_limit_ms", "60000"],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert re.fullmatch(r'\[\{"n": 1536, "rows": 0\}\]\n', ran.stdout)
