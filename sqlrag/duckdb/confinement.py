@@ -21,7 +21,7 @@ __all__ = ["Confinement"]
 _SETTINGS = """
 SET python_enable_replacements = false;
 SET temp_directory = '';
-SET memory_limit = '2GB';
+SET memory_limit = '1GB';
 SET autoinstall_known_extensions = false;
 SET autoload_known_extensions = false;
 SET allow_community_extensions = false;
@@ -49,6 +49,7 @@ class Confinement:
 
     def check(self, sql: str) -> None:
         """Raise ReadOnlyError unless every statement is a SELECT without a table function that does more than tell."""
+        sql.encode()  # DuckDB would call what is not Unicode a TypeError
         for statement in duckdb.extract_statements(sql):
             if statement.type != duckdb.StatementType.SELECT:
                 raise _refused(statement.type.name)

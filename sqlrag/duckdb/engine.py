@@ -322,8 +322,9 @@ class DuckDBEngine:
         files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
         return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
-    def confine(self) -> None:
-        """Let SQL do nothing but read the database's own tables, from now on."""
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+        self.functions.longest_text = longest_text
         with translated(self.path):
             self._confinement = Confinement(self._connection)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count
+from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, shown
 from sqlrag.database import DEFAULT_INDEX
 from sqlrag.errors import InputError, TimeLimitError
 from sqlrag.guarded import BYTES, PAIRS, ROWS
@@ -131,6 +131,12 @@ class Tools:
 
         Read-only and limited in time, rows and size: `note` says what was cut.
         """
+        for name, value in (params or {}).items():
+            if not _can_be_bound(value):
+                raise InputError(
+                    f"params: {name} is {shown(value)}: it takes a text, a number (whole ones of 64 bits), true, false "
+                    "or null"
+                )
         answer = self._guarded.rows(statement, params)
         return {"rows": answer.rows, "note": answer.note}
 
@@ -151,12 +157,12 @@ class Tools:
         for name, described in tables.items():
             if described["kind"] != "view":
                 described["rows"] = self._count(name)
-        shown = ("index", "source", "documents", "chunks", "tokens", "max_tokens", "embedder", "reranker", "tokenizer",
+        fields = ("index", "source", "documents", "chunks", "tokens", "max_tokens", "embedder", "reranker", "tokenizer",
                  "backlog")  # fmt: skip
         return {
             "database": os.path.basename(self._path),
             "engine": engine,
-            "indexes": [{name: getattr(info, name) for name in shown} for info in indexes],
+            "indexes": [{name: getattr(info, name) for name in fields} for info in indexes],
             "tables": list(tables.values()),
             "functions": FUNCTIONS,
             "limits": {"seconds": self._guarded.seconds, "rows": ROWS, "bytes": BYTES, "reranked pairs": PAIRS},
@@ -180,6 +186,13 @@ def _index_name(database: Database, index: str | None) -> str:
     if index not in names:
         raise InputError(f"index is {index!r}: the database has {', '.join(map(repr, names)) or 'none'}")
     return index
+
+
+def _can_be_bound(value: Any) -> bool:
+    """Tell whether both engines take a value of JSON as a parameter."""
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    return value is None or isinstance(value, (str, float))
 
 
 def _source(source_id: Any, uri: str | None, title: str | None, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def test_errors_are_one_clear_line(engine, passage_files):
         ("sql", {"statement": "DELETE FROM documents"}, "DELETE.* is not allowed: this database is only read here"),
         ("sql", {"statement": "SELECT * FROM nope"}, "nope"),
         ("sql", {"statement": "SELECT :a"}, "parameter 'a' that no value was given for"),
+        ("sql", {"statement": "SELECT :a", "params": {"a": [1]}}, r"params: a is \[1\]: it takes a text, a number"),
+        ("sql", {"statement": "SELECT :a", "params": {"a": 1 << 64}}, "params: a is 18446744073709551616"),
         ("sql", {"statement": f"{ENDLESS} SELECT count(*) FROM n"}, "stopped after 3 s: "),
         ("search", {"question": "x", "index": "nope"}, "nope"),
         ("search", {"question": "x", "top_k": 2, "top_n": 3}, "top_n is 3"),

@@ -240,6 +240,28 @@ def test_a_text_cannot_fill_the_memory(guarded):
         guarded.rows(sql)
 
 
+def test_texts_for_the_functions_are_limited(guarded):
+    """No function can be stopped in the middle, so none is given a megabyte."""
+    long = (
+        "SELECT rpad('x', 100001, 'y') AS t"
+        if guarded_engine(guarded) == "duckdb"
+        else ("SELECT substr(hex(zeroblob(60000)), 1, 100001) AS t")
+    )
+    for call in ("embed(t)", "embed_document(t)", "token_count(t)", "rerank_score('x', t)", "rerank_score(t, 'x')"):
+        with pytest.raises(InputError, match=r"has 100,001 characters: here it takes 100,000 at most"):
+            guarded.rows(f"SELECT {call} FROM ({long}) AS long")
+    with pytest.raises(InputError, match=r"chunk_text\(\): text has 100,001 characters"):
+        guarded.rows(f"SELECT c.ordinal FROM ({long}) AS long, chunk_text(long.t) AS c")
+
+
+def test_what_is_no_statement(guarded):
+    """Nothing, a comment and what is not Unicode end as everywhere."""
+    for nothing in ("", ";", "-- nothing"):
+        assert guarded.rows(nothing).rows == []
+    with pytest.raises(InputError, match="surrogate"):
+        guarded.rows("SELECT '\ud800' AS x")
+
+
 def test_pairs_are_limited(guarded):
     """A forgotten LIMIT does not keep both cores for minutes."""
     sql = "SELECT sum(rerank_score(a.id || ' ' || b.id || ' ' || c.id, 'x')) FROM documents a, documents b, documents c"
