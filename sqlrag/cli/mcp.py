@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import sys
 from contextlib import closing
 
@@ -58,6 +59,7 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
         raise MissingDependencyError(f'this needs the MCP SDK ({error}): pip install "sqlrag[mcp]"') from error
     with closing(open_guarded(db, reranker=reranker, seconds=time_limit)) as guarded:
         if not http:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # stdin is read in a thread that Ctrl-C does not wake
             serve_stdio(guarded, db)
             return
         given = os.environ.get(TOKEN)

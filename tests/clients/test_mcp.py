@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import anyio
@@ -230,6 +230,16 @@ def test_http(served):
     assert (len(names), titles) == (4, ["Bees"] * 4)
 
 
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "a test", "version": "1"},
+    },
+}
 PING = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 
 
@@ -327,12 +337,19 @@ def test_without_the_extra(passage_files):
     assert ran.stderr.count("\n") == 1
 
 
-def test_ctrl_c_ends_it(passage_files):
+@pytest.mark.parametrize("options", [["--http", "--port", "0"], []], ids=["http", "stdio"])
+def test_ctrl_c_ends_it(passage_files, options):
     """A server in a terminal ends with Ctrl-C, soon and without a traceback."""
-    with started([*SERVER, str(passage_files["sqlite"]), "--http", "--port", "0"]) as process:
-        process.stdout.readline()
-        began = time.monotonic()
-        process.send_signal(2)
-        assert process.wait(30) in {0, 130}
-        assert time.monotonic() - began < 20
-        assert "Traceback" not in process.stderr.read()
+    command = [*SERVER, str(passage_files["sqlite"]), *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, encoding="utf-8") as process:
+        try:
+            if not options:
+                process.stdin.write(json.dumps(INITIALIZE) + "\n")
+                process.stdin.flush()
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in {0, 130, -signal.SIGINT}
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
