@@ -7,8 +7,10 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -270,6 +272,20 @@ def test_who_may_ask(served, headers, status):
     response = answer_to(*served, **headers)
     assert response.status_code == status
     assert ("Authorization" in response.text) == (status == 401)
+
+
+def test_answers_do_not_wait_for_acknowledgements(served):
+    """Over one connection a small question takes milliseconds, not the 40 that a delayed acknowledgement takes."""
+    url, token = served
+    call = {**PING, "method": "tools/call", "params": {"name": "sql", "arguments": {"statement": "SELECT 1"}}}
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+    took = []
+    with httpx2.Client(headers=headers) as client:
+        for _ in range(15):
+            began = time.perf_counter()
+            assert client.post(url, json=call).status_code == 200
+            took.append(time.perf_counter() - began)
+    assert statistics.median(took) < 0.035
 
 
 def test_it_listens_on_this_machine_alone(served):
