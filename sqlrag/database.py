@@ -45,6 +45,9 @@ __all__ = ["Database", "connect"]
 
 DEFAULT_INDEX = "chunks"
 
+_LONGEST_TEXT = 100_000
+"""Characters of a text in a confined database: some hundredths of a second of a model's time."""
+
 
 def connect(
     path: str | os.PathLike[str],
@@ -434,6 +437,18 @@ class Database:
     def size(self) -> int:
         """Return the bytes on disk, the index file of a DuckDB database included."""
         return self._engine.size()
+
+    def confine(self) -> None:
+        """Let SQL do nothing but read this database, from now on: for statements of people you do not know.
+
+        No write, no other file, no network, no setting, no transaction: SQLite's authorizer sees to it, DuckDB's locked
+        configuration, which then holds for all of this process's connections to the file. Functions that take a text
+        take 100,000 characters of it, as none of them can be stopped in the middle. Raises InputError for a database
+        that is not open read-only, ReadOnlyError at a statement that does anything else.
+        """
+        if not self.read_only:
+            raise InputError(f"{self.path} is open for writing: open it with read_only=True to confine it")
+        self._engine.confine(_LONGEST_TEXT)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

@@ -98,6 +98,9 @@ class Engine(Protocol):
     def size(self) -> int:
         """Return the bytes on disk."""
 
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+
     def interrupt(self) -> None:
         """Stop the statement that runs."""
 

@@ -8,6 +8,7 @@
     ├── ModelFileError                   a model's file is not what was exported, or an export is not what it should be
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
     ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
+    ├── TimeLimitError                   a statement ran longer than a server allows
     ├── SQLError                         a statement that the engine cannot run: its own words
     ├── SourceError                      a file or folder cannot be read as documents
     ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
@@ -44,6 +45,7 @@ __all__ = [
     "SchemaVersionError",
     "SourceError",
     "SourceGoneError",
+    "TimeLimitError",
     "UnknownIndexError",
     "UnknownModelError",
 ]
@@ -79,6 +81,10 @@ class ModelMismatchError(Error):
 
 class RerankLimitError(Error):
     """One statement would score more (query, text) pairs than `rerank_limit` allows."""
+
+
+class TimeLimitError(Error):
+    """A statement took longer than whoever offers the database allows; it was stopped."""
 
 
 class SQLError(Error):

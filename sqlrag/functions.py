@@ -82,6 +82,7 @@ class Functions:
     ) -> None:
         self.encoders = encoders
         self._nprobe = nprobe
+        self.longest_text: int | None = None
         self._indexes = indexes
         self._candidates = Candidates()
         self._scores = Scores(rerank_limit, score_cache)
@@ -97,7 +98,7 @@ class Functions:
         """Return the vector of a query, float32; NULL for NULL."""
         if text is None:
             return None
-        vector = self.encoders.embedder_named(model).query_vector(check_text("embed", "text", text))
+        vector = self.encoders.embedder_named(model).query_vector(self._text("embed", "text", text))
         return vector.tobytes()
 
     def embed_document(self, text: object, model: object = None) -> bytes | None:
@@ -105,7 +106,7 @@ class Functions:
         if text is None:
             return None
         embedder = self.encoders.embedder_named(model)
-        return embedder.encode_document(check_text("embed_document", "text", text)).tobytes()
+        return embedder.encode_document(self._text("embed_document", "text", text)).tobytes()
 
     def embed_documents(self, texts: Sequence[object], models: Sequence[object] | None = None) -> list[bytes | None]:
         """Return the vectors of many passages, as `embed_document`; those of one model run as one batch."""
@@ -114,7 +115,7 @@ class Functions:
         for model in dict.fromkeys(models):
             places = [place for place, name in enumerate(models) if name == model and texts[place] is not None]
             if places:
-                checked = [check_text("embed_document", "text", texts[place]) for place in places]
+                checked = [self._text("embed_document", "text", texts[place]) for place in places]
                 encoded = self.encoders.embedder_named(model).encode_document(checked)
                 for place, vector in zip(places, encoded, strict=True):
                     vectors[place] = vector.tobytes()
@@ -124,7 +125,7 @@ class Functions:
         """Return the number of tokens of a text, without the model's special ones; NULL for NULL."""
         if text is None:
             return None
-        return self.encoders.embedder_named(model).token_count(check_text("token_count", "text", text))
+        return self.encoders.embedder_named(model).token_count(self._text("token_count", "text", text))
 
     def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
         """Return the relevance of a text to a query; NULL for NULL.
@@ -134,7 +135,7 @@ class Functions:
         """
         if query is None or text is None:
             return None
-        query, text = check_text("rerank_score", "query", query), check_text("rerank_score", "text", text)
+        query, text = self._text("rerank_score", "query", query), self._text("rerank_score", "text", text)
         reranker = self.encoders.reranker_named(model)
         texts = [text]
         if not self._scores.is_known(reranker, query, text):
@@ -147,8 +148,8 @@ class Functions:
         groups: dict[str, list[int]] = {}
         for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
             if query is not None and text is not None:
-                check_text("rerank_score", "text", text)
-                groups.setdefault(check_text("rerank_score", "query", query), []).append(place)
+                self._text("rerank_score", "text", text)
+                groups.setdefault(self._text("rerank_score", "query", query), []).append(place)
         result: list[Any] = [None] * len(texts)
         for query, places in groups.items():
             scores = self._scores.score(reranker, query, [str(texts[place]) for place in places])
@@ -186,7 +187,7 @@ class Functions:
         matching = self._matching(found, filter)
         if query is None:
             return []
-        rows = found.text_top_k(check_text("text_top_k", "query", query), k, matching)
+        rows = found.text_top_k(self._text("text_top_k", "query", query), k, matching)
         return self._remembered(found, rows)
 
     def hybrid_top_k(
@@ -208,7 +209,7 @@ class Functions:
         matching = self._matching(found, filter)
         if query is None:
             return []
-        text = check_text("hybrid_top_k", "query", query)
+        text = self._text("hybrid_top_k", "query", query)
         rows = found.hybrid_top_k(
             text, self._vector(found, text), k, matching, vector_weight=weight, nprobe=self._nprobe
         )
@@ -235,7 +236,7 @@ class Functions:
         matching = self._matching(found, filter)
         if query is None:
             return []
-        text = check_text("search", "query", query)
+        text = self._text("search", "query", query)
         hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._nprobe)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
@@ -259,7 +260,7 @@ class Functions:
         split = chunker_of(self.encoders.embedder, max_tokens, overlap)
         if text is None:
             return []
-        chunks = split.chunks(check_text("chunk_text", "text", text))
+        chunks = split.chunks(self._text("chunk_text", "text", text))
         return [(chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text) for chunk in chunks]
 
     def sqlrag_info(self) -> list[Any]:
@@ -281,6 +282,16 @@ class Functions:
         return rows
 
     # What they share
+
+    def _text(self, function: str, argument: str, value: object) -> str:
+        """Return a text, no longer than `longest_text` where that is set: a model takes a second for a megabyte."""
+        text = check_text(function, argument, value)
+        if self.longest_text is not None and len(text) > self.longest_text:
+            raise InputError(
+                f"{function}(): {argument} has {len(text):,} characters: here it takes {self.longest_text:,} at most, "
+                "such as substr() of it"
+            )
+        return text
 
     def _vector(self, index: Index, query: object) -> bytes:
         """Return the query vector for an index: of a text by the index's own model, of a vector itself."""

@@ -26,6 +26,9 @@ class Rows(Protocol):
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table."""
 
+    def close(self) -> None:
+        """Give up what is left."""
+
 
 class Result:
     """The rows of a statement, read once: iterate, fetch, or take them all as Arrow or pandas."""
@@ -55,6 +58,10 @@ class Result:
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Return the rows that are left."""
         return list(self)
+
+    def close(self) -> None:
+        """Give up the rows that are left, so that the statement ends here."""
+        self._rows.close()
 
     def arrow(self) -> pa.Table:
         """Return the rows that are left as a `pyarrow.Table`."""

@@ -12,6 +12,7 @@ from sqlrag.cli.errors import Commands
 from sqlrag.cli.evaluation import evaluate
 from sqlrag.cli.index import index, reindex, sync
 from sqlrag.cli.ingest import ingest
+from sqlrag.cli.mcp import mcp
 from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
 from sqlrag.cli.shell import shell
@@ -53,7 +54,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models):
+for _command in (demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, mcp):
     cli.add_command(_command)
 
 

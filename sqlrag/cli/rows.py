@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import json
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sqlrag.cli.errors import one_line
+from sqlrag.json_values import BLOB, distinct, json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,8 +32,6 @@ _VECTOR = 8
 
 _LARGE = 1e5
 
-_BLOB = (bytes, bytearray, memoryview)
-
 
 def write_rows(columns: Sequence[str], batches: Iterable[list[Row]], form: str) -> None:
     """Write the rows of one statement to stdout; one without columns (INSERT, CREATE) writes nothing."""
@@ -43,7 +41,7 @@ def write_rows(columns: Sequence[str], batches: Iterable[list[Row]], form: str) 
         return
     rows = (row for batch in batches for row in batch)
     if form == "json":
-        _write_json(_distinct(columns), rows)
+        _write_json(distinct(columns), rows)
     elif form == "csv":
         _write_csv(columns, rows)
     elif form == "markdown":
@@ -55,7 +53,7 @@ def write_rows(columns: Sequence[str], batches: Iterable[list[Row]], form: str) 
 def _write_json(columns: Sequence[str], rows: Iterator[Row]) -> None:
     before = "["
     for row in rows:
-        item = {column: _json_value(value) for column, value in zip(columns, row, strict=True)}
+        item = {column: json_value(value) for column, value in zip(columns, row, strict=True)}
         click.echo(before + json.dumps(item, ensure_ascii=False, default=str), nl=False)
         before = ",\n "
     click.echo("]" if before != "[" else "[]")
@@ -111,7 +109,7 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         # Scores and distances to the precision that they have; what is larger is no score.
         return f"{value:.7g}" if abs(value) < _LARGE else repr(value)
-    if isinstance(value, _BLOB):
+    if isinstance(value, BLOB):
         numbers = _floats(bytes(value))
         return _vector(numbers) if numbers else f"<{len(bytes(value)):,} bytes>"
     if isinstance(value, (list, tuple)):
@@ -144,32 +142,9 @@ def _are_numbers(values: Sequence[Any]) -> bool:
     return bool(given) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given)
 
 
-def _json_value(value: Any) -> Any:
-    """Return a value as JSON has it; a BLOB as sqlite-utils writes it, `{"$base64": true, "encoded": …}`."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, _BLOB):
-        return {"$base64": True, "encoded": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, (list, tuple)):
-        return [_json_value(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
-    return value
-
-
 def _csv_value(value: Any) -> Any:
-    if isinstance(value, _BLOB):
+    if isinstance(value, BLOB):
         return bytes(value).hex()
     if isinstance(value, (list, tuple, dict)):
-        return json.dumps(_json_value(value), ensure_ascii=False, default=str)
+        return json.dumps(json_value(value), ensure_ascii=False, default=str)
     return value
-
-
-def _distinct(columns: Sequence[str]) -> list[str]:
-    """Return the names with `_2`, `_3` behind those that were there before, as one object can't have both."""
-    seen: dict[str, int] = {}
-    names = []
-    for column in columns:
-        seen[column] = seen.get(column, 0) + 1
-        names.append(column if seen[column] == 1 else f"{column}_{seen[column]}")
-    return names

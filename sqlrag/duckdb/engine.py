@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.errors import Raised, translated
 from sqlrag.duckdb.functions import add_maintenance, register_functions
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
@@ -90,6 +91,10 @@ class DuckDBRows:
             with translated(self._path, self._raised):
                 self._drained = self._connection.fetchall()
 
+    def close(self) -> None:
+        """Give up what is left; the next statement takes the connection."""
+        self._exhausted, self._drained = True, None
+
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, in DuckDB's own types."""
         import pyarrow as pa
@@ -128,6 +133,7 @@ class DuckDBEngine:
         self.turns = Turns()
         self._open_rows: DuckDBRows | None = None
         self._dimension_changed = False
+        self._confinement: Confinement | None = None
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
@@ -164,6 +170,8 @@ class DuckDBEngine:
             bindings = list(params)
         try:
             with translated(self.path, self._raised):
+                if self._confinement is not None:
+                    self._confinement.check(sql)
                 self._connection.execute(sql, bindings or [])
                 self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised, self.turns)
         except KeyboardInterrupt:
@@ -341,9 +349,16 @@ class DuckDBEngine:
         files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
         return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+        self.functions.longest_text = longest_text
+        with translated(self.path):
+            self._confinement = Confinement(self._connection)
+
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
         self._connection.interrupt()
+        self.indexes.interrupt()
 
     def close(self) -> None:
         """Close the connections."""

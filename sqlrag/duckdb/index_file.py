@@ -210,6 +210,12 @@ class DuckDBIndexes:
                 problems += problems_of(self._duckdb, self.connection, record, path)
         return problems
 
+    def interrupt(self) -> None:
+        """Stop what a function of the running statement asks of the index; may be called from another thread."""
+        self.connection.interrupt()
+        for cursor in list(self._cursors):
+            cursor.interrupt()
+
     def close(self) -> None:
         """Close the connections."""
         try:

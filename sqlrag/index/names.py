@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import apsw
 
 from sqlrag.errors import InputError
 
-__all__ = ["NEXT", "check_index_name", "check_new_index_name", "quote"]
+__all__ = ["NEXT", "check_index_name", "check_new_index_name", "is_internal", "quote"]
 
 MOST_LETTERS = 48
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -44,6 +45,16 @@ def check_new_index_name(name: object) -> str:
     if checked.lower().endswith(NEXT):
         raise InputError(f"index {checked!r} is a name that sqlrag keeps for itself: take another one")
     return checked
+
+
+def is_internal(table: str, indexes: Collection[str]) -> bool:
+    """Tell whether a table is one that sqlrag keeps for itself, beside its chunk tables and documents."""
+    own = tuple(f"{index}{suffix}" for index in indexes for suffix in _SUFFIXES)
+    return (
+        table.lower().startswith(_RESERVED)
+        or table in own
+        or table.startswith(tuple(f"{name}_vector_chunks" for name in own))
+    )
 
 
 def quote(name: str) -> str:

@@ -18,6 +18,7 @@ from sqlrag.index.source import SourceTable, check_source, key_condition, source
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result, columns_of
+from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.live import SQLiteLive
@@ -60,6 +61,10 @@ class SQLiteRows:
     def _next(self) -> tuple[Any, ...] | None:
         with self._turns, translated(self._path):
             return next(self._cursor, None)
+
+    def close(self) -> None:
+        """Give up what is left: an open statement would keep a writer's log from being emptied."""
+        self._cursor.close()
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, its types those of the values."""
@@ -299,6 +304,11 @@ class SQLiteEngine:
         """Return the bytes of the database on disk."""
         files = (self.path, f"{self.path}-wal")
         return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+        self.functions.longest_text = longest_text
+        confine(self.connection)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

@@ -37,6 +37,7 @@ FINDS = {
     "chunk_and_insert.sql": r'"title": "json\.dumps?".*pretty-printed',
     "two_stage_duckdb.py": r"\A\d\.\d+ +\d+ +timeit\n",
     "your_own_connection.py": r"\Aapsw +\[\('(collections\.Counter|statistics\.multimode)",
+    "sqlalchemy_engine.py": r"\A\d\.\d+  (collections\.Counter|statistics\.multimode)",
     "to_pandas.py": r"(?s)\A.*\n0 +random +random\..*rank_after: int64.*│ random ",
     "folder_of_documents.py": r"(?s)\A25 new, 0 changed.*\n\d\.\d+  Sourdough: .*\nrank \d -> 1  Sourdough",
 }

@@ -1,0 +1,78 @@
+"""A DuckDB database that is only read: no other file, no network, no setting can be reached from SQL.
+
+https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview: what is locked here holds for every
+connection of the process to this file, and cannot be undone. What the lock leaves open (temporary tables, transactions
+that stay open, table functions with effects of their own) is refused by what DuckDB's own parser finds in a statement.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from sqlrag.errors import ReadOnlyError
+
+__all__ = ["Confinement"]
+
+# The last one makes the others final. Replacements would make a name that is no table a variable of this program.
+_SETTINGS = """
+SET python_enable_replacements = false;
+SET temp_directory = '';
+SET memory_limit = '1GB';
+SET autoinstall_known_extensions = false;
+SET autoload_known_extensions = false;
+SET allow_community_extensions = false;
+SET enable_external_access = false;
+SET lock_configuration = true;
+"""
+
+# DuckDB's own table functions that only make or tell something, and the beginnings of others of that kind.
+_TELLING = frozenset(
+    {"generate_series", "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names", "query_table", "range",
+     "repeat", "repeat_row", "summary", "unnest"}
+)  # fmt: skip
+_TELLING_PREFIXES = ("duckdb_", "pragma_")
+
+
+class Confinement:
+    """Closes a database, opened read-only, to the outside, from now on."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(_SETTINGS)
+        self._connection = connection
+        rows = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
+        names = {str(name) for (name,) in rows.fetchall()}
+        self._refused = {name for name in names - _TELLING if not name.startswith(_TELLING_PREFIXES)}
+
+    def check(self, sql: str) -> None:
+        """Raise ReadOnlyError unless every statement is a SELECT without a table function that does more than tell."""
+        sql.encode()  # DuckDB would call what is not Unicode a TypeError
+        for statement in duckdb.extract_statements(sql):
+            if statement.type != duckdb.StatementType.SELECT:
+                raise _refused(statement.type.name)
+            ((tree,),) = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement.query]).fetchall()
+            parsed = json.loads(tree)
+            if parsed["error"]:
+                raise _refused(f"what cannot be looked through ({parsed['error_message']})")
+            for name in _function_names(parsed):
+                if name.lower() in self._refused:
+                    raise _refused(f"the function {name}()")
+
+
+def _function_names(node: Any) -> Iterator[str]:
+    """Yield the names of all functions in a parsed statement."""
+    if isinstance(node, dict):
+        name = node.get("function_name")
+        if isinstance(name, str):
+            yield name
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _function_names(part)
+
+
+def _refused(what: str) -> ReadOnlyError:
+    return ReadOnlyError(f"{what} is not allowed: this database is only read here, with SELECT")

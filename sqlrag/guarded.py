@@ -1,0 +1,131 @@
+"""A database for statements of people, or programs, that one does not know: read-only, each with an end.
+
+What such a statement may do, `Database.confine` says; here is how long it may run and how much it may answer.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlrag.database import Database, connect
+from sqlrag.errors import TimeLimitError
+from sqlrag.json_values import BLOB, distinct, json_value
+
+__all__ = ["BYTES", "PAIRS", "ROWS", "SECONDS", "Answer", "Guarded", "open_guarded"]
+
+SECONDS = 10.0
+"""How long one question may take."""
+
+ROWS = 1_000
+"""Rows of one answer."""
+
+BYTES = 200_000
+"""Of one answer, as JSON: some 50,000 tokens, as much as an agent's window can bear."""
+
+PAIRS = 1_000
+"""`rerank_limit`: what two cores score in the time that there is."""
+
+_AGAIN = 0.05
+"""Seconds between two attempts to stop: one can fall between the statements that a question is made of."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows as JSON objects; `note` says what was left out of them, None where nothing was."""
+
+    rows: list[dict[str, Any]]
+    note: str | None
+
+
+def open_guarded(path: str, *, reranker: str | None = None, seconds: float = SECONDS) -> Guarded:
+    """Open a database that exists, for reading, and guard it. Raises what `connect` does."""
+    database = connect(path, read_only=True, reranker=reranker, rerank_limit=PAIRS)
+    try:
+        database.confine()
+    except BaseException:
+        database.close()
+        raise
+    return Guarded(database, seconds)
+
+
+class Guarded:
+    """A confined database that answers one question after the other, whichever thread asks."""
+
+    def __init__(self, database: Database, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._database = database
+        self._lock = threading.Lock()
+
+    def run(self, work: Callable[[Database], T], seconds: float | None = None) -> T:
+        """Return what `work` makes of the database. Raises TimeLimitError when it was stopped."""
+        seconds = self.seconds if seconds is None else seconds
+        with self._lock, self._stopped_after(seconds):
+            return work(self._database)
+
+    def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Answer:
+        """Return the rows of a statement, up to ROWS and BYTES; of several statements, those of the last."""
+        return self.run(lambda database: _answer(database, sql, params or {}))
+
+    def close(self) -> None:
+        """Close the database, once the question that is being answered has ended."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _stopped_after(self, seconds: float) -> Iterator[None]:
+        finished, expired = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            wait = seconds
+            while not finished.wait(wait):
+                expired.set()
+                self._database.interrupt()
+                wait = _AGAIN
+
+        watcher = threading.Thread(target=watch, name="sqlrag-watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        except BaseException as error:
+            # An interrupted statement ends with one of several errors, KeyboardInterrupt among them.
+            if expired.is_set():
+                raise TimeLimitError(
+                    f"stopped after {seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
+                ) from error
+            raise
+        finally:
+            finished.set()
+            watcher.join()
+
+
+def _answer(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:
+    with closing(database.execute(sql, params)) as result:
+        columns = distinct(result.columns)
+        rows: list[dict[str, Any]] = []
+        left = BYTES
+        for row in result:
+            if len(rows) == ROWS:
+                return Answer(rows, f"cut after {ROWS:,} rows: there are more")
+            text = _json(dict(zip(columns, row, strict=True)), left)
+            if text is None:
+                cut = f"cut after {len(rows):,} rows" if rows else "nothing is shown"
+                why = f"the next row does not fit into the {BYTES:,} bytes of an answer"
+                return Answer(rows, f"{cut}: {why}; select fewer columns, or substr() of them")
+            left -= len(text)
+            rows.append(json.loads(text))
+    return Answer(rows, None)
+
+
+def _json(item: dict[str, Any], most: int) -> bytes | None:
+    """Return a row as JSON, None where that is longer than `most` bytes."""
+    if any(isinstance(value, (str, *BLOB)) and len(value) > most for value in item.values()):
+        return None  # a gigabyte need not become JSON first
+    text = json.dumps(json_value(item), ensure_ascii=False, default=str).encode(errors="replace")
+    return text if len(text) <= most else None
