@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sqlrag.database import Database, connect
-    from sqlrag.errors import Error
+    from sqlrag.errors import BacklogWarning, Error
     from sqlrag.models import Embedder, Reranker
     from sqlrag.registration import register
     from sqlrag.results import Comparison, Hit
 
-__all__ = ["Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register"]
+__all__ = ["BacklogWarning", "Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BacklogWarning": "sqlrag.errors",
     "Comparison": "sqlrag.results",
     "Database": "sqlrag.database",
     "Embedder": "sqlrag.models",

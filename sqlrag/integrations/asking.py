@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
@@ -18,19 +17,17 @@ OWN_FIELDS = ("source", "title", "source_id", "chunk_id", "score", "rank_before"
 
 @dataclass
 class Asking:
-    """One search, for any question; several threads may ask, and wait for each other."""
+    """One search, for any question; several threads may ask: a Database lets them take turns."""
 
     database: Database
     index: str | None = None
     top_k: int = DEFAULT_TOP_K
     top_n: int = DEFAULT_TOP_N
     filter: str | None = None
-    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def __call__(self, question: str) -> list[Hit]:
         """Return the best hits, best first, as `Database.search`."""
-        with self._lock:
-            return self.database.search(question, self.index, top_k=self.top_k, top_n=self.top_n, filter=self.filter)
+        return self.database.search(question, self.index, top_k=self.top_k, top_n=self.top_n, filter=self.filter)
 
 
 def metadata_of(hit: Hit) -> dict[str, Any]:

@@ -64,7 +64,8 @@ class SQLiteRows:
 
     def close(self) -> None:
         """Give up what is left: an open statement would keep a writer's log from being emptied."""
-        self._cursor.close()
+        with self._turns:
+            self._cursor.close()
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, its types those of the values."""
