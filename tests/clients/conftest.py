@@ -29,8 +29,15 @@ def extension_python() -> str:
 
 
 @pytest.fixture(scope="session")
-def packages() -> str:
-    """The PYTHONPATH that gives it this one's packages; it has a standard library of its own."""
+def packages(tmp_path_factory) -> str:
+    """The PYTHONPATH that gives it this one's packages; it has a standard library of its own.
+
+    What is installed in place is found by what stands in a .pth file, which is read for a site's folder only.
+    """
     library = os.path.dirname(os.__file__)
     own = (library, os.path.join(library, "lib-dynload"))
-    return os.pathsep.join(path for path in sys.path if path and path not in own and not path.endswith(".zip"))
+    paths = [path for path in sys.path if path and path not in own and not path.endswith(".zip")]
+    start = tmp_path_factory.mktemp("start")
+    sites = [path for path in paths if path.endswith("site-packages")]
+    (start / "sitecustomize.py").write_text(f"import site\nfor folder in {sites!r}:\n    site.addsitedir(folder)\n")
+    return os.pathsep.join([str(start), *paths])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import apsw
 import pytest
 
@@ -125,12 +123,3 @@ def test_the_users_own_functions_and_collations(passage_files):
         connection.execute(sql, ("is_long(title)",)).fetchall()
     with pytest.raises(errors.FilterError, match="no such collation sequence: sideways"):
         connection.execute(sql, ("title COLLATE sideways < 'B'",)).fetchall()
-
-
-def test_a_generated_column(tmp_path, passage_files):
-    """A column that SQLite computes is one of the table's."""
-    copy = tmp_path / "copy.db"
-    shutil.copy(passage_files["sqlite"], copy)
-    with sqlrag.connect(copy) as db:
-        db.execute("ALTER TABLE documents ADD COLUMN initial TEXT AS (substr(title, 1, 1)) VIRTUAL")
-        assert db.execute(ROWS, {"f": "initial = 'B'"}).fetchall()

@@ -153,6 +153,8 @@ def half_written(tmp_path):
     """A SQLite file, and its journal, as a process leaves them that is killed while it writes."""
     whole, left = tmp_path / "whole", tmp_path / "left"
     whole.mkdir()
+    with contextlib.closing(apsw.Connection(str(whole / "rows.db"))) as connection:
+        connection.execute("CREATE TABLE theirs (id INTEGER)")  # a file of somebody else's keeps its journal
     with sqlrag.connect(whole / "rows.db") as db:
         make_table(db, 0, 40)
     connection = apsw.Connection(str(whole / "rows.db"))

@@ -452,7 +452,7 @@ def test_a_column_is_renamed_that_only_filters(db, write):
     write("ALTER TABLE review RENAME COLUMN stars TO points")
     with pytest.raises(errors.DatabaseError) as error:
         db.sync()
-    assert_says(error.value, errors.DatabaseError, "'reviews'", "'stars'", "review", "points", "alter_index")
+    assert_says(error.value, errors.SourceGoneError, "'reviews'", "'stars'", "review", "points", "alter_index")
 
 
 def test_a_column_of_the_text_cannot_be_dropped(db, write):
