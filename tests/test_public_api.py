@@ -88,7 +88,7 @@ def test_dependencies_point_one_way():
         {"sqlite"},
         {"duckdb"},
         {"engine", "ingest", "live", "freshness", "maintenance", "repair", "registration"},
-        {"database"},
+        {"database", "table_indexes"},
         {"demo", "evaluation", "guarded"},
         {"mcp", "datasette", "integrations"},
         {"cli", "__main__"},

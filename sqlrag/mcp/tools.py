@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, shown
-from sqlrag.database import DEFAULT_INDEX
 from sqlrag.errors import InputError, TimeLimitError
 from sqlrag.guarded import BYTES, PAIRS, ROWS
 from sqlrag.index.names import is_internal, quote
 from sqlrag.index.statements import statement
 from sqlrag.json_values import json_value
+from sqlrag.table_indexes import DEFAULT_INDEX
 
 if TYPE_CHECKING:
     from sqlrag.database import Database
