@@ -36,8 +36,7 @@ class Freshness:
         """
         if not _ASKS.search(sql):
             return
-        for name in self._engine.indexes.names():
-            record = self._engine.indexes.open(name).record
+        for record in self._engine.indexes.records():
             if record.is_live:
                 self._freshen(record)
 

@@ -56,6 +56,9 @@ class IndexSource(Protocol):
     def names(self) -> list[str]:
         """Return the names of the indexes."""
 
+    def records(self) -> list[IndexRecord]:
+        """Return what is recorded of each index."""
+
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
 

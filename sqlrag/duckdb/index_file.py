@@ -73,6 +73,11 @@ class DuckDBIndexes:
         with self.lock:
             return self.registry.names()
 
+    def records(self) -> list[IndexRecord]:
+        """Return what is recorded of each index."""
+        with self.lock:
+            return self.registry.records()
+
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
         record = self.registry.get(name)

@@ -183,10 +183,13 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return the names of the indexes, sorted; without those that are being made in the place of others."""
+        return [record.name for record in self.records()]
+
+    def records(self) -> list[IndexRecord]:
+        """Return the records of these indexes."""
         if not self.exists():
             return []
-        names = [record.name for record in self._records("ORDER BY name")]
-        return [name for name in names if not name.endswith(NEXT)]
+        return [record for record in self._records("ORDER BY name") if not record.name.endswith(NEXT)]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""

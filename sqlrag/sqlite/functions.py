@@ -43,6 +43,10 @@ class SQLiteIndexes:
         """Return the names of the indexes."""
         return self.registry.names()
 
+    def records(self) -> list[IndexRecord]:
+        """Return what is recorded of each index."""
+        return self.registry.records()
+
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
         return Index(self._connection, self.registry.get(name))
