@@ -68,6 +68,8 @@ def canaries(path: Path) -> int:
 )
 def test_a_file_from_a_stranger(sound, tmp_path, engine: str, hostile: Hostile):
     """What is said first is what is expected, and it is an error of sqlrag's; the rest of the file is as it was."""
+    if engine == "duckdb" and duckdb.__version__ < "2" and "CREATE TRIGGER" in "".join(hostile.statements):
+        pytest.skip("DuckDB has triggers from 2.0 on")
     path = changed(sound[engine], tmp_path, hostile.statements)
     child = Child(tour, path)
     if not child._pipe.poll(SECONDS):
