@@ -94,7 +94,7 @@ def sync(
     records = [engine.indexes.open(name).record for name in names]
     if index is not None and not records[0].is_live:
         raise InputError(
-            f"index {records[0].name!r} is over ingested documents: ingest them again, nothing else changes"
+            f"index {records[0].name!r} is over ingested documents: to bring in what has changed, ingest them again"
         )
     total = SyncReport()
     gone: SourceGoneError | None = None

@@ -7,7 +7,7 @@ rows again and leaves those alone whose text has changed meanwhile: they are sti
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.writer import StoredChunk
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
 
-__all__ = ["BATCH_CHARS", "IndexedRow", "LiveTable", "QueuedRow", "Sync"]
+__all__ = ["BATCH_CHARS", "IndexedRow", "LiveTable", "QueuedRow", "Sync", "chunk_rows", "within"]
 
 BATCH_ROWS = 256
 """Rows that are embedded and committed together, at most."""
@@ -55,6 +56,10 @@ class QueuedRow:
         """Whether the index has another text, or none."""
         return self.content_hash != self.known_hash
 
+    def is_as(self, earlier: QueuedRow) -> bool:
+        """Whether neither the row nor what the index knows of it has changed since."""
+        return (self.content_hash, self.known_hash) == (earlier.content_hash, earlier.known_hash)
+
 
 @dataclass(frozen=True)
 class IndexedRow:
@@ -64,6 +69,26 @@ class IndexedRow:
     chunks: Sequence[Chunk]
     token_counts: Sequence[int]
     vectors: NDArray[np.float32]
+
+
+def within(rows: Iterable[QueuedRow], chars: int) -> list[QueuedRow]:
+    """Return the first rows whose texts are not longer than `chars` in all; one at least, however long."""
+    taken: list[QueuedRow] = []
+    for row in rows:
+        chars -= len(row.text or "")
+        if taken and chars < 0:
+            break
+        taken.append(row)
+    return taken
+
+
+def chunk_rows(rows: Sequence[IndexedRow], ids: Iterator[int]) -> list[StoredChunk]:
+    """Return the rows of a chunk table for these rows of the source, with ids that were never used."""
+    return [
+        (next(ids), one.row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
+        for one in rows
+        for chunk, tokens in zip(one.chunks, one.token_counts, strict=True)
+    ]
 
 
 class LiveTable(Protocol):

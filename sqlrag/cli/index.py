@@ -47,7 +47,7 @@ WATCH_SECONDS = 1.0
 @click.option("--embedder", metavar="MODEL", help="The name of a pulled model (`sqlrag models pull`), or a folder.")
 @click.option("--tokenizer", type=click.Choice(list(TOKENIZERS)), help="Of the full text; by default porter.")
 @click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are kept; by default float32.")
-@click.option("--drop", metavar="NAME", help="Drop an index instead; the table stays as it is.")
+@click.option("--drop", metavar="NAME", help="Drop an index instead. A table stays as it is; ingested documents go.")
 @json_option
 def index(
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from sqlrag.duckdb.live import DuckDBLive
 from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
+from sqlrag.duckdb.rows import DuckDBRows
 from sqlrag.duckdb.source_tables import describe, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
@@ -31,82 +33,20 @@ from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable
 from sqlrag.index.statements import statement
 from sqlrag.paths import is_sqlite
-from sqlrag.results import Result, columns_of
+from sqlrag.results import Result
 from sqlrag.sqlite.errors import translated as translated_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
 from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.scores import ScoreCache
     from sqlrag.text.documents import Document
 
 __all__ = ["DuckDBEngine", "register_duckdb"]
 
-_FETCH_ROWS = 1_000
-
-_STATUS = (["Count"], ["Success"])
-"""What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
-
-
-class DuckDBRows:
-    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
-
-    def __init__(
-        self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
-    ) -> None:
-        self.columns = columns_of(connection.description)
-        if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
-            connection.fetchall()
-            self.columns = []
-        self._connection = connection
-        self._path = path
-        self._raised = raised
-        self._turns = turns
-        self._drained: list[tuple[Any, ...]] | None = None
-        self._exhausted = not self.columns
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while rows := self._more():
-            yield from rows
-
-    def _more(self) -> list[tuple[Any, ...]]:
-        """Return the next rows, none at the end."""
-        with self._turns:
-            if self._drained is not None:
-                rows, self._drained = self._drained, []
-                return rows
-            if self._exhausted:
-                return []
-            with translated(self._path, self._raised):
-                rows = self._connection.fetchmany(_FETCH_ROWS)
-            self._exhausted = not rows
-            return rows
-
-    def drain(self) -> None:
-        """Take what is left from the connection."""
-        if not self._exhausted and self._drained is None:
-            with translated(self._path, self._raised):
-                self._drained = self._connection.fetchall()
-
-    def close(self) -> None:
-        """Give up what is left; the next statement takes the connection."""
-        self._exhausted, self._drained = True, None
-
-    def arrow(self) -> pa.Table:
-        """Return what is left as an Arrow table, in DuckDB's own types."""
-        import pyarrow as pa
-
-        if self._drained is not None or self._exhausted:
-            rows = list(self)
-            arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
-            return pa.Table.from_arrays(arrays, names=self.columns)
-        with self._turns, translated(self._path, self._raised):
-            table = self._connection.to_arrow_table()
-        self._exhausted = True
-        return table
+_MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
+"""What of a statement may name a function that changes the database."""
 
 
 class DuckDBEngine:
@@ -133,6 +73,7 @@ class DuckDBEngine:
         self.turns = Turns()
         self._open_rows: DuckDBRows | None = None
         self._dimension_changed = False
+        self._named: set[str] = set()
         self._confinement: Confinement | None = None
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
@@ -160,6 +101,7 @@ class DuckDBEngine:
         if self._open_rows is not None:
             self._open_rows.drain()
         self.functions.begin_statement()
+        self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
         if self._dimension_changed:  # embed() gives vectors of a fixed length
             register_functions(self._connection, self.functions, self.indexes, self._raised)
             self._dimension_changed = False
@@ -182,8 +124,7 @@ class DuckDBEngine:
     def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
         del index
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be ingested into it")
+        self._check_writable("ingested into")
         return DuckDBWriter(self._connection, self.path, self.indexes, record)
 
     def source_table(self, table: object) -> SourceTable:
@@ -232,9 +173,11 @@ class DuckDBEngine:
         return not self.read_only
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
-        """Make a function that changes the database callable as SQL."""
+        """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
 
         def inside(*values: Any) -> int:
+            if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
+                raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
             with self.turns.lent():
                 return function(*values)
 
@@ -321,9 +264,9 @@ class DuckDBEngine:
         with self.indexes.lock:
             self.indexes.catch_up()
 
-    def _check_writable(self) -> None:
+    def _check_writable(self, what: str = "written to") -> None:
         if self.read_only:
-            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be written to it")
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
 
     def check(self) -> list[str]:
         """Return what is wrong with the database or its index file, empty when both are sound."""

@@ -23,7 +23,7 @@ from sqlrag.index.source import source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import StoredChunk
 from sqlrag.sqlite.errors import translated as translated_sqlite
-from sqlrag.sync import IndexedRow, QueuedRow
+from sqlrag.sync import IndexedRow, QueuedRow, chunk_rows, within
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,13 +92,7 @@ class DuckDBLive:
     def take(self, rows: int, chars: int) -> list[QueuedRow]:
         """Return the first of the rows that were found, so many at most, their texts not longer than `chars` in all."""
         keys = [key for key, _ in zip(self._queued, range(rows), strict=False)]
-        taken: list[QueuedRow] = []
-        for row in self._present(keys):
-            chars -= len(row.text or "")
-            if taken and chars < 0:
-                break
-            taken.append(row)
-        return taken
+        return within(self._present(keys), chars)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
@@ -110,7 +104,7 @@ class DuckDBLive:
         before = self._indexes.state(self.record)
         with translated(self._path), transaction(self._duckdb):
             now = {row.source_id: row for row in self._present([one.row.source_id for one in rows])}
-            same = [one for one in rows if _same(one.row, now[one.row.source_id])]
+            same = [one for one in rows if now[one.row.source_id].is_as(one.row)]
             changed = [one for one in same if one.row.is_changed]
             chunks, vectors = self._write(changed)
         replaced = [one.row.source_id for one in changed]
@@ -150,11 +144,7 @@ class DuckDBLive:
         if not changed:
             return [], None
         ids = iter(self._tables.next_ids(sum(len(one.chunks) for one in changed)))
-        chunks: list[StoredChunk] = []
-        for one in changed:
-            for chunk, tokens in zip(one.chunks, one.token_counts, strict=True):
-                place = (chunk.ordinal, chunk.start_char, chunk.end_char)
-                chunks.append((next(ids), one.row.source_id, *place, chunk.text, tokens))
+        chunks = chunk_rows(changed, ids)
         vectors = np.concatenate([one.vectors for one in changed]).astype(np.float32)
         keys = [one.row.source_id for one in changed]
         self._tables.delete_chunks_of(keys)
@@ -168,7 +158,3 @@ class DuckDBLive:
         self._tables.insert(chunks, vectors)
         self._tables.bump_version()
         return chunks, vectors
-
-
-def _same(before: QueuedRow, now: QueuedRow) -> bool:
-    return (before.content_hash, before.known_hash) == (now.content_hash, now.known_hash)

@@ -12,12 +12,12 @@ from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import check_source, content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import IndexWriter, StoredChunk, immediate
+from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of
 from sqlrag.sqlite.tracking import Tracking
-from sqlrag.sync import IndexedRow, QueuedRow
+from sqlrag.sync import IndexedRow, QueuedRow, chunk_rows, within
 
 if TYPE_CHECKING:
     import apsw
@@ -186,25 +186,14 @@ class SQLiteLive:
 
     def take(self, rows: int, chars: int) -> list[QueuedRow]:
         """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
-        taken: list[QueuedRow] = []
         with translated(self._path):
-            for source_id in self._queued(rows):
-                row = self._row(source_id)
-                chars -= len(row.text or "")
-                if taken and chars < 0:
-                    break
-                taken.append(row)
-        return taken
+            return within(map(self._row, self._queued(rows)), chars)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
-        written: list[IndexedRow] = []
         with translated(self._path), immediate(self._connection):
-            for indexed in rows:
-                row = indexed.row
-                now = self._row(row.source_id)
-                if (now.content_hash, now.known_hash) == (row.content_hash, row.known_hash):
-                    written.append(indexed)  # else another process was here, or the text has changed
+            # The others have changed meanwhile, or another process was here.
+            written = [indexed for indexed in rows if self._row(indexed.row.source_id).is_as(indexed.row)]
             self._write([indexed for indexed in written if indexed.row.is_changed])
             keys = [indexed.row.source_id for indexed in written]
             self._leave_queue(keys)
@@ -278,11 +267,7 @@ class SQLiteLive:
         known = [one.row.source_id for one in changed if one.row.known_hash is not None]
         self._index.delete_chunks_of(known)
         ids = itertools.count(self._index.next_id())
-        chunks: list[StoredChunk] = [
-            (next(ids), one.row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
-            for one in changed
-            for chunk, tokens in zip(one.chunks, one.token_counts, strict=True)
-        ]
+        chunks = chunk_rows(changed, ids)
         if chunks:
             self._index.insert(chunks, np.concatenate([one.vectors for one in changed if one.chunks]))
         gone = [(one.row.source_id,) for one in changed if one.row.content_hash is None]

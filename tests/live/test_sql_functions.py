@@ -78,12 +78,13 @@ def test_what_is_wrong(db, name):
 
 
 def test_not_from_a_view(db):
-    """What a file says is not what the user says: on SQLite a view or trigger cannot call them."""
-    if db.engine == "duckdb":
-        pytest.skip("DuckDB's views are made with the macros' own bodies, which have a connection's names")
+    """What a file says is not what the user says: a view or trigger cannot call them."""
     db.execute("CREATE VIEW trap AS SELECT sqlrag_create_index('x', 'review', 'body') AS rows")
     with pytest.raises(errors.SQLError, match="unsafe use of sqlrag_create_index"):
         db.execute("SELECT * FROM trap").fetchall()
+    if db.engine == "duckdb":  # whose triggers are made of a statement that writes, from 2.0 on
+        assert db.indexes() == []
+        return
     db.execute("CREATE TRIGGER trap2 AFTER INSERT ON review BEGIN SELECT sqlrag_sync(); END")
     with pytest.raises(errors.SQLError, match="unsafe use of sqlrag_sync"):
         db.execute("INSERT INTO review VALUES (9, 'a', 'b', 'c')")

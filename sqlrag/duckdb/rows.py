@@ -1,0 +1,80 @@
+"""The rows of a DuckDB statement, and whether it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sqlrag.duckdb.errors import Raised, translated
+from sqlrag.results import columns_of
+from sqlrag.turns import Turns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["DuckDBRows"]
+
+_FETCH_ROWS = 1_000
+
+_STATUS = (["Count"], ["Success"])
+"""What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
+
+
+class DuckDBRows:
+    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
+    ) -> None:
+        self.columns = columns_of(connection.description)
+        if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
+            connection.fetchall()
+            self.columns = []
+        self._connection = connection
+        self._path = path
+        self._raised = raised
+        self._turns = turns
+        self._drained: list[tuple[Any, ...]] | None = None
+        self._exhausted = not self.columns
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while rows := self._more():
+            yield from rows
+
+    def _more(self) -> list[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+        with self._turns:
+            if self._drained is not None:
+                rows, self._drained = self._drained, []
+                return rows
+            if self._exhausted:
+                return []
+            with translated(self._path, self._raised):
+                rows = self._connection.fetchmany(_FETCH_ROWS)
+            self._exhausted = not rows
+            return rows
+
+    def drain(self) -> None:
+        """Take what is left from the connection."""
+        if not self._exhausted and self._drained is None:
+            with translated(self._path, self._raised):
+                self._drained = self._connection.fetchall()
+
+    def close(self) -> None:
+        """Give up what is left; the next statement takes the connection."""
+        self._exhausted, self._drained = True, None
+
+    def arrow(self) -> pa.Table:
+        """Return what is left as an Arrow table, in DuckDB's own types."""
+        import pyarrow as pa
+
+        if self._drained is not None or self._exhausted:
+            rows = list(self)
+            arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
+            return pa.Table.from_arrays(arrays, names=self.columns)
+        with self._turns, translated(self._path, self._raised):
+            table = self._connection.to_arrow_table()
+        self._exhausted = True
+        return table
