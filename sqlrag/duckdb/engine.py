@@ -72,7 +72,7 @@ class DuckDBEngine:
         self._raised = Raised()
         self.turns = Turns()
         self._open_rows: DuckDBRows | None = None
-        self._dimension_changed = False
+        self._types_changed = False
         self._named: set[str] = set()
         self._confinement: Confinement | None = None
         if is_sqlite(path):  # DuckDB would try to download an extension for it
@@ -102,9 +102,9 @@ class DuckDBEngine:
             self._open_rows.drain()
         self.functions.begin_statement()
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
-        if self._dimension_changed:  # embed() gives vectors of a fixed length
+        if self._types_changed:  # embed() gives vectors of a fixed length, search() keys of one type
             register_functions(self._connection, self.functions, self.indexes, self._raised)
-            self._dimension_changed = False
+            self._types_changed = False
         bindings: dict[str, Any] | list[Any]
         if params is None or isinstance(params, Mapping):
             sql, bindings = bind_named(sql, params or {})
@@ -153,6 +153,7 @@ class DuckDBEngine:
             if IndexTables(cursor, self.path, self.indexes, record).find() is None:
                 with transaction(cursor):
                     DuckDBLive(cursor, self.path, self.indexes, record).create()
+        self._types_changed = True
         self._catch_up()
 
     def stale(self, record: IndexRecord) -> int:
@@ -197,6 +198,7 @@ class DuckDBEngine:
                     IndexTables(cursor, self.path, self.indexes, one).drop()
             if not record.is_live:
                 cursor.execute("DELETE FROM documents WHERE index_name = ?", [record.name])
+        self._types_changed = True
         self._catch_up()
 
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
@@ -209,7 +211,7 @@ class DuckDBEngine:
         """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
         with translated(self.path), self._cursor() as cursor:
             done = switch(cursor, self.path, self.indexes, record, new)
-        self._dimension_changed = self._dimension_changed or (done and new.dimension != record.dimension)
+        self._types_changed = self._types_changed or (done and new.dimension != record.dimension)
         return done
 
     def alter(self, record: IndexRecord, new: IndexRecord) -> None:

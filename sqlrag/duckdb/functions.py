@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import Error
+from sqlrag.errors import Error, InputError
 from sqlrag.functions import INFO_COLUMNS, Functions
 from sqlrag.index.statements import statement
 from sqlrag.metrics import MEASURES, Measure
@@ -39,7 +39,7 @@ _SEARCH = {
     "distance": "DOUBLE",
     "rank_before": "BIGINT",
     "rank_after": "BIGINT",
-    "source_id": "BIGINT",
+    "source_id": "BIGINT",  # or VARCHAR: see key_type
     "reranked": "BIGINT",
 }
 _CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
@@ -131,9 +131,10 @@ class _Registration:
         self._table("vector_top_k", _DISTANCE, functions.vector_top_k)
         self._table("text_top_k", _SCORE, functions.text_top_k)
         self._table("hybrid_top_k", _SCORE, functions.hybrid_top_k)
-        self._table("search", _SEARCH, _whole_numbers(functions.search))
+        key = self._indexes.key_type()
+        self._table("search", _SEARCH | {"source_id": key}, _with_keys(functions.search, key))
         self._table("chunk_text", _CHUNK, functions.chunk_text)
-        self._table("info", _INFO, lambda _: functions.sqlrag_info(), volatile=True)
+        self._table("info", _INFO, lambda _: functions.sqlrag_info())
         for macros in ("duckdb/macros", "duckdb/measures"):
             made = statement(macros).replace("_sqlrag_", self._prefix)
             self._connection.execute(made)
@@ -166,10 +167,12 @@ class _Registration:
             side_effects=volatile,
         )
 
-    def _table(
-        self, name: str, columns: dict[str, str], function: Callable[..., Sequence[Any]], *, volatile: bool = False
-    ) -> None:
-        """Register a function that gives a list of structs, which a macro makes rows of."""
+    def _table(self, name: str, columns: dict[str, str], function: Callable[..., Sequence[Any]]) -> None:
+        """Register a function that gives a list of structs, which a macro makes rows of.
+
+        Declared volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search) and carries the list
+        through each of its passes, for 1.5 ms.
+        """
         import pyarrow as pa
 
         types = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "VARCHAR": pa.string()}
@@ -183,7 +186,7 @@ class _Registration:
             return pa.array([[dict(zip(names, row, strict=True)) for row in call] for call in calls], type=arrow)
 
         declared = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-        self._scalar(name, f"STRUCT({declared})[]", rows, volatile=volatile)
+        self._scalar(name, f"STRUCT({declared})[]", rows, volatile=True)
 
     def _rerank_scores(self, queries: Any, texts: Any, models: Any, transactions: Any) -> Any:
         """Score a batch of rows; each model's pairs go as one call."""
@@ -206,13 +209,18 @@ class _Registration:
         return pa.array(result, type=pa.float32())
 
 
-def _whole_numbers(search: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    """Return search() with the key of its rows where that is a whole number, as the column's type asks; else NULL."""
+def _with_keys(search: Callable[..., list[Any]], key_type: str) -> Callable[..., list[Any]]:
+    """Return search() with the keys of its rows in the one type that their column has, VARCHAR beside other keys."""
+    place = list(_SEARCH).index("source_id")
 
     def rows(*arguments: Any) -> list[Any]:
-        place = list(_SEARCH).index("source_id")
         found = search(*arguments)
-        return [row if isinstance(row[place], int) else (*row[:place], None, *row[place + 1 :]) for row in found]
+        if key_type == "VARCHAR":
+            return [(*row[:place], str(row[place]), *row[place + 1 :]) for row in found]
+        for row in found:
+            if not isinstance(row[place], int):  # another connection has made this index since
+                raise InputError(f"search(): the keys of index {arguments[0]!r} are text: open the database again")
+        return found
 
     return rows
 

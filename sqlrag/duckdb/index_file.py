@@ -114,6 +114,16 @@ class DuckDBIndexes:
         """Return the database's own model, None for a database without an index."""
         return self._meta("embedder")
 
+    def key_type(self) -> str:
+        """Return the type of search()'s source_id: VARCHAR where an index has other keys than whole numbers."""
+        names = [record.name.lower() for record in self._records()]
+        sql = (
+            "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
+            "AND database_name = current_database() AND schema_name = current_schema() "
+            "AND list_contains(?, lower(table_name))"
+        )
+        return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
+
     def unseen(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
 

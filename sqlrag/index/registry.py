@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
@@ -91,6 +92,11 @@ def record_of(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
 
     The file may come from a stranger. Raises NotADatabaseError for values that sqlrag never writes.
     """
+    return _checked_record(tuple(columns), tuple(row))
+
+
+@lru_cache(maxsize=256, typed=True)  # each query reads the row anew, which is hardly ever another
+def _checked_record(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
     types = {field.name: field.type for field in fields(IndexRecord)}
     values = dict(zip(columns, row, strict=True))
     for name, value in values.items():

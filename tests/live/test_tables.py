@@ -614,6 +614,22 @@ def test_hits_carry_their_row(db, write):
     assert 1 not in [hit.source_id for hit in db.search("honeycomb and wax")]
 
 
+def test_search_gives_the_key_whatever_its_type(db, write):
+    """The rows of `search` join the table that was indexed, by a key of whole numbers or of text."""
+    write(REVIEW)
+    write("CREATE TABLE page(slug VARCHAR PRIMARY KEY, body TEXT)")
+    write("INSERT INTO page VALUES ('bees', 'a honeycomb is full of wax'), ('tax', 'the tax year ends in April')")
+    db.create_index("reviews", "review", "title")
+    sql = "SELECT {} FROM search('{}', 'honeycomb', 3, 1) AS hit JOIN {} AS row ON row.{} = hit.source_id"
+    assert db.execute(sql.format("row.id", "reviews", "review", "id")).fetchall() == [(1,)]
+    db.create_index("pages", "page", "body")
+    assert db.execute(sql.format("slug", "pages", "page", "slug")).fetchall() == [("bees",)]
+    assert db.execute("SELECT source_id FROM search('pages', 'honeycomb', 3, 1)").fetchall() == [("bees",)]
+    assert db.execute(sql.format("row.id", "reviews", "review", "id")).fetchall() == [(1,)]
+    db.drop_index("pages")
+    assert db.execute("SELECT source_id FROM search('reviews', 'honeycomb', 3, 1)").fetchall() == [(1,)]
+
+
 def test_what_is_no_text_in_a_filters_column(db, write):
     """A BLOB is there in hexadecimal digits; what is not UTF-8 is a clear error, as in any statement."""
     write(REVIEW)
