@@ -190,7 +190,7 @@ class Database(TableIndexes):
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
         if index in self.indexes():
-            new = self._engine.indexes.open(index).record
+            new = self._engine.indexes.record(index)
             check_over_documents(new)
         else:
             new = making.record(index, chosen or self.embedder)

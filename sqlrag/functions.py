@@ -59,6 +59,9 @@ class IndexSource(Protocol):
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
 
+    def record(self, name: object) -> IndexRecord:
+        """Return what is recorded of an index. Raises UnknownIndexError."""
+
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
 

@@ -47,7 +47,7 @@ def create_index(
     keys = _key(source, key)
     chosen = engine.encoders.give(embedder) if embedder is not None else None
     if name.lower() in (existing.lower() for existing in engine.indexes.names()):
-        record = engine.indexes.open(name).record
+        record = engine.indexes.record(name)
         if record.is_live:
             record = engine.live(record).record  # by the names that the source has now
         check_made_with(record, making, chosen)
@@ -72,7 +72,7 @@ def create_index(
 
 def drop_index(engine: Engine, name: str) -> None:
     """Drop an index."""
-    engine.drop(engine.indexes.open(name).record)
+    engine.drop(engine.indexes.record(name))
 
 
 def sync(
@@ -91,7 +91,7 @@ def sync(
     is a view.
     """
     names = engine.indexes.names() if index is None else [index]
-    records = [engine.indexes.open(name).record for name in names]
+    records = [engine.indexes.record(name) for name in names]
     if index is not None and not records[0].is_live:
         raise InputError(
             f"index {records[0].name!r} is over ingested documents: to bring in what has changed, ingest them again"
@@ -124,7 +124,7 @@ def reindex(
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
     """Make an index anew beside the old one, which answers meanwhile, and put it in its place."""
-    record = engine.indexes.open(name).record
+    record = engine.indexes.record(name)
     chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
     max_tokens = min(record.max_tokens, chosen.text_window) if making.max_tokens is None else making.max_tokens
     overlap = making.overlap
@@ -144,7 +144,7 @@ def reindex(
     for _ in range(MOST_ROUNDS):
         _add(total, sync(engine, new.name, progress=progress))
         if engine.switch(record, new):
-            final = engine.indexes.open(record.name).record
+            final = engine.indexes.record(record.name)
             engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
             return total
     raise LockedError(

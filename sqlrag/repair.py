@@ -22,7 +22,7 @@ __all__ = ["repair"]
 def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = None) -> None:
     """Repair every index that is not whole. No table of the user's is written to."""
     for name in engine.indexes.names():
-        record = engine.indexes.open(name).record
+        record = engine.indexes.record(name)
         if record.is_live and not engine.has_table(record.source_table):
             continue  # `check` says so; only the user can bring it back
         try:

@@ -90,7 +90,7 @@ class TableIndexes:
         """
         from sqlrag.live import alter_index
 
-        record = self._engine.indexes.open(name).record
+        record = self._engine.indexes.record(name)
         alter_index(self._engine, record, text=text, filters=filters, tokenizer=tokenizer)
         return self.sync(name, progress=progress) if record.is_live else SyncReport()
 
@@ -140,7 +140,7 @@ class TableIndexes:
     @in_turn
     def backlog(self) -> dict[str, int]:
         """Return how many changed rows each index over a table does not have yet; those that have all are left out."""
-        indexes = (self._engine.indexes.open(name).record for name in self.indexes())
+        indexes = (self._engine.indexes.record(name) for name in self.indexes())
         found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
         return {name: rows for name, rows in found.items() if rows}
 
@@ -165,4 +165,4 @@ class TableIndexes:
         if index is None:
             names = self.indexes()
             index = names[0] if len(names) == 1 else DEFAULT_INDEX
-        return self._engine.indexes.open(index).record  # says which there are, before SQL misses a table
+        return self._engine.indexes.record(index)  # says which there are, before SQL misses a table

@@ -6,4 +6,6 @@ WHERE  embedding IS NULL
 OR     NOT abs(list_sum(list_transform(embedding::FLOAT[], lambda x: x * x)) - 1) < 0.001
 OR     length(text) <> end_char - start_char
 UNION
-SELECT source_id FROM chunks GROUP BY source_id HAVING count(*) <= max(ordinal);
+SELECT source_id FROM chunks GROUP BY source_id HAVING count(*) <= max(ordinal)
+UNION
+SELECT source_id FROM chunks GROUP BY source_id, ordinal HAVING count(*) > 1;

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["CHUNK_COLUMNS", "ROWS_AT_ONCE", "Differences", "chunk_differences", "problems_of", "stored_vectors"]
+__all__ = [
+    "CHUNK_COLUMNS",
+    "ROWS_AT_ONCE",
+    "Differences",
+    "chunk_differences",
+    "lost_tables",
+    "problems_of",
+    "stored_vectors",
+]
 
 CHUNK_COLUMNS = "id, source_id, ordinal, start_char, end_char, text, token_count"
 """The columns of a chunk table, on both engines."""
@@ -50,11 +58,24 @@ def chunk_differences(
     return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
 
 
+def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
+    """Return which tables of an index are gone."""
+    sql = (
+        "SELECT table_name FROM duckdb_tables() "
+        "WHERE database_name = current_database() AND schema_name = current_schema()"
+    )
+    there = {table for (table,) in database.execute(sql).fetchall()}
+    parts = ["", "_embedding", *(["_rows"] if record.is_live else [])]
+    return [record.name + part for part in parts if record.name + part not in there]
+
+
 def problems_of(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, index_file: str
 ) -> list[str]:
     """Return what is wrong with the tables of an index, and how the index file differs from them; for `check`."""
     name, problems = record.name, []
+    if lost := lost_tables(database, record):
+        return [f"{name}: {table} is gone" for table in lost]
     table, column = ("codes", "code") if record.vectors == "int8" else ("vec", "embedding")
     shown = index.execute(f"SELECT rowid, {column} FROM {quote(f'{name}_{table}')} ORDER BY rowid")
     compared = {
@@ -70,12 +91,10 @@ def problems_of(
     chunks, vectors = quote(name), quote(f"{name}_embedding")
     counted = {
         "chunks have no vector": f"{chunks} ANTI JOIN {vectors} USING (id)",
+        "chunks are there twice": f"(SELECT 1 FROM {chunks} GROUP BY source_id, ordinal HAVING count(*) > 1)",
         "vectors have no chunk": f"{vectors} ANTI JOIN {chunks} USING (id)",
     }
-    there = {table for (table,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if record.is_live and f"{name}_rows" not in there:
-        problems.append(f"{name}: {name}_rows is gone")
-    elif record.is_live:
+    if record.is_live:
         rows = quote(f"{name}_rows")
         counted["chunks are of rows that the index has not seen"] = f"{chunks} ANTI JOIN {rows} USING (source_id)"
     else:

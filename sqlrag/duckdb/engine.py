@@ -91,7 +91,7 @@ class DuckDBEngine:
                 nprobe=nprobe,
                 score_cache=self._scores,
             )
-            encoders.check_choice([self.indexes.open(name).record for name in self.indexes.names()])
+            encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
         except BaseException:
             self._connection.close()
             raise
@@ -277,8 +277,9 @@ class DuckDBEngine:
             self.indexes.catch_up()
             problems += self.indexes.differences()
             for name in self.indexes.names():
-                record = self.indexes.open(name).record
-                problems += check_index(self.indexes.connection, record)
+                record = self.indexes.record(name)
+                if self.indexes.state_shown(name) is not None:
+                    problems += check_index(self.indexes.connection, record)
                 if record.is_live:
                     if not self.has_table(record.source_table):
                         problems.append(f"{name}: its table {record.source_table} is gone")

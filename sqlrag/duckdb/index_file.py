@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -27,7 +27,7 @@ from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rescoring import RescoredIndex
 from sqlrag.duckdb.state import TableState
 from sqlrag.errors import DatabaseError, NotADatabaseError, SourceGoneError, SQLError
-from sqlrag.index.names import quote
+from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
 from sqlrag.index.top_k import Index, Matching
 from sqlrag.sqlite.errors import translated
@@ -50,6 +50,7 @@ class DuckDBIndexes:
         self._read_only = read_only
         self._tables_seen = False
         self._names: list[str] = []
+        self._lost: dict[str, tuple[IndexRecord, DatabaseError]] = {}
         self._seen: list[tuple[Any, ...]] | None = None
         self._file = os.path.abspath(path)  # wherever the process goes
         self._files: Signature | None = None
@@ -70,16 +71,24 @@ class DuckDBIndexes:
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
-        with self.lock:
-            return self.registry.names()
+        return [record.name for record in self.records()]
 
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
         with self.lock:
-            return self.registry.records()
+            found = {record.name: record for record in self.registry.records()}
+            found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
+            return [found[name] for name in sorted(found)]
+
+    def record(self, name: object) -> IndexRecord:
+        """Return what is recorded of an index. Raises UnknownIndexError."""
+        lost = self._lost.get(name.lower()) if isinstance(name, str) else None
+        return lost[0] if lost else self.registry.get(name)
 
     def open(self, name: object) -> Index:
-        """Return an index for reading. Raises UnknownIndexError."""
+        """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
+        if isinstance(name, str) and name.lower() in self._lost:
+            raise self._lost[name.lower()][1]
         record = self.registry.get(name)
         if record.vectors == "int8":
             return RescoredIndex(self.connection, record, self._rows)
@@ -140,6 +149,8 @@ class DuckDBIndexes:
             with translated_duckdb(self._path):
                 live = DuckDBLive(cursor, self._path, self, record)
                 count = 0 if live.is_over_view() else len(live.differences())
+        except SQLError as error:
+            raise self._without_table(record, error) from error
         finally:
             cursor.close()
         self._unseen[record.name] = (files, count)
@@ -156,14 +167,17 @@ class DuckDBIndexes:
         """Return the present state of an index's tables. Raises DatabaseError where one is gone."""
         try:
             with translated_duckdb(self._path):
+                if record.is_live:
+                    self._duckdb.execute(f"SELECT 1 FROM {quote(f'{record.name}_rows')} LIMIT 0")
                 return TableState.of(self._duckdb, record)
         except SQLError as error:
-            raise DatabaseError(
-                f"{self._path}: index {record.name!r} has lost a table ({str(error).splitlines()[0]}): "
-                "restore it, or forget the index in DuckDB itself: "
-                f"DELETE FROM sqlrag_indexes WHERE name = '{record.name}'; "
-                f"DELETE FROM documents WHERE index_name = '{record.name}'"
-            ) from error
+            raise self._without_table(record, error) from error
+
+    def _without_table(self, record: IndexRecord, error: SQLError) -> DatabaseError:
+        return DatabaseError(
+            f"{self._path}: index {record.name!r} has lost a table ({str(error).splitlines()[0]}): "
+            "sqlrag check --repair makes the index anew"
+        )
 
     def state_shown(self, name: str) -> TableState | None:
         """Return which state of DuckDB's tables the index file shows, None where it does not have the index."""
@@ -188,17 +202,45 @@ class DuckDBIndexes:
                 self._files = files
                 return
             records = {record.name: record for record in self._records()}
+            states = self._states(records.values())
             for name in self.registry.names():
-                if name not in records:
+                if name not in states:
                     drop_index(self.connection, name)
-            for name, record in records.items():
-                if self.state_shown(name) != (state := self.state(record)):
-                    IndexCopy(self._duckdb, self.connection, record).bring_to(state)
-                    self.keep_up(record)
+            for name, state in states.items():
+                if self.state_shown(name) != state:
+                    self._bring(records[name], state)
             if list(records) != self._names:
                 self._names = list(records)
                 seen = None  # it told of other indexes; one taken now might tell of what is not copied
             self._seen, self._files = seen, files
+
+    def _bring(self, record: IndexRecord, state: TableState) -> None:
+        """Bring the index file's copy of an index to a state; if that is none of sqlrag's, the index is lost."""
+        try:
+            with translated(index_file_of(self._path)):
+                IndexCopy(self._duckdb, self.connection, record).bring_to(state)
+        except SQLError as error:
+            if "UNIQUE constraint failed" not in str(error):
+                raise
+            self._lost[record.name.lower()] = (
+                record,
+                DatabaseError(
+                    f"{self._path}: index {record.name!r} has a chunk twice ({error}): sqlrag check --repair mends it"
+                ),
+            )
+            return
+        self.keep_up(record)
+
+    def _states(self, records: Iterable[IndexRecord]) -> dict[str, TableState]:
+        """Return the present states of those indexes that have their tables; the others are lost until a repair."""
+        states: dict[str, TableState] = {}
+        self._lost = {}
+        for record in records:
+            try:
+                states[record.name] = self.state(record)
+            except DatabaseError as error:  # noqa: PERF203 - there are few
+                self._lost[record.name.lower()] = (record, error)
+        return states
 
     def copy_again(self) -> None:
         """Make everything in the index file anew."""
@@ -295,7 +337,7 @@ class DuckDBIndexes:
             registry = Registry(connection)
             with translated(path):
                 shown = {name: shown_state(registry, name) for name in registry.names()}
-            if shown == {record.name: self.state(record) for record in self._records()}:
+            if shown == self._states(self._records()):
                 return connection
         except (NotADatabaseError, SQLError):
             pass

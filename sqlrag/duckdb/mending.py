@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from sqlrag.duckdb.differences import lost_tables
 from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.index.names import quote
 from sqlrag.index.statements import statement
@@ -23,9 +24,7 @@ __all__ = ["mend", "partial_documents"]
 
 def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord) -> bool:
     """Mend an index's tables, in one transaction; False where one is gone: only making the index anew helps."""
-    parts = ["", "_embedding", *(["_rows"] if record.is_live else [])]
-    there = {name for (name,) in database.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if not {record.name + part for part in parts} <= there:
+    if lost_tables(database, record):
         return False
     tables = IndexTables(database, path, indexes, record)
     chunks, vectors = quote(record.name), quote(f"{record.name}_embedding")

@@ -36,6 +36,9 @@ _DAMAGED_TABLES = re.compile(
 )
 
 
+_LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|cells|codes|fts|queue|rows)$")
+
+
 @contextmanager
 def translated(path: str) -> Iterator[None]:
     """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through."""
@@ -51,7 +54,7 @@ def translated(path: str) -> Iterator[None]:
         raise _translation(error, path) from error
 
 
-def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one return for each kind of error
+def _translation(error: apsw.Error, path: str) -> Error:  # noqa: C901, PLR0911 - one return for each kind of error
     # Shared memory of the WAL that can't grow is an I/O error to SQLite.
     if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return DiskFullError(
@@ -80,6 +83,8 @@ def _translation(error: apsw.Error, path: str) -> Error:  # noqa: PLR0911 - one 
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
     if _DAMAGED_TABLES.search(str(error)):
         return _not_a_database(error, path)
+    if _LOST_TABLE.search(str(error)):
+        return SQLError(f"{error}: where it was a part of an index, sqlrag check --repair makes it anew")
     return SQLError(str(error))
 
 

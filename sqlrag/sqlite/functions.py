@@ -47,6 +47,10 @@ class SQLiteIndexes:
         """Return what is recorded of each index."""
         return self.registry.records()
 
+    def record(self, name: object) -> IndexRecord:
+        """Return what is recorded of an index. Raises UnknownIndexError."""
+        return self.registry.get(name)
+
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
         return Index(self._connection, self.registry.get(name))

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 import sqlrag
-from sqlrag.errors import DatabaseError, NotADatabaseError
+from sqlrag.errors import NotADatabaseError
 from sqlrag.text.documents import Document
 from tests.conftest import PASSAGES
 from tests.engine.databases import change_tables, copy_of
@@ -272,19 +272,6 @@ def test_an_index_dropped_change_tables(path):
             db.execute("SELECT * FROM vector_top_k('more_notes', 'bees', 3)").fetchall()
         assert db.indexes() == ["chunks"]
     assert_as_new(path)
-
-
-def test_a_table_dropped_by_hand_is_told(path):
-    """An index whose table is gone is one clear error that says how to forget it, and that works."""
-    change_tables(path, "DROP TABLE chunks")
-    with pytest.raises(DatabaseError) as raised:
-        sqlrag.connect(path)
-    message = str(raised.value)
-    assert message.startswith(f"{path}: index 'chunks' has lost a table")
-    statements = message[message.index("DELETE") :].split("; ")
-    change_tables(path, *statements)
-    with sqlrag.connect(path) as db:
-        assert db.indexes() == []
 
 
 CHECKED = {

@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 import sqlrag
+from sqlrag.errors import DatabaseError
 from sqlrag.sqlite.functions import load_vec
 from tests.conftest import PASSAGES, database_path
 
@@ -50,6 +51,16 @@ DAMAGE = {
         "a document is gone": (["DELETE FROM documents WHERE id = 3"], "chunks: 1 chunks have no row in documents"),
         "a text of a chunk is another": (["UPDATE notes SET text = 'x' WHERE id = 5"], "notes: 1 chunks differ"),
         "what is known of rows is gone": (["DROP TABLE notes_rows"], "notes: notes_rows is gone"),
+        "the vectors are gone": (["DROP TABLE notes_embedding"], "notes: notes_embedding is gone"),
+        "the vectors of documents are gone": (["DROP TABLE chunks_embedding"], "chunks: chunks_embedding is gone"),
+        "the chunks are gone": (["DROP TABLE chunks"], "chunks: chunks is gone"),
+        "a chunk is there twice": (
+            [
+                "INSERT INTO notes SELECT 900, * EXCLUDE id FROM notes WHERE id = 5",
+                "INSERT INTO notes_embedding SELECT 900, embedding FROM notes_embedding WHERE id = 5",
+            ],
+            "notes: 1 chunks",
+        ),
         "a vector is zero": (
             ["UPDATE notes_embedding SET embedding = (SELECT list(0.0) FROM range(384))::FLOAT[384] WHERE id = 2"],
             "notes: 1 vectors differ",
@@ -97,6 +108,22 @@ def test_repair(files, tmp_path, engine, name):
         assert [info.backlog for info in db.info()] == [0, 0]
         for index in ("chunks", "notes"):
             assert len(db.search(Q, index)) == 3
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writable", "read-only"])
+def test_the_other_indexes_answer(files, tmp_path, read_only):
+    """An index that has lost a table says so and how to mend it; the database opens, the others go on."""
+    from tests.engine.databases import copy_of
+
+    path = copy_of(files["duckdb"], tmp_path)
+    with sqlrag.connect(path) as db:
+        db.execute("DROP TABLE notes_embedding")
+    with sqlrag.connect(path, read_only=read_only) as db:
+        assert len(db.search(Q, "chunks")) == 3
+        assert db.indexes() == ["chunks", "notes"]
+        with pytest.raises(DatabaseError, match=r"'notes' has lost a table .*notes_embedding.*: sqlrag check --repair"):
+            db.search(Q, "notes")
+        assert db.check() == ["notes: notes_embedding is gone"]
 
 
 def test_nothing_to_repair(files, engine):
