@@ -27,28 +27,11 @@ from pathlib import Path
 
 import apsw
 import numpy as np
+from short_texts import some_words
 
 import sqlrag
 from sqlrag.errors import BacklogWarning
 
-THINGS = [
-    "kettle",
-    "lamp",
-    "desk",
-    "whistle",
-    "ferry",
-    "comet",
-    "garden",
-    "river",
-    "bread",
-    "winter",
-    "engine",
-    "paper",
-    "glass",
-    "window",
-    "music",
-    "storm",
-]
 CONTEXT = multiprocessing.get_context("spawn")
 
 TORN = """
@@ -63,11 +46,6 @@ TORN = """
 """Chunks without a vector, full text or a row that they are of, and the reverse, in one statement."""
 
 
-def body(draw: random.Random) -> str:
-    """Return a short text."""
-    return " ".join(draw.choices(THINGS, k=8))
-
-
 def make(path: Path, rows: int, mode: str) -> None:
     """Make the table and its index."""
     draw = random.Random(1)
@@ -75,7 +53,7 @@ def make(path: Path, rows: int, mode: str) -> None:
         connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, stars INTEGER, body TEXT)")
         connection.executemany(
-            "INSERT INTO review VALUES (?, ?, ?)", ((i, i % 5, body(draw)) for i in range(1, rows + 1))
+            "INSERT INTO review VALUES (?, ?, ?)", ((i, i % 5, some_words(draw)) for i in range(1, rows + 1))
         )
     connection.close()
     with sqlrag.connect(path) as db:
@@ -85,7 +63,7 @@ def make(path: Path, rows: int, mode: str) -> None:
 def questions(ask: Callable[[str, tuple[object, ...]], object], draw: random.Random) -> Iterator[Callable[[], object]]:
     """Yield, for ever, the calls of a reader."""
     while True:
-        query = " ".join(draw.choices(THINGS, k=3))
+        query = some_words(draw, 3)
         yield lambda q=query: ask("SELECT count(*) FROM vector_top_k('reviews', ?, 25)", (q,))
         yield lambda q=query: ask("SELECT count(*) FROM text_top_k('reviews', ?, 25)", (q,))
         yield lambda q=query: ask("SELECT * FROM search('reviews', ?, 5, 3, 'stars > 1')", (q,))
@@ -127,14 +105,14 @@ def write_plain(path: Path, seconds: float, results: multiprocessing.Queue) -> N
         try:
             with connection:
                 one = draw.randrange(1, 2_000)
-                connection.execute("UPDATE review SET body = ? WHERE id = ?", (body(draw), one))
+                connection.execute("UPDATE review SET body = ? WHERE id = ?", (some_words(draw), one))
                 connection.execute("UPDATE review SET stars = stars + 1 WHERE id = ?", (one + 1,))
                 connection.execute("DELETE FROM review WHERE id = ?", (draw.randrange(1_000_000, key + 1),))
                 for _ in range(draw.choice((1, 1, 1, 20))):
                     key += 1
-                    connection.execute("INSERT INTO review VALUES (?, 3, ?)", (key, body(draw)))
+                    connection.execute("INSERT INTO review VALUES (?, 3, ?)", (key, some_words(draw)))
                 connection.execute(
-                    "INSERT OR REPLACE INTO review VALUES (?, 4, ?)", (draw.randrange(1, 2_000), body(draw))
+                    "INSERT OR REPLACE INTO review VALUES (?, 4, ?)", (draw.randrange(1, 2_000), some_words(draw))
                 )
                 if draw.random() < 0.1:
                     connection.rollback()
@@ -159,7 +137,7 @@ def write_sqlrag(path: Path, seconds: float, results: multiprocessing.Queue) -> 
             try:
                 db.sync()
                 number += 1
-                db.ingest([Document(f"note{number % 20}", "", body(draw), {}, str(number))])
+                db.ingest([Document(f"note{number % 20}", "", some_words(draw), {}, str(number))])
                 if not remade and time.monotonic() > started_at + seconds / 2:
                     remade = True
                     db.reindex("reviews")

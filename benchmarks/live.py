@@ -25,26 +25,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from short_texts import some_words
+
 import sqlrag
 
-THINGS = [
-    "kettle",
-    "lamp",
-    "desk",
-    "whistle",
-    "ferry",
-    "comet",
-    "garden",
-    "river",
-    "bread",
-    "winter",
-    "engine",
-    "paper",
-    "glass",
-    "window",
-    "music",
-    "storm",
-]
 CONTEXT = multiprocessing.get_context("spawn")
 CREATE = "CREATE TABLE review (id INTEGER PRIMARY KEY, stars INTEGER, body TEXT)"
 SINGLE = 1_000
@@ -54,7 +38,7 @@ SINGLE = 1_000
 def texts(rows: int) -> list[tuple[int, int, str]]:
     """Return rows of the table."""
     draw = random.Random(1)
-    return [(i, i % 5, f"{' '.join(draw.choices(THINGS, k=8))} {i}") for i in range(1, rows + 1)]
+    return [(i, i % 5, f"{some_words(draw)} {i}") for i in range(1, rows + 1)]
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:

@@ -1,13 +1,33 @@
-"""What an index over a table must hold: of each row every character in chunks, their vectors, nothing else."""
+"""What an index over a table must hold: of each row every character in chunks, their vectors, nothing else.
+
+And what happens to its table while texts of it are embedded.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import sqlrag
+from sqlrag.sync import Sync
 from tests.ingest.content import WORDS, assert_vectors
+
+
+@contextmanager
+def written_meanwhile(write: Callable[[], None]) -> Iterator[None]:
+    """In the block, somebody writes each time after some rows have been embedded and before they are stored."""
+    embed = Sync._indexed
+
+    def embed_meanwhile(sync, queued):
+        indexed = embed(sync, queued)
+        write()
+        return indexed
+
+    with patch.object(Sync, "_indexed", embed_meanwhile):
+        yield
 
 
 def assert_in_step(db: sqlrag.Database, index: str, texts: Mapping[Any, str | None], *, vectors: bool = True) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import sqlrag
-from benchmarks.concurrency import KINDS, measured
 from sqlrag.errors import LockedError
 from tests.conftest import database_path
 from tests.ingest.children import Child, check
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from concurrency import KINDS, measured
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,8 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 import sqlrag
 from sqlrag import live
-from sqlrag.sync import Sync
-from tests.live.content import assert_in_step
+from tests.live.content import assert_in_step, written_meanwhile
 from tests.live.writers import WriteError
 
 
@@ -219,15 +217,12 @@ class TwoClients(RuleBasedStateMachine):
     def sync_while_it_is_written(self, operations):
         """The other client writes while texts are being embedded."""
         left = list(operations)
-        embed = Sync._indexed
 
-        def embed_meanwhile(sync, queued):
-            indexed = embed(sync, queued)
+        def write():
             if left:
                 self.rows = self.write("plain", self.rows, *left.pop(0))
-            return indexed
 
-        with patch.object(Sync, "_indexed", embed_meanwhile):
+        with written_meanwhile(write):
             self.db.sync()
         assert self.db.check() == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from unittest.mock import patch
 
 import duckdb
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 import sqlrag
-from sqlrag.sync import Sync
+from tests.live.content import written_meanwhile
 from tests.live.test_model import BODIES, KEYS, RefusedError, Rows, applied
 
 SQL = {
@@ -102,15 +101,12 @@ class TwoConnections(RuleBasedStateMachine):
     def sync_while_it_is_written(self, operations):
         """The other connection writes while texts are being embedded."""
         left = list(operations)
-        embed = Sync._indexed
 
-        def embed_meanwhile(sync, queued):
-            indexed = embed(sync, queued)
+        def write():
             if left:
                 self.rows = self.write("plain", self.rows, *left.pop(0))
-            return indexed
 
-        with patch.object(Sync, "_indexed", embed_meanwhile):
+        with written_meanwhile(write):
             self.db.sync()
         assert self.db.check() == []
 
