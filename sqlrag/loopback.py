@@ -29,7 +29,7 @@ _MOST_HEADERS = 64
 """A browser sends some twenty. Their bytes are limited to 64 kB by the parser."""
 
 
-class Problem(Response):
+class Problem(Response):  # type: ignore[misc]  # checked without the extra, too
     """An error as JSON (https://www.rfc-editor.org/rfc/rfc9457): `title` names the status, `detail` says what to do."""
 
     media_type = "application/problem+json"
@@ -73,6 +73,7 @@ class OnThisMachine:
         self._origins = {b"http://" + name for name in self._hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         refusal = self._refusal(scope["headers"]) if scope["type"] == "http" else None
         await (refusal or self._app)(scope, receive, send)
 

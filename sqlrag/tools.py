@@ -112,7 +112,9 @@ class Tools:
             name = _index_name(database, index)
             rows = database.execute(statement("mcp/neighbours", index=name), window).fetchall()
             if not rows:
-                raise UnknownChunkError(f"id is {id}: index {name!r} has no such chunk; search() gives the ids of its own")
+                raise UnknownChunkError(
+                    f"id is {id}: index {name!r} has no such chunk; search() gives the ids of its own"
+                )
             source_id = rows[0][1]
             described: tuple[Any, ...] = (None, None, None)
             if any(info.index == name and info.source == "documents" for info in database.info()):

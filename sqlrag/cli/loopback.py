@@ -1,4 +1,4 @@
-"""What the commands share that serve a database on this machine: a port, a time limit, a token, and where it listens."""
+"""What the commands share that serve a database on this machine: time limit, token, and where it listens."""
 
 from __future__ import annotations
 

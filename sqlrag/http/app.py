@@ -48,7 +48,7 @@ Tool = Callable[..., dict[str, Any]]
 Endpoint = Callable[["Request"], Awaitable[Response]]
 
 
-class Answer(Response):
+class Answer(Response):  # type: ignore[misc]  # checked without the extra, too
     """An answer as JSON. Half of a surrogate pair, which a text of a database can hold, is sent as `?`."""
 
     media_type = "application/json"
@@ -102,7 +102,8 @@ class _Turns:
             raise Refused(503, f"{_WAITING} questions wait: ask again later")
         self._there += 1
         try:
-            return await anyio.to_thread.run_sync(functools.partial(tool, **arguments))
+            answer: dict[str, Any] = await anyio.to_thread.run_sync(functools.partial(tool, **arguments))
+            return answer
         finally:
             self._there -= 1
 

@@ -45,7 +45,8 @@ def model_of(tool: Callable[..., Any]) -> type[pydantic.BaseModel]:
     # Unknown names are refused, as a misspelt one would be left out in silence; numbers are no texts and texts no
     # numbers in JSON.
     config = pydantic.ConfigDict(extra="forbid", strict=True)
-    return pydantic.create_model(name, __config__=config, **fields)
+    model: type[pydantic.BaseModel] = pydantic.create_model(name, __config__=config, **fields)
+    return model
 
 
 async def from_body(request: Request, model: type[pydantic.BaseModel]) -> dict[str, Any]:
