@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pydantic
+from starlette.requests import ClientDisconnect
 
 from sqlrag.loopback import Problem
 
@@ -76,6 +77,8 @@ async def _body(request: Request) -> bytes:
         await asyncio.wait_for(read(), BODY_SECONDS)
     except asyncio.TimeoutError as error:  # another class before Python 3.11
         raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s") from error
+    except ClientDisconnect as error:  # nobody reads that
+        raise Refused(400, "the body did not come to its end") from error
     return bytes(body)
 
 
