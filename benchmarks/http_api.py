@@ -1,8 +1,7 @@
 """A search over HTTP against the same search in the process, both warm.
 
 `python benchmarks/http_api.py --write`: on both engines, the tests' passages, questions taken in turn so that the
-machine is the same for both; of each way the median. No score is remembered: each question is asked once, by one way of
-each pair of them.
+machine is the same for both; of each way the median. No score is remembered: each way is asked each question once.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ ROOT = Path(__file__).parents[1]
 PASSAGES = ROOT / "tests" / "passages.jsonl"
 
 
-def questions(count: int) -> Iterator[str]:
+def questions(count: int, first: int) -> Iterator[str]:
     """Yield questions about the passages, no two of them the same."""
     texts = [json.loads(line)["text"].split() for line in PASSAGES.read_text(encoding="utf-8").splitlines()]
-    for number in range(count):
+    for number in range(first, first + count):
         words = texts[number % len(texts)]
         start = number // len(texts) % max(1, len(words) - 8)
         yield " ".join(words[start : start + 8])
@@ -42,7 +41,7 @@ def milliseconds(ask: Callable[[str], None], question: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def measure(path: Path, count: int) -> tuple[float, float, float]:
+def measure(path: Path, count: int, first: int) -> tuple[float, float, float]:
     """Return the medians in ms: in the process, over HTTP, and of a statement without a model over HTTP."""
     command = [sys.executable, "-m", "sqlrag", "serve", str(path), "--http", "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -61,7 +60,7 @@ def measure(path: Path, count: int) -> tuple[float, float, float]:
                     here(warm)
                     there(warm)
                 took: dict[Callable[[str], None], list[float]] = {here: [], there: []}
-                for number, question in enumerate(questions(count)):
+                for number, question in enumerate(questions(count, first)):
                     # The first of a pair finds the processor's caches as the other left them: they take turns.
                     for ask in (here, there) if number % 2 else (there, here):
                         took[ask].append(milliseconds(ask, question))
@@ -89,13 +88,13 @@ def main() -> None:
         "| engine | `Database.search`, ms | `POST /search`, ms | more, ms | `POST /sql` of `SELECT 1`, ms |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for suffix in ("db", "duckdb"):
+    for number, suffix in enumerate(("db", "duckdb")):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"passages.{suffix}"
             with sqlrag.connect(path) as db:
                 db.ingest(PASSAGES)
                 engine = db.engine
-            here, there, bare = measure(path, arguments.questions)
+            here, there, bare = measure(path, arguments.questions, number * arguments.questions)
             more = f"{there - here:+.1f} ({there / here - 1:+.0%})"
             lines.append(f"| {engine} | {here:.1f} | {there:.1f} | {more} | {bare:.1f} |")
     print("\n".join(lines))

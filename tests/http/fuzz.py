@@ -29,6 +29,7 @@ KNOWN = {200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 431, 503}
 
 REGRESSIONS = [
     b'POST /sql HTTP/1.1\r\nContent-Length: 24\r\n\r\n{"statement": "SELECT 1"}',
+    b'POST /sql HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n{"statement": "\\u0000"}',
     b"GET /chunks/18446744073709551616 HTTP/1.1\r\n\r\n",
     b"GET /search?question=bees&top_n=9223372036854775808 HTTP/1.1\r\n\r\n",
     b"GET /search?question=%00 HTTP/1.1\r\n\r\n",
