@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, shown
+from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, check_k, check_top_n, shown
 from sqlrag.errors import InputError, TimeLimitError, UnknownChunkError, UnknownIndexError
 from sqlrag.guarded import BYTES, PAIRS, ROWS
 from sqlrag.index.names import is_internal, quote
@@ -73,6 +73,7 @@ class Tools:
         Each hit has its text, where it is from (`source`), its score (higher is more relevant, above 0.5 more likely
         relevant than not) and its ranks before and after reranking. `read_chunk` shows what stands around a hit.
         """
+        check_top_n(top_n, check_k("search", "top_k", top_k))  # some are larger than a parameter of SQL can be
 
         def ask(database: Database) -> dict[str, Any]:
             hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)

@@ -30,7 +30,7 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str) -> None:
             raise MissingDependencyError(
                 f"DuckDB {duckdb.__version__} does not have its extension {name} here: "
                 'pip install "sqlrag[quack]" (which brings another DuckDB), '
-                'or, with a network, python -c \'import duckdb; duckdb.sql("INSTALL httpfs; INSTALL quack")\''
+                "or, with a network, python -c 'import duckdb; duckdb.sql(\"INSTALL httpfs; INSTALL quack\")'"
             ) from error
         connection.execute(f"LOAD '{wheel.replace(chr(39), chr(39) * 2)}'")
 
