@@ -41,10 +41,9 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder, Reranker
     from sqlrag.text.documents import Document
 
-__all__ = ["Database", "connect"]
+__all__ = ["LONGEST_TEXT", "Database", "connect"]
 
-
-_LONGEST_TEXT = 100_000
+LONGEST_TEXT = 100_000
 """Characters of a text in a confined database: some hundredths of a second of a model's time."""
 
 
@@ -311,7 +310,7 @@ class Database(TableIndexes):
         """
         if not self.read_only:
             raise InputError(f"{self.path} is open for writing: open it with read_only=True to confine it")
-        self._engine.confine(_LONGEST_TEXT)
+        self._engine.confine(LONGEST_TEXT)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

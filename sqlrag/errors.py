@@ -4,6 +4,7 @@
     ├── InputError (ValueError)          an argument is wrong: which, its value, what would be right
     │   └── FilterError                  a `filter` that is not an expression over the table's columns
     ├── UnknownIndexError (LookupError)  no such index in this database
+    ├── UnknownChunkError (LookupError)  the index has no chunk of this id
     ├── UnknownModelError (LookupError)  no such model, bundled, pulled or given to `connect`
     ├── ModelFileError                   a model's file is not what was exported, or an export is not what it should be
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
@@ -46,6 +47,7 @@ __all__ = [
     "SourceError",
     "SourceGoneError",
     "TimeLimitError",
+    "UnknownChunkError",
     "UnknownIndexError",
     "UnknownModelError",
 ]
@@ -65,6 +67,10 @@ class FilterError(InputError):
 
 class UnknownIndexError(Error, LookupError):
     """There is no index of this name in the database."""
+
+
+class UnknownChunkError(Error, LookupError):
+    """The index has no chunk of this id."""
 
 
 class UnknownModelError(Error, LookupError):

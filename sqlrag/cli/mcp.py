@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import signal
-import sys
 from contextlib import closing
 
 import click
 
+from sqlrag.cli.loopback import port_errors, ready, time_limit_option, token_of
 from sqlrag.cli.options import database_argument, reranker_option
 
 __all__ = ["mcp"]
 
 TOKEN = "SQLRAG_MCP_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable of the token: an argument could be read by every user of the machine."""
-
-_SHORTEST = 16
+"""The environment variable of the token."""
 
 
 @click.command()
@@ -31,14 +26,7 @@ _SHORTEST = 16
     show_default=True,
     help="Port on 127.0.0.1, with --http; 0 takes any free one.",
 )
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
-    default=10,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long one question may take.",
-)
+@time_limit_option
 @reranker_option
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as JSON, for machines.")
 def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
@@ -62,23 +50,6 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # stdin is read in a thread that Ctrl-C does not wake
             serve_stdio(guarded, db)
             return
-        given = os.environ.get(TOKEN)
-        token = _checked(given) if given is not None else secrets.token_urlsafe()
-
-        def ready(url: str) -> None:
-            shown = {"url": url} if given is not None else {"url": url, "token": token}
-            lines = (f"{name}: {value}" for name, value in shown.items())
-            click.echo(json.dumps(shown) if as_json else "\n".join(lines))
-            sys.stdout.flush()
-
-        try:
-            serve_http(guarded, db, port, token, ready)
-        except OSError as error:
-            raise click.ClickException(f"port {port}: {os.strerror(error.errno or 0)}: take another --port") from error
-
-
-def _checked(token: str) -> str:
-    """Return a token that nobody guesses and a header can hold."""
-    if len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
-        raise click.ClickException(f"{TOKEN} is no token: it takes {_SHORTEST} letters and digits or more")
-    return token
+        token, say = ready(token_of(TOKEN), as_json)
+        with port_errors(port):
+            serve_http(guarded, db, port, token, say)

@@ -14,7 +14,7 @@ import duckdb
 
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.errors import Raised, translated
-from sqlrag.duckdb.functions import add_maintenance, register_functions
+from sqlrag.duckdb.functions import add_maintenance, register_functions, register_served
 from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.duckdb.live import DuckDBLive
@@ -300,6 +300,11 @@ class DuckDBEngine:
         self.functions.longest_text = longest_text
         with translated(self.path):
             self._confinement = Confinement(self._connection)
+
+    def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
+        with translated(self.path):
+            register_served(connection, self.functions, self.indexes, self._raised)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

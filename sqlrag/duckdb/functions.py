@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import Error, InputError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sqlrag.duckdb.errors import Raised
     from sqlrag.duckdb.index_file import DuckDBIndexes
 
-__all__ = ["register_functions"]
+__all__ = ["register_functions", "register_served"]
 
 _numbers = itertools.count(1)
 
@@ -52,6 +53,16 @@ def register_functions(
 ) -> None:
     """Give a DuckDB connection the functions of the contract."""
     _Registration(connection, functions, indexes, raised).register()
+
+
+def register_served(
+    connection: duckdb.DuckDBPyConnection, functions: Functions, indexes: DuckDBIndexes, raised: Raised
+) -> None:
+    """Give the functions to all sessions of a DuckDB instance that serves the database; they take turns in them.
+
+    The macros become entries of the connection's database, which must be another than the served one.
+    """
+    _Registration(connection, functions, indexes, raised, served=True).register()
 
 
 def add_maintenance(
@@ -102,8 +113,16 @@ def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
 
 class _Registration:
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, functions: Functions, indexes: DuckDBIndexes, raised: Raised
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        functions: Functions,
+        indexes: DuckDBIndexes,
+        raised: Raised,
+        *,
+        served: bool = False,
     ) -> None:
+        self._served = served
+        self._turns: AbstractContextManager[Any] = indexes.lock if served else nullcontext()
         self._connection = connection
         self._functions = functions
         self._indexes = indexes
@@ -137,8 +156,11 @@ class _Registration:
         self._table("info", _INFO, lambda _: functions.sqlrag_info())
         for macros in ("duckdb/macros", "duckdb/measures"):
             made = statement(macros).replace("_sqlrag_", self._prefix)
-            self._connection.execute(made)
-            self._indexes.define(made)
+            if self._served:
+                self._connection.execute(made.replace("OR REPLACE TEMP MACRO", "MACRO"))
+            else:
+                self._connection.execute(made)
+                self._indexes.define(made)
 
     def _dimension(self) -> int:
         """Return the width of embed()'s vectors: of the database's own model, of the bundled one if it is not here."""
@@ -152,7 +174,8 @@ class _Registration:
     def _scalar(self, name: str, returns: str, function: Callable[..., Any], *, volatile: bool = False) -> None:
         def udf(*columns: Any) -> Any:
             try:
-                return function(*columns)
+                with self._turns:
+                    return function(*columns)
             except BaseException as error:
                 self._raised.put(error)
                 raise

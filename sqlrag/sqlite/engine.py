@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from sqlrag.errors import InputError, ReadOnlyError
+from sqlrag.errors import InputError, ReadOnlyError, SQLError
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
@@ -122,6 +122,8 @@ class SQLiteEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
+        if "\0" in sql:
+            raise SQLError("the statement has a NUL character in it: pass texts as parameters")
         cursor = self.connection.cursor()
         columns: list[str] = []
 

@@ -161,6 +161,19 @@ def test_errors_are_one_clear_line(engine, passage_files):
         assert re.search(expected, answer), answer
 
 
+def test_path_outside(engine, passage_files):
+    """No file but the database's own."""
+    statements = ["ATTACH '/etc/passwd' AS other"]
+    statements += (
+        ["FROM '/etc/passwd'", "COPY chunks TO '/tmp/sqlrag-copy'"]
+        if engine == "duckdb"
+        else ["SELECT readfile('/etc/passwd')", "VACUUM INTO '/tmp/sqlrag-copy'"]
+    )
+    answers = asked(passage_files[engine], [("sql", {"statement": statement}) for statement in statements])
+    assert all(isinstance(answer, str) and "root:" not in answer for answer in answers)
+    assert not Path("/tmp/sqlrag-copy").exists()
+
+
 def test_a_long_answer_is_cut(passage_files):
     """An agent's window is not flooded, and it learns that there is more."""
     (answer,) = asked(passage_files["sqlite"], [("sql", {"statement": f"{ENDLESS} SELECT i FROM n"})])

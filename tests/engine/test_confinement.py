@@ -266,6 +266,8 @@ def test_what_is_no_statement(guarded):
         assert guarded.rows(nothing).rows == []
     with pytest.raises(InputError, match="surrogate"):
         guarded.rows("SELECT '\ud800' AS x")
+    with pytest.raises(Error):
+        guarded.rows("\0")
 
 
 def test_pairs_are_limited(guarded):

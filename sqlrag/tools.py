@@ -1,4 +1,4 @@
-"""What an agent can ask a database: `search`, `read_chunk`, `sql`, `describe`."""
+"""What a stranger can ask a database: `search`, `read_chunk`, `sql`, `describe`; over MCP and over HTTP."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, shown
-from sqlrag.errors import InputError, TimeLimitError
+from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, check_k, check_top_n, shown
+from sqlrag.errors import InputError, TimeLimitError, UnknownChunkError, UnknownIndexError
 from sqlrag.guarded import BYTES, PAIRS, ROWS
 from sqlrag.index.names import is_internal, quote
 from sqlrag.index.statements import statement
@@ -73,6 +73,7 @@ class Tools:
         Each hit has its text, where it is from (`source`), its score (higher is more relevant, above 0.5 more likely
         relevant than not) and its ranks before and after reranking. `read_chunk` shows what stands around a hit.
         """
+        check_top_n(top_n, check_k("search", "top_k", top_k))  # some are larger than a parameter of SQL can be
 
         def ask(database: Database) -> dict[str, Any]:
             hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)
@@ -98,6 +99,8 @@ class Tools:
 
     def read_chunk(self, id: Id, index: Index = None, before: Before = 0, after: After = 0) -> dict[str, Any]:  # noqa: A002
         """Read a chunk by its id, with its neighbours in the same document or row: what stands around a hit."""
+        if not _can_be_bound(id):
+            raise InputError(f"read_chunk(): id is {shown(id)}: it takes a whole number of 64 bits")
         window = {"id": id}
         for name, count in (("before", before), ("after", after)):
             if check_count("read_chunk", name, count) > MOST_NEIGHBOURS:
@@ -110,7 +113,9 @@ class Tools:
             name = _index_name(database, index)
             rows = database.execute(statement("mcp/neighbours", index=name), window).fetchall()
             if not rows:
-                raise InputError(f"id is {id}: index {name!r} has no such chunk; search() gives the ids of its own")
+                raise UnknownChunkError(
+                    f"id is {id}: index {name!r} has no such chunk; search() gives the ids of its own"
+                )
             source_id = rows[0][1]
             described: tuple[Any, ...] = (None, None, None)
             if any(info.index == name and info.source == "documents" for info in database.info()):
@@ -184,7 +189,7 @@ def _index_name(database: Database, index: str | None) -> str:
     if index is None:
         index = names[0] if len(names) == 1 else DEFAULT_INDEX
     if index not in names:
-        raise InputError(f"index is {index!r}: the database has {', '.join(map(repr, names)) or 'none'}")
+        raise UnknownIndexError(f"index is {index!r}: the database has {', '.join(map(repr, names)) or 'none'}")
     return index
 
 

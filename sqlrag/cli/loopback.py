@@ -1,0 +1,66 @@
+"""What the commands share that serve a database on this machine: time limit, token, and where it listens."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["port_errors", "ready", "time_limit_option", "token_of"]
+
+_SHORTEST = 16
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def time_limit_option(command: Command) -> Command:
+    """Add `--time-limit`."""
+    return click.option(
+        "--time-limit",
+        type=click.FloatRange(min=0, min_open=True),
+        default=10,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long one question may take.",
+    )(command)
+
+
+def token_of(variable: str) -> str | None:
+    """Return the token of an environment variable, None where it is not set: an argument could be read by every user.
+
+    It must be one that nobody guesses and a header can hold.
+    """
+    token = os.environ.get(variable)
+    if token is not None and (
+        len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or not set(token).isdisjoint(" '\"")
+    ):
+        raise click.ClickException(f"{variable} is no token: it takes {_SHORTEST} letters and digits or more")
+    return token
+
+
+def ready(given: str | None, as_json: bool) -> tuple[str, Callable[[str], None]]:
+    """Return the token, made anew where none is given, and what says where the server listens and the new token."""
+    token = given or secrets.token_urlsafe()
+
+    def say(url: str) -> None:
+        shown = {"url": url} if given is not None else {"url": url, "token": token}
+        lines = (f"{name}: {value}" for name, value in shown.items())
+        click.echo(json.dumps(shown) if as_json else "\n".join(lines))
+        sys.stdout.flush()
+
+    return token, say
+
+
+@contextmanager
+def port_errors(port: int) -> Iterator[None]:
+    """Say in one line what is wrong with a port."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"port {port}: {os.strerror(error.errno or 0)}: take another --port") from error

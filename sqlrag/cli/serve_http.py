@@ -1,0 +1,29 @@
+"""`sqlrag serve --http`: a database as a JSON API."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from sqlrag.cli.loopback import port_errors, ready, token_of
+
+__all__ = ["PORT", "TOKEN", "serve_http"]
+
+PORT = 8366
+
+TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
+"""The environment variable of the token."""
+
+
+def serve_http(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
+    """Serve a database over HTTP until it is stopped, and say where."""
+    from sqlrag.errors import MissingDependencyError
+    from sqlrag.guarded import open_guarded
+
+    try:
+        from sqlrag.http.app import serve_http as serve
+    except ImportError as error:
+        raise MissingDependencyError(f'this needs a web server ({error}): pip install "sqlrag[http]"') from error
+    port = PORT if port is None else port
+    token, say = ready(token_of(TOKEN), as_json)
+    with closing(open_guarded(db, reranker=reranker, seconds=time_limit)) as guarded, port_errors(port):
+        serve(guarded, db, port, token, say)

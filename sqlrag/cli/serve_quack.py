@@ -1,0 +1,56 @@
+"""`sqlrag serve --quack`: a DuckDB database for DuckDB clients."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from contextlib import closing
+
+import click
+
+from sqlrag.cli.loopback import port_errors, ready, token_of
+from sqlrag.cli.serve_http import TOKEN
+
+__all__ = ["PORT", "serve_quack"]
+
+PORT = 9494
+"""Quack's own."""
+
+_HOST = "127.0.0.1"
+
+
+def serve_quack(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
+    """Serve a database by quack until it is stopped, and say where."""
+    from sqlrag.quack.server import QuackServer
+
+    token, say = ready(token_of(TOKEN), as_json)
+    with closing(QuackServer(db, reranker=reranker, seconds=time_limit)) as server:
+        with port_errors(PORT if port is None else port):
+            free = _free(PORT if port is None else port)
+
+        def begin_again(sql: str) -> None:
+            """Take this process's place: DuckDB 1.5 lets nobody stop a statement of a quack session."""
+            shown = " ".join(sql.split())[:60]
+            click.echo(f"Note: the server begins anew: {shown!r} ran for longer than {time_limit:g} s", err=True)
+            arguments = [db, "--quack", "--port", str(free), "--time-limit", str(time_limit)]
+            arguments += ["--reranker", reranker] if reranker is not None else []
+            os.environ[TOKEN] = token
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it has said where it listens
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # quack's sockets would be inherited, and keep the port
+            os.execv(sys.executable, [sys.executable, "-m", "sqlrag", "serve", *arguments])  # noqa: S606
+
+        say(server.listen(_HOST, free, token))
+        begin_again(server.watch())
+
+
+def _free(port: int) -> int:
+    """Return a port that nobody listens on; any for 0. Raises OSError for one taken, which quack would share."""
+    if port:
+        with socket.socket() as asking:
+            if asking.connect_ex((_HOST, port)) == 0:
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        return port
+    with socket.create_server((_HOST, 0)) as listener:
+        return int(listener.getsockname()[1])

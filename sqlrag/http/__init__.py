@@ -1,0 +1,1 @@
+"""A database as a small JSON API, with its own description: `sqlrag serve DB --http`."""

@@ -1,0 +1,124 @@
+"""What the endpoints answer, as models: openapi.json's schemas are made of them, and tests hold answers to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Described", "Found", "Passage", "Problem", "Rows"]
+
+
+class _Answer(BaseModel):  # type: ignore[misc]  # checked without the extra, too
+    model_config = ConfigDict(extra="forbid")
+
+
+class Source(_Answer):
+    """What a chunk is from: a document, or the row of an indexed table."""
+
+    id: Any = Field(description="documents.id, or the row's key.")
+    uri: str | None
+    title: str | None
+    metadata: dict[str, Any] = Field(description="The document's, or the row's filter columns.")
+
+
+class Hit(_Answer):
+    """A passage that answers the question."""
+
+    id: int = Field(description="Of the chunk, for /chunks/{id}.")
+    text: str
+    score: float | None = Field(description="Higher is more relevant; above 0.5 more likely relevant than not.")
+    rank_before: int = Field(description="Among the candidates of the first stage, from 1.")
+    rank_after: int = Field(description="After reranking, from 1.")
+    source: Source
+
+
+class Found(_Answer):
+    """The best hits first."""
+
+    hits: list[Hit]
+    note: str | None = Field(description="Which indexes lack changed rows.")
+
+
+class Chunk(_Answer):
+    """A part of a document or row; characters count from 0."""
+
+    id: int
+    ordinal: int
+    start_char: int
+    end_char: int
+    text: str
+
+
+class Passage(_Answer):
+    """A chunk and its neighbours, in the order of their source."""
+
+    source: Source
+    chunks: list[Chunk]
+
+
+class Rows(_Answer):
+    """Rows as objects; of two columns of one name the second is called name_2."""
+
+    rows: list[dict[str, Any]]
+    note: str | None = Field(description="What was cut, and why.")
+
+
+class Index(_Answer):
+    """An index: `source` is "documents" or the table that it is over."""
+
+    index: str
+    source: str
+    documents: int
+    chunks: int
+    tokens: int
+    max_tokens: int
+    embedder: str
+    reranker: str
+    tokenizer: str
+    backlog: int
+
+
+class Column(_Answer):
+    """A column as it is declared."""
+
+    name: str
+    type: str | None
+
+
+class Table(_Answer):
+    """A table or view."""
+
+    name: str
+    kind: str
+    rows: int | None = Field(description="null for a view, and where counting takes too long.")
+    columns: list[Column]
+
+
+class Limits(_Answer):
+    """What one question may take."""
+
+    seconds: float
+    rows: int
+    bytes: int
+    reranked_pairs: int = Field(alias="reranked pairs")
+
+
+class Described(_Answer):
+    """What is in the database."""
+
+    database: str
+    engine: str
+    indexes: list[Index]
+    tables: list[Table]
+    functions: str = Field(description="The SQL functions, beside the engine's own.")
+    limits: Limits
+
+
+class Problem(_Answer):
+    """An error (RFC 9457): `detail` says what is wrong and what would be right."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
