@@ -14,7 +14,7 @@ from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.places import TOKEN, check_folder, check_peer
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query, read_row, read_table
 
-__all__ = ["Client", "Run"]
+__all__ = ["Client", "QueryError", "Run"]
 
 WELCOME_SECONDS = 2.0
 """For the server to welcome a client."""
@@ -53,7 +53,7 @@ class Client:
         check_folder(path)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = Channel(connection)
-        self._run = run
+        self.run = run
         try:
             connection.settimeout(WELCOME_SECONDS)
             try:
@@ -145,10 +145,10 @@ class Client:
     def _answered(self, query: bytes) -> tuple[Frame, bytes]:
         """Run a statement of the server's, and return the frame that answers it."""
         sql, bindings = read_query(query)
-        if self._run is None:
+        if self.run is None:
             raise ProtocolError("a QUERY, where there is no database")
         try:
-            columns, rows = self._run(sql, bindings)
+            columns, rows = self.run(sql, bindings)
         except QueryError as error:
             return Frame.FAILED, as_row([error.code, str(error)])
         return Frame.ROWS, as_table(columns, rows)

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlrag.errors import ServerError
 from sqlrag.serve.protocol import VERSION
 
-__all__ = ["SOCKET", "TOKEN", "check_folder", "check_peer", "socket_path"]
+__all__ = ["SOCKET", "TOKEN", "check_folder", "check_peer", "model_name", "socket_path"]
 
 SOCKET = "SQLRAG_SOCKET"
 """The environment variable that names another socket."""
@@ -71,3 +71,8 @@ def check_peer(connection: socket.socket) -> None:
     _, uid, _ = form.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size))
     if uid != os.getuid():
         raise ServerError(f"the process at the other end belongs to user {uid}, not to you")
+
+
+def model_name(model: str | None) -> str | None:
+    """Return a model's name, or its folder in full: what a server and its clients can compare."""
+    return os.path.abspath(model) if model is not None and os.path.isdir(model) else model

@@ -21,7 +21,7 @@ from sqlrag.errors import ServerError
 from sqlrag.models.registry import load_embedder, load_reranker
 from sqlrag.serve.channel import Channel
 from sqlrag.serve.models import queue_models
-from sqlrag.serve.places import TOKEN, check_folder, check_peer
+from sqlrag.serve.places import TOKEN, check_folder, check_peer, model_name
 from sqlrag.serve.protocol import VERSION, ProtocolError
 from sqlrag.serve.session import MODEL_SECONDS, Session, refuse
 
@@ -44,7 +44,7 @@ class Server:
 
     def __init__(self, path: Path, *, reranker: str | None = None, idle: float = IDLE_SECONDS) -> None:
         self.path = path
-        self.reranker = reranker
+        self.reranker = model_name(reranker)
         self._idle = idle
         self._token = os.environ.get(TOKEN)
         self._started = self._touched = time.monotonic()
