@@ -109,8 +109,9 @@ def search_options(command: Command) -> Command:
 def opened_for_query(db: str, reranker: str | None) -> Database:
     """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
     import sqlrag
+    from sqlrag.serve.served import connect_served
 
-    database = sqlrag.connect(db, read_only=True, reranker=reranker)
+    database = connect_served(db, reranker=reranker)
     if database.backlog() and database.engine == "sqlite" and os.access(db, os.W_OK):
         database.close()
         database = sqlrag.connect(db, must_exist=True, reranker=reranker)

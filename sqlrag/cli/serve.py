@@ -1,0 +1,116 @@
+"""`sqlrag serve`, `sqlrag status` and `sqlrag stop`: one process that holds the models."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sqlrag.cli.options import json_option, print_json, reranker_option
+
+if TYPE_CHECKING:
+    from sqlrag.serve.client import Client
+
+__all__ = ["serve", "server_status", "stop"]
+
+_socket_option = click.option(
+    "--socket", "path", metavar="PATH", help="Its socket; by default SQLRAG_SOCKET, or in your runtime folder."
+)
+
+
+@click.command()
+@_socket_option
+@click.option(
+    "--idle",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600,
+    show_default=True,
+    metavar="SECONDS",
+    help="It ends when no client has said anything for so long.",
+)
+@reranker_option
+@click.option("--background", is_flag=True, help="Return as soon as it answers, and leave it running.")
+@json_option
+def serve(*, path: str | None, idle: float, reranker: str | None, background: bool, as_json: bool) -> None:
+    """Hold the models in one process, for all your other ones.
+
+    SQLite shells with sqlrag's extension and `sqlrag search` then load no model of their own. Only processes
+    of yours can connect. Ends with Ctrl-C, `sqlrag stop`, or when it has not been used for a while.
+    """
+    models(path, idle, reranker, background=background, as_json=as_json)
+
+
+def models(path: str | None, idle: float, reranker: str | None, *, background: bool, as_json: bool) -> None:
+    """Serve the models at a socket."""
+    from sqlrag.serve.places import socket_path
+
+    place = socket_path(path)
+    if background:
+        from sqlrag.serve.starting import start
+
+        with_pid = start(place, idle=idle, reranker=reranker)
+        _say({"socket": str(place), "pid": with_pid}, as_json)
+        return
+    import os
+
+    from sqlrag.serve.server import Server
+
+    server = Server(place, reranker=reranker, idle=idle)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: server.stop())
+    server.run(lambda: _say({"socket": str(place), "pid": os.getpid()}, as_json))
+
+
+@click.command("status")
+@_socket_option
+@json_option
+def server_status(path: str | None, as_json: bool) -> None:
+    """Show the server that holds the models. The exit status is 1 where none runs."""
+    client = _connected(path)
+    if client is None:
+        if as_json:
+            print_json({"running": False})
+        else:
+            click.echo("no server runs: sqlrag serve")
+        click.get_current_context().exit(1)
+    found = client.status()
+    client.close()
+    if as_json:
+        print_json({"running": True, **found})
+    else:
+        click.echo("\n".join(f"{name}: {value}" for name, value in found.items() if value is not None))
+
+
+@click.command()
+@_socket_option
+@json_option
+def stop(path: str | None, as_json: bool) -> None:
+    """Have the server finish what it does, and end."""
+    client = _connected(path)
+    if client is not None:
+        client.stop()
+        client.close()
+    stopped = client is not None
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        click.echo("stopped" if stopped else "no server runs")
+
+
+def _connected(path: str | None) -> Client | None:
+    from sqlrag.serve.client import Client
+    from sqlrag.serve.places import socket_path
+
+    try:
+        return Client(socket_path(path), "sqlrag command")
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
+def _say(values: dict[str, Any], as_json: bool) -> None:
+    lines = "\n".join(f"{name}: {value}" for name, value in values.items())
+    click.echo(json.dumps(values) if as_json else lines)
+    sys.stdout.flush()
