@@ -28,19 +28,13 @@ static const char *environment(const char *name)
     return value && *value ? value : NULL;
 }
 
-static bool is_own_folder(const char *path)
-{
-    struct stat found;
-    return lstat(path, &found) == 0 && S_ISDIR(found.st_mode) && found.st_uid == geteuid();
-}
-
 /* A folder that others can write to could hold somebody else's socket. One that is not there yet the server makes. */
 static bool check_folder(struct session *session, const char *folder)
 {
     struct stat found;
     if (lstat(folder, &found) != 0)
         return errno == ENOENT || session_fail(session, SQLITE_ERROR, "%s: %s", folder, strerror(errno));
-    if (!is_own_folder(folder) || (found.st_mode & 077))
+    if (!S_ISDIR(found.st_mode) || found.st_uid != geteuid() || (found.st_mode & 077))
         return session_fail(session, SQLITE_ERROR,
                             "%s must be a folder of yours that nobody else can enter (mode 0700): "
                             "remove it, or set SQLRAG_SOCKET to another path",
@@ -48,19 +42,21 @@ static bool check_folder(struct session *session, const char *folder)
     return true;
 }
 
+const char *server_token(void) { return environment("SQLRAG_TOKEN"); }
+
 bool server_socket(struct session *session, char path[SOCKET_PATH])
 {
     const char *given = environment("SQLRAG_SOCKET"), *runtime = environment("XDG_RUNTIME_DIR");
-    if (given) {
+    char folder[SOCKET_PATH];
+    struct stat found;
+    if (given)
         snprintf(path, SOCKET_PATH, "%s", given);
-        return true;
-    }
-    char folder[SOCKET_PATH - 32];
-    if (runtime && is_own_folder(runtime))
-        snprintf(folder, sizeof folder, "%s/sqlrag", runtime);
+    else if (runtime && stat(runtime, &found) == 0 && S_ISDIR(found.st_mode) && found.st_uid == geteuid())
+        snprintf(path, SOCKET_PATH, "%s/sqlrag/server-1.sock", runtime);
     else
-        snprintf(folder, sizeof folder, "/tmp/sqlrag-%lu", (unsigned long)geteuid());
-    snprintf(path, SOCKET_PATH, "%s/server-1.sock", folder);
+        snprintf(path, SOCKET_PATH, "/tmp/sqlrag-%lu/server-1.sock", (unsigned long)geteuid());
+    const char *end = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", end ? (int)(end - path) : 1, end ? path : ".");
     return check_folder(session, folder);
 }
 

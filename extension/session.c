@@ -26,7 +26,10 @@
 #ifndef WORKING_PATIENCE
 #define WORKING_PATIENCE 300 /* seconds of nothing but WORKING: the server ends such work itself, long before */
 #endif
-enum { VERSION = 1, MOST_QUERIES = 100000 /* of one call: it takes a few dozen */, RETRY_EVERY = 20 };
+#ifndef MOST_QUERIES
+#define MOST_QUERIES 100000 /* of one call, which takes a few dozen */
+#endif
+enum { VERSION = 1, RETRY_EVERY = 20 };
 
 /* SQLite interrupts statements that are started while others are being interrupted, too
    (https://www.sqlite.org/c3ref/interrupt.html): so one that does nothing tells, in every version. */
@@ -163,8 +166,13 @@ static bool greet(struct session *session, struct link *link, int patience)
     put_u16(&hello, 5);
     put_integer(&hello, VERSION);
     put_text(&hello, client_name(), strlen(client_name()));
-    for (int place = 2; place < 5; place++) /* no token on a socket; nprobe and rerank_limit are the server's */
+    const char *token = server_token();
+    if (token)
+        put_text(&hello, token, strlen(token));
+    else
         put_null(&hello);
+    put_null(&hello); /* nprobe and rerank_limit: the server's */
+    put_null(&hello);
     frame_end(&hello, begin);
     enum outcome outcome = link_send(link, &hello, patience);
     bytes_free(&hello);

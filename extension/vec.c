@@ -68,7 +68,9 @@ const char *vec_load(struct session *session)
 {
     if (session->vec_is_there || (session->vec_is_there = is_registered(session->database)))
         return NULL;
-    if (session->vec_path && load(session, session->vec_path))
+    char path[4096]; /* as SQLite does, with or without the suffix */
+    snprintf(path, sizeof path, "%s" SUFFIX, session->vec_path ? session->vec_path : "");
+    if (session->vec_path && (load(session, path) || load(session, session->vec_path)))
         return NULL;
     return "sqlite-vec is not loaded in this connection, and the server knows no file of it that can be: "
            "load its vec0 before sqlrag's extension";

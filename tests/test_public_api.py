@@ -89,7 +89,7 @@ def test_dependencies_point_one_way():
         {"duckdb"},
         {"engine", "ingest", "live", "freshness", "maintenance", "repair", "registration"},
         {"database", "table_indexes"},
-        {"demo", "evaluation", "guarded", "serve"},
+        {"demo", "evaluation", "extension", "guarded", "serve"},
         {"mcp", "datasette", "integrations"},
         {"cli", "__main__"},
     ]

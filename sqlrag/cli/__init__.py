@@ -10,6 +10,7 @@ import click
 from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
 from sqlrag.cli.evaluation import evaluate
+from sqlrag.cli.extension import extension
 from sqlrag.cli.index import index, reindex, sync
 from sqlrag.cli.ingest import ingest
 from sqlrag.cli.mcp import mcp
@@ -57,7 +58,7 @@ def cli() -> None:
 
 for _command in (
     demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, serve,
-    server_status, stop, mcp,
+    server_status, stop, extension, mcp,
 ):  # fmt: skip
     cli.add_command(_command)
 
