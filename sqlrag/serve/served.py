@@ -79,19 +79,19 @@ class ServedFunctions(Functions):
         super().begin_statement()
         self._begun = False
 
-    def embed(self, text: object, model: object = None) -> bytes | None:
+    def embed(self, text: object, model: object = None) -> Any:
         """Return the vector of a query."""
         return self._scalar("embed", super().embed, text, model)
 
-    def embed_document(self, text: object, model: object = None) -> bytes | None:
+    def embed_document(self, text: object, model: object = None) -> Any:
         """Return the vector of a passage."""
         return self._scalar("embed_document", super().embed_document, text, model)
 
-    def token_count(self, text: object, model: object = None) -> int | None:
+    def token_count(self, text: object, model: object = None) -> Any:
         """Return the number of tokens of a text."""
         return self._scalar("token_count", super().token_count, text, model)
 
-    def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
+    def rerank_score(self, query: object, text: object, model: object = None) -> Any:
         """Return the relevance of a text to a query."""
         return self._scalar("rerank_score", super().rerank_score, query, text, model)
 
@@ -164,4 +164,3 @@ def _runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequ
         return (len(rows[0]) if rows else 0), rows
 
     return run
-
