@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 
 from sqlrag.errors import ServerError
 from sqlrag.serve.protocol import LONGEST_FRAME, Frame, ProtocolError
@@ -77,10 +78,8 @@ class Channel:
 
     def shut(self) -> None:
         """End the connection while another thread may wait on it."""
-        try:
+        with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def _exactly(self, count: int, seconds: float | None, until: float | None = None) -> bytes:
         pieces: list[bytes] = []

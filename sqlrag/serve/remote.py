@@ -36,9 +36,10 @@ def _apsw_error(code: int, message: str) -> apsw.Error:
         kind = type(apsw.exception_for(code))
     except (ValueError, OverflowError):
         kind = apsw.SQLError
-    error = kind(message) if issubclass(kind, apsw.Error) else apsw.SQLError(message)
+    error: Any = kind(message) if issubclass(kind, apsw.Error) else apsw.SQLError(message)
     error.result, error.extendedresult = code & 0xFF, code
-    return error
+    found: apsw.Error = error
+    return found
 
 
 class RemoteScores:

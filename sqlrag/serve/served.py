@@ -18,7 +18,7 @@ from sqlrag.paths import check_path
 from sqlrag.serve.client import Client, QueryError
 from sqlrag.serve.places import model_name, socket_path
 
-__all__ = ["ServedFunctions", "connect_served"]
+__all__ = ["ServedFunctions", "connect_served", "runner"]
 
 _OWN_MODELS = (ServerError, TimeLimitError, UnknownModelError, ModelFileError)
 """What a server may answer where this process's own models can still do it."""
@@ -72,7 +72,7 @@ class ServedFunctions(Functions):
         self._client: Client | None = client
         self._begun = False
         self._depth = 0
-        client.run = _runner(indexes.connection)
+        client.run = runner(indexes.connection)
 
     def begin_statement(self) -> None:
         """Start counting the pairs of a new statement."""
@@ -140,7 +140,7 @@ class ServedFunctions(Functions):
             self._depth -= 1
 
 
-def _runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]:
+def runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]:
     """Return what runs a statement of the server's on a connection: one that reads, alone."""
 
     def only_reads(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
