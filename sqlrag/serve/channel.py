@@ -6,7 +6,9 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 
+from sqlrag.errors import ServerError
 from sqlrag.serve.protocol import LONGEST_FRAME, Frame, ProtocolError
 
 __all__ = ["Channel", "Gone"]
@@ -31,9 +33,9 @@ class Channel:
         self._sending = threading.Lock()
 
     def send(self, kind: Frame, body: bytes = b"") -> None:
-        """Send a frame. Raises Gone where the other side does not take it, ProtocolError for one that is too long."""
+        """Send a frame. Raises Gone where the other side does not take it, ServerError for one that is too long."""
         if len(body) >= LONGEST_FRAME:
-            raise ProtocolError(f"{len(body):,} bytes do not fit into a frame ({LONGEST_FRAME:,} at most)")
+            raise ServerError(f"{len(body):,} bytes are too many to go through the model server at once")
         with self._sending:
             try:
                 self.socket.settimeout(_FRAME_SECONDS)
@@ -76,10 +78,8 @@ class Channel:
 
     def shut(self) -> None:
         """End the connection while another thread may wait on it."""
-        try:
+        with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def _exactly(self, count: int, seconds: float | None, until: float | None = None) -> bytes:
         pieces: list[bytes] = []

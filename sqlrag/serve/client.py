@@ -17,7 +17,7 @@ from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_tabl
 __all__ = ["Client", "QueryError", "Run"]
 
 WELCOME_SECONDS = 2.0
-"""For the server to welcome a client."""
+"""For the server to welcome a client, and to tell its status."""
 
 SILENT_SECONDS = 10.0
 """Between two frames of the server."""
@@ -78,7 +78,7 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """Return what the server says of itself."""
-        return dict(self._request(Frame.STATUS))  # type: ignore[arg-type]  # it is a table of two columns
+        return dict(self._request(Frame.STATUS, seconds=WELCOME_SECONDS))
 
     def stop(self) -> None:
         """Have the server finish what runs, and return when it has ended."""
@@ -86,7 +86,7 @@ class Client:
         try:
             while True:
                 self._channel.receive()
-        except (Gone, ProtocolError):
+        except Gone:
             return
 
     def close(self) -> None:
@@ -107,11 +107,11 @@ class Client:
         welcome: Sequence[Any] = self._talk(greet)
         return welcome
 
-    def _request(self, kind: Frame, body: bytes = b"") -> list[tuple[Any, ...]]:
+    def _request(self, kind: Frame, body: bytes = b"", seconds: float = SILENT_SECONDS) -> list[tuple[Any, ...]]:
         def talk() -> list[tuple[Any, ...]]:
             self._channel.send(kind, body)
             while True:
-                answer, content = self._channel.receive(SILENT_SECONDS)
+                answer, content = self._channel.receive(seconds)
                 if answer == Frame.RESULT:
                     return read_table(content)
                 if answer == Frame.ERROR:
@@ -134,7 +134,7 @@ class Client:
             raise
         except TimeoutError as error:
             self.close()
-            raise ServerError(f"the model server says nothing for {SILENT_SECONDS:g} s") from error
+            raise ServerError("the model server says nothing") from error
         except (Gone, ProtocolError, UnicodeDecodeError) as error:
             self.close()
             raise ServerError(f"the model server broke off: {error}") from error

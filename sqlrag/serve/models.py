@@ -84,7 +84,8 @@ class QueuedScorer:
         return np.array([math.nan if score is None else score for score in scores], np.float32)
 
     def _run(self, pairs: Sequence[tuple[str, str]], until: float | None) -> Sequence[Any]:
-        return self._scorer.score(pairs, until).tolist()
+        scores: list[float] = self._scorer.score(pairs, until).tolist()
+        return scores
 
 
 def _tokens(chars: int, window: int) -> int:

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 from sqlrag.errors import ServerError
@@ -47,10 +48,8 @@ def check_folder(path: Path, *, make: bool = False) -> None:
     """
     folder = path.parent
     if make:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        except FileExistsError:
-            pass
     found = os.lstat(folder)
     if stat.S_ISLNK(found.st_mode):
         raise ServerError(f"{folder} is a symbolic link: the server's folder has to be a folder of your own")

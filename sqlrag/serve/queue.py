@@ -114,9 +114,7 @@ class ModelQueue:
                 error = caught
             self._give(batch, results, error)
 
-    def _give(
-        self, batch: Sequence[tuple[Job, int, Any]], results: Sequence[Any], error: BaseException | None
-    ) -> None:
+    def _give(self, batch: Sequence[tuple[Job, int, Any]], results: Sequence[Any], error: BaseException | None) -> None:
         with self._changed:
             for number, (job, place, _) in enumerate(batch):
                 job.running -= 1

@@ -33,12 +33,13 @@ class RemoteConnection:
 def _apsw_error(code: int, message: str) -> apsw.Error:
     """Return the error that APSW raises for a result code (https://www.sqlite.org/rescode.html)."""
     try:
-        known = apsw.exception_for(code)
+        kind = type(apsw.exception_for(code))
     except (ValueError, OverflowError):
-        return apsw.SQLError(message)
-    error = type(known)(message)
+        kind = apsw.SQLError
+    error: Any = kind(message) if issubclass(kind, apsw.Error) else apsw.SQLError(message)
     error.result, error.extendedresult = code & 0xFF, code
-    return error if isinstance(error, apsw.Error) else apsw.SQLError(message)
+    found: apsw.Error = error
+    return found
 
 
 class RemoteScores:

@@ -18,7 +18,7 @@ from sqlrag.paths import check_path
 from sqlrag.serve.client import Client, QueryError
 from sqlrag.serve.places import model_name, socket_path
 
-__all__ = ["ServedFunctions", "connect_served"]
+__all__ = ["ServedFunctions", "connect_served", "runner"]
 
 _OWN_MODELS = (ServerError, TimeLimitError, UnknownModelError, ModelFileError)
 """What a server may answer where this process's own models can still do it."""
@@ -72,26 +72,26 @@ class ServedFunctions(Functions):
         self._client: Client | None = client
         self._begun = False
         self._depth = 0
-        client.run = _runner(indexes.connection)
+        client.run = runner(indexes.connection)
 
     def begin_statement(self) -> None:
         """Start counting the pairs of a new statement."""
         super().begin_statement()
         self._begun = False
 
-    def embed(self, text: object, model: object = None) -> bytes | None:
+    def embed(self, text: object, model: object = None) -> Any:
         """Return the vector of a query."""
         return self._scalar("embed", super().embed, text, model)
 
-    def embed_document(self, text: object, model: object = None) -> bytes | None:
+    def embed_document(self, text: object, model: object = None) -> Any:
         """Return the vector of a passage."""
         return self._scalar("embed_document", super().embed_document, text, model)
 
-    def token_count(self, text: object, model: object = None) -> int | None:
+    def token_count(self, text: object, model: object = None) -> Any:
         """Return the number of tokens of a text."""
         return self._scalar("token_count", super().token_count, text, model)
 
-    def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
+    def rerank_score(self, query: object, text: object, model: object = None) -> Any:
         """Return the relevance of a text to a query."""
         return self._scalar("rerank_score", super().rerank_score, query, text, model)
 
@@ -140,7 +140,7 @@ class ServedFunctions(Functions):
             self._depth -= 1
 
 
-def _runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]:
+def runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]:
     """Return what runs a statement of the server's on a connection: one that reads, alone."""
 
     def only_reads(cursor: apsw.Cursor, _sql: str, _bindings: object) -> bool:
@@ -164,4 +164,3 @@ def _runner(connection: apsw.Connection) -> Callable[[str, Any], tuple[int, Sequ
         return (len(rows[0]) if rows else 0), rows
 
     return run
-

@@ -22,8 +22,9 @@ from sqlrag.models.registry import load_embedder, load_reranker
 from sqlrag.serve.channel import Channel
 from sqlrag.serve.models import queue_models
 from sqlrag.serve.places import TOKEN, check_folder, check_peer, model_name
-from sqlrag.serve.protocol import VERSION, ProtocolError
+from sqlrag.serve.protocol import VERSION
 from sqlrag.serve.session import MODEL_SECONDS, Session, refuse
+from sqlrag.sqlite.functions import vec_library
 
 __all__ = ["IDLE_SECONDS", "MOST_CLIENTS", "Server"]
 
@@ -51,6 +52,8 @@ class Server:
         self._sessions: dict[Session, threading.Thread] = {}
         self._lock = threading.Lock()
         self._stopping = False
+        self._asked_by: Channel | None = None
+        self._calls_before = 0
         check_folder(path, make=True)
         self._held = _only_one(path)
         queue_models()
@@ -65,16 +68,20 @@ class Server:
         ready()
         try:
             while not self._stopping:
-                found, _, _ = select.select([self._listening, self._woken], [], [], self._time_left())
+                found, _, _ = select.select([self._listening, self._woken], [], [], self._time_left() or _TICK)
                 if self._listening in found and not self._stopping:
                     self._take_in()
-                elif self._time_left() <= 0 and not any(session.in_call for session in self._all()):
+                elif not self._time_left() and not any(session.in_call for session in self._all()):
                     self._stopping = True
         finally:
             self._end()
 
-    def stop(self) -> None:
-        """Take nobody in any more; `run` returns when what runs has finished. May be called from any thread."""
+    def stop(self, asked_by: Channel | None = None) -> None:
+        """Take nobody in any more; `run` returns when what runs has finished. May be called from any thread.
+
+        `asked_by`: stays open until the process ends, and so tells that it has.
+        """
+        self._asked_by = asked_by
         self._stopping = True
         with suppress(OSError):
             self._waker.send(b"\0")
@@ -84,18 +91,16 @@ class Server:
         self._touched = time.monotonic()
 
     def check_token(self, token: object) -> None:
-        """Raise ProtocolError for a client without the token, where there is one."""
+        """Raise ServerError for a client without the token, where there is one."""
         if self._token is None:
             return
         given = token if isinstance(token, str) else ""
         if not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise ProtocolError(f"the token is not the server's: set {TOKEN} as it was for `sqlrag serve`")
+            raise ServerError(f"the token is not the server's: set {TOKEN} as it was for `sqlrag serve`")
 
     def welcome(self) -> list[str | int]:
         """Return what WELCOME says."""
-        import sqlite_vec
-
-        return [VERSION, sqlrag.__version__, os.getpid(), sqlite_vec.loadable_path()]
+        return [VERSION, sqlrag.__version__, os.getpid(), vec_library()]
 
     def status(self) -> list[tuple[str, str | int | float | None]]:
         """Return what STATUS answers: names and values."""
@@ -119,8 +124,6 @@ class Server:
         """Write a line for whoever looks after the server."""
         print(f"sqlrag serve: {message}", file=stream, flush=True)
 
-    _calls_before = 0
-
     def _all(self) -> list[Session]:
         with self._lock:
             return list(self._sessions)
@@ -137,8 +140,7 @@ class Server:
         channel = Channel(connection)
         try:
             check_peer(connection)
-            if len(self._sessions) >= MOST_CLIENTS:
-                raise ServerError(f"the model server has {MOST_CLIENTS} clients, which is its limit: try again later")
+            self._check_room()
         except ServerError as error:
             refuse(channel, error)
             return
@@ -149,6 +151,10 @@ class Server:
             self._sessions[session] = thread
         thread.start()
 
+    def _check_room(self) -> None:
+        if len(self._all()) >= MOST_CLIENTS:
+            raise ServerError(f"the model server has {MOST_CLIENTS} clients, which is its limit: try again later")
+
     def _serve(self, session: Session, channel: Channel) -> None:
         try:
             session.run()
@@ -156,7 +162,7 @@ class Server:
             with self._lock:
                 del self._sessions[session]
                 self._calls_before += session.calls
-            if not self._stopping:
+            if channel is not self._asked_by:
                 channel.close()
 
     def _tick(self) -> None:
@@ -180,12 +186,12 @@ class Server:
         with suppress(FileNotFoundError):
             self.path.unlink()
         until = time.monotonic() + MODEL_SECONDS
-        for session in self._all():
-            if not session.in_call:
-                session.end()
-        for session, thread in list(self._sessions.items()):
-            while thread.is_alive() and session.in_call and time.monotonic() < until:
-                thread.join(0.1)
+        with self._lock:
+            sessions = list(self._sessions.items())
+        for session, _ in sessions:
+            session.end_if_idle()
+        for session, thread in sessions:
+            thread.join(max(until - time.monotonic(), 0))
             session.end()
         os.close(self._held)
 

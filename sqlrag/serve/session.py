@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Session:
         self._recorded = False
         self._model_seconds = 0.0
         self._begun = False
+        self._ending = self._asked = False
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
@@ -89,22 +91,29 @@ class Session:
         asking.set(self)
         try:
             self._hello()
-            while True:
+            while not self._ending:
                 kind, body = self._channel.receive()
                 self._server.touch()
                 self._answer(kind, body)
         except (Gone, TimeoutError):
             pass
-        except ProtocolError as error:
-            self._server.log(f"{self.name or 'a client'} broke the protocol: {error}")
-            self._try_to_send(Frame.ERROR, as_row(["ServerError", f"not the protocol of sqlrag serve: {error}"]))
+        except (ProtocolError, ServerError) as error:
+            self._server.log(f"{self.name or 'a client'}: {error}")
+            self._refuse(str(error))
         finally:
             self._woken.close()
             self._waker.close()
 
+    def end_if_idle(self) -> None:
+        """End the connection at once or, while a CALL runs, after it; called from another thread."""
+        self._ending = True
+        if not self.in_call and not self._asked:
+            self._channel.shut()
+
     def end(self) -> None:
         """End the connection, from another thread."""
-        self._channel.shut()
+        if not self._asked:
+            self._channel.shut()
 
     def working(self) -> None:
         """Tell the client that the server lives, if it waits for it; called every second from another thread."""
@@ -123,7 +132,7 @@ class Session:
             raise ProtocolError("the first frame is HELLO")
         version, name, token, nprobe, limit = (*values, None, None, None)[:5]
         if version != VERSION:
-            raise ProtocolError(f"version {version!r}: this server speaks version {VERSION}")
+            raise ServerError(f"version {version!r:.40} of the protocol: this server speaks version {VERSION}")
         if not isinstance(name, str):
             raise ProtocolError("HELLO needs the client's name")
         self._server.check_token(token)
@@ -131,8 +140,8 @@ class Session:
         try:
             nprobe = None if nprobe is None else check_nprobe("HELLO", nprobe)
             limit = DEFAULT_RERANK_LIMIT if limit is None else check_k("HELLO", "rerank_limit", limit)
-        except Error as error:
-            raise ProtocolError(str(error)) from error
+        except InputError as error:
+            raise ServerError(str(error)) from error
         self._prepare(nprobe, limit)
         self._channel.send(Frame.WELCOME, as_row(self._server.welcome()))
 
@@ -157,7 +166,8 @@ class Session:
             self._channel.send(Frame.RESULT, as_table(2, self._server.status()))
         elif kind == Frame.STOP:
             self._channel.send(Frame.RESULT, as_table(1, [("stopping",)]))
-            self._server.stop()
+            self._asked = True
+            self._server.stop(self._channel)
             raise Gone("the server stops")
         elif kind != Frame.CANCEL:  # of a call that has just ended
             raise ProtocolError(f"a frame of type {kind.name} that nobody asked for")
@@ -171,12 +181,8 @@ class Session:
             answer = self._run(body)
             self._begun = False
             self._channel.send(Frame.RESULT, answer)
-        except (Gone, TimeoutError):
+        except (Gone, ProtocolError):
             raise
-        except ProtocolError as error:
-            if "do not fit into a frame" not in str(error):
-                raise
-            self._fail("InputError", f"the result is too large: {error}")
         except Cancelled:
             self._fail("Error", "interrupted")
         except Error as error:
@@ -193,11 +199,11 @@ class Session:
     def _run(self, body: bytes) -> bytes:
         with translated(DATABASE):
             name, *arguments = read_row(body, least=1)
-            callee = self._callees.get(str(name))
+            callee = self._callees.get(name) if isinstance(name, str) else None
             if callee is None:
-                raise InputError(f"no function {name!r}: there are {', '.join(self._callees)}")
+                raise InputError(f"no function {name!r:.80}: there are {', '.join(self._callees)}")
             if self.in_call > DEEPEST:
-                raise InputError(f"{name}() is called inside of {DEEPEST} other calls")
+                raise InputError(f"{callee.name}() is called inside of {DEEPEST} other calls")
             if not self._recorded and callee.name != "functions":
                 self._indexes.registry.check_version(DATABASE)
                 self._encoders.use_recorded(self._indexes.default_embedder())
@@ -209,11 +215,9 @@ class Session:
         self._begun = False
         self._channel.send(Frame.ERROR, as_row([name, message.encode(errors="replace").decode()]))
 
-    def _try_to_send(self, kind: Frame, body: bytes) -> None:
-        try:
-            self._channel.send(kind, body)
-        except (Gone, ProtocolError):
-            pass
+    def _refuse(self, message: str) -> None:
+        with suppress(Gone):
+            self._fail("ServerError", message)
 
     # What it is asked
 
@@ -241,10 +245,8 @@ class Session:
 
     def wake(self) -> None:
         """Tell the one who waits that a job is done; called from the model's thread."""
-        try:
+        with suppress(OSError):  # it is told already, or has gone
             self._waker.send(b"\0")
-        except OSError:  # it is told already, or has gone
-            pass
 
     def wait(self, job: Job) -> None:
         """Return when the job is done. Raises Cancelled, Gone, TimeLimitError."""
@@ -289,8 +291,6 @@ def _callees(functions: Functions) -> list[Callee]:
 
 def refuse(channel: Channel, error: ServerError) -> None:
     """Tell a client why it is not served, and end the connection."""
-    try:
+    with suppress(Gone):
         channel.send(Frame.ERROR, as_row(["ServerError", str(error)]))
-    except (Gone, ProtocolError):
-        pass
     channel.close()

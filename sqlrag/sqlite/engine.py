@@ -108,7 +108,7 @@ class SQLiteEngine:
                 self._upgrade()
                 self._scores = table_in(self.connection, score_cache, read_only=read_only)
                 self.functions = give_functions(
-                    self.connection, encoders, rerank_limit, nprobe, self._scores, make_functions
+                    self.connection, encoders, rerank_limit, nprobe, self._scores, make=make_functions
                 )
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:

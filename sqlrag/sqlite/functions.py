@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, InputError, MissingDependencyError
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions"]
+__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions", "vec_library"]
 
 
 class SQLiteIndexes:
@@ -160,6 +162,7 @@ def give_functions(
     rerank_limit: int,
     nprobe: int | None,
     score_cache: ScoreCache,
+    *,
     make: Callable[..., Functions] = Functions,
 ) -> Functions:
     """Give an APSW connection the functions, made by `make`, and sqlite-vec."""
@@ -256,13 +259,22 @@ class _Outermost:
 
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
     """Load sqlite-vec unless it is there; extension loading is closed again after it."""
-    import sqlite_vec
-
     loaded = list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'"))
     if loaded:
         return
     connection.enable_load_extension(True)
     try:
-        connection.load_extension(sqlite_vec.loadable_path())
+        connection.load_extension(vec_library())
     finally:
         connection.enable_load_extension(False)
+
+
+def vec_library() -> str:
+    """Return the path of sqlite-vec's library, as its `loadable_path()` does; importing that costs an import of numpy.
+
+    Raises MissingDependencyError where it is not installed.
+    """
+    found = find_spec("sqlite_vec")
+    if found is None or found.origin is None:
+        raise MissingDependencyError("sqlite-vec is not installed: pip install sqlite-vec")
+    return os.path.join(os.path.dirname(found.origin), "vec0")
