@@ -14,6 +14,7 @@ import sqlite_vec
 
 from sqlrag.errors import MissingDependencyError
 from sqlrag.extension import loadable_path
+from tests.clients.conftest import extension_python, packages  # noqa: F401 - the same fixtures
 from tests.conftest import started
 from tests.extension.peer import Peer
 
