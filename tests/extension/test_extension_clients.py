@@ -104,7 +104,8 @@ def test_node(driver, tmp_path, library, served, database, wanted):
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node here: apt install nodejs, or npm install node@22")
-    if subprocess.run([node, "-e", f"require('{driver}')"], capture_output=True, check=False).returncode:
+    probe = [node, "-e", NODE[driver].replace("process.argv[2]", "':memory:'")]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip(f"this node has no {driver}: node 22, npm install better-sqlite3 (NODE_PATH)")
     script = tmp_path / "search.js"
     script.write_text(
