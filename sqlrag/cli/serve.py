@@ -5,28 +5,58 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sqlrag.arguments import DEFAULT_IDLE_SECONDS
 from sqlrag.cli.options import json_option, print_json, reranker_option
 
 if TYPE_CHECKING:
     from sqlrag.serve.client import Client
 
-__all__ = ["serve", "server_status", "stop"]
+__all__ = ["Way", "serve", "server_status", "stop"]
 
 _socket_option = click.option(
     "--socket", "path", metavar="PATH", help="Its socket; by default SQLRAG_SOCKET, or in your runtime folder."
 )
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to offer a database to clients: the flag of `sqlrag serve DB` that asks for it, and its options.
+
+    `run` is called with the database, `as_json` and the values of its options, and returns when it is ended.
+    """
+
+    flag: str
+    help: str
+    run: Callable[..., None]
+    options: Sequence[Callable[[Any], Any]] = ()
+
+
+WAYS: tuple[Way, ...] = ()
+"""Those that there are, in the order of the help."""
+
+
+def _with_ways(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags and the options of WAYS, and the argument DB where there is one."""
+    for way in reversed(WAYS):
+        for option in reversed(way.options):
+            command = option(command)
+        command = click.option(f"--{way.flag}", f"way_{way.flag}", is_flag=True, help=way.help)(command)
+    return click.argument("db", required=False)(command) if WAYS else command
+
+
 @click.command()
+@_with_ways
 @_socket_option
 @click.option(
     "--idle",
     type=click.FloatRange(min=0, min_open=True),
-    default=600,
+    default=DEFAULT_IDLE_SECONDS,
     show_default=True,
     metavar="SECONDS",
     help="It ends when no client has said anything for so long.",
@@ -34,25 +64,31 @@ _socket_option = click.option(
 @reranker_option
 @click.option("--background", is_flag=True, help="Return as soon as it answers, and leave it running.")
 @json_option
-def serve(*, path: str | None, idle: float, reranker: str | None, background: bool, as_json: bool) -> None:
+def serve(*, path: str | None, idle: float, reranker: str | None, background: bool, as_json: bool, **more: Any) -> None:
     """Hold the models in one process, for all your other ones.
 
     SQLite shells with sqlrag's extension and `sqlrag search` then load no model of their own. Only processes
     of yours can connect. Ends with Ctrl-C, `sqlrag stop`, or when it has not been used for a while.
     """
-    models(path, idle, reranker, background=background, as_json=as_json)
+    db = more.pop("db", None)
+    chosen = [way for way in WAYS if more.pop(f"way_{way.flag}")]
+    if db is None and not chosen:
+        _serve_models(path, idle, reranker, background=background, as_json=as_json)
+    elif db is not None and len(chosen) == 1:
+        chosen[0].run(db, as_json=as_json, **more)
+    else:
+        flags = ", ".join(f"--{way.flag}" for way in WAYS)
+        raise click.UsageError(f"a database is served in one way: DB with one of {flags}")
 
 
-def models(path: str | None, idle: float, reranker: str | None, *, background: bool, as_json: bool) -> None:
-    """Serve the models at a socket."""
+def _serve_models(path: str | None, idle: float, reranker: str | None, *, background: bool, as_json: bool) -> None:
     from sqlrag.serve.places import socket_path
 
     place = socket_path(path)
     if background:
         from sqlrag.serve.starting import start
 
-        with_pid = start(place, idle=idle, reranker=reranker)
-        _say({"socket": str(place), "pid": with_pid}, as_json)
+        _say({"socket": str(place), "pid": start(place, idle=idle, reranker=reranker)}, as_json)
         return
     import os
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from sqlrag.errors import ServerError
 from sqlrag.serve.protocol import LONGEST_FRAME, Frame, ProtocolError
 
-__all__ = ["Channel", "Gone"]
+__all__ = ["FRAME_SECONDS", "Channel", "Gone"]
 
 _HEAD = struct.Struct("<IB")
-_FRAME_SECONDS = 30.0
+FRAME_SECONDS = 30.0
 """For the rest of a frame once it has begun, and for the other side to take one."""
 
 _PIECE = 1 << 20
@@ -38,7 +38,7 @@ class Channel:
             raise ServerError(f"{len(body):,} bytes are too many to go through the model server at once")
         with self._sending:
             try:
-                self.socket.settimeout(_FRAME_SECONDS)
+                self.socket.settimeout(FRAME_SECONDS)
                 self.socket.sendall(_HEAD.pack(len(body) + 1, kind) + body)
             except (OSError, ValueError) as error:
                 raise Gone(str(error)) from error
@@ -64,7 +64,7 @@ class Channel:
         connection, ProtocolError for what is no frame.
         """
         head = self._exactly(1, seconds)
-        until = time.monotonic() + _FRAME_SECONDS
+        until = time.monotonic() + FRAME_SECONDS
         length, kind = _HEAD.unpack(head + self._exactly(_HEAD.size - 1, None, until))
         if not 1 <= length <= LONGEST_FRAME:
             raise ProtocolError(f"a frame of {length:,} bytes: it has 1 to {LONGEST_FRAME:,}")

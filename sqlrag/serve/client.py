@@ -14,7 +14,7 @@ from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.places import TOKEN, check_folder, check_peer
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query, read_row, read_table
 
-__all__ = ["Client", "QueryError", "Run"]
+__all__ = ["SILENT_SECONDS", "WELCOME_SECONDS", "Client", "QueryError", "Run"]
 
 WELCOME_SECONDS = 2.0
 """For the server to welcome a client, and to tell its status."""

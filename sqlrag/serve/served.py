@@ -10,7 +10,7 @@ import apsw
 
 import sqlrag
 from sqlrag.database import Database, connect
-from sqlrag.engine import engine_of
+from sqlrag.engine import Engine, engine_of
 from sqlrag.errors import Error, ModelFileError, ServerError, TimeLimitError, UnknownModelError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders
@@ -45,7 +45,20 @@ def connect_served(path: str, *, reranker: str | None = None) -> Database:
         score_cache=None,
         make_functions=partial(ServedFunctions, client),
     )
-    return Database(engine)
+    return _ServedDatabase(engine, client)
+
+
+class _ServedDatabase(Database):
+    """A database that leaves the server when it is closed."""
+
+    def __init__(self, engine: Engine, client: Client) -> None:
+        super().__init__(engine)
+        self._client = client
+
+    def close(self) -> None:
+        """Close the database and the connection to the server."""
+        super().close()
+        self._client.close()
 
 
 def _running(reranker: str | None) -> Client | None:
@@ -124,7 +137,7 @@ class ServedFunctions(Functions):
         return answer[0][0]
 
     def _served(self, name: str, own: Callable[..., list[Any]], *arguments: Any) -> list[Any]:
-        if self._client is None:
+        if self._client is None or self.longest_text is not None:  # a confined database's limit is its own
             return own(*arguments)
         self._depth += 1
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 import sqlrag
+from sqlrag.arguments import DEFAULT_IDLE_SECONDS
 from sqlrag.errors import ServerError
 from sqlrag.models.registry import load_embedder, load_reranker
 from sqlrag.serve.channel import Channel
@@ -26,10 +27,7 @@ from sqlrag.serve.protocol import VERSION
 from sqlrag.serve.session import MODEL_SECONDS, Session, refuse
 from sqlrag.sqlite.functions import vec_library
 
-__all__ = ["IDLE_SECONDS", "MOST_CLIENTS", "Server"]
-
-IDLE_SECONDS = 600.0
-"""The server ends when no client has said anything for so long."""
+__all__ = ["MOST_CLIENTS", "Server"]
 
 MOST_CLIENTS = 64
 
@@ -43,7 +41,7 @@ class Server:
     a word from any client after which it ends. Raises ServerError where one runs already, or the folder is not safe.
     """
 
-    def __init__(self, path: Path, *, reranker: str | None = None, idle: float = IDLE_SECONDS) -> None:
+    def __init__(self, path: Path, *, reranker: str | None = None, idle: float = DEFAULT_IDLE_SECONDS) -> None:
         self.path = path
         self.reranker = model_name(reranker)
         self._idle = idle
@@ -136,6 +134,7 @@ class Server:
             connection, _ = self._listening.accept()
         except OSError as error:  # it went before it was taken in, or there are no descriptors left
             self.log(f"a client could not be taken in: {error}")
+            time.sleep(_TICK)
             return
         channel = Channel(connection)
         try:

@@ -29,13 +29,13 @@ def place():
 
 
 @contextmanager
-def serving(path, *options, **environment):
-    """Yield the process of a server that answers."""
+def serving(path, *options, quiet=False, **environment):
+    """Yield the process of a server that answers; `quiet`: nobody reads what it says of its clients."""
     command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(path), "--json", *options]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
         encoding="utf-8",
         env=os.environ | environment,
     ) as process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -69,10 +70,8 @@ def test_a_body_cut_short_is_refused(values, data):
 def test_any_bytes_are_taken_or_refused(body):
     """No other error, and no memory for rows that are not there."""
     for read in (read_row, read_table, read_query):
-        try:
+        with suppress(ProtocolError, UnicodeDecodeError):
             read(body)
-        except (ProtocolError, UnicodeDecodeError):
-            pass
 
 
 def test_what_sqlite_cannot_store():
