@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sqlrag.serve.protocol import Frame, as_row, as_table
@@ -60,10 +61,8 @@ class Line:
 
     def end(self) -> None:
         """End it, also while another thread waits on it."""
-        try:
+        with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def raw(self, data: bytes) -> None:
         """Send bytes."""

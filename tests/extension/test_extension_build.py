@@ -53,7 +53,7 @@ def test_only_the_entry_point_is_seen(library):
 
 @pytest.mark.parametrize(("compiler", "is_built"), [(None, True), ("false", False)])
 def test_an_installation_needs_no_compiler(tmp_path, compiler, is_built):
-    """Where the compiler fails the rest is built, without an error; where it works, so does a library in the package."""
+    """Where the compiler fails the rest is built, without an error; where it works, a library in the package."""
     pytest.importorskip("setuptools", reason="setuptools is not here: pip install setuptools")
     if is_built and not shutil.which("cc"):
         pytest.skip("no C compiler here: apt install gcc libc6-dev")
@@ -70,7 +70,7 @@ def test_where_it_was_not_built(monkeypatch, tmp_path):
     import sqlrag.extension
 
     monkeypatch.setattr(sqlrag.extension, "__file__", str(tmp_path / "extension.py"))
-    with pytest.raises(MissingDependencyError, match="takes a C compiler: .* pip install --force-reinstall"):
+    with pytest.raises(MissingDependencyError, match=r"takes a C compiler: .* pip install --force-reinstall"):
         sqlrag.extension.loadable_path()
 
 
@@ -108,7 +108,7 @@ print(*ours.execute("SELECT count(*) FROM pragma_function_list WHERE name = 'rer
 
 
 def test_valgrind(checked, made):
-    """Calls, tables, queries and a broken connection under valgrind: nothing lost, nothing read that was not written."""
+    """Calls, tables, queries and a broken connection under valgrind: nothing lost, nothing unwritten read."""
     valgrind = shutil.which("valgrind")
     if valgrind is None:
         pytest.skip("no valgrind here: apt install valgrind")
@@ -132,7 +132,7 @@ def test_valgrind(checked, made):
     del checked.environment["LD_PRELOAD"]
     checked.says(script)
     done = checked.run(
-        'SELECT hex(embed(\'x\'));', 'SELECT id, rank, k, "index" FROM vector_top_k(\'a\', \'q\', 2);',
+        "SELECT hex(embed('x'));", 'SELECT id, rank, k, "index" FROM vector_top_k(\'a\', \'q\', 2);',
         "SELECT embed('y');", "SELECT embed('z');", "SELECT * FROM search('a');",
     )  # fmt: skip
     assert done.stdout == "00766563746F72\n1|1|2|a\n2|2|2|a\n"

@@ -82,12 +82,12 @@ def test_the_suite_in_apsw(loaded, both, name):
 @pytest.mark.parametrize("name", MEASURES)
 def test_what_is_left_out(loaded, name):
     """The measures are aggregates over what is judged, and stay in Python."""
-    with pytest.raises(apsw.SQLError, match="no such function: (ndcg|recall_at_k)"):
+    with pytest.raises(apsw.SQLError, match=r"no such function: (ndcg|recall_at_k)"):
         loaded.execute(*STATEMENTS[name])
 
 
 def test_plain_sqlite_vec_works(loaded, both):
-    """sqlite-vec is registered with the extension, at the first call at the latest: its own MATCH finds the same rows."""
+    """sqlite-vec is registered too, at the first call at the latest: its own MATCH finds the same rows."""
     list(loaded.execute("SELECT id FROM vector_top_k('chunks', 'x', 1)"))
     plain = "SELECT rowid FROM chunks_vec WHERE embedding MATCH embed(:q) AND k = 25"
     assert list(loaded.execute(plain, Q)) == both["sqlite"].execute(plain, Q).fetchall()
@@ -137,7 +137,7 @@ ERRORS = [
 @pytest.mark.parametrize(("statement", "params"), ERRORS[:-1])
 def test_errors_are_those_of_python(loaded, both, statement, params):
     """What is wrong is said in the same words."""
-    with pytest.raises(Exception) as expected:  # noqa: PT011 - whichever it is
+    with pytest.raises(Exception) as expected:
         both["sqlite"].execute(statement, params).fetchall()
     with pytest.raises(apsw.Error) as caught:
         list(loaded.execute(statement, params))
