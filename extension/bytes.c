@@ -84,6 +84,19 @@ static void put_data(struct bytes *bytes, int tag, const void *data, size_t leng
 void put_text(struct bytes *bytes, const char *text, size_t length) { put_data(bytes, TAG_TEXT, text, length); }
 void put_blob(struct bytes *bytes, const void *blob, size_t length) { put_data(bytes, TAG_BLOB, blob, length); }
 
+void trim_text(char *text)
+{
+    size_t length = strlen(text), back = 1;
+    while (back < 4 && back < length && ((unsigned char)text[length - back] & 0xC0) == 0x80)
+        back++;
+    if (back > length)
+        return;
+    unsigned char lead = (unsigned char)text[length - back];
+    size_t whole = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
+    if (whole > back)
+        text[length - back] = '\0';
+}
+
 static uint64_t get_number(struct reader *reader, int size)
 {
     if (reader->wrong || reader->end - reader->at < size) {

@@ -53,4 +53,7 @@ unsigned get_u16(struct reader *reader);
 uint32_t get_u32(struct reader *reader);
 struct value get_value(struct reader *reader);
 
+/* Drops the last character of a text that was cut in the middle of it, in UTF-8. */
+void trim_text(char *text);
+
 #endif

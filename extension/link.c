@@ -33,7 +33,7 @@ void link_close(struct link *link)
     bytes_free(&link->received);
 }
 
-static int64_t now(void)
+int64_t link_now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -44,7 +44,7 @@ static int64_t now(void)
 static enum outcome wait_for(struct link *link, short events, int64_t until)
 {
     for (;;) {
-        int64_t left = until - now();
+        int64_t left = until - link_now();
         struct pollfd one = {.fd = link->socket, .events = events};
         int ready = poll(&one, link->socket >= 0, left <= 0 ? 0 : left < ASK_EVERY ? (int)left : ASK_EVERY);
         if (ready > 0)
@@ -60,7 +60,7 @@ static enum outcome wait_for(struct link *link, short events, int64_t until)
 
 enum outcome link_pause(struct link *link, int milliseconds)
 {
-    enum outcome outcome = wait_for(link, 0, now() + milliseconds);
+    enum outcome outcome = wait_for(link, 0, link_now() + milliseconds);
     return outcome == SILENT ? GOOD : outcome;
 }
 
@@ -128,7 +128,7 @@ enum outcome link_send(struct link *link, const struct bytes *out, int milliseco
 {
     if (out->failed)
         return NO_MEMORY;
-    int64_t until = now() + milliseconds;
+    int64_t until = link_now() + milliseconds;
     for (size_t sent = 0; sent < out->length;) {
         ssize_t count = send(link->socket, out->at + sent, out->length - sent, MSG_NOSIGNAL);
         if (count >= 0) {
@@ -177,7 +177,7 @@ static void forget_used(struct link *link)
 
 enum outcome link_receive(struct link *link, struct frame *frame, int milliseconds)
 {
-    int64_t until = now() + milliseconds;
+    int64_t until = link_now() + milliseconds;
     forget_used(link);
     size_t wanted = HEAD;
     while (link->received.length < wanted) {

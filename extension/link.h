@@ -62,6 +62,9 @@ void frame_end(struct bytes *out, size_t begin);
 enum outcome link_send(struct link *link, const struct bytes *out, int milliseconds);
 enum outcome link_receive(struct link *link, struct frame *frame, int milliseconds);
 
+/* A clock of milliseconds that nobody sets. */
+int64_t link_now(void);
+
 /* Waits, and asks meanwhile whether it is interrupted. */
 enum outcome link_pause(struct link *link, int milliseconds);
 

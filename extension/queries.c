@@ -15,6 +15,7 @@ static bool fail(struct failure *failure, int code, const char *message)
 {
     failure->code = code;
     snprintf(failure->message, sizeof failure->message, "%s", message);
+    trim_text(failure->message);
     return false;
 }
 

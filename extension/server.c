@@ -20,7 +20,7 @@
 /* A program that runs with rights of somebody else's must not believe its environment. */
 static const char *environment(const char *name)
 {
-#ifdef __GLIBC__
+#ifdef __linux__
     const char *value = secure_getenv(name);
 #else
     const char *value = issetugid() ? NULL : getenv(name);

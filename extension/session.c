@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "queries.h"
@@ -24,7 +23,7 @@
 #define START_PATIENCE 15000
 #endif
 #ifndef WORKING_PATIENCE
-#define WORKING_PATIENCE 300 /* seconds of nothing but WORKING: the server ends such work itself, long before */
+#define WORKING_PATIENCE 300000 /* of nothing but WORKING: the server ends such work itself, long before */
 #endif
 #ifndef MOST_QUERIES
 #define MOST_QUERIES 100000 /* of one call, which takes a few dozen */
@@ -85,6 +84,7 @@ bool session_fail(struct session *session, int code, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(session->message, sizeof session->message, format, arguments);
     va_end(arguments);
+    trim_text(session->message);
     session->code = code;
     return false;
 }
@@ -230,7 +230,7 @@ static bool take_result(struct session *session, struct link *link, struct reade
 /* Hears the server out. `heard` tells whether it has said anything. */
 static bool converse(struct session *session, struct link *link, struct answer *answer, bool *heard)
 {
-    time_t busy_since = time(NULL);
+    int64_t busy_since = link_now();
     for (int queries = 0;;) {
         struct frame frame;
         enum outcome outcome = link_receive(link, &frame, PATIENCE);
@@ -239,14 +239,16 @@ static bool converse(struct session *session, struct link *link, struct answer *
             return give_up(session, link, outcome);
         switch (frame.type) {
         case WORKING:
-            if (time(NULL) - busy_since > WORKING_PATIENCE)
+            if (link_now() - busy_since > WORKING_PATIENCE)
                 return give_up(session, link, SILENT);
+            if (is_interrupted(session)) /* where they come so fast that it never waits */
+                return give_up(session, link, INTERRUPTED);
             break;
         case QUERY:
             outcome = ++queries > MOST_QUERIES ? WRONG : answer_query(session, link, &frame.body, PATIENCE);
             if (outcome != GOOD)
                 return give_up(session, link, outcome);
-            busy_since = time(NULL);
+            busy_since = link_now();
             break;
         case RESULT:
             return take_result(session, link, &frame.body, answer);

@@ -6,6 +6,7 @@ It is built with AddressSanitizer and UndefinedBehaviorSanitizer, and its times 
 from __future__ import annotations
 
 import os
+import random
 import re
 import struct
 import time
@@ -306,6 +307,56 @@ def test_a_server_that_has_ended_is_replaced(checked):
     peer = checked.says(script)
     assert checked.run(*["SELECT embed('x');"] * 3).stdout == "answered\n" * 3
     assert len(peer.lines) == 3
+
+
+def test_a_long_error_is_cut_between_characters(checked):
+    """An error has a thousand bytes at most, and is UTF-8."""
+    for character in ("ü", "€", "🐝"):
+        checked.says(after_call(lambda line, text=character * 600: line.send(Frame.ERROR, as_row(["Error", text]))))
+        errors = checked.run("SELECT embed('x');").stderr
+        assert set(errors.split(": ", 1)[1].strip()) == {character}
+        checked.peers.pop().close()
+        (checked.folder / "server.sock").unlink()
+
+
+def mutated(rng, data: bytes) -> bytes:
+    """Return bytes with a few of them changed, cut out or repeated."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 4)):
+        place, kind = rng.randrange(len(changed) + 1), rng.randrange(4)
+        if kind == 0:
+            changed[place : place + rng.randint(1, 4)] = rng.choice([b"\0", b"\xff" * 4, b"\x7f", rng.randbytes(2)])
+        elif kind == 1:
+            del changed[place : place + rng.randint(1, 8)]
+        elif kind == 2:
+            changed[place:place] = changed[: rng.randint(1, 16)]
+        else:
+            changed[place : place + 1] = bytes([rng.randrange(256)])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", [11])
+def test_mutated_answers(checked, seed):
+    """Three thousand frames that are nearly right: each an answer or an error, and neither crash nor leak."""
+    rng = random.Random(seed)
+    bodies = [
+        (Frame.RESULT, as_table(1, [("a text",)])),
+        (Frame.RESULT, as_table(3, [(1, 0.5, 1), (2, 0.75, b"2"), (None, "", 3)])),
+        (Frame.ERROR, as_row(["InputError", "a message"])),
+        (Frame.QUERY, as_row(["SELECT :a, ?2, 'x' LIMIT 3", 2, "a", 1, "b", "text"])),
+        (Frame.QUERY, as_row(["SELECT value FROM json_each(?)", 1, None, "[1,2,3]"])),
+    ]
+
+    def script(line):
+        line.welcome()
+        line.call()
+        kind, body = rng.choice(bodies)
+        line.raw(mutated(rng, struct.pack("<IB", len(body) + 1, kind) + body))
+
+    checked.says(script)
+    statements = ["SELECT embed('x');", "SELECT * FROM vector_top_k('a', 'b', 3);", "SELECT * FROM sqlrag_info();"]
+    assert checked.run(*statements * 1000, "SELECT 'the end';").stdout.endswith("the end\n")
+    assert len(checked.peers[0].lines) > 2500  # what is left of one frame can answer the next call
 
 
 # Where there is no server
