@@ -15,7 +15,7 @@
 #define MSG_NOSIGNAL 0 /* macOS: SO_NOSIGPIPE does it */
 #endif
 
-enum { HEAD = 5, ASK_EVERY = 100 /* milliseconds */, AT_ONCE = 64 << 10 };
+enum { ASK_EVERY = 100 /* milliseconds */, AT_ONCE = 64 << 10 };
 
 void link_init(struct link *link, bool (*is_interrupted)(void *), void *asked_with)
 {
@@ -175,26 +175,30 @@ static void forget_used(struct link *link)
         bytes_free(&link->received);
 }
 
+/* Tells whether a whole frame has been received, and what length it has or has announced (0: not known yet). */
+static bool has_frame(const struct link *link, uint32_t *length)
+{
+    struct reader reader = {.at = link->received.at, .end = link->received.at + link->received.length};
+    *length = get_u32(&reader);
+    return !reader.wrong && (size_t)(reader.end - reader.at) >= *length;
+}
+
 enum outcome link_receive(struct link *link, struct frame *frame, int milliseconds)
 {
     int64_t until = link_now() + milliseconds;
     forget_used(link);
-    size_t wanted = HEAD;
-    while (link->received.length < wanted) {
+    uint32_t length;
+    while (!has_frame(link, &length)) {
+        if (length > LARGEST_FRAME)
+            return WRONG;
         enum outcome outcome = more(link, until);
         if (outcome != GOOD)
             return outcome;
-        if (link->received.length >= HEAD) {
-            struct reader head = {.at = link->received.at, .end = link->received.at + 4};
-            uint32_t length = get_u32(&head);
-            if (length < 1 || length > LARGEST_FRAME)
-                return WRONG;
-            wanted = 4 + (size_t)length;
-        }
     }
-    struct reader whole = {.at = link->received.at, .end = link->received.at + link->received.length};
-    link->used = 4 + (size_t)get_u32(&whole);
-    whole.end = link->received.at + link->used;
+    if (length < 1)
+        return WRONG;
+    link->used = 4 + (size_t)length;
+    struct reader whole = {.at = link->received.at + 4, .end = link->received.at + link->used};
     frame->type = (int)get_u8(&whole);
     frame->body = whole;
     return GOOD;

@@ -309,6 +309,23 @@ def test_a_server_that_has_ended_is_replaced(checked):
     assert len(peer.lines) == 3
 
 
+def test_frames_in_pieces(checked):
+    """Frames come as they come: several at once, one byte at a time, the head of one behind the end of another."""
+    result = as_table(1, [("in pieces",)])
+    stream = struct.pack("<IB", 1, Frame.WORKING) * 2 + struct.pack("<IB", len(result) + 1, Frame.RESULT) + result
+
+    def script(line):
+        line.welcome()
+        for cut in range(1, len(stream)):
+            line.call()
+            line.raw(stream[:cut])
+            time.sleep(0.002)
+            line.raw(stream[cut:])
+
+    checked.says(script)
+    assert checked.run(*["SELECT embed('x');"] * (len(stream) - 1)).stdout == "in pieces\n" * (len(stream) - 1)
+
+
 def test_a_long_error_is_cut_between_characters(checked):
     """An error has a thousand bytes at most, and is UTF-8."""
     for character in ("ü", "€", "🐝"):
@@ -335,7 +352,7 @@ def mutated(rng, data: bytes) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("seed", [11])
+@pytest.mark.parametrize("seed", [100, 101, 126])
 def test_mutated_answers(checked, seed):
     """Three thousand frames that are nearly right: each an answer or an error, and neither crash nor leak."""
     rng = random.Random(seed)
