@@ -18,7 +18,7 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
+$(VENV)/.installed: $(VENV)/.created pyproject.toml setup.py $(wildcard extension/*.[ch])
 	@echo "Installing sqlrag into $(VENV) (about 550 MB, a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
@@ -45,4 +45,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/statement.py --write
 
 clean:
-	rm -rf $(VENV) build sqlrag.egg-info python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm
+	rm -rf $(VENV) build sqlrag.egg-info sqlrag/sqlrag_extension.* python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CUTOFF",
+    "DEFAULT_IDLE_SECONDS",
     "DEFAULT_KNOWN_ITEMS",
     "DEFAULT_MIN_RELEVANCE",
     "DEFAULT_RESAMPLES",
@@ -48,6 +49,9 @@ DEFAULT_TOP_N = 3
 
 DEFAULT_SYNC_ROWS = 64
 """Changed rows that a query waits for: a second of work where each is a paragraph."""
+
+DEFAULT_IDLE_SECONDS = 600.0
+"""A model server ends when no client has said anything for so long."""
 
 DEFAULT_TOKENIZER = "porter"
 """Of the full text of a new index; the best of them on the English collections of benchmarks/hybrid.md."""

@@ -10,6 +10,7 @@
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
     ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
     ├── TimeLimitError                   a statement ran longer than a server allows
+    ├── ServerError                      `sqlrag serve` is not there, busy, or does not keep to its protocol
     ├── SQLError                         a statement that the engine cannot run: its own words
     ├── SourceError                      a file or folder cannot be read as documents
     ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
@@ -44,6 +45,7 @@ __all__ = [
     "RerankLimitError",
     "SQLError",
     "SchemaVersionError",
+    "ServerError",
     "SourceError",
     "SourceGoneError",
     "TimeLimitError",
@@ -91,6 +93,10 @@ class RerankLimitError(Error):
 
 class TimeLimitError(Error):
     """A statement took longer than whoever offers the database allows; it was stopped."""
+
+
+class ServerError(Error):
+    """The model server is not there, has too much to do, or does not keep to its protocol."""
 
 
 class SQLError(Error):

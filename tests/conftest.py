@@ -21,6 +21,9 @@ PASSAGES = Path(__file__).parent / "passages.jsonl"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A server that whoever runs the tests has is none of theirs.
+os.environ["SQLRAG_SOCKET"] = "/nonexistent/server.sock"
+
 SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -10,9 +10,11 @@ import click
 from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
 from sqlrag.cli.evaluation import evaluate
+from sqlrag.cli.extension import extension
 from sqlrag.cli.index import index, reindex, sync
 from sqlrag.cli.ingest import ingest
 from sqlrag.cli.mcp import mcp
+from sqlrag.cli.model_server import server_status, stop
 from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
 from sqlrag.cli.serve import serve
@@ -56,7 +58,8 @@ def cli() -> None:
 
 
 for _command in (
-    demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, mcp, serve,
+    demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, serve,
+    server_status, stop, extension, mcp,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -145,7 +145,7 @@ def reindex(
     vectors: str | None,
     as_json: bool,
 ) -> None:
-    """Make an index anew: with another model, other chunks, or as it was.
+    """Make an index anew: another model, other chunks, or as it was.
 
     The new one is made beside the old one, which answers meanwhile, and takes its place in one transaction. It may be
     interrupted: the same command goes on where it stopped.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "database_argument",
     "engine_option",
+    "existing_database",
     "index_option",
     "json_option",
     "opened_for_query",
@@ -31,10 +32,13 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 def database_argument(command: Command) -> Command:
     """Add the argument DB, the file of an existing database: opening a missing one would make it."""
-    return click.argument("db", callback=_existing)(command)
+    return click.argument("db", callback=existing_database)(command)
 
 
-def _existing(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def existing_database(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return the path of a database that is there, None where none is given; the callback of an argument."""
+    if value is None:
+        return None
     from sqlrag.errors import DatabaseError
     from sqlrag.paths import check_path
 
@@ -109,8 +113,9 @@ def search_options(command: Command) -> Command:
 def opened_for_query(db: str, reranker: str | None) -> Database:
     """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
     import sqlrag
+    from sqlrag.serve.served import connect_served
 
-    database = sqlrag.connect(db, read_only=True, reranker=reranker)
+    database = connect_served(db, reranker=reranker)
     if database.backlog() and database.engine == "sqlite" and os.access(db, os.W_OK):
         database.close()
         database = sqlrag.connect(db, must_exist=True, reranker=reranker)

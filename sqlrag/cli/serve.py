@@ -1,39 +1,88 @@
-"""`sqlrag serve`: a database for clients of other kinds."""
+"""`sqlrag serve`: the models for other processes, or a database for clients of other kinds."""
 
 from __future__ import annotations
 
 import click
+from click.core import ParameterSource
 
+from sqlrag.arguments import DEFAULT_IDLE_SECONDS
 from sqlrag.cli.loopback import time_limit_option
-from sqlrag.cli.options import database_argument, reranker_option
+from sqlrag.cli.model_server import serve_models, socket_option
+from sqlrag.cli.options import existing_database, reranker_option
 
 __all__ = ["serve"]
 
+_OF_MODELS = ("path", "idle", "background")
+_OF_A_DATABASE = ("port", "time_limit", "certificate")
+
 
 @click.command()
-@database_argument
-@click.option("--http", is_flag=True, help="Serve a JSON API, described at /openapi.json.")
-@click.option("--quack", is_flag=True, help="Serve a DuckDB database to DuckDB itself (its quack protocol).")
+@click.argument("db", required=False, callback=existing_database)
+@click.option("--http", is_flag=True, help="DB as a JSON API, described at /openapi.json.")
+@click.option("--postgres", is_flag=True, help="DB for clients of PostgreSQL: psql, drivers, BI tools.")
+@click.option("--quack", is_flag=True, help="DB for DuckDB itself, by its quack protocol.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port on 127.0.0.1: 8366 for --http, 9494 for --quack; 0 takes any free one.",
+    help="Port of DB on 127.0.0.1: 8366 for --http, 5433 for --postgres, 9494 for --quack; 0 takes any free one.",
 )
 @time_limit_option
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="PEM",
+    help="With --postgres: certificate and key in one file; TLS, and nothing else.",
+)
+@socket_option
+@click.option(
+    "--idle",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_IDLE_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without DB: it ends when no client has said anything for so long.",
+)
+@click.option("--background", is_flag=True, help="Without DB: return as soon as it answers, and leave it running.")
 @reranker_option
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as JSON, for machines.")
 def serve(
-    *, db: str, http: bool, quack: bool, port: int | None, time_limit: float, reranker: str | None, as_json: bool
+    *,
+    db: str | None,
+    http: bool,
+    postgres: bool,
+    quack: bool,
+    port: int | None,
+    time_limit: float,
+    certificate: str | None,
+    path: str | None,
+    idle: float,
+    background: bool,
+    reranker: str | None,
+    as_json: bool,
 ) -> None:
-    """Serve a database on this machine, to read it.
+    """Hold the models in one process for all your other ones; or, with DB, serve a database on this machine.
 
-    It answers on 127.0.0.1 whoever sends the token, which is SQLRAG_TOKEN of the environment or made anew and printed.
-    Nothing can be written, and SQL reaches no other file and no network. Needs: pip install "sqlrag[http]", or
-    "sqlrag[quack]"
+    Without DB: SQLite shells with sqlrag's extension and `sqlrag search` then load no model of their own. Only
+    processes of yours can connect. Ends with Ctrl-C, `sqlrag stop`, or when it has not been used for a while.
+
+    With DB: it answers on 127.0.0.1 whoever sends the token (SQLRAG_TOKEN) or, for PostgreSQL, the password
+    (SQLRAG_POSTGRES_PASSWORD): of the environment, or made anew and printed. Nothing can be written, and SQL reaches no
+    other file and no network. Needs: pip install "sqlrag[http]", "sqlrag[quack]"; nothing more for --postgres.
     """
-    if http == quack:
-        raise click.UsageError("say how: --http or --quack")
-    if http:
+    if [http, postgres, quack].count(True) != (db is not None):
+        raise click.UsageError("a database is served in one way: DB with --http, --postgres or --quack")
+    _check_given(_OF_A_DATABASE if db is None else _OF_MODELS, "with" if db is None else "without")
+    if certificate is not None and not postgres:
+        raise click.UsageError("--certificate goes with --postgres")
+    if db is None:
+        serve_models(path, idle, reranker, background=background, as_json=as_json)
+    elif postgres:
+        from sqlrag.cli.serve_postgres import serve_postgres
+
+        serve_postgres(
+            db, port=port, time_limit=time_limit, reranker=reranker, certificate=certificate, as_json=as_json
+        )
+    elif http:
         from sqlrag.cli.serve_http import serve_http
 
         serve_http(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
@@ -41,3 +90,12 @@ def serve(
         from sqlrag.cli.serve_quack import serve_quack
 
         serve_quack(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
+
+
+def _check_given(names: tuple[str, ...], word: str) -> None:
+    """Raise UsageError for an option that goes with the other use of the command."""
+    context = click.get_current_context()
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{options[name]} goes {word} a database")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.check import full_text_is_sound, not_unit
 from sqlrag.index.names import quote
@@ -26,6 +24,8 @@ __all__ = ["has_broken_cells", "mend_index", "wrong_rows"]
 
 def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
     """Return the source rows that have a chunk without a vector, with a vector that is none, or with another text."""
+    import numpy as np
+
     sql = statement("index/wrong_rows", index=record.name, **kept_parts(record))
     rows = {source_id for (source_id,) in connection.execute(sql)}
     find = f"SELECT source_id FROM {quote(record.name)} WHERE id = ?"

@@ -32,6 +32,7 @@ __all__ = [
     "open_encoder",
     "open_scorer",
     "resolve",
+    "run_through",
 ]
 
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
@@ -42,6 +43,7 @@ Opened = TypeVar("Opened")
 
 _BUNDLED = Path(__file__).parent / "bundled"
 
+_between: list[tuple[Callable[[Encoder], Encoder], Callable[[Scorer], Scorer]]] = []
 _loaded: dict[tuple[str, str, str, str], Any] = {}
 _lock = threading.Lock()
 
@@ -120,6 +122,13 @@ def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backen
 
 def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
     """Open a bi-encoder with a backend; see Embedder for the arguments and errors."""
+    encoder = _encoder(model, backend, threads)
+    for between, _ in _between:
+        encoder = between(encoder)
+    return encoder
+
+
+def _encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
     _check(backend, threads)
     if backend == "torch":
         from sqlrag.models.torch import TorchEncoder
@@ -135,6 +144,13 @@ def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int
 
     The bundled rerankers exist as ONNX only, so with `backend="torch"` they run on ONNX Runtime all the same.
     """
+    scorer = _scorer(model, backend, threads)
+    for _, between in _between:
+        scorer = between(scorer)
+    return scorer
+
+
+def _scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
     _check(backend, threads)
     if backend == "torch" and model is not None and not _is_bundled(_path(model)):
         from sqlrag.models.torch import TorchScorer
@@ -143,6 +159,11 @@ def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int
     from sqlrag.models.onnx import OnnxScorer
 
     return OnnxScorer(resolve(model, "cross-encoder"), threads)
+
+
+def run_through(encoders: Callable[[Encoder], Encoder], scorers: Callable[[Scorer], Scorer]) -> None:
+    """Put something between each model that this process loads from now on and those who call it: a server's queue."""
+    _between[:] = [(encoders, scorers)]
 
 
 def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Opened:

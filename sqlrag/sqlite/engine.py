@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.errors import InputError, ReadOnlyError, SQLError
+from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
@@ -91,6 +92,7 @@ class SQLiteEngine:
         rerank_limit: int,
         nprobe: int | None,
         score_cache: int | None,
+        make_functions: Callable[..., Functions] = Functions,
     ) -> None:
         self.path = path
         self.read_only = read_only
@@ -105,7 +107,9 @@ class SQLiteEngine:
                 self.indexes.registry.check_version(path)
                 self._upgrade()
                 self._scores = table_in(self.connection, score_cache, read_only=read_only)
-                self.functions = give_functions(self.connection, encoders, rerank_limit, nprobe, self._scores)
+                self.functions = give_functions(
+                    self.connection, encoders, rerank_limit, nprobe, self._scores, make=make_functions
+                )
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
         except BaseException:
             self.connection.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, InputError, MissingDependencyError
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions"]
+__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions", "vec_library"]
 
 
 class SQLiteIndexes:
@@ -37,7 +39,7 @@ class SQLiteIndexes:
 
     def __init__(self, connection: Connection) -> None:
         self.registry = Registry(connection)
-        self._connection = connection
+        self.connection = connection
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
@@ -53,14 +55,14 @@ class SQLiteIndexes:
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
-        return Index(self._connection, self.registry.get(name))
+        return Index(self.connection, self.registry.get(name))
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         source = source_of(record)
         table, key = quote(source.table), key_expression(source)
         columns = self._columns(source.table)
-        problem = filter_problem(self._connection, source.table, columns, expression)
+        problem = filter_problem(self.connection, source.table, columns, expression)
         problem = problem or self._problem(table, expression)
         if problem:
             raise FilterError(
@@ -76,21 +78,21 @@ class SQLiteIndexes:
                 f"SELECT chunk.id FROM json_each(?) AS wanted CROSS JOIN {quote(record.name)} AS chunk "
                 f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
             )
-            return {id_ for (id_,) in self._connection.execute(sql, (json.dumps(list(ids)),))}
+            return {id_ for (id_,) in self.connection.execute(sql, (json.dumps(list(ids)),))}
 
         return Matching(select, passing)
 
     def _columns(self, table: str) -> list[str]:
         """Return the columns of a table, generated ones too (https://www.sqlite.org/pragma.html#pragma_table_xinfo)."""
         sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1"
-        return [str(name) for (name,) in self._connection.execute(sql, (table,))]
+        return [str(name) for (name,) in self.connection.execute(sql, (table,))]
 
     def _problem(self, table: str, expression: str) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
         import apsw
 
         try:
-            list(self._connection.execute(f"SELECT 1 FROM {table} WHERE ({expression}\n) LIMIT 0"))
+            list(self.connection.execute(f"SELECT 1 FROM {table} WHERE ({expression}\n) LIMIT 0"))
         except (apsw.SQLError, sqlite3.OperationalError) as error:
             return str(error)
         return None
@@ -105,10 +107,10 @@ class SQLiteIndexes:
         And for how many seconds the oldest has been in the queue, None where none is.
         """
         if record.is_live:
-            ((rows, waiting),) = self._connection.execute(statement("index/backlog", index=record.name))
+            ((rows, waiting),) = self.connection.execute(statement("index/backlog", index=record.name))
             return rows, waiting
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
-        ((count,),) = self._connection.execute(sql, (record.name,))
+        ((count,),) = self.connection.execute(sql, (record.name,))
         return int(count), None
 
 
@@ -159,9 +161,15 @@ def register_apsw(
 
 
 def give_functions(
-    connection: apsw.Connection, encoders: Encoders, rerank_limit: int, nprobe: int | None, score_cache: ScoreCache
+    connection: apsw.Connection,
+    encoders: Encoders,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: ScoreCache,
+    *,
+    make: Callable[..., Functions] = Functions,
 ) -> Functions:
-    """Give an APSW connection the functions and sqlite-vec."""
+    """Give an APSW connection the functions, made by `make`, and sqlite-vec."""
     import apsw
 
     import sqlrag.sqlite.apsw_tables as tables
@@ -169,7 +177,7 @@ def give_functions(
     load_vec(connection)
     indexes = SQLiteIndexes(connection)
     encoders.use_recorded(indexes.default_embedder())
-    functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
+    functions = make(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)
@@ -255,13 +263,22 @@ class _Outermost:
 
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
     """Load sqlite-vec unless it is there; extension loading is closed again after it."""
-    import sqlite_vec
-
     loaded = list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'"))
     if loaded:
         return
     connection.enable_load_extension(True)
     try:
-        connection.load_extension(sqlite_vec.loadable_path())
+        connection.load_extension(vec_library())
     finally:
         connection.enable_load_extension(False)
+
+
+def vec_library() -> str:
+    """Return the path of sqlite-vec's library, as its `loadable_path()` does; importing that costs an import of numpy.
+
+    Raises MissingDependencyError where it is not installed.
+    """
+    found = find_spec("sqlite_vec")
+    if found is None or found.origin is None:
+        raise MissingDependencyError("sqlite-vec is not installed: pip install sqlite-vec")
+    return os.path.join(os.path.dirname(found.origin), "vec0")

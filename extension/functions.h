@@ -1,0 +1,23 @@
+/* Made by functions.py from sqlrag/sqlite/functions.py. */
+
+static const struct scalar_function SCALARS[] = {
+    {"embed", 1},
+    {"embed_document", 1},
+    {"token_count", 1},
+    {"rerank_score", 2},
+};
+
+static const struct table_function TABLES[] = {
+    {"vector_top_k", 3, 3, 5, {"index", "query", "k", "filter", "nprobe"},
+     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"nprobe\" HIDDEN)"},
+    {"text_top_k", 3, 3, 4, {"index", "query", "k", "filter"},
+     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN)"},
+    {"hybrid_top_k", 3, 3, 5, {"index", "query", "k", "filter", "vector_weight"},
+     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"vector_weight\" HIDDEN)"},
+    {"search", 8, 2, 6, {"index", "query", "top_k", "top_n", "filter", "budget_ms"},
+     "CREATE TABLE x(\"id\", \"text\", \"score\", \"distance\", \"rank_before\", \"rank_after\", \"source_id\", \"reranked\", \"index\" HIDDEN, \"query\" HIDDEN, \"top_k\" HIDDEN, \"top_n\" HIDDEN, \"filter\" HIDDEN, \"budget_ms\" HIDDEN)"},
+    {"chunk_text", 4, 1, 3, {"source", "max_tokens", "overlap"},
+     "CREATE TABLE x(\"ordinal\", \"start_char\", \"end_char\", \"text\", \"source\" HIDDEN, \"max_tokens\" HIDDEN, \"overlap\" HIDDEN)"},
+    {"sqlrag_info", 22, 0, 0, {NULL},
+     "CREATE TABLE x(\"index\", \"source\", \"documents\", \"chunks\", \"tokens\", \"truncated\", \"max_tokens\", \"overlap\", \"embedder\", \"embedder_hash\", \"dimension\", \"window\", \"reranker\", \"reranker_hash\", \"backlog\", \"tokenizer\", \"vectors\", \"cells\", \"nprobe\", \"cached_scores\", \"cache_hits\", \"backlog_seconds\")"},
+};

@@ -1,0 +1,15 @@
+/* The scalar functions, each one call to the server. */
+
+#ifndef SQLRAG_SCALARS_H
+#define SQLRAG_SCALARS_H
+
+#include "session.h"
+
+struct scalar_function {
+    const char *name;
+    int required; /* arguments; each function takes a model more */
+};
+
+int scalar_register(struct session *session, const struct scalar_function *function);
+
+#endif

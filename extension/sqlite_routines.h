@@ -1,0 +1,47 @@
+/* The routines of SQLite that the extension calls: ROUTINE(result, name, position, arguments).
+
+   SQLite hands a loadable extension a table of function pointers (https://www.sqlite.org/loadext.html). Its order is
+   part of SQLite's stable interface: new routines are only ever added at its end. The positions are facts taken from
+   `struct sqlite3_api_routines` in sqlite3ext.h of 3.40; check_layout.c proves them against the real header. */
+
+ROUTINE(int, bind_blob, 2, (sqlite3_stmt *, int, const void *, int, void (*)(void *)))
+ROUTINE(int, bind_double, 3, (sqlite3_stmt *, int, double))
+ROUTINE(int, bind_int64, 5, (sqlite3_stmt *, int, sqlite3_int64))
+ROUTINE(int, bind_parameter_index, 8, (sqlite3_stmt *, const char *))
+ROUTINE(int, bind_text, 10, (sqlite3_stmt *, int, const char *, int, void (*)(void *)))
+ROUTINE(const void *, column_blob, 19, (sqlite3_stmt *, int))
+ROUTINE(int, column_bytes, 20, (sqlite3_stmt *, int))
+ROUTINE(int, column_count, 22, (sqlite3_stmt *))
+ROUTINE(double, column_double, 27, (sqlite3_stmt *, int))
+ROUTINE(sqlite3_int64, column_int64, 29, (sqlite3_stmt *, int))
+ROUTINE(const unsigned char *, column_text, 36, (sqlite3_stmt *, int))
+ROUTINE(int, column_type, 38, (sqlite3_stmt *, int))
+ROUTINE(int, declare_vtab, 50, (sqlite3 *, const char *))
+ROUTINE(const char *, errmsg, 53, (sqlite3 *))
+ROUTINE(int, finalize, 57, (sqlite3_stmt *))
+ROUTINE(void *, get_auxdata, 61, (sqlite3_context *, int))
+ROUTINE(int, libversion_number, 67, (void))
+ROUTINE(char *, mprintf, 69, (const char *, ...))
+ROUTINE(void, result_blob, 78, (sqlite3_context *, const void *, int, void (*)(void *)))
+ROUTINE(void, result_double, 79, (sqlite3_context *, double))
+ROUTINE(void, result_error, 80, (sqlite3_context *, const char *, int))
+ROUTINE(void, result_int64, 83, (sqlite3_context *, sqlite3_int64))
+ROUTINE(void, result_null, 84, (sqlite3_context *))
+ROUTINE(void, result_text, 85, (sqlite3_context *, const char *, int, void (*)(void *)))
+ROUTINE(void, set_auxdata, 92, (sqlite3_context *, int, void *, void (*)(void *)))
+ROUTINE(int, step, 94, (sqlite3_stmt *))
+ROUTINE(void *, user_data, 101, (sqlite3_context *))
+ROUTINE(const void *, value_blob, 102, (sqlite3_value *))
+ROUTINE(int, value_bytes, 103, (sqlite3_value *))
+ROUTINE(double, value_double, 105, (sqlite3_value *))
+ROUTINE(sqlite3_int64, value_int64, 107, (sqlite3_value *))
+ROUTINE(const unsigned char *, value_text, 109, (sqlite3_value *))
+ROUTINE(int, value_type, 113, (sqlite3_value *))
+ROUTINE(int, prepare_v2, 116, (sqlite3 *, const char *, int, sqlite3_stmt **, const char **))
+ROUTINE(int, create_module_v2, 119, (sqlite3 *, const char *, const sqlite3_module *, void *, void (*)(void *)))
+ROUTINE(void, result_error_code, 146, (sqlite3_context *, int))
+ROUTINE(int, create_function_v2, 162,
+        (sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
+         void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *)))
+ROUTINE(int, extended_errcode, 166, (sqlite3 *))
+ROUTINE(int, stmt_readonly, 185, (sqlite3_stmt *))

@@ -1,0 +1,28 @@
+"""Where the loadable SQLite extension lies, for any program that can load one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sqlrag.errors import MissingDependencyError
+
+__all__ = ["loadable_path"]
+
+
+def loadable_path() -> str:
+    """Return the path of the library, as sqlite3_load_extension takes it.
+
+    Raises MissingDependencyError where it was not built: on Windows, or without a C compiler.
+    """
+    path = Path(__file__).with_name("sqlrag_extension.dylib" if sys.platform == "darwin" else "sqlrag_extension.so")
+    if path.is_file():
+        return str(path)
+    if sys.platform == "win32":
+        raise MissingDependencyError(
+            "the SQLite extension does not run on Windows: use sqlrag.connect() or sqlrag.register() from Python"
+        )
+    raise MissingDependencyError(
+        "the SQLite extension was not built when sqlrag was installed, which takes a C compiler: "
+        "install one (Debian: apt install gcc libc6-dev), then pip install --force-reinstall --no-deps sqlrag"
+    )

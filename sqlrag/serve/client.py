@@ -1,0 +1,163 @@
+"""A client of the server in Python."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlrag import errors
+from sqlrag.errors import Error, ServerError
+from sqlrag.serve.channel import Channel, Gone
+from sqlrag.serve.places import TOKEN, check_folder, check_peer
+from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query, read_row, read_table
+
+__all__ = ["SILENT_SECONDS", "WELCOME_SECONDS", "Client", "QueryError", "Run"]
+
+WELCOME_SECONDS = 2.0
+"""For the server to welcome a client, and to tell its status."""
+
+SILENT_SECONDS = 10.0
+"""Between two frames of the server."""
+
+Run = Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]
+"""Runs a statement of the server's: its columns and rows. Raises QueryError."""
+
+
+class QueryError(Exception):
+    """A statement of the server's failed: SQLite's extended result code, and its message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Client:
+    """A connection to the server. Every method raises ServerError where it is dead, slow or lying.
+
+    `run` runs what the server asks of the database. After an error of the connection only `close` is of use.
+    Raises FileNotFoundError or ConnectionRefusedError where no server runs.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        run: Run | None = None,
+        *,
+        nprobe: int | None = None,
+        rerank_limit: int | None = None,
+    ) -> None:
+        check_folder(path)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel = Channel(connection)
+        self.run = run
+        try:
+            connection.settimeout(WELCOME_SECONDS)
+            try:
+                connection.connect(str(path))
+            except (TimeoutError, BlockingIOError) as error:
+                raise ServerError(f"the model server at {path} takes no connection: {error}") from error
+            check_peer(connection)
+            hello = as_row([VERSION, name, os.environ.get(TOKEN), nprobe, rerank_limit])
+            version, server, pid, vec = self._welcome(hello)
+        except BaseException:
+            connection.close()
+            raise
+        self.version, self.server_version, self.pid, self.vec_path = version, server, pid, vec
+
+    def begin(self) -> None:
+        """Tell that a statement of the user's begins."""
+        self._talk(lambda: self._channel.send(Frame.BEGIN))
+
+    def call(self, function: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of a function; of a scalar, one row of one value. Raises what the function does."""
+        return self._request(Frame.CALL, as_row([function, *arguments]))
+
+    def status(self) -> dict[str, Any]:
+        """Return what the server says of itself."""
+        return dict(self._request(Frame.STATUS, seconds=WELCOME_SECONDS))
+
+    def stop(self) -> None:
+        """Have the server finish what runs, and return when it has ended."""
+        self._request(Frame.STOP)
+        try:
+            while True:
+                self._channel.receive()
+        except Gone:
+            return
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def _welcome(self, hello: bytes) -> Sequence[Any]:
+        def greet() -> Sequence[Any]:
+            self._channel.send(Frame.HELLO, hello)
+            kind, body = self._channel.receive(WELCOME_SECONDS)
+            if kind == Frame.ERROR:
+                raise _error(body)
+            row = read_row(body, least=4)[:4]
+            if kind != Frame.WELCOME or row[0] != VERSION:
+                raise ProtocolError(f"no welcome, but {kind.name} {row[0]!r:.40}")
+            return row
+
+        welcome: Sequence[Any] = self._talk(greet)
+        return welcome
+
+    def _request(self, kind: Frame, body: bytes = b"", seconds: float = SILENT_SECONDS) -> list[tuple[Any, ...]]:
+        def talk() -> list[tuple[Any, ...]]:
+            self._channel.send(kind, body)
+            while True:
+                answer, content = self._channel.receive(seconds)
+                if answer == Frame.RESULT:
+                    return read_table(content)
+                if answer == Frame.ERROR:
+                    raise _error(content)
+                if answer == Frame.QUERY and kind == Frame.CALL:
+                    self._channel.send(*self._answered(content))
+                elif answer != Frame.WORKING:
+                    raise ProtocolError(f"a frame of type {answer.name} that nobody asked for")
+
+        rows: list[tuple[Any, ...]] = self._talk(talk)
+        return rows
+
+    def _talk(self, talk: Callable[[], Any]) -> Any:
+        """Return what the exchange does; one that breaks off ends the connection, its answers would be others'."""
+        try:
+            return talk()
+        except Error as error:
+            if isinstance(error, ServerError):
+                self.close()
+            raise
+        except TimeoutError as error:
+            self.close()
+            raise ServerError("the model server says nothing") from error
+        except (Gone, ProtocolError, UnicodeDecodeError) as error:
+            self.close()
+            raise ServerError(f"the model server broke off: {error}") from error
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
+
+    def _answered(self, query: bytes) -> tuple[Frame, bytes]:
+        """Run a statement of the server's, and return the frame that answers it."""
+        sql, bindings = read_query(query)
+        if self.run is None:
+            raise ProtocolError("a QUERY, where there is no database")
+        try:
+            columns, rows = self.run(sql, bindings)
+        except QueryError as error:
+            return Frame.FAILED, as_row([error.code, str(error)])
+        return Frame.ROWS, as_table(columns, rows)
+
+
+def _error(body: bytes) -> Error:
+    """Return the error that the server tells, of its class where this version knows it."""
+    name, message, *_ = read_row(body, least=2)
+    kind = getattr(errors, name, None) if isinstance(name, str) and name in errors.__all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, Error)):
+        kind = Error if name == "Error" else ServerError
+    return kind(str(message))

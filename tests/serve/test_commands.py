@@ -1,0 +1,180 @@
+"""The commands: `serve`, `status`, `stop`, and `search` with a server, which answers as without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import pytest
+
+import sqlrag
+from sqlrag.serve.channel import Channel
+from sqlrag.serve.protocol import VERSION, Frame, as_row, as_table, query_body
+from sqlrag.serve.served import connect_served
+from tests.serve.clients import serving
+
+
+def command(*arguments, path=None, code=0):
+    """Run a command with a server's socket, and return what it prints."""
+    environment = os.environ | ({"SQLRAG_SOCKET": str(path)} if path else {})
+    ran = subprocess.run(
+        [sys.executable, "-m", "sqlrag", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=100,
+    )
+    assert ran.returncode == code, ran.stderr
+    return ran.stdout
+
+
+def test_start_status_stop(free_place):
+    """In the background, twice, seen, ended, twice."""
+    said = json.loads(command("serve", "--background", "--json", path=free_place))
+    assert said["socket"] == str(free_place)
+    assert json.loads(command("serve", "--background", "--json", path=free_place)) == said
+    status = json.loads(command("status", "--json", path=free_place))
+    assert (status["running"], status["pid"], status["clients"]) == (True, said["pid"], 1)
+    assert f"pid: {said['pid']}" in command("status", path=free_place)
+    assert json.loads(command("stop", "--json", path=free_place)) == {"stopped": True}
+    assert command("stop", path=free_place) == "no server runs\n"
+    assert json.loads(command("status", "--json", path=free_place, code=1)) == {"running": False}
+
+
+def test_a_server_that_cannot_start(free_place):
+    """Its reason is the command's."""
+    for more in ((), ("--background",)):
+        ran = subprocess.run(
+            [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place), "--reranker", "none-such", *more],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 1
+        assert "there is no model 'none-such'" in ran.stderr
+        assert ran.stderr.count("\n") == 1
+
+
+SEARCHES = [
+    ("search", "why do volcanoes erupt?"),
+    ("search", "bees 🐝", "--top-k", "10", "--top-n", "5", "--filter", "length(text) > 50"),
+    ("search", "bees", "--budget-ms", "0"),
+    ("search", "bees", "--filter", "token_count(text) < 60"),
+    ("compare", "how do banks make money?", "--top-k", "8"),
+]
+
+
+@pytest.mark.parametrize("arguments", SEARCHES, ids=lambda arguments: " ".join(arguments)[:40])
+def test_search_through_the_server_is_search(server, database, arguments):
+    """Every field of every hit is the same."""
+    name, *rest = arguments
+    through = json.loads(command(name, database, *rest, "--json", path=server))
+    assert through == json.loads(command(name, database, *rest, "--json"))
+
+
+def test_a_search_through_the_server_loads_no_model(server, database):
+    """Nor anything else that is slow to import."""
+    code = (
+        "import sys; from sqlrag.serve.served import connect_served\n"
+        f"with connect_served({str(database)!r}) as db: assert len(db.search('volcano')) == 3\n"
+        "print(' '.join(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"SQLRAG_SOCKET": str(server)},
+    )
+    heavy = {"onnxruntime", "numpy", "duckdb", "pyarrow", "tokenizers", "torch", "rich"}
+    assert heavy.isdisjoint(ran.stdout.split())
+
+
+def test_another_reranker_is_not_the_servers(server, database, monkeypatch):
+    """What is asked for decides, not what happens to run."""
+    monkeypatch.setenv("SQLRAG_SOCKET", str(server))
+    with connect_served(str(database)) as db, connect_served(str(database), reranker="reranker-v1") as other:
+        assert type(db._engine.functions).__name__ == "ServedFunctions"
+        assert type(other._engine.functions).__name__ == "Functions"
+
+
+def test_a_server_that_dies(free_place, database, monkeypatch):
+    """The connection's own models go on, with the same hits."""
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
+    with serving(free_place) as process, connect_served(str(database)) as db:
+        before = db.search("volcano")
+        process.kill()
+        process.wait()
+        assert db.search("volcano") == before
+        assert len(db.search("bees")) == 3
+
+
+def lying(path, after_welcome):
+    """Start a server that welcomes, says what a status says, and then `after_welcome`, and is silent."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    taken = []
+
+    def serve():
+        connection, _ = listening.accept()
+        channel = Channel(connection)
+        taken.append(channel)
+        channel.receive(5)
+        channel.send(Frame.WELCOME, as_row([VERSION, sqlrag.__version__, 1, ""]))
+        channel.receive(5)
+        channel.send(Frame.RESULT, as_table(2, [("reranker", None)]))
+        while channel.receive(20)[0] != Frame.CALL:
+            pass
+        connection.sendall(after_welcome)
+        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            connection.recv(1 << 16)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listening
+
+
+def frame(kind, body):
+    """Return the bytes of a frame."""
+    return (len(body) + 1).to_bytes(4, "little") + bytes([kind]) + body
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"",
+        b"\xff" * 40,
+        frame(Frame.RESULT, b"\1"),
+        frame(Frame.WELCOME, as_row([])),
+        frame(Frame.QUERY, query_body("DROP TABLE chunks", None)),
+        frame(Frame.QUERY, query_body("CREATE TEMP TABLE a (b)", None)),
+        frame(Frame.QUERY, as_row(["SELECT 1", 5])),
+        frame(Frame.ERROR, as_row(["KeyboardInterrupt", "no"])),
+    ],
+    ids=["silence", "noise", "short", "another frame", "a write", "a temporary one", "no bindings", "no error"],
+)
+def test_a_server_that_lies(free_place, database, monkeypatch, lie):
+    """Nothing of it reaches the database, and the search is answered all the same."""
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
+    with sqlrag.connect(database, read_only=True) as db:
+        expected = db.search("volcano")
+    with lying(free_place, lie), connect_served(str(database)) as db:
+        assert type(db._engine.functions).__name__ == "ServedFunctions"
+        assert db.search("volcano") == expected
+
+
+def test_a_server_that_never_welcomes(free_place, database, monkeypatch):
+    """Two seconds are enough to wait."""
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(free_place))
+        listening.listen()
+        with connect_served(str(database)) as db:
+            assert type(db._engine.functions).__name__ == "Functions"

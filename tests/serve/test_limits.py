@@ -1,0 +1,316 @@
+"""Who may connect, how much they may ask, and how the server ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sqlrag.errors import ServerError
+from sqlrag.serve.channel import Channel, Gone
+from sqlrag.serve.client import Client
+from sqlrag.serve.places import check_folder, socket_path
+from sqlrag.serve.protocol import VERSION, Frame, as_row, read_row
+from sqlrag.serve.server import MOST_CLIENTS
+from sqlrag.serve.session import DEEPEST
+from tests.serve.clients import client_of, serving
+
+
+def raw(path):
+    """Return a channel to a server that has not been greeted."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))
+    return Channel(connection)
+
+
+def greeted(path, *more):
+    """Return a channel to a server that has said welcome."""
+    channel = raw(path)
+    channel.send(Frame.HELLO, as_row([VERSION, "test", None, *more]))
+    assert channel.receive(5)[0] == Frame.WELCOME
+    return channel
+
+
+def refusal(channel):
+    """Return what the server says before it closes."""
+    kind, body = channel.receive(5)
+    assert kind == Frame.ERROR
+    name, message = read_row(body)
+    assert name == "ServerError"
+    with pytest.raises(Gone):
+        channel.receive(5)
+    channel.close()
+    return message
+
+
+# Who may connect
+
+
+def test_the_socket_is_the_users_alone(server):
+    """Mode 0600 in a folder of mode 0700."""
+    assert stat.S_IMODE(os.stat(server).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(server.parent).st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o701, 0o750, 0o777])
+def test_a_folder_that_others_can_enter(free_place, mode):
+    """Neither a server nor a client uses it."""
+    free_place.parent.chmod(mode)
+    for use in (lambda: check_folder(free_place, make=True), lambda: Client(free_place, "test")):
+        with pytest.raises(ServerError, match=f"can be entered by others .mode 0{mode:o}.: chmod 700"):
+            use()
+
+
+def test_a_folder_that_is_a_link(free_place, tmp_path):
+    """It may lead anywhere, so it is not followed."""
+    link = tmp_path / "link"
+    link.symlink_to(free_place.parent)
+    with pytest.raises(ServerError, match="symbolic link"):
+        check_folder(link / "s.sock", make=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user(free_place):
+    """Whoever owns it could put another socket there."""
+    os.chown(free_place.parent, 12345, -1)
+    with pytest.raises(ServerError, match="belongs to another user"):
+        check_folder(free_place, make=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become another user")
+def test_a_process_of_another_user(free_place):
+    """The kernel says who is at the other end, should the folder ever let somebody in."""
+    with serving(free_place):
+        free_place.parent.chmod(0o755)
+        free_place.chmod(0o666)
+        code = (
+            "import os, socket, sys; os.setuid(12345); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+            "print(s.recv(1000))"
+        )
+        said = subprocess.run([sys.executable, "-c", code, str(free_place)], capture_output=True, text=True, check=True)
+        assert "belongs to user 12345" in said.stdout
+
+
+def test_where_the_socket_is(monkeypatch, tmp_path):
+    """SQLRAG_SOCKET, the user's runtime folder, and one in /tmp."""
+    assert str(socket_path()) == os.environ["SQLRAG_SOCKET"]
+    monkeypatch.delenv("SQLRAG_SOCKET")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert socket_path() == tmp_path / "sqlrag" / "server-1.sock"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))
+    assert str(socket_path()) == f"/tmp/sqlrag-{os.getuid()}/server-1.sock"
+
+
+def test_a_token(free_place, monkeypatch):
+    """Where the server has one, nobody without it is served."""
+    with serving(free_place, SQLRAG_TOKEN="s3cret"):
+        for token in (None, "wrong", "ünïcode"):
+            monkeypatch.setenv("SQLRAG_TOKEN", token) if token else monkeypatch.delenv("SQLRAG_TOKEN", raising=False)
+            with pytest.raises(ServerError, match="the token is not the server's"):
+                Client(free_place, "test")
+        monkeypatch.setenv("SQLRAG_TOKEN", "s3cret")
+        Client(free_place, "test").close()
+
+
+# What they may say
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_another_version(server, version):
+    """It is told which one the server speaks."""
+    channel = raw(server)
+    channel.send(Frame.HELLO, as_row([version, "test", None]))
+    assert "this server speaks version 1" in refusal(channel)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        (Frame.CALL, as_row(["embed", "a"]), "the first frame is HELLO"),
+        (Frame.HELLO, b"", "ends in the middle"),
+        (Frame.HELLO, as_row([1]), "a row of 1 values"),
+        (Frame.HELLO, as_row([1, None]), "needs the client's name"),
+        (Frame.HELLO, as_row([1, "test", None, -1]), "nprobe is -1"),
+        (Frame.HELLO, as_row([1, "test", None, None, "x"]), "rerank_limit is 'x'"),
+    ],
+)
+def test_a_greeting_that_is_none(server, kind, body, said):
+    """The connection ends with a word."""
+    channel = raw(server)
+    channel.send(kind, body)
+    assert said in refusal(channel)
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (struct.pack("<IB", 2**32 - 1, 4), "4,294,967,295 bytes"),
+        (struct.pack("<IB", 1, 77), "unknown type 77"),
+        (struct.pack("<IB", 1, Frame.ROWS), "ROWS that nobody asked for"),
+        (struct.pack("<IBHB", 4, Frame.CALL, 1, 9), "the tag 9"),
+        (struct.pack("<IB", 1, Frame.WELCOME), "WELCOME"),
+    ],
+)
+def test_what_is_not_the_protocol(server, sent, said):
+    """The connection ends with a word, and nothing else does."""
+    channel = greeted(server)
+    channel.socket.sendall(sent)
+    assert said in refusal(channel)
+    greeted(server).close()
+
+
+def test_text_that_is_not_utf_8(server):
+    """An error of the call, and the connection goes on."""
+    channel = greeted(server)
+    for body in (as_row(["token_count", "abc"]).replace(b"abc", b"\xff\xfe\xfd"), as_row(["token_count", "abc"])):
+        channel.send(Frame.CALL, body)
+        assert channel.receive(5)[0] in (Frame.QUERY, Frame.ERROR)
+        channel.send(Frame.CANCEL)
+    channel.close()
+
+
+def test_too_many_clients(free_place):
+    """The one too many is told so, and the others go on."""
+    with serving(free_place):
+        channels = [greeted(free_place) for _ in range(MOST_CLIENTS)]
+        assert f"{MOST_CLIENTS} clients" in refusal(raw(free_place))
+        channels.pop().close()
+        channels[0].send(Frame.STATUS)
+        assert channels[0].receive(5)[0] == Frame.RESULT
+        for channel in channels:
+            channel.close()
+
+
+def test_calls_within_calls_have_an_end(server, database):
+    """A statement whose answer calls the function that asked for it is stopped, not the server."""
+    with client_of(server, database) as client:
+        errors = []
+
+        def again(sql, bindings):
+            try:
+                return 1, client.call("sqlrag_info")
+            except Exception as error:
+                errors.append(str(error))
+                raise
+
+        client.run = again
+        with pytest.raises(Exception, match=f"inside of {DEEPEST} other calls"):
+            client.call("sqlrag_info")
+        assert len(errors) == DEEPEST
+
+
+def test_cancel(server):
+    """A CALL that is given up ends with an error, whatever it does, and the next one is answered."""
+    channel = greeted(server)
+    for _ in range(3):
+        channel.send(Frame.CALL, as_row(["sqlrag_info"]))
+        assert channel.receive(5)[0] == Frame.QUERY
+        channel.send(Frame.CANCEL)
+        kind, body = channel.receive(5)
+        assert (kind, read_row(body)[1]) == (Frame.ERROR, "interrupted")
+    channel.send(Frame.CANCEL)  # of nothing
+    channel.send(Frame.CALL, as_row(["functions"]))
+    assert channel.receive(5)[0] == Frame.RESULT
+    channel.close()
+
+
+def test_who_leaves_in_the_middle_leaves_nothing(server, database):
+    """Clients that go while their work waits are forgotten, and the others are served."""
+    for _ in range(8):
+        channel = greeted(server)
+        channel.send(Frame.CALL, as_row(["search", "chunks", f"question {time.monotonic()}", 25, 3]))
+        channel.close()
+    with client_of(server, database) as client:
+        assert len(client.call("search", "chunks", "volcano")) == 3
+        # The others' threads may still be on their way out.
+        deadline = time.monotonic() + 10
+        while client.status()["clients"] > 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert client.status()["clients"] == 1
+
+
+# How it ends
+
+
+def test_stop_lets_what_runs_finish(free_place, database):
+    """`stop` returns when the process has gone, and the socket with it."""
+    with serving(free_place) as process, client_of(free_place, database) as client:
+        running = greeted(free_place)
+        running.send(Frame.CALL, as_row(["sqlrag_info"]))
+        kind, _ = running.receive(5)
+        assert kind == Frame.QUERY
+        stopping = raw(free_place)
+        stopping.send(Frame.HELLO, as_row([VERSION, "test", None]))
+        stopping.send(Frame.STOP)
+        assert [stopping.receive(5)[0] for _ in range(2)] == [Frame.WELCOME, Frame.RESULT]
+        running.send(Frame.FAILED, as_row([1, "no such thing"]))
+        kind, body = running.receive(5)
+        assert (kind, read_row(body)[1]) == (Frame.ERROR, "no such thing")
+        with pytest.raises(Gone):
+            stopping.receive(20)
+        assert process.wait(10) == 0
+        assert not free_place.exists()
+        with pytest.raises(ServerError, match="broke off"):
+            client.call("token_count", "a")
+        running.close()
+        stopping.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order(free_place, number):
+    """Ctrl-C, or the system's end: no traceback, no socket left."""
+    with serving(free_place) as process:
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert process.stderr.read() == ""
+        assert not free_place.exists()
+
+
+def test_it_ends_when_nobody_needs_it(free_place):
+    """Also while clients are connected that say nothing."""
+    with serving(free_place, "--idle", "1") as process:
+        client = Client(free_place, "test")
+        started = time.monotonic()
+        assert process.wait(20) == 0
+        assert time.monotonic() - started > 0.5
+        client.close()
+
+
+def test_two_servers(free_place):
+    """The second one says that there is one, and does it no harm."""
+    with serving(free_place) as process:
+        command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert second.returncode == 1
+        assert second.stderr == f"Error: a server runs already at {free_place}: sqlrag status, sqlrag stop\n"
+        client = Client(free_place, "test")
+        assert client.pid == process.pid
+        client.close()
+
+
+def test_after_a_kill(free_place):
+    """What a killed server has left is nobody's, and the next one takes its place."""
+    with serving(free_place) as process:
+        process.kill()
+        process.wait()
+        assert free_place.exists()
+        with pytest.raises(ConnectionRefusedError):
+            Client(free_place, "test")
+    with serving(free_place):
+        Client(free_place, "test").close()
+
+
+def test_something_else_in_its_place(free_place):
+    """A file that is no socket is not removed."""
+    free_place.write_text("mine")
+    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (1, f"Error: {free_place} is in the way: it is no socket\n")
+    assert free_place.read_text() == "mine"
