@@ -17,9 +17,10 @@ from sqlrag.errors import ReadOnlyError
 
 __all__ = ["Confinement"]
 
-# The last one makes the others final. Replacements would make a name that is no table a variable of this program.
+# The last one makes the others final. Replacements would make a name that is no table a variable of this program; they
+# alone are a setting of each connection, which those that come after the lock take over from the global one.
 _SETTINGS = """
-SET python_enable_replacements = false;
+SET GLOBAL python_enable_replacements = false;
 SET temp_directory = '';
 SET memory_limit = '1GB';
 SET autoinstall_known_extensions = false;
@@ -27,6 +28,12 @@ SET autoload_known_extensions = false;
 SET allow_community_extensions = false;
 SET enable_external_access = false;
 SET lock_configuration = true;
+"""
+
+# Every setting that a connection would need, were the database not locked yet.
+_IS_LOCKED = """
+SELECT current_setting('lock_configuration') AND NOT current_setting('enable_external_access')
+       AND NOT current_setting('python_enable_replacements')
 """
 
 # DuckDB's own table functions that only make or tell something, and the beginnings of others of that kind.
@@ -41,7 +48,9 @@ class Confinement:
     """Closes a database, opened read-only, to the outside, from now on."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute(_SETTINGS)
+        # Another connection of this process may have done it.
+        if connection.execute(_IS_LOCKED).fetchall() != [(True,)]:
+            connection.execute(_SETTINGS)
         self._connection = connection
         rows = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
         names = {str(name) for (name,) in rows.fetchall()}
