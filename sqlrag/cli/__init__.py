@@ -15,6 +15,7 @@ from sqlrag.cli.ingest import ingest
 from sqlrag.cli.mcp import mcp
 from sqlrag.cli.models import models
 from sqlrag.cli.query import compare, search
+from sqlrag.cli.serve import serve
 from sqlrag.cli.shell import shell
 from sqlrag.cli.sql import sql
 from sqlrag.cli.status import check, info
@@ -54,7 +55,9 @@ def cli() -> None:
     """
 
 
-for _command in (demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, mcp):
+for _command in (
+    demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, mcp, serve,
+):  # fmt: skip
     cli.add_command(_command)
 
 

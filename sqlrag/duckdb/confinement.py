@@ -30,10 +30,11 @@ SET enable_external_access = false;
 SET lock_configuration = true;
 """
 
-# Every setting that a connection would need, were the database not locked yet.
+# Whether a connection has all of them already.
 _IS_LOCKED = """
-SELECT current_setting('lock_configuration') AND NOT current_setting('enable_external_access')
-       AND NOT current_setting('python_enable_replacements')
+SELECT count(*) = 3 FROM duckdb_settings()
+WHERE  (name, value) IN (('lock_configuration', 'true'), ('enable_external_access', 'false'),
+                         ('python_enable_replacements', 'false'))
 """
 
 # DuckDB's own table functions that only make or tell something, and the beginnings of others of that kind.
