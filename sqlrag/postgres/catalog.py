@@ -47,6 +47,7 @@ _WORDS = re.compile(
   | (?P<collation>\bCOLLATE\s+(?:"?pg_catalog"?\s*\.\s*)?"?(?:default|C|POSIX)\b"?)
   | (?P<schema>(?:\bpg_catalog|"pg_catalog")\s*\.\s*)
   | (?P<information>(?:\binformation_schema|"information_schema")(?=\s*\.))
+  | (?P<json>\bjson_build_object\b)
   | (?P<user>\b(?:current_user|current_role|session_user)\b)
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -68,6 +69,7 @@ def _rewritten(found: re.Match[str]) -> str:
         "text": found.group(),
         "operator": found["operator"],
         "information": "information",
+        "json": "json_object",
         "user": "'sqlrag'",
     }.get(found.lastgroup or "", "")
 
@@ -153,7 +155,7 @@ _MOST_ROWS = 100_000
 def _described(database: Database) -> list[tuple[Any, ...]]:
     """Return a row for each column of the database's tables and views, without what sqlrag keeps for itself."""
     rows = database.execute(statement(f"postgres/{database.engine}_columns")).fetchall()
-    indexes = [str(name) for (name,) in database.execute('SELECT "index" FROM sqlrag_info()')]
+    indexes = database.indexes()
     described: list[tuple[Any, ...]] = []
     relations: dict[tuple[str, str], int] = {}
     for schema, table, kind, number, column, declared, not_null, key in rows:
