@@ -64,10 +64,3 @@ CREATE MACRO has_table_privilege(object, privilege) AS upper(privilege) = 'SELEC
     (role, object, privilege) AS upper(privilege) = 'SELECT';
 CREATE MACRO has_any_column_privilege(object, privilege) AS upper(privilege) = 'SELECT';
 CREATE MACRO has_column_privilege(object, name, privilege) AS upper(privilege) = 'SELECT';
-CREATE MACRO json_build_object(k1, v1) AS json_object(k1::VARCHAR, v1),
-    (k1, v1, k2, v2) AS json_object(k1::VARCHAR, v1, k2::VARCHAR, v2),
-    (k1, v1, k2, v2, k3, v3, k4, v4, k5, v5, k6, v6) AS
-    json_object(k1::VARCHAR, v1, k2::VARCHAR, v2, k3::VARCHAR, v3, k4::VARCHAR, v4, k5::VARCHAR, v5, k6::VARCHAR, v6),
-    (k1, v1, k2, v2, k3, v3, k4, v4, k5, v5, k6, v6, k7, v7, k8, v8) AS
-    json_object(k1::VARCHAR, v1, k2::VARCHAR, v2, k3::VARCHAR, v3, k4::VARCHAR, v4, k5::VARCHAR, v5, k6::VARCHAR, v6,
-                k7::VARCHAR, v7, k8::VARCHAR, v8);

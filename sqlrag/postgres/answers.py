@@ -12,7 +12,7 @@ from sqlrag.postgres.commands import Answer
 from sqlrag.postgres.errors import Refused
 from sqlrag.postgres.lexemes import Statement
 from sqlrag.postgres.parameters import for_sqlite
-from sqlrag.postgres.types import TEXT, PgType, of_declared, of_duckdb, of_value, widened
+from sqlrag.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_duckdb, of_value, widened
 from sqlrag.results import Result
 
 __all__ = ["Source"]
@@ -24,6 +24,10 @@ _LONGEST = 1_000_000
 """Characters of a statement, as SQLite's own default (https://www.sqlite.org/limits.html)."""
 
 _CALL = re.compile(r'"?(\w+)"?\(.*\)', re.DOTALL)
+
+# Expressions by the names that they have in the functions' contract.
+_NAMED = dict.fromkeys(("score", "distance"), BY_NAME["float8"])
+_NAMED |= dict.fromkeys(("rank", "rank_before", "rank_after", "reranked"), BY_NAME["int8"])
 
 Columns = list[tuple[str, PgType]]
 
@@ -53,7 +57,8 @@ class Source:
     def columns(self, statement: Statement, params: list[Any]) -> Columns:
         """Return the columns of a statement whose parameters are not known yet, with the best types there are.
 
-        An expression of SQLite's has a type only once it has a value; without one it is a text.
+        An expression of SQLite's has a type only once it has a value; without one it is a text, but for score, distance
+        and rank, which are numbers.
         """
         _check_length(statement)
         if statement.asks_catalog(RELATIONS):
@@ -62,7 +67,7 @@ class Source:
         found = self._database.describe(sql, bindings)
         if self._database.engine == "duckdb":
             return [(name, of_duckdb(kind or "")) for name, kind in found]
-        columns = [(name, of_declared(kind)) for name, kind in found]
+        columns = [(name, of_declared(kind) or _NAMED.get(name)) for name, kind in found]
         if params or all(kind for _, kind in columns):
             return [(name, kind or TEXT) for name, kind in columns]
         answer = self._typed(self._database.execute(sql, bindings), None)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from sqlrag.database import Database
+    from sqlrag.duckdb.confinement import Confinement
 
 __all__ = ["RELATIONS", "Catalog"]
 
@@ -84,6 +85,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._described: list[tuple[Any, ...]] | None = None
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._confinement: Confinement | None = None
 
     def cursor(self, database: Database) -> CatalogCursor:
         """Return a session's own access to the catalog, which has what the database has now."""
@@ -91,7 +93,10 @@ class Catalog:
         with self._lock:
             if self._connection is None or described != self._described:
                 self._connection, self._described = self._filled(described), described
-            return CatalogCursor(self._connection.cursor())
+            from sqlrag.duckdb.confinement import Confinement
+
+            cursor = self._connection.cursor()
+            return CatalogCursor(cursor, Confinement(cursor, self._confinement))
 
     def _filled(self, described: list[tuple[Any, ...]]) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -112,18 +117,16 @@ class Catalog:
                 connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
         for name in ("functions", "catalog"):
             connection.execute(statement(f"postgres/{name}", version=self._version, database=self._name))
-        Confinement(connection)
+        self._confinement = Confinement(connection)
         return connection
 
 
 class CatalogCursor:
     """One session's questions to the catalog."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        from sqlrag.duckdb.confinement import Confinement
-
+    def __init__(self, connection: duckdb.DuckDBPyConnection, confinement: Confinement) -> None:
         self._connection = connection
-        self._confinement = Confinement(connection)
+        self._confinement = confinement
 
     def execute(self, sql: str, params: list[Any]) -> tuple[list[tuple[str, str | None]], list[tuple[Any, ...]]]:
         """Return the columns of a question, with DuckDB's types, and its rows. Raises Error in DuckDB's words."""

@@ -11,7 +11,7 @@ from sqlrag.postgres.lexemes import Statement
 from sqlrag.postgres.settings import Settings
 from sqlrag.postgres.types import TEXT, PgType
 
-__all__ = ["Answer", "Transaction", "command"]
+__all__ = ["NO_ROWS", "Answer", "Transaction", "command", "plain"]
 
 
 @dataclass
@@ -72,6 +72,13 @@ _NOT_HERE = {
 }
 
 
+NO_ROWS = frozenset(
+    {"ABORT", "BEGIN", "CLOSE", "COMMIT", "DEALLOCATE", "DISCARD", "END", "RELEASE", "RESET", "ROLLBACK", "SAVEPOINT",
+     "SET", "START", "UNLISTEN"}
+)  # fmt: skip
+"""The first words of those that are taken and give no rows."""
+
+
 def command(  # noqa: PLR0911 - one return for each kind of statement
     statement: Statement, transaction: Transaction, settings: Settings
 ) -> Answer | None:
@@ -125,20 +132,20 @@ def _set(statement: Statement, settings: Settings) -> Answer:
     place = next((at for at, (_, text) in enumerate(lexemes) if text == "=" or text.upper() == "TO"), 0)
     if not 0 < place < len(lexemes) - 1:
         raise Refused("42601", "SET takes a name, = and a value")
-    name = "".join(_plain(kind, text) for kind, text in lexemes[:place])
-    value = " ".join(_plain(kind, text) for kind, text in lexemes[place + 1 :]).replace(" ,", ",")
+    name = "".join(plain(kind, text) for kind, text in lexemes[:place])
+    value = " ".join(plain(kind, text) for kind, text in lexemes[place + 1 :]).replace(" ,", ",")
     name = settings.set(name, value)
     return Answer("SET", status=(name, settings.show(name)))
 
 
 def _reset(statement: Statement, settings: Settings) -> Answer:
-    name = "".join(_plain(kind, text) for kind, text in statement.lexemes if kind != "space")[len("RESET") :]
+    name = "".join(plain(kind, text) for kind, text in statement.lexemes if kind != "space")[len("RESET") :]
     settings.reset(None if name.upper() in ("", "ALL") else name)
     return Answer("RESET")
 
 
 def _show(statement: Statement, settings: Settings) -> Answer:
-    words = [_plain(kind, text).lower() for kind, text in statement.lexemes if kind != "space"][1:]
+    words = [plain(kind, text).lower() for kind, text in statement.lexemes if kind != "space"][1:]
     name = {("transaction", "isolation", "level"): "transaction_isolation", ("time", "zone"): "timezone"}.get(
         tuple(words), "".join(words)
     )
@@ -148,7 +155,7 @@ def _show(statement: Statement, settings: Settings) -> Answer:
     return Answer("SHOW", [(name, TEXT)], iter([(settings.show(name),)]))
 
 
-def _plain(kind: str, text: str) -> str:
+def plain(kind: str, text: str) -> str:
     """Return a name or value without its quotes."""
     if kind == "string" and text.startswith("'"):
         return text[1:].removesuffix("'").replace("''", "'")

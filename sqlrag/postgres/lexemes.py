@@ -46,11 +46,11 @@ _SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 # What clients ask of the server itself; in a statement that reads no table.
 _ABOUT = frozenset(
-    {"current_catalog", "current_database", "current_role", "current_schema", "current_schemas", "current_setting",
-     "current_user", "has_database_privilege", "has_schema_privilege", "has_table_privilege", "inet_server_addr",
-     "pg_advisory_unlock_all", "pg_backend_pid", "pg_encoding_to_char", "pg_get_userbyid", "pg_is_in_recovery",
-     "pg_postmaster_start_time", "session_user", "set_config", "to_regclass", "to_regtype", "txid_current", "version"}
+    {"current_database", "current_schema", "current_schemas", "current_setting", "has_database_privilege",
+     "has_schema_privilege", "has_table_privilege", "pg_advisory_unlock_all", "pg_backend_pid", "pg_encoding_to_char",
+     "pg_get_userbyid", "pg_is_in_recovery", "set_config", "to_regclass", "to_regtype", "version"}
 )  # fmt: skip
+_WITHOUT_BRACKETS = frozenset({"current_catalog", "current_role", "current_schema", "current_user", "session_user"})
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,10 @@ class Statement:
         """Tell whether it is about the server or its catalog, whose relations these are."""
         names = {text.lower() for kind, text in self.lexemes if kind == "word"}
         names |= {text[1:-1] for kind, text in self.lexemes if kind == "quoted"} & _SCHEMAS
-        return bool(names & (_SCHEMAS | relations) or (names & _ABOUT and "from" not in names))
+        if names & (_SCHEMAS | relations):
+            return True
+        called = {word.lower() for word, after in zip(self.words, [*self.words[1:], ""], strict=True) if after == "("}
+        return "from" not in names and bool(called & _ABOUT or names & _WITHOUT_BRACKETS)
 
 
 def _oid(name: str, brackets: str) -> int:

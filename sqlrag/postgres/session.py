@@ -10,7 +10,7 @@ from itertools import islice
 
 from sqlrag.guarded import Watch
 from sqlrag.postgres.answers import Source
-from sqlrag.postgres.commands import Answer, Transaction, command
+from sqlrag.postgres.commands import NO_ROWS, Answer, Transaction, command, plain
 from sqlrag.postgres.errors import Ended, Refused, sqlstate
 from sqlrag.postgres.extended import Extended, Portal, Prepared
 from sqlrag.postgres.lexemes import Statement, split
@@ -112,6 +112,10 @@ class Session:
         body.end()
         if kind == b"P":
             portal = self._extended.portal(name)
+            statement = portal.prepared.statement
+            if statement is None or statement.words[0] in NO_ROWS:  # it is not to do its work yet
+                self._wire.send(message(b"n"))
+                return
             with self._watched():
                 self._describe_columns(self._begun(portal).columns, portal.formats, says_none=True)
             return
@@ -135,7 +139,8 @@ class Session:
             return answer.columns if answer else []
         if word not in ("SELECT", "WITH", "VALUES", "FROM", "(", "TABLE", "EXPLAIN", "PRAGMA", "DESCRIBE", "SUMMARIZE"):
             return []
-        self._extended.hold_others(None) if self._source.holds_one_result else None
+        if self._source.holds_one_result:
+            self._extended.hold_others(None)
         return self._source.columns(statement, [None] * len(prepared.types))
 
     def _execute(self, body: Body) -> None:
@@ -193,9 +198,11 @@ class Session:
         answer = command(statement, self._transaction, self._settings)
         if answer is not None:
             if answer.tag in ("COMMIT", "ROLLBACK"):
-                self._extended.close_portals() if portal is None else None
-            if answer.tag == "DISCARD ALL" or statement.words[:2] == ["DEALLOCATE", "ALL"]:
-                self._extended.close_statements() if portal is None else None
+                self._extended.close_portals()
+            if answer.tag == "DISCARD ALL":
+                self._extended.close_statements()
+            if answer.tag == "DEALLOCATE":
+                self._deallocate(statement)
             if answer.status is not None and answer.status[0] in REPORTED:
                 self._report(REPORTED[answer.status[0]], answer.status[1])
             return answer
@@ -206,6 +213,14 @@ class Session:
             answer.close()
             raise Refused("54011", f"the rows have {len(answer.columns):,} columns: the most are {_MOST_COLUMNS:,}")
         return answer
+
+    def _deallocate(self, statement: Statement) -> None:
+        """Forget a prepared statement, as psycopg asks in SQL."""
+        kind, name = next(lexeme for lexeme in reversed(statement.lexemes) if lexeme[0] != "space")
+        if name.upper() == "ALL":
+            self._extended.close_statements()
+        else:
+            self._extended.close_statement(plain(kind, name) if kind == "quoted" else name.lower())
 
     def _describe_columns(
         self, columns: list[tuple[str, PgType]], formats: list[int], *, says_none: bool = False
@@ -259,6 +274,7 @@ class Session:
     def _fail(self, error: BaseException) -> None:
         self._transaction.fail()
         self._wire.send(error_response(error, sqlstate(error)))
+        self._wire.flush()  # who has asked with Flush, as asyncpg does, waits for it before they send Sync
         if not self._transaction.is_open:
             self._extended.close_portals()
 

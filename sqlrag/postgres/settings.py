@@ -80,7 +80,7 @@ class Settings:
 
     def set(self, name: str, value: str) -> str:
         """Change a setting; return its name. Raises Refused for what this server cannot do."""
-        name, value = name.lower(), value.strip()
+        name, value = name.lower(), value.strip().strip("'")  # asyncpg's client_encoding is 'utf-8', in quotes
         if name in _UNCHANGEABLE:
             raise Refused("55P02", f'parameter "{name}" cannot be changed')
         pattern, code, why = _FIXED.get(name, ("", "", ""))

@@ -229,3 +229,43 @@ def test_a_statement_described_before_it_is_bound(client, engine):
     assert [described.param_type(0), described.ftype(0), described.ftype(1)] == [20, 20, 25]
     result = client.pgconn.exec_prepared(b"s", [struct.pack("!q", 3)], param_formats=[1], result_format=1)
     assert struct.unpack("!q", result.get_value(0, 0)) == (3,)
+    client.pgconn.prepare(b"t", STATEMENT.format(q="$1").encode())
+    described = client.pgconn.describe_prepared(b"t")
+    number = 701 if engine == "sqlite" else 700
+    assert [described.ftype(column) for column in range(3)] == [20, 25, number]
+    result = client.pgconn.exec_prepared(b"t", [QUESTION.encode()], result_format=1)
+    (score,) = struct.unpack("!d" if engine == "sqlite" else "!f", result.get_value(0, 2))
+    assert 0 < score < 1
+
+
+def test_what_is_asked_of_the_catalog():
+    """A statement goes to the catalog for the relations it names and the functions it calls, not for its own words."""
+    from sqlrag.postgres.catalog import RELATIONS
+    from sqlrag.postgres.lexemes import split
+
+    for sql, expected in (
+        ("SELECT relname FROM pg_class", True),
+        ("SELECT 1 FROM information_schema.tables", True),
+        ('SELECT 1 FROM "pg_catalog"."pg_type"', True),
+        ("SELECT version()", True),
+        ("SELECT current_user", True),
+        ("SELECT embed('x') AS version", False),
+        ("SELECT 'pg_class' -- pg_class", False),
+        ("SELECT text AS pg_class_text FROM chunks", False),
+    ):
+        (statement,) = split(sql)
+        assert statement.asks_catalog(RELATIONS) == expected, sql
+
+
+def test_statements_are_split_where_they_end():
+    """A semicolon in a text, a name or a comment ends nothing; casts of parameters are told and taken away."""
+    from sqlrag.postgres.lexemes import split
+
+    sql = (
+        "SELECT ';', \";\", $$;$$ -- ;\n; /* ; */ ; SELECT $2::int[], '$1::text', $1 :: double precision; SELECT 'open;"
+    )
+    first, second, third = split(sql)
+    assert first.text == "SELECT ';', \";\", $$;$$ -- ;"
+    assert second.parameters == [701, 1007]
+    assert second.without_casts == "SELECT $2, '$1::text', $1"
+    assert third.text == "SELECT 'open;"

@@ -445,3 +445,12 @@ def test_too_many_clients(passage_files):
             time.sleep(0.1)
         else:
             pytest.fail("there was no room again")
+
+
+def test_prepared_statements_are_given_up(served):
+    """A driver that prepares ever new statements, and forgets the old ones, never meets the limit of a session."""
+    with served.connect() as client:
+        client.prepare_threshold, client.prepared_max = 0, 10
+        for number in range(1_200):
+            assert client.execute(f"SELECT %s + {number}", (1,)).fetchone() == (number + 1,)
+        client.execute("DEALLOCATE ALL")
