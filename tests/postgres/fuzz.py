@@ -29,7 +29,8 @@ from tests.postgres.conftest import Served, serving
 CORPUS = Path(__file__).parent / "corpus.txt"
 
 STATEMENTS = [
-    "SELECT 1", "SELECT id, text FROM chunks LIMIT 3", "SELECT $1::int8, $2::text", "BEGIN", "COMMIT", "ROLLBACK", "DEALLOCATE ALL", "DEALLOCATE a",
+    "SELECT 1", "SELECT id, text FROM chunks LIMIT 3", "SELECT $1::int8, $2::text", "BEGIN", "COMMIT", "ROLLBACK",
+    "DEALLOCATE ALL", "DEALLOCATE a",
     "SELECT 'a;b', \"x\" -- c\n; /* d */ SELECT $$e$$", "SET application_name = 'x'", "SHOW ALL", "DISCARD ALL",
     "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '^c'", "SELECT 'chunks'::regclass::oid", "",
     "SELECT * FROM text_top_k('chunks', 'bees', 3)", "COPY x TO STDOUT", "SELECT nope", "DELETE FROM chunks",

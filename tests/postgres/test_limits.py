@@ -191,16 +191,16 @@ def test_every_error_has_a_code():
     assert sqlstate(RuntimeError("x")) == "XX000"
 
 
-def test_a_runaway_statement_is_stopped(client, engine):
-    """By the server's time, and the session goes on; in the catalog as well."""
+def test_a_runaway_statement_is_stopped(hasty, engine):
+    """By the time that the client has set, and the session goes on; in the catalog as well."""
     for sql in (
         ENDLESS[engine],
         "SELECT count(*) FROM pg_type, range(1000000000) AS a(x), range(1000) AS b(y) WHERE x + y = 7",
     ):
         started = time.monotonic()
-        assert code_of(client, sql) == "57014"
+        assert code_of(hasty, sql) == "57014"
         assert 2.5 < time.monotonic() - started < 10
-    assert client.execute("SELECT 1").fetchone() == (1,)
+    assert hasty.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_statement_is_cancelled(client, engine):
@@ -216,15 +216,15 @@ def test_a_statement_is_cancelled(client, engine):
     assert client.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_wrong_key_cancels_nothing(served, client, engine):
+def test_a_wrong_key_cancels_nothing(served, hasty, engine):
     """The key is secret."""
-    number = struct.pack("!i", client.pgconn.backend_pid)
+    number = struct.pack("!i", hasty.pgconn.backend_pid)
     for key in (b"\0\0\0\0", b"", b"\0" * 8):
         with socket.create_connection(("127.0.0.1", served.port)) as other:
             other.sendall(struct.pack("!ii", 12 + len(key), 80877102) + number + key)
             assert other.recv(1) == b""
     with pytest.raises(psycopg.errors.QueryCanceled, match="stopped after"):
-        client.execute(ENDLESS[engine])
+        hasty.execute(ENDLESS[engine])
 
 
 def test_a_huge_result_is_streamed(served, client, engine):
@@ -420,9 +420,9 @@ def test_sixteen_clients_at_once(engine, passage_files):
     assert wrong == []
 
 
-def test_a_slow_statement_keeps_nobody_waiting(served, client, engine):
+def test_a_slow_statement_keeps_nobody_waiting(served, hasty, engine):
     """Another client is answered meanwhile."""
-    slow = threading.Thread(target=lambda: code_of(client, ENDLESS[engine]))
+    slow = threading.Thread(target=lambda: code_of(hasty, ENDLESS[engine]))
     slow.start()
     time.sleep(0.3)
     started = time.monotonic()
@@ -433,10 +433,12 @@ def test_a_slow_statement_keeps_nobody_waiting(served, client, engine):
 
 
 def test_too_many_clients(passage_files):
-    """One more than the limit is told so, and there is room again when one goes."""
-    with serving(passage_files["sqlite"], "sqlite") as served, contextlib.ExitStack() as stack:
+    """One more than the limit is told so, and there is room when one goes; none has more time than the server's."""
+    with serving(passage_files["sqlite"], "sqlite", "--time-limit", "2") as served, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(served.connect()) for _ in range(CONNECTIONS)]
         refused(served, "as many clients as this server takes")
+        clients[1].execute("SET statement_timeout = '1h'")
+        assert code_of(clients[1], ENDLESS["sqlite"]) == "57014"
         clients[0].close()
         for _ in range(50):
             with contextlib.suppress(psycopg.OperationalError), served.connect() as client:
