@@ -148,6 +148,17 @@ class Database(TableIndexes):
         return self._engine.execute(sql, params)
 
     @in_turn
+    def describe(
+        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[str, str | None]]:
+        """Return name and type of each column that a SELECT would have, without running it.
+
+        The types are the engine's own words, None where SQLite has none declared. `params`: as for `execute`; DuckDB
+        takes the types of its columns from theirs.
+        """
+        return self._engine.describe(sql, params)
+
+    @in_turn
     def ingest(
         self,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],

@@ -41,6 +41,11 @@ class Engine(Protocol):
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL."""
 
+    def describe(
+        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[str, str | None]]:
+        """Return the columns of a statement and their types, without running it."""
+
     def writer(self, index: str, record: IndexRecord) -> Writer:
         """Return the writer of an index; `record` is what a new index is made with."""
 

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.database import Database, connect
 from sqlrag.errors import TimeLimitError
 from sqlrag.json_values import BLOB, distinct, json_value
 
-__all__ = ["BYTES", "PAIRS", "ROWS", "SECONDS", "Answer", "Guarded", "open_guarded"]
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["BYTES", "PAIRS", "ROWS", "SECONDS", "Answer", "Guarded", "Watch", "open_confined", "open_guarded"]
 
 SECONDS = 10.0
 """How long one question may take."""
@@ -46,13 +51,61 @@ class Answer:
 
 def open_guarded(path: str, *, reranker: str | None = None, seconds: float = SECONDS) -> Guarded:
     """Open a database that exists, for reading, and guard it. Raises what `connect` does."""
+    return Guarded(open_confined(path, reranker=reranker), seconds)
+
+
+def open_confined(path: str, *, reranker: str | None = None) -> Database:
+    """Open a database that exists, for reading, and confine it. Raises what `connect` does."""
     database = connect(path, read_only=True, reranker=reranker, rerank_limit=PAIRS)
     try:
         database.confine()
     except BaseException:
         database.close()
         raise
-    return Guarded(database, seconds)
+    return database
+
+
+class Watch:
+    """Stops what runs in its block after some seconds, or when it is asked to, whichever thread asks.
+
+    `interrupt` stops the statement that runs. Raises TimeLimitError in the place of the error that it caused.
+    """
+
+    def __init__(self, interrupt: Callable[[], None], seconds: float) -> None:
+        self._interrupt = interrupt
+        self._seconds = seconds
+        self._wake, self._finished = threading.Event(), threading.Event()
+        self._expired = False
+        self.asked = False
+        self._watcher = threading.Thread(target=self._watch, name="sqlrag-watch", daemon=True)
+
+    def stop(self) -> None:
+        """Stop it now; `asked` tells of it."""
+        self.asked = True
+        self._wake.set()
+
+    def _watch(self) -> None:
+        self._wake.wait(self._seconds)
+        while not self._finished.is_set():
+            self._expired = not self.asked
+            self._interrupt()
+            self._finished.wait(_AGAIN)
+
+    def __enter__(self) -> Self:
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._wake.set()
+        self._watcher.join()
+        # An interrupted statement ends with one of several errors, KeyboardInterrupt among them.
+        if error is not None and self._expired:
+            raise TimeLimitError(
+                f"stopped after {self._seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
+            ) from error
 
 
 class Guarded:
@@ -66,7 +119,7 @@ class Guarded:
     def run(self, work: Callable[[Database], T], seconds: float | None = None) -> T:
         """Return what `work` makes of the database. Raises TimeLimitError when it was stopped."""
         seconds = self.seconds if seconds is None else seconds
-        with self._lock, self._stopped_after(seconds):
+        with self._lock, Watch(self._database.interrupt, seconds):
             return work(self._database)
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Answer:
@@ -77,32 +130,6 @@ class Guarded:
         """Close the database, once the question that is being answered has ended."""
         with self._lock:
             self._database.close()
-
-    @contextmanager
-    def _stopped_after(self, seconds: float) -> Iterator[None]:
-        finished, expired = threading.Event(), threading.Event()
-
-        def watch() -> None:
-            wait = seconds
-            while not finished.wait(wait):
-                expired.set()
-                self._database.interrupt()
-                wait = _AGAIN
-
-        watcher = threading.Thread(target=watch, name="sqlrag-watch", daemon=True)
-        watcher.start()
-        try:
-            yield
-        except BaseException as error:
-            # An interrupted statement ends with one of several errors, KeyboardInterrupt among them.
-            if expired.is_set():
-                raise TimeLimitError(
-                    f"stopped after {seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
-                ) from error
-            raise
-        finally:
-            finished.set()
-            watcher.join()
 
 
 def _answer(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:

@@ -19,6 +19,7 @@ class Rows(Protocol):
     """The rows of one statement as an engine holds them."""
 
     columns: list[str]
+    types: list[str | None]
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over what is left."""
@@ -41,6 +42,11 @@ class Result:
     def columns(self) -> list[str]:
         """The names of the columns; empty for a statement that returns none."""
         return self._rows.columns
+
+    @property
+    def types(self) -> list[str | None]:
+        """The columns' types in the engine's own words; None where SQLite has none declared, as for an expression."""
+        return self._rows.types
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         if self._iterator is None:

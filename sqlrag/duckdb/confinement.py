@@ -17,9 +17,10 @@ from sqlrag.errors import ReadOnlyError
 
 __all__ = ["Confinement"]
 
-# The last one makes the others final. Replacements would make a name that is no table a variable of this program.
+# The last one makes the others final. Replacements would make a name that is no table a variable of this program; they
+# alone are a setting of each connection, which those that come after the lock take over from the global one.
 _SETTINGS = """
-SET python_enable_replacements = false;
+SET GLOBAL python_enable_replacements = false;
 SET temp_directory = '';
 SET memory_limit = '1GB';
 SET autoinstall_known_extensions = false;
@@ -27,6 +28,13 @@ SET autoload_known_extensions = false;
 SET allow_community_extensions = false;
 SET enable_external_access = false;
 SET lock_configuration = true;
+"""
+
+# Whether a connection has all of them already.
+_IS_LOCKED = """
+SELECT count(*) = 3 FROM duckdb_settings()
+WHERE  (name, value) IN (('lock_configuration', 'true'), ('enable_external_access', 'false'),
+                         ('python_enable_replacements', 'false'))
 """
 
 # DuckDB's own table functions that only make or tell something, and the beginnings of others of that kind.
@@ -38,14 +46,23 @@ _TELLING_PREFIXES = ("duckdb_", "pragma_")
 
 
 class Confinement:
-    """Closes a database, opened read-only, to the outside, from now on."""
+    """Closes a database, opened read-only, to the outside, from now on.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        connection.execute(_SETTINGS)
+    `beside`: that of the connection that this one is a cursor of; looking for the functions again would take 50 ms.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, beside: Confinement | None = None) -> None:
+        # Another connection of this process may have done it.
+        if connection.execute(_IS_LOCKED).fetchall() != [(True,)]:
+            connection.execute(_SETTINGS)
         self._connection = connection
+        self.refused: set[str]
+        if beside is not None:
+            self.refused = beside.refused
+            return
         rows = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
         names = {str(name) for (name,) in rows.fetchall()}
-        self._refused = {name for name in names - _TELLING if not name.startswith(_TELLING_PREFIXES)}
+        self.refused = {name for name in names - _TELLING if not name.startswith(_TELLING_PREFIXES)}
 
     def check(self, sql: str) -> None:
         """Raise ReadOnlyError unless every statement is a SELECT without a table function that does more than tell."""
@@ -58,7 +75,7 @@ class Confinement:
             if parsed["error"]:
                 raise _refused(f"what cannot be looked through ({parsed['error_message']})")
             for name in _function_names(parsed):
-                if name.lower() in self._refused:
+                if name.lower() in self.refused:
                     raise _refused(f"the function {name}()")
 
 

@@ -98,6 +98,33 @@ class DuckDBEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
+        sql, bindings = self._prepared(sql, params)
+        try:
+            with translated(self.path, self._raised):
+                if self._confinement is not None:
+                    self._confinement.check(sql)
+                self._connection.execute(sql, bindings)
+                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised, self.turns)
+        except KeyboardInterrupt:
+            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
+            raise
+        return Result(self._open_rows)
+
+    def describe(
+        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[str, str | None]]:
+        """Return the columns of a statement and their types, without running it."""
+        sql, bindings = self._prepared(sql, params)
+        with translated(self.path, self._raised):
+            if self._confinement is not None:
+                self._confinement.check(sql)
+            rows = self._connection.execute(f"DESCRIBE {sql}", bindings).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def _prepared(
+        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None
+    ) -> tuple[str, dict[str, Any] | list[Any]]:
+        """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
         if self._open_rows is not None:
             self._open_rows.drain()
         self.functions.begin_statement()
@@ -105,21 +132,10 @@ class DuckDBEngine:
         if self._types_changed:  # embed() gives vectors of a fixed length, search() keys of one type
             register_functions(self._connection, self.functions, self.indexes, self._raised)
             self._types_changed = False
-        bindings: dict[str, Any] | list[Any]
         if params is None or isinstance(params, Mapping):
             sql, bindings = bind_named(sql, params or {})
-        else:
-            bindings = list(params)
-        try:
-            with translated(self.path, self._raised):
-                if self._confinement is not None:
-                    self._confinement.check(sql)
-                self._connection.execute(sql, bindings or [])
-                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised, self.turns)
-        except KeyboardInterrupt:
-            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
-            raise
-        return Result(self._open_rows)
+            return sql, bindings or []
+        return sql, list(params)
 
     def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
         """Return the writer of an index; `record` is what a new index is made with."""

@@ -29,9 +29,10 @@ class DuckDBRows:
         self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
     ) -> None:
         self.columns = columns_of(connection.description)
+        self.types: list[str | None] = [str(column[1]) for column in connection.description or ()]
         if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
             connection.fetchall()
-            self.columns = []
+            self.columns, self.types = [], []
         self._connection = connection
         self._path = path
         self._raised = raised

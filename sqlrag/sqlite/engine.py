@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -18,7 +18,7 @@ from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, check_source, key_condition, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
-from sqlrag.results import Result, columns_of
+from sqlrag.results import Result
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
@@ -42,13 +42,18 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteEngine"]
 
 
+Columns = list[tuple[str, str | None]]
+"""Names and declared types."""
+
+
 class SQLiteRows:
     """The rows of a SQLite statement, stepped as they are asked for."""
 
     def __init__(
-        self, cursor: apsw.Cursor, columns: list[str], path: str, turns: Turns, at_end: Callable[[], None]
+        self, cursor: apsw.Cursor, described: Columns, path: str, turns: Turns, at_end: Callable[[], None]
     ) -> None:
-        self.columns = columns
+        self.columns = [name for name, _ in described]
+        self.types = [declared for _, declared in described]
         self._turns = turns
         self._cursor = cursor
         self._path = path
@@ -126,24 +131,31 @@ class SQLiteEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
+        cursor, described = self._traced(sql, runs=True)
+        with translated(self.path), _parameters_named():
+            cursor.execute(sql, params)
+        return Result(SQLiteRows(cursor, described, self.path, self.turns, self._scores.flush))
+
+    def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
+        """Return the columns of a statement, with the type that each is declared with, without running it."""
+        cursor, described = self._traced(sql, runs=False)
+        with translated(self.path), _parameters_named(), suppress(apsw.ExecTraceAbort):
+            cursor.execute(sql, params)
+        return described
+
+    def _traced(self, sql: str, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
+        """Return a cursor and what it will know of the columns of its last statement, which runs or does not."""
         if "\0" in sql:
             raise SQLError("the statement has a NUL character in it: pass texts as parameters")
         cursor = self.connection.cursor()
-        columns: list[str] = []
+        described: Columns = []
 
-        def remember_columns(tracing: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-            columns[:] = columns_of(tracing.get_description())
-            return True
+        def remember(tracing: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            described[:] = [(str(column[0]), column[1]) for column in tracing.get_description()]
+            return runs
 
-        cursor.exec_trace = remember_columns
-        with translated(self.path):
-            try:
-                cursor.execute(sql, params)
-            except KeyError as error:
-                raise InputError(
-                    f"the statement has a parameter {error.args[0]!r} that no value was given for"
-                ) from error
-        return Result(SQLiteRows(cursor, columns, self.path, self.turns, self._scores.flush))
+        cursor.exec_trace = remember
+        return cursor, described
 
     def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
@@ -326,6 +338,14 @@ class SQLiteEngine:
         with translated(self.path):
             self.connection.close()
         self._scores.close()
+
+
+@contextmanager
+def _parameters_named() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"the statement has a parameter {error.args[0]!r} that no value was given for") from error
 
 
 def _literal(text: str) -> str:

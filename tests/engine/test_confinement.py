@@ -304,3 +304,30 @@ def test_another_connection_writes_meanwhile(engine, tmp_path):
         ((busy, _, _),) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert busy == 0
         guarded.close()
+
+
+def test_several_confined_connections(engine, passage_files):
+    """A process may confine as many connections to a file as it likes; each sees no variable of the program."""
+    outside = [1]
+    sql = "SELECT id FROM search('chunks', 'why do bees dance?', 5, 1)"
+    with contextlib.ExitStack() as stack:
+        guarded = [stack.enter_context(contextlib.closing(open_guarded(str(passage_files[engine])))) for _ in range(3)]
+        assert len({one.rows(sql).rows[0]["id"] for one in guarded}) == 1
+        for one in guarded:
+            with pytest.raises(SQLError, match="outside"):
+                one.rows("SELECT * FROM outside")
+        guarded[0].close()
+        assert guarded[1].rows(sql).rows
+    assert outside
+
+
+def test_a_statement_is_described_without_running_it(engine, passage_files):
+    """Names and types of the columns are known before: of one that would take for ever, too."""
+    endless = f"{ENDLESS} SELECT c.id, c.text, i AS number FROM chunks AS c, n WHERE c.id = :id"
+    with sqlrag.connect(passage_files[engine], read_only=True) as db:
+        types = {"sqlite": ["INTEGER", "TEXT", None], "duckdb": ["BIGINT", "VARCHAR", "INTEGER"]}[engine]
+        assert db.describe(endless, {"id": 1}) == list(zip(["id", "text", "number"], types, strict=True))
+        assert db.execute("SELECT id, text FROM chunks").types == types[:2]
+        db.confine()
+        with pytest.raises(ReadOnlyError):
+            db.describe("DELETE FROM chunks")
