@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlrag.serve.queue import Job
     from sqlrag.serve.server import Server
 
-__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "MODEL_SECONDS", "Session"]
+__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "LONGEST_TEXT", "MODEL_SECONDS", "Session"]
 
 HELLO_SECONDS = 10.0
 """For a new client to say HELLO."""
@@ -39,6 +39,9 @@ MODEL_SECONDS = 60.0
 
 DEEPEST = 8
 """CALLs inside the statements of others, as of a filter that calls token_count()."""
+
+LONGEST_TEXT = 4_000_000
+"""Characters of one text: a model's tokenizer takes some hundred bytes of memory for each token."""
 
 DATABASE = "this database"
 """What errors call the client's file, whose path the server does not know."""
@@ -151,6 +154,7 @@ class Session:
         self._encoders = Encoders(None, self._server.reranker)
         scores = RemoteScores(self._connection)
         self._functions = Functions(self._indexes, self._encoders, rerank_limit, scores, nprobe)
+        self._functions.longest_text = LONGEST_TEXT
         self._callees = {one.name: one for one in _callees(self._functions)}
         declared = [(c.name, c.kind, ",".join(c.columns), ",".join(c.parameters), c.required) for c in
                     self._callees.values()]  # fmt: skip
