@@ -28,7 +28,7 @@ _socket_option = click.option(
 class Way:
     """A way to offer a database to clients: the flag of `sqlrag serve DB` that asks for it, and its options.
 
-    `run` is called with the database, `reranker`, `as_json` and the values of its options, and returns when it is ended.
+    `run` is called with the database, `reranker`, `as_json` and the values of its options; it returns at its end.
     """
 
     flag: str
