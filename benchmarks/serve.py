@@ -20,6 +20,7 @@ import multiprocessing
 import os
 import platform
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -64,26 +65,31 @@ def cold(database: Path, socket: str, draw: random.Random) -> list[str]:
     environment = os.environ | {"SQLRAG_SOCKET": socket}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def process(question: Callable[[], str], place: str = socket) -> float:
-        times = []
+    def process(what: str, arguments: Callable[[], list[str]], place: str = socket) -> str:
+        times, used = [], []
         for _ in range(12):
-            command = [sys.executable, "-m", "sqlrag", "search", str(database), question()]
-            started = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True, env=environment | {"SQLRAG_SOCKET": place})
-            times.append(time.perf_counter() - started)
-        return statistics.median(times[1:]) * 1000
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, *arguments()]
+            times.append(
+                _timed(
+                    lambda command=command: subprocess.run(
+                        command, check=True, capture_output=True, env=environment | {"SQLRAG_SOCKET": place}
+                    )
+                )
+            )
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return f"| {what} | {statistics.median(times[1:]) * 1000:,.0f} | {statistics.median(used[1:]) * 1000:,.0f} |"
+
+    def search(question: str) -> list[str]:
+        return ["-m", "sqlrag", "search", str(database), question]
 
     asked = words(draw, 6)
-    nothing = statistics.median(
-        [_timed(lambda: subprocess.run([sys.executable, "-c", ""], check=True)) for _ in range(12)]
-    )
-    again, new = process(lambda: asked), process(lambda: words(draw, 6))
-    without = process(lambda: words(draw, 6), f"{socket}.none")
     return [
-        f"| `python -c ''` | {nothing * 1000:,.0f} |",
-        f"| `sqlrag search`, asked before: all but the reranking | {again:,.0f} |",
-        f"| `sqlrag search`, a new question | {new:,.0f} |",
-        f"| `sqlrag search` without a server | {without:,.0f} |",
+        process("`python -c ''`", lambda: ["-c", ""]),
+        process("`sqlrag search`, asked before: all but the reranking", lambda: search(asked)),
+        process("`sqlrag search`, a new question", lambda: search(words(draw, 6))),
+        process("`sqlrag search` without a server", lambda: search(words(draw, 6)), f"{socket}.none"),
     ]
 
 
@@ -230,8 +236,8 @@ def main() -> None:
         f"({platform.machine()}), Python {platform.python_version()}; load of the machine at the end {load:.0f}. "
         "Milliseconds; medians of 11 processes, of 40 statements.",
         "",
-        "| a cold process | ms |",
-        "| --- | --- |",
+        "| a cold process | ms | of a processor |",
+        "| --- | --- | --- |",
         *cold_rows,
         "",
         "| `search` of 25 candidates, warm | ms | |",
