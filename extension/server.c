@@ -42,7 +42,7 @@ static bool check_folder(struct session *session, const char *folder)
     return true;
 }
 
-const char *server_token(void) { return environment("SQLRAG_TOKEN"); }
+const char *server_token(void) { return environment("SQLRAG_SOCKET_TOKEN"); }
 
 bool server_socket(struct session *session, char path[SOCKET_PATH])
 {

@@ -17,7 +17,7 @@ __all__ = ["SOCKET", "TOKEN", "check_folder", "check_peer", "model_name", "socke
 SOCKET = "SQLRAG_SOCKET"
 """The environment variable that names another socket."""
 
-TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN = "SQLRAG_SOCKET_TOKEN"  # noqa: S105 - the name of a variable
 """The environment variable of a token that the server then asks every client for."""
 
 
