@@ -28,7 +28,7 @@ _socket_option = click.option(
 class Way:
     """A way to offer a database to clients: the flag of `sqlrag serve DB` that asks for it, and its options.
 
-    `run` is called with the database, `as_json` and the values of its options, and returns when it is ended.
+    `run` is called with the database, `reranker`, `as_json` and the values of its options; it returns at its end.
     """
 
     flag: str
@@ -75,7 +75,7 @@ def serve(*, path: str | None, idle: float, reranker: str | None, background: bo
     if db is None and not chosen:
         _serve_models(path, idle, reranker, background=background, as_json=as_json)
     elif db is not None and len(chosen) == 1:
-        chosen[0].run(db, as_json=as_json, **more)
+        chosen[0].run(db, reranker=reranker, as_json=as_json, **more)
     else:
         flags = ", ".join(f"--{way.flag}" for way in WAYS)
         raise click.UsageError(f"a database is served in one way: DB with one of {flags}")

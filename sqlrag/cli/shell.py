@@ -47,9 +47,9 @@ def shell(db: str, form: str, as_json: bool) -> None:
     `.help` tells what else it takes. When stdin is no terminal its statements run without prompts, and the
     first that fails ends the run.
     """
-    import sqlrag
+    from sqlrag.serve.served import connect_served
 
-    with sqlrag.connect(db, must_exist=True) as database, contextlib.closing(Runner(database)) as runner:
+    with connect_served(db, read_only=False) as database, contextlib.closing(Runner(database)) as runner:
         session = _Session(database, runner, "json" if as_json else form)
         if sys.stdin.isatty():
             _talk(session)

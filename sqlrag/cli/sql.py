@@ -67,10 +67,10 @@ def sql(
     statements = split_statements(script)
     if not statements:
         raise click.UsageError("there is no statement to run")
-    import sqlrag
+    from sqlrag.serve.served import connect_served
 
     with (
-        sqlrag.connect(db, must_exist=True) as database,
+        connect_served(db, read_only=False) as database,
         closing(Runner(database)) as runner,
         stopped_by_ctrl_c(),
     ):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,9 @@ class Client:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = Channel(connection)
         self.run = run
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._cancelled = False
         try:
             connection.settimeout(WELCOME_SECONDS)
             try:
@@ -89,6 +94,13 @@ class Client:
         except Gone:
             return
 
+    def cancel(self) -> None:
+        """Have the server give up the call that runs, which then raises; may be called from another thread."""
+        with self._lock, suppress(Gone):
+            if self._calls and not self._cancelled:
+                self._cancelled = True
+                self._channel.send(Frame.CANCEL)
+
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
@@ -117,12 +129,24 @@ class Client:
                 if answer == Frame.ERROR:
                     raise _error(content)
                 if answer == Frame.QUERY and kind == Frame.CALL:
-                    self._channel.send(*self._answered(content))
+                    self._send_unless_cancelled(*self._answered(content))
                 elif answer != Frame.WORKING:
                     raise ProtocolError(f"a frame of type {answer.name} that nobody asked for")
 
-        rows: list[tuple[Any, ...]] = self._talk(talk)
+        self._calls += kind == Frame.CALL
+        try:
+            rows: list[tuple[Any, ...]] = self._talk(talk)
+        finally:
+            with self._lock:
+                self._calls -= kind == Frame.CALL
+                self._cancelled = False
         return rows
+
+    def _send_unless_cancelled(self, kind: Frame, body: bytes) -> None:
+        """Answer a QUERY, unless the server has been told that nobody waits for it."""
+        with self._lock:
+            if not self._cancelled:
+                self._channel.send(kind, body)
 
     def _talk(self, talk: Callable[[], Any]) -> Any:
         """Return what the exchange does; one that breaks off ends the connection, its answers would be others'."""

@@ -24,21 +24,21 @@ _OWN_MODELS = (ServerError, TimeLimitError, UnknownModelError, ModelFileError)
 """What a server may answer where this process's own models can still do it."""
 
 
-def connect_served(path: str, *, reranker: str | None = None) -> Database:
-    """Open a database for reading, as `sqlrag.connect`; a server that runs, of this version, does the models' work.
+def connect_served(path: str, *, read_only: bool = True, reranker: str | None = None) -> Database:
+    """Open a database that exists, as `sqlrag.connect`; a server that runs, of this version, does the models' work.
 
     With `reranker` only one that was started with the same. Where it breaks off, this process's own models go on.
     """
     check_path(path, must_exist=True)
     client = _running(reranker) if engine_of(path, None) == "sqlite" else None
     if client is None:
-        return connect(path, read_only=True, reranker=reranker)
+        return connect(path, read_only=read_only, must_exist=True, reranker=reranker)
     from sqlrag.sqlite.engine import SQLiteEngine
 
     engine = SQLiteEngine(
         path,
         Encoders(None, reranker),
-        read_only=True,
+        read_only=read_only,
         must_exist=True,
         rerank_limit=DEFAULT_RERANK_LIMIT,
         nprobe=None,
@@ -54,6 +54,11 @@ class _ServedDatabase(Database):
     def __init__(self, engine: Engine, client: Client) -> None:
         super().__init__(engine)
         self._client = client
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs, and what the server does for it; may be called from another thread."""
+        super().interrupt()
+        self._client.cancel()
 
     def close(self) -> None:
         """Close the database and the connection to the server."""

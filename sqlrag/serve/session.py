@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import select
 import socket
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlrag.arguments import check_k, check_nprobe
 from sqlrag.errors import Error, InputError, ServerError, TimeLimitError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders
+from sqlrag.serve.callees import callees
 from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.models import asking
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_row
 from sqlrag.serve.remote import RemoteConnection, RemoteScores
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import SQLiteIndexes, scalar_functions, table_functions
+from sqlrag.sqlite.functions import SQLiteIndexes
 
 if TYPE_CHECKING:
     from sqlrag.serve.queue import Job
     from sqlrag.serve.server import Server
 
-__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "MODEL_SECONDS", "Session"]
+__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "LONGEST_TEXT", "MODEL_SECONDS", "Session"]
 
 HELLO_SECONDS = 10.0
 """For a new client to say HELLO."""
@@ -40,34 +38,15 @@ MODEL_SECONDS = 60.0
 DEEPEST = 8
 """CALLs inside the statements of others, as of a filter that calls token_count()."""
 
+LONGEST_TEXT = 4_000_000
+"""Characters of one text: a model's tokenizer takes some hundred bytes of memory for each token."""
+
 DATABASE = "this database"
 """What errors call the client's file, whose path the server does not know."""
 
 
 class Cancelled(Exception):  # noqa: N818 - it is what the client wants
     """The client has given up its CALL."""
-
-
-@dataclass(frozen=True)
-class Callee:
-    """A function as clients declare and call it."""
-
-    name: str
-    kind: str
-    columns: Sequence[str]
-    parameters: Sequence[str]
-    required: int
-    function: Callable[..., Any]
-
-    def answer(self, arguments: Sequence[Any]) -> bytes:
-        """Return the result as a table. Raises InputError for a wrong number of arguments."""
-        if not self.required <= len(arguments) <= len(self.parameters):
-            wanted = ", ".join(self.parameters)
-            raise InputError(f"{self.name}({wanted}) needs {self.required} at least: got {len(arguments)} arguments")
-        if self.kind == "scalar":
-            return as_table(1, [(self.function(*arguments),)])
-        missing = [None] * (len(self.parameters) - len(arguments))
-        return as_table(len(self.columns), self.function(*arguments, *missing))
 
 
 class Session:
@@ -151,11 +130,8 @@ class Session:
         self._encoders = Encoders(None, self._server.reranker)
         scores = RemoteScores(self._connection)
         self._functions = Functions(self._indexes, self._encoders, rerank_limit, scores, nprobe)
-        self._callees = {one.name: one for one in _callees(self._functions)}
-        declared = [(c.name, c.kind, ",".join(c.columns), ",".join(c.parameters), c.required) for c in
-                    self._callees.values()]  # fmt: skip
-        columns = ("name", "kind", "columns", "parameters", "required")
-        self._callees["functions"] = Callee("functions", "table", columns, (), 0, lambda: declared)
+        self._functions.longest_text = LONGEST_TEXT
+        self._callees = {one.name: one for one in callees(self._functions)}
 
     def _answer(self, kind: Frame, body: bytes) -> None:
         if kind == Frame.BEGIN:
@@ -275,18 +251,6 @@ class Session:
         if kind == Frame.CANCEL:
             raise Cancelled
         raise ProtocolError(f"a frame of type {kind.name} while a CALL runs")
-
-
-def _callees(functions: Functions) -> list[Callee]:
-    scalars = [
-        Callee(name, "scalar", (), list(inspect.signature(function).parameters), least, function)
-        for name, least, function in scalar_functions(functions)
-    ]
-    tables = [
-        Callee(one.name, "table", one.columns, one.parameters, one.required, one.rows)
-        for one in table_functions(functions)
-    ]
-    return scalars + tables
 
 
 def refuse(channel: Channel, error: ServerError) -> None:

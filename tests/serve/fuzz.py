@@ -216,8 +216,10 @@ def fuzz(messages: int, seed: int, keep: Path | None = CORPUS) -> Findings:
                 descriptors = descriptors or len(os.listdir(f"/proc/{process.pid}/fd"))
         if not found.problems:
             found.rss.append(_asked(path, found))
-            left = len(os.listdir(f"/proc/{process.pid}/fd"))
-            if left > descriptors + 2:  # a connection that is just ending
+            until = time.monotonic() + SECONDS
+            while (left := len(os.listdir(f"/proc/{process.pid}/fd"))) > descriptors and time.monotonic() < until:
+                time.sleep(0.1)  # the last connections are just ending
+            if left > descriptors:
                 found.problems.append(f"{left} open files, {descriptors} at first")
     found.seconds = time.monotonic() - started
     return found

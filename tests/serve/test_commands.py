@@ -78,6 +78,53 @@ def test_search_through_the_server_is_search(server, database, arguments):
     assert through == json.loads(command(name, database, *rest, "--json"))
 
 
+TWO_STAGES = """
+    SELECT c.id, c.text, rerank_score(:q, c.text) AS score, token_count(c.text) AS tokens
+    FROM vector_top_k('chunks', embed(:q), 25) AS hit JOIN chunks AS c ON c.id = hit.id
+    ORDER BY score DESC LIMIT 3
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [TWO_STAGES, "SELECT * FROM sqlrag_info()", "SELECT hex(embed(:q)) FROM chunks LIMIT 3", "SELECT embed(NULL)"],
+)
+def test_sql_through_the_server_is_sql(server, database, statement):
+    """Every value of every row is the same."""
+    arguments = ("sql", database, statement, "-p", "q=why do volcanoes erupt?", "--json")
+    assert json.loads(command(*arguments, path=server)) == json.loads(command(*arguments))
+
+
+def test_writing_with_the_servers_models(server, database, tmp_path, monkeypatch):
+    """Vectors go into a table of the user's, in a transaction that is rolled back, and in one that is not."""
+    copy = tmp_path / "copy.db"
+    copy.write_bytes(database.read_bytes())
+    monkeypatch.setenv("SQLRAG_SOCKET", str(server))
+    with connect_served(str(copy), read_only=False) as db:
+        db.execute("CREATE TABLE own AS SELECT id, embed_document(text) AS vector FROM chunks WHERE id < 9").fetchall()
+        db.execute("BEGIN; DELETE FROM own; INSERT INTO own SELECT 1, embed('a'); ROLLBACK").fetchall()
+        assert db._engine.functions._client is not None
+    with sqlrag.connect(copy) as db:
+        sql = "SELECT count(*), sum(vector = embed_document(text)) FROM own JOIN chunks USING (id)"
+        assert db.execute(sql).fetchall() == [(8, 8)]
+
+
+def test_interrupt_ends_what_the_server_does(server, database, monkeypatch):
+    """The statement ends long before its pairs are scored, and the next one is answered by the same server."""
+    monkeypatch.setenv("SQLRAG_SOCKET", str(server))
+    with connect_served(str(database)) as db:
+        sql = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) "
+            "SELECT sum(rerank_score('q' || i, text)) FROM n, chunks"
+        )
+        timer = threading.Timer(1, db.interrupt)
+        timer.start()
+        with pytest.raises(sqlrag.Error, match=r"(?i)interrupt"):
+            db.execute(sql).fetchall()
+        assert len(db.search("volcano")) == 3
+        assert db._engine.functions._client is not None
+
+
 def test_a_search_through_the_server_loads_no_model(server, database):
     """Nor anything else that is slow to import."""
     code = (

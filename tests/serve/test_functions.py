@@ -56,6 +56,7 @@ def test_each_function_answers_as_in_process(client, database, function, argumen
         ("search", ("chunks", "q", 5, 3, "nocolumn = 1"), FilterError, "no such column: nocolumn"),
         ("search", ("chunks", "q", 5, 3, "id IN (SELECT 1)"), FilterError, "SELECT has no place in it"),
         ("search", ("chunks",), InputError, "needs 2 at least"),
+        ("chunk_text", ("a " * 2_000_001,), InputError, "4,000,000 at most"),
         ("embed", (3,), InputError, "text is 3"),
         ("embed", ("a", "b", "c"), InputError, "got 3 arguments"),
         ("drop_table", (), InputError, "no function 'drop_table'"),

@@ -44,6 +44,7 @@ def test_the_document_is_the_code():
         "the rest of a frame that has begun": f"{channel.FRAME_SECONDS:g} s",
         "waiting for the models in one CALL": f"{session.MODEL_SECONDS:g} s, then TimeLimitError",
         "connections": f"{server.MOST_CLIENTS}",
+        "one text": f"{session.LONGEST_TEXT:,} characters",
         "queued for one model": f"{queue.QUEUE_TOKENS:,} tokens",
         "nothing said by any client": f"{DEFAULT_IDLE_SECONDS:g} s, then the server ends (`--idle`)",
     }
