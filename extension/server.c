@@ -90,7 +90,8 @@ static bool find_program(struct session *session, char *program, size_t room)
     }
     /* lib/python3.x/site-packages/sqlrag/ and bin/ of one installation */
     char folder[SOCKET_PATH - 64];
-    if (library_folder(folder, sizeof folder) && (strstr(folder, "/site-packages/") || strstr(folder, "/dist-packages/"))) {
+    if (library_folder(folder, sizeof folder) &&
+        (strstr(folder, "/site-packages/") || strstr(folder, "/dist-packages/"))) {
         snprintf(program, room, "%s/../../../../bin/sqlrag", folder);
         if (is_program(program))
             return true;
@@ -157,5 +158,6 @@ bool server_start(struct session *session)
         ;
     close(told[0]);
     return code == 0 ||
-           session_fail(session, SQLITE_ERROR, "%s, which holds the models, cannot be started: %s", program, strerror(code));
+           session_fail(session, SQLITE_ERROR, "%s, which holds the models, cannot be started: %s", program,
+                        strerror(code));
 }

@@ -15,18 +15,10 @@
 /* The protocol's version, and its times in milliseconds (docs/protocol.md). A test makes them shorter. */
 #ifndef PATIENCE
 #define PATIENCE 10000 /* between two frames */
-#endif
-#ifndef WELCOME_PATIENCE
 #define WELCOME_PATIENCE 2000
-#endif
-#ifndef START_PATIENCE
 #define START_PATIENCE 15000
-#endif
-#ifndef WORKING_PATIENCE
 #define WORKING_PATIENCE 300000 /* of nothing but WORKING: the server ends such work itself, long before */
-#endif
-#ifndef MOST_QUERIES
-#define MOST_QUERIES 100000 /* of one call, which takes a few dozen */
+#define MOST_QUERIES 100000     /* of one call, which takes a few dozen */
 #endif
 enum { VERSION = 1, RETRY_EVERY = 20 };
 

@@ -109,7 +109,8 @@ struct sqlite3_module {
     int (*xSync)(sqlite3_vtab *);
     int (*xCommit)(sqlite3_vtab *);
     int (*xRollback)(sqlite3_vtab *);
-    int (*xFindFunction)(sqlite3_vtab *, int, const char *, void (**)(sqlite3_context *, int, sqlite3_value **), void **);
+    int (*xFindFunction)(sqlite3_vtab *, int, const char *, void (**)(sqlite3_context *, int, sqlite3_value **),
+                         void **);
     int (*xRename)(sqlite3_vtab *, const char *);
 };
 

@@ -36,10 +36,11 @@ static int fail(sqlite3_vtab *table, int code, const char *message)
     return code;
 }
 
-static int connect(sqlite3 *database, void *with, int count, const char *const *words, sqlite3_vtab **made, char **error)
+static int connect(sqlite3 *database, void *with, int count, const char *const *words, sqlite3_vtab **made,
+                   char **message)
 {
     const struct module *module = with;
-    (void)count, (void)words, (void)error;
+    (void)count, (void)words, (void)message;
     int code = sqlite.declare_vtab(database, module->function->declaration);
     struct table *table = code == SQLITE_OK ? calloc(1, sizeof *table) : NULL;
     if (!table)
@@ -55,7 +56,8 @@ static int disconnect(sqlite3_vtab *table)
     return SQLITE_OK;
 }
 
-/* Chooses the constraints that are arguments: equalities with hidden columns (https://www.sqlite.org/vtab.html#tabfunc2). */
+/* Chooses the constraints that are arguments: equalities with hidden columns
+   (https://www.sqlite.org/vtab.html#tabfunc2). */
 static int best_index(sqlite3_vtab *base, sqlite3_index_info *info)
 {
     const struct table_function *function = ((struct table *)base)->module->function;
@@ -160,8 +162,9 @@ static int filter(sqlite3_vtab_cursor *base, int given, const char *name, int co
     *last = row;
     cursor->is_answered = session_call(session, &row, &cursor->answer);
     if (cursor->is_answered && cursor->answer.rows && cursor->answer.columns != (unsigned)function->columns)
-        cursor->is_answered = session_fail(session, SQLITE_ERROR, "the sqlrag server gives %s() %u columns instead of %d",
-                                           function->name, cursor->answer.columns, function->columns);
+        cursor->is_answered =
+            session_fail(session, SQLITE_ERROR, "the sqlrag server gives %s() %u columns instead of %d",
+                         function->name, cursor->answer.columns, function->columns);
     if (cursor->is_answered)
         return SQLITE_OK;
     answer_free(&cursor->answer);
