@@ -11,7 +11,7 @@ from sqlrag.cli import cli
 
 COMMANDS = [
     "demo", "ingest", "index", "search", "compare", "sql", "shell", "sync", "reindex", "info", "check", "eval",
-    "models", "mcp",
+    "models", "mcp", "serve",
 ]  # fmt: skip
 
 
