@@ -275,6 +275,38 @@ def test_portals_with_a_row_limit(served, engine):
     raw.close()
 
 
+def test_a_portal_that_is_left_over(servers):
+    """DuckDB's connection has one result: of a suspended one so many rows are kept, and the server's memory is not."""
+    raw = Raw(servers["duckdb"])
+    raw.send(b"Q", b"BEGIN\0")
+    assert raw.kinds() == "CZ"
+    raw.parse("", "SELECT i FROM range(10000000000) AS n(i)")
+    raw.send(b"B", b"p\0\0\0\0\0\0\0\0")
+    raw.execute("p", 2)
+    raw.send(b"S")
+    assert raw.kinds() == "12DDsZ"
+    before = memory(servers["duckdb"])
+    raw.send(b"Q", b"SELECT 1\0")
+    assert raw.kinds() == "TDCZ"
+    raw.execute("p", 2)
+    raw.send(b"S")
+    assert raw.kinds() == "EZ"
+    assert memory(servers["duckdb"]) - before < 150
+    raw.close()
+
+
+def test_it_is_stopped_in_the_middle(engine, passage_files):
+    """Ctrl-C ends the server, whatever its clients do, and prints nothing."""
+    with serving(passage_files[engine], engine, "--time-limit", "60") as served, served.connect() as busy:
+        asking = threading.Thread(target=lambda: code_of(busy, ENDLESS[engine]))
+        asking.start()
+        time.sleep(0.5)
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(timeout=20) == 0
+        asking.join()
+        assert served.process.stderr.read() == ""
+
+
 def test_recovery_in_the_extended_protocol(served):
     """After an error all is left out up to Sync, then all is as before; prepared statements stay."""
     raw = Raw(served)
