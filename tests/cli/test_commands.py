@@ -11,11 +11,7 @@ from sqlrag.cli import cli
 
 COMMANDS = [
     "demo", "ingest", "index", "search", "compare", "sql", "shell", "sync", "reindex", "info", "check", "eval",
-<<<<<<< HEAD
     "models", "serve", "status", "stop", "extension", "mcp",
-=======
-    "models", "mcp", "serve",
->>>>>>> side-pg
 ]  # fmt: skip
 
 
