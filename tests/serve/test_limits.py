@@ -112,7 +112,9 @@ def test_a_token(free_place, monkeypatch):
     """Where the server has one, nobody without it is served."""
     with serving(free_place, SQLRAG_SOCKET_TOKEN="s3cret"):
         for token in (None, "wrong", "ünïcode"):
-            monkeypatch.setenv("SQLRAG_SOCKET_TOKEN", token) if token else monkeypatch.delenv("SQLRAG_SOCKET_TOKEN", raising=False)
+            monkeypatch.setenv("SQLRAG_SOCKET_TOKEN", token) if token else monkeypatch.delenv(
+                "SQLRAG_SOCKET_TOKEN", raising=False
+            )
             with pytest.raises(ServerError, match="the token is not the server's"):
                 Client(free_place, "test")
         monkeypatch.setenv("SQLRAG_SOCKET_TOKEN", "s3cret")
