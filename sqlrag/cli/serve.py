@@ -16,7 +16,7 @@ _OF_MODELS = ("path", "idle", "background")
 _OF_A_DATABASE = ("port", "time_limit", "certificate")
 
 
-@click.command()
+@click.command(short_help="Hold the models for other processes, or serve a database.")
 @click.argument("db", required=False, callback=existing_database)
 @click.option("--http", is_flag=True, help="DB as a JSON API, described at /openapi.json.")
 @click.option("--postgres", is_flag=True, help="DB for clients of PostgreSQL: psql, drivers, BI tools.")

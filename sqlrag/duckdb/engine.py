@@ -15,8 +15,9 @@ import duckdb
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.errors import Raised, translated
 from sqlrag.duckdb.functions import add_maintenance, register_functions, register_served
-from sqlrag.duckdb.index_file import DuckDBIndexes, index_file_of
+from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.duckdb.indexes import DuckDBIndexes
 from sqlrag.duckdb.live import DuckDBLive
 from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from sqlrag.duckdb.errors import Raised
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
 
 __all__ = ["register_functions", "register_served"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.duckdb.state import TableState
 
 __all__ = ["IndexTables", "transaction", "upgrade"]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
 
 __all__ = ["DuckDBLive"]
 

@@ -16,7 +16,7 @@ from sqlrag.text.documents import Document
 if TYPE_CHECKING:
     import duckdb
 
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.index.registry import IndexRecord
 
 __all__ = ["mend", "partial_documents"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from sqlrag.duckdb.errors import Raised, translated
+from sqlrag.errors import SQLError
 from sqlrag.results import columns_of
 from sqlrag.turns import Turns
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["DuckDBRows"]
 
 _FETCH_ROWS = 1_000
+
+_MOST_DRAINED = 1_000_000
+"""Unread rows that are kept while another statement runs: a result may have more of them than memory takes."""
 
 _STATUS = (["Count"], ["Success"])
 """What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
@@ -38,6 +42,7 @@ class DuckDBRows:
         self._raised = raised
         self._turns = turns
         self._drained: list[tuple[Any, ...]] | None = None
+        self._cut = False
         self._exhausted = not self.columns
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -49,6 +54,11 @@ class DuckDBRows:
         with self._turns:
             if self._drained is not None:
                 rows, self._drained = self._drained, []
+                if self._cut and not rows:
+                    raise SQLError(
+                        f"of this result more than {_MOST_DRAINED:,} rows had not been read when another statement "
+                        "ran, which ended it: read it to its end before, or on a connection of its own"
+                    )
                 return rows
             if self._exhausted:
                 return []
@@ -58,10 +68,16 @@ class DuckDBRows:
             return rows
 
     def drain(self) -> None:
-        """Take what is left from the connection."""
-        if not self._exhausted and self._drained is None:
-            with translated(self._path, self._raised):
-                self._drained = self._connection.fetchall()
+        """Take what is left from the connection, as far as _MOST_DRAINED; reading beyond that is an error then."""
+        if self._exhausted or self._drained is not None:
+            return
+        self._drained = []
+        with translated(self._path, self._raised):
+            while rows := self._connection.fetchmany(_FETCH_ROWS):
+                if len(self._drained) >= _MOST_DRAINED:
+                    self._cut = True
+                    return
+                self._drained += rows
 
     def close(self) -> None:
         """Give up what is left; the next statement takes the connection."""

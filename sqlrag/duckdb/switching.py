@@ -16,7 +16,7 @@ from sqlrag.index.statements import statement
 if TYPE_CHECKING:
     import duckdb
 
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.index.registry import IndexRecord
 
 __all__ = ["begin_next", "switch"]

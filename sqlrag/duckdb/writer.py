@@ -17,7 +17,7 @@ from sqlrag.sqlite.errors import translated as translated_sqlite
 if TYPE_CHECKING:
     import duckdb
 
-    from sqlrag.duckdb.index_file import DuckDBIndexes
+    from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.parts import Part
 
 __all__ = ["DuckDBWriter"]

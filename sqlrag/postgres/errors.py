@@ -47,6 +47,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (errors.LockedError, "55P03"),  # lock_not_available
     (errors.DiskFullError, "53100"),  # disk_full
     (errors.DatabaseError, "58000"),  # system_error
+    (errors.ServerError, "58000"),
     (MemoryError, "53200"),  # out_of_memory
 )
 

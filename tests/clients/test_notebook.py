@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.databases import copy_of
+
 for _needed in ("jupysql", "ipython", "duckdb-engine", "pandas"):
     if not any(metadata.distributions(name=_needed)):
         pytest.skip("this needs: pip install jupysql ipython pandas duckdb-engine", allow_module_level=True)
@@ -33,7 +35,8 @@ def titles(python: str, url: str, home: Path, path: str) -> list[str]:
 
 def test_duckdb(passage_files, tmp_path):
     """On DuckDB, by duckdb-engine."""
-    found = titles(sys.executable, f"duckdb:///{passage_files['duckdb']}", tmp_path, os.environ.get("PYTHONPATH", ""))
+    path = copy_of(passage_files["duckdb"], tmp_path)  # which opens it to write: nobody else may read it meanwhile
+    found = titles(sys.executable, f"duckdb:///{path}", tmp_path, os.environ.get("PYTHONPATH", ""))
     assert (found[0], len(found)) == ("Bees", 3)
 
 

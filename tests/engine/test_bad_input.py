@@ -385,3 +385,20 @@ def test_text_that_is_not_unicode(passages):
         with pytest.raises(errors.Error) as raised:
             passages.execute(sql, params).fetchall()
         assert_says(raised.value, errors.InputError, "a lone surrogate", "replace it")
+
+
+def test_a_result_that_is_not_read_to_its_end(engine, fresh, monkeypatch):
+    """Another statement leaves it as it is; on DuckDB, which has one result at a time, as far as memory would go."""
+    if engine == "duckdb":
+        monkeypatch.setattr("sqlrag.duckdb.rows._MOST_DRAINED", 2_000)
+    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT i FROM n"
+    few = fresh.execute(sql.format(1_500))
+    assert fresh.execute("SELECT 1").fetchall() == [(1,)]
+    assert len(few.fetchall()) == 1_500
+    many = fresh.execute(sql.format(10_000))
+    assert fresh.execute("SELECT 1").fetchall() == [(1,)]
+    if engine == "sqlite":
+        assert len(many.fetchall()) == 10_000
+    else:
+        with pytest.raises(sqlrag.errors.SQLError, match="more than 2,000 rows had not been read"):
+            many.fetchall()

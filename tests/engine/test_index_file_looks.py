@@ -10,7 +10,7 @@ import pytest
 
 import sqlrag
 from sqlrag.duckdb import copying, file_signature, state
-from sqlrag.duckdb.index_file import DuckDBIndexes
+from sqlrag.duckdb.indexes import DuckDBIndexes
 from tests.engine.databases import change_tables, copy_of
 
 ZEBRA = [

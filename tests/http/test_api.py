@@ -202,7 +202,7 @@ def test_a_missing_extra_and_wrong_options(passage_files):
     assert (ran.returncode, ran.stderr.endswith(': pip install "sqlrag[http]"\n')) == (1, True)
     for options in ([], ["--http", "--quack"]):
         ran = subprocess.run([*SERVE, arguments[1], *options], capture_output=True, text=True, check=False)
-        assert (ran.returncode, ran.stderr.startswith("Error: say how: ")) == (2, True)
+        assert (ran.returncode, "served in one way" in ran.stderr) == (2, True)
 
 
 def test_a_taken_port_and_ctrl_c(passage_files):

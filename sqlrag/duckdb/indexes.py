@@ -1,0 +1,119 @@
+"""The indexes of a DuckDB database, as the SQL functions ask them: answered by the index file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import apsw
+import numpy as np
+
+from sqlrag.duckdb.errors import translated as translated_duckdb
+from sqlrag.duckdb.file_signature import Signature, file_signature
+from sqlrag.duckdb.filter_check import passing_ids
+from sqlrag.duckdb.index_file import IndexFile
+from sqlrag.duckdb.rescoring import RescoredIndex
+from sqlrag.errors import SourceGoneError, SQLError
+from sqlrag.index.names import NEXT
+from sqlrag.index.registry import IndexRecord
+from sqlrag.index.top_k import Index, Matching
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DuckDBIndexes"]
+
+
+class DuckDBIndexes(IndexFile):
+    """The indexes of a DuckDB database."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
+        self._unseen: dict[str, tuple[Signature | None, int]] = {}
+        super().__init__(database, path, read_only=read_only)
+
+    def names(self) -> list[str]:
+        """Return the names of the indexes."""
+        return [record.name for record in self.records()]
+
+    def records(self) -> list[IndexRecord]:
+        """Return what is recorded of each index."""
+        with self.lock:
+            found = {record.name: record for record in self.registry.records()}
+            found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
+            return [found[name] for name in sorted(found)]
+
+    def record(self, name: object) -> IndexRecord:
+        """Return what is recorded of an index. Raises UnknownIndexError."""
+        lost = self._lost.get(name.lower()) if isinstance(name, str) else None
+        return lost[0] if lost else self.registry.get(name)
+
+    def open(self, name: object) -> Index:
+        """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
+        if isinstance(name, str) and name.lower() in self._lost:
+            raise self._lost[name.lower()][1]
+        record = self.registry.get(name)
+        if record.vectors == "int8":
+            return RescoredIndex(self.connection, record, self._rows)
+        return Index(self.connection, record)
+
+    def matching(self, record: IndexRecord, expression: str) -> Matching:
+        """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
+        ids = passing_ids(self._duckdb, self._path, record, expression)
+
+        def passing(wanted: Sequence[int]) -> set[int]:
+            return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
+
+        if not len(ids):
+            return Matching("SELECT 0 AS id WHERE 0", passing)
+        return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+
+    def define(self, macros: str) -> None:
+        """Make macros known to filters, too; they are temporary, a connection's own."""
+        self._duckdb.execute(macros)
+
+    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
+        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
+        if record.is_live:
+            try:
+                return self.unseen(record), None
+            except SourceGoneError:  # `sync` and `check` say so
+                return 0, None
+        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
+        return int(self._rows(sql, [record.name])[0][0]), None
+
+    def default_embedder(self) -> str | None:
+        """Return the database's own model, None for a database without an index."""
+        return self._meta("embedder")
+
+    def key_type(self) -> str:
+        """Return the type of search()'s source_id: VARCHAR where an index has other keys than whole numbers."""
+        names = [record.name.lower() for record in self._records()]
+        sql = (
+            "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
+            "AND database_name = current_database() AND schema_name = current_schema() "
+            "AND list_contains(?, lower(table_name))"
+        )
+        return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
+
+    def unseen(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
+
+        Of a view nothing is known until `sync` compares.
+        """
+        from sqlrag.duckdb.live import DuckDBLive
+
+        files = file_signature(self._file)
+        known = self._unseen.get(record.name)
+        if known is not None and files is not None and known[0] == files:
+            return known[1]
+        cursor = self._duckdb.cursor()
+        try:
+            with translated_duckdb(self._path):
+                live = DuckDBLive(cursor, self._path, self, record)
+                count = 0 if live.is_over_view() else len(live.differences())
+        except SQLError as error:
+            raise self._without_table(record, error) from error
+        finally:
+            cursor.close()
+        self._unseen[record.name] = (files, count)
+        return count
