@@ -36,7 +36,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not slow and not data and not torch"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not torch"
 
 all-tests: check
 	$(BIN)/python -m pytest

@@ -61,6 +61,15 @@ def passage_files(tmp_path_factory) -> dict[str, Path]:
     return paths
 
 
+@pytest.fixture(scope="session")
+def served_files(passage_files, tmp_path_factory) -> dict[str, Path]:
+    """The same, for servers that last as long as the session: nobody can write a DuckDB file that another one reads."""
+    from tests.engine.databases import copy_of
+
+    folder = tmp_path_factory.mktemp("served")
+    return {name: copy_of(path, folder, "passages") for name, path in passage_files.items()}
+
+
 @pytest.fixture
 def passages(engine, passage_files):
     """The passages on one engine, open for reading."""

@@ -34,6 +34,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (errors.InputError, "22023"),  # invalid_parameter_value
     (errors.UnknownIndexError, "42704"),  # undefined_object
     (errors.UnknownModelError, "42704"),
+    (errors.UnknownChunkError, "P0002"),  # no_data_found
     (errors.ModelFileError, "58030"),  # io_error
     (errors.ModelMismatchError, "55000"),  # object_not_in_prerequisite_state
     (errors.RerankLimitError, "54000"),  # program_limit_exceeded

@@ -9,11 +9,11 @@ from tests.http.servers import served
 
 
 @pytest.fixture(scope="session")
-def servers(passage_files):
+def servers(served_files):
     """A server of the passages on each engine, whose questions may take two seconds."""
     with (
-        served(passage_files["sqlite"], "--http", "--time-limit", "2") as sqlite,
-        served(passage_files["duckdb"], "--http", "--time-limit", "2") as duckdb,
+        served(served_files["sqlite"], "--http", "--time-limit", "2") as sqlite,
+        served(served_files["duckdb"], "--http", "--time-limit", "2") as duckdb,
     ):
         both = dict(zip(ENGINES, (sqlite, duckdb), strict=True))
         for server in both.values():  # the models are loaded by the first question

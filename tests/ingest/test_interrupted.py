@@ -89,7 +89,7 @@ PLACES = {
         "sqlrag.index.writer.IndexWriter.insert",
         "sqlrag.duckdb.index_tables.IndexTables.insert",
         "sqlrag.duckdb.index_tables.IndexTables.write_index_file",
-        "sqlrag.duckdb.index_file.DuckDBIndexes.record_state",
+        "sqlrag.duckdb.index_file.IndexFile.record_state",
     ],
 }
 

@@ -59,10 +59,10 @@ def serving(path, engine, *options, password=SECRET):
 
 
 @pytest.fixture(scope="session")
-def servers(passage_files):
+def servers(served_files):
     """A server for each engine, with time enough for a busy machine."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(serving(passage_files[name], name, "--time-limit", "60")) for name in ENGINES}
+        yield {name: stack.enter_context(serving(served_files[name], name, "--time-limit", "60")) for name in ENGINES}
 
 
 @pytest.fixture
