@@ -110,6 +110,7 @@ def main() -> None:
             path = Path(folder) / f"stdlib.{engine}"
             with sqlrag.connect(path, engine=engine) as db:
                 db.ingest(documents)
+            with sqlrag.connect(path) as db:  # as it is asked: by somebody who opens it
                 # The models remember what they were asked, for the whole process: each engine gets its own words.
                 parts = split(db, [f"{question} ({engine})" for question in QUESTIONS])
                 chunks = db.info()[0].chunks

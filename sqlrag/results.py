@@ -19,7 +19,10 @@ class Rows(Protocol):
     """The rows of one statement as an engine holds them."""
 
     columns: list[str]
-    types: list[str | None]
+
+    @property
+    def types(self) -> list[str | None]:
+        """The columns' types in the engine's own words."""
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over what is left."""

@@ -29,6 +29,7 @@ class DuckDBIndexes(IndexFile):
 
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self._unseen: dict[str, tuple[Signature | None, int]] = {}
+        self._read: tuple[Signature | None, list[IndexRecord]] = (None, [])
         super().__init__(database, path, read_only=read_only)
 
     def names(self) -> list[str]:
@@ -38,20 +39,34 @@ class DuckDBIndexes(IndexFile):
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
         with self.lock:
-            found = {record.name: record for record in self.registry.records()}
+            found = {record.name: record for record in self._registered()}
             found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
             return [found[name] for name in sorted(found)]
 
+    def _registered(self) -> list[IndexRecord]:
+        """Return the records in the index file; read again when the database's files show a commit."""
+        files = file_signature(self._file)
+        if files is None or files != self._files:
+            return self.registry.records()
+        if self._read[0] != files:
+            self._read = (files, self.registry.records())
+        return self._read[1]
+
     def record(self, name: object) -> IndexRecord:
         """Return what is recorded of an index. Raises UnknownIndexError."""
-        lost = self._lost.get(name.lower()) if isinstance(name, str) else None
-        return lost[0] if lost else self.registry.get(name)
+        if isinstance(name, str):
+            if lost := self._lost.get(name.lower()):
+                return lost[0]
+            for record in self._registered():
+                if record.name == name:
+                    return record
+        return self.registry.get(name)
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
         if isinstance(name, str) and name.lower() in self._lost:
             raise self._lost[name.lower()][1]
-        record = self.registry.get(name)
+        record = self.record(name)
         if record.vectors == "int8":
             return RescoredIndex(self.connection, record, self._rows)
         return Index(self.connection, record)

@@ -32,11 +32,11 @@ class DuckDBRows:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
     ) -> None:
-        self.columns = columns_of(connection.description)
-        self.types: list[str | None] = [str(column[1]) for column in connection.description or ()]
+        self._described = connection.description or []
+        self.columns = columns_of(self._described)
         if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
             connection.fetchall()
-            self.columns, self.types = [], []
+            self.columns, self._described = [], []
         self._connection = connection
         self._path = path
         self._raised = raised
@@ -44,6 +44,11 @@ class DuckDBRows:
         self._drained: list[tuple[Any, ...]] | None = None
         self._cut = False
         self._exhausted = not self.columns
+
+    @property
+    def types(self) -> list[str | None]:
+        """DuckDB's types of the columns."""
+        return [str(column[1]) for column in self._described]
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         while rows := self._more():
