@@ -287,6 +287,15 @@ def test_who_may_ask(served, headers, status):
     assert ("Authorization" in response.text) == (status == 401)
 
 
+def test_huge_request(served):
+    """A body that no question needs is refused, and the server answers on."""
+    url, token = served
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+    for statement, status in ((f"SELECT '{'x' * 5_000_000}'", 413), ("SELECT 1", 200)):
+        call = {**PING, "method": "tools/call", "params": {"name": "sql", "arguments": {"statement": statement}}}
+        assert httpx2.post(url, json=call, headers=headers, timeout=60).status_code == status
+
+
 def test_answers_do_not_wait_for_acknowledgements(served):
     """Over one connection a small question takes milliseconds, not the 40 that a delayed acknowledgement takes."""
     url, token = served
