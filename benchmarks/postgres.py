@@ -26,17 +26,11 @@ from statistics import median
 
 import numpy as np
 import psycopg
+from statement import STATEMENT
 
 import sqlrag
 from sqlrag.cli.serve_postgres import PASSWORD
 
-STATEMENT = """
-    SELECT   c.id, c.text, rerank_score({q}, c.text) AS score
-    FROM     vector_top_k('chunks', embed({q}), 25) AS hit
-    JOIN     chunks AS c ON c.id = hit.id
-    ORDER BY score DESC
-    LIMIT    3
-"""
 PASSAGES = Path(__file__).parents[1] / "tests" / "passages.jsonl"
 THINGS = ("bees", "bread", "the moon", "a ferry", "leaves", "glass", "swallows", "a kettle")
 QUESTIONS = [f"why do {thing} {verb}?" for thing in THINGS for verb in ("dance", "rise", "turn", "shine")]
@@ -70,7 +64,7 @@ def load(server, url: str, clients: int, seconds: float, answers: dict[str, list
                 while time.monotonic() < until:
                     question = draw.choice(QUESTIONS)
                     started = time.perf_counter()
-                    rows = client.execute(STATEMENT.format(q="%(q)s"), {"q": question}).fetchall()
+                    rows = client.execute(STATEMENT.replace(":q", "%(q)s"), {"q": question}).fetchall()
                     times[number].append((time.perf_counter() - started) * 1000)
                     if [row[0] for row in rows] != answers[question]:
                         wrong.append(question)
@@ -94,7 +88,7 @@ def in_process(path: str, pipe) -> None:
     with sqlrag.connect(path, read_only=True) as db:
         while (question := pipe.recv()) is not None:
             started = time.perf_counter()
-            db.execute(STATEMENT.format(q=":q"), {"q": question}).fetchall()
+            db.execute(STATEMENT, {"q": question}).fetchall()
             pipe.send((time.perf_counter() - started) * 1000)
 
 
@@ -110,7 +104,7 @@ def latency(path: str, url: str, rounds: int) -> tuple[float, float]:
 
             def through_server(question: str = question) -> float:
                 started = time.perf_counter()
-                client.execute(STATEMENT.format(q="%(q)s"), {"q": question}).fetchall()
+                client.execute(STATEMENT.replace(":q", "%(q)s"), {"q": question}).fetchall()
                 return (time.perf_counter() - started) * 1000
 
             def directly(question: str = question) -> float:
@@ -135,7 +129,7 @@ def measured(engine: str, clients: int, seconds: float, rounds: int) -> str:
         path = str(Path(folder) / f"passages.{'duckdb' if engine == 'duckdb' else 'db'}")
         with sqlrag.connect(path) as db:
             db.ingest(PASSAGES)
-            sql = STATEMENT.format(q=":q")
+            sql = STATEMENT
             answers = {q: [row[0] for row in db.execute(sql, {"q": q}).fetchall()] for q in QUESTIONS}
         server, url = serve(path)
         try:

@@ -14,8 +14,6 @@ import click
 
 __all__ = ["port_errors", "ready", "time_limit_option", "token_of"]
 
-_SHORTEST = 16
-
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
@@ -31,25 +29,25 @@ def time_limit_option(command: Command) -> Command:
     )(command)
 
 
-def token_of(variable: str) -> str | None:
+def token_of(variable: str, *, what: str = "token", shortest: int = 16, without: str = " '\"") -> str | None:
     """Return the token of an environment variable, None where it is not set: an argument could be read by every user.
 
-    It must be one that nobody guesses and a header can hold.
+    It must be one that nobody guesses and every client sends as it is.
     """
     token = os.environ.get(variable)
     if token is not None and (
-        len(token) < _SHORTEST or not token.isascii() or not token.isprintable() or not set(token).isdisjoint(" '\"")
+        len(token) < shortest or not token.isascii() or not token.isprintable() or not set(token).isdisjoint(without)
     ):
-        raise click.ClickException(f"{variable} is no token: it takes {_SHORTEST} letters and digits or more")
+        raise click.ClickException(f"{variable} is no {what}: it takes {shortest} letters and digits or more")
     return token
 
 
-def ready(given: str | None, as_json: bool) -> tuple[str, Callable[[str], None]]:
+def ready(given: str | None, as_json: bool, what: str = "token") -> tuple[str, Callable[[str], None]]:
     """Return the token, made anew where none is given, and what says where the server listens and the new token."""
-    token = given or secrets.token_urlsafe()
+    token = secrets.token_urlsafe() if given is None else given
 
     def say(url: str) -> None:
-        shown = {"url": url} if given is not None else {"url": url, "token": token}
+        shown = {"url": url} if given is not None else {"url": url, what: token}
         lines = (f"{name}: {value}" for name, value in shown.items())
         click.echo(json.dumps(shown) if as_json else "\n".join(lines))
         sys.stdout.flush()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 import ssl
-import sys
 from contextlib import suppress
 from urllib.parse import quote
 
 import click
+
+from sqlrag.cli.loopback import port_errors, ready, token_of
 
 __all__ = ["PASSWORD", "serve_postgres"]
 
@@ -33,29 +31,15 @@ def serve_postgres(
     from sqlrag.postgres.server import LOOPBACK, Server
 
     port = PORT if port is None else port
-    given = os.environ.get(PASSWORD)
-    password = _checked(given) if given is not None else secrets.token_urlsafe()
+    given = token_of(PASSWORD, what="password", shortest=_SHORTEST, without=" ")
+    password, say = ready(given, as_json, "password")
     try:
         server = Server(db, password, seconds=time_limit, reranker=reranker, certificate=certificate)
     except ssl.SSLError as error:
-        raise click.ClickException(f"{certificate} is no certificate with its key, in PEM: {error.reason}") from error
+        raise click.ClickException(f"{certificate} is no certificate with its key, in PEM") from error
 
-    def ready(port: int) -> None:
-        url = f"postgresql://sqlrag@{LOOPBACK}:{port}/{quote(server.name, safe='')}"
-        shown = {"url": url} if given is not None else {"url": url, "password": password}
-        lines = (f"{name}: {value}" for name, value in shown.items())
-        click.echo(json.dumps(shown) if as_json else "\n".join(lines))
-        sys.stdout.flush()
+    def listening(port: int) -> None:
+        say(f"postgresql://sqlrag@{LOOPBACK}:{port}/{quote(server.name, safe='')}")
 
-    try:
-        with suppress(KeyboardInterrupt):
-            server.serve(port, ready)
-    except OSError as error:
-        raise click.ClickException(f"port {port}: {os.strerror(error.errno or 0)}: take another --port") from error
-
-
-def _checked(password: str) -> str:
-    """Return a password that nobody guesses, and that every client sends as it is."""
-    if len(password) < _SHORTEST or not password.isascii() or not password.isprintable() or " " in password:
-        raise click.ClickException(f"{PASSWORD} is no password: it takes {_SHORTEST} letters and digits or more")
-    return password
+    with port_errors(port), suppress(KeyboardInterrupt):
+        server.serve(port, listening)

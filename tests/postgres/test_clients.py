@@ -11,15 +11,10 @@ import pytest
 import sqlalchemy
 
 import sqlrag
+from tests.engine.test_conformance import DESIGN_STATEMENT
 from tests.postgres.conftest import SECRET
 
-STATEMENT = """
-    SELECT   c.id, c.text, rerank_score({q}, c.text) AS score
-    FROM     vector_top_k('chunks', embed({q}), 25) AS hit
-    JOIN     chunks AS c ON c.id = hit.id
-    ORDER BY score DESC
-    LIMIT    3
-"""
+STATEMENT = DESIGN_STATEMENT.replace(":q", "{q}")
 QUESTION = "why do bees dance? 🐝"
 
 
