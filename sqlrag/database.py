@@ -20,7 +20,7 @@ from sqlrag.arguments import (
     check_score_cache,
 )
 from sqlrag.engine import Engine, engine_of
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, SQLError
 from sqlrag.freshness import Freshness
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
@@ -144,6 +144,7 @@ class Database(TableIndexes):
     @in_turn
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
+        _check_whole(sql)
         self._freshness.before(sql)
         return self._engine.execute(sql, params)
 
@@ -156,6 +157,7 @@ class Database(TableIndexes):
         The types are the engine's own words, None where SQLite has none declared. `params`: as for `execute`; DuckDB
         takes the types of its columns from theirs.
         """
+        _check_whole(sql)
         return self._engine.describe(sql, params)
 
     @in_turn
@@ -339,6 +341,12 @@ class Database(TableIndexes):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_whole(sql: str) -> None:
+    """Raise SQLError for a statement with a NUL in it: DuckDB 1 would run what stands before it."""
+    if "\0" in sql:
+        raise SQLError("the statement has a NUL character in it: pass texts as parameters")
 
 
 def _paths_or_documents(

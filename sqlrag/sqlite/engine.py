@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from sqlrag.errors import InputError, ReadOnlyError, SQLError
+from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, quote
@@ -131,22 +131,20 @@ class SQLiteEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
-        cursor, described = self._traced(sql, runs=True)
+        cursor, described = self._traced(runs=True)
         with translated(self.path), _parameters_named():
             cursor.execute(sql, params)
         return Result(SQLiteRows(cursor, described, self.path, self.turns, self._scores.flush))
 
     def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
         """Return the columns of a statement, with the type that each is declared with, without running it."""
-        cursor, described = self._traced(sql, runs=False)
+        cursor, described = self._traced(runs=False)
         with translated(self.path), _parameters_named(), suppress(apsw.ExecTraceAbort):
             cursor.execute(sql, params)
         return described
 
-    def _traced(self, sql: str, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
+    def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
         """Return a cursor and what it will know of the columns of its last statement, which runs or does not."""
-        if "\0" in sql:
-            raise SQLError("the statement has a NUL character in it: pass texts as parameters")
         cursor = self.connection.cursor()
         described: Columns = []
 

@@ -266,8 +266,9 @@ def test_what_is_no_statement(guarded):
         assert guarded.rows(nothing).rows == []
     with pytest.raises(InputError, match="surrogate"):
         guarded.rows("SELECT '\ud800' AS x")
-    with pytest.raises(Error):
-        guarded.rows("\0")
+    for cut in ("\0", "SELECT 1 AS x\0; DROP TABLE documents"):  # DuckDB 1.5 would run what stands before it
+        with pytest.raises(SQLError, match="NUL character"):
+            guarded.rows(cut)
 
 
 def test_pairs_are_limited(guarded):
