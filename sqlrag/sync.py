@@ -2,10 +2,13 @@
 
 The texts of a batch are chunked and embedded outside of any transaction. The transaction that writes them reads the
 rows again and leaves those alone whose text has changed meanwhile: they are still queued.
+
+A run brings in as many rows as were queued when it began: it ends, however fast others write.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
 
-__all__ = ["BATCH_CHARS", "IndexedRow", "LiveTable", "QueuedRow", "Sync", "chunk_rows", "within"]
+__all__ = ["ALL", "BATCH_CHARS", "IndexedRow", "Limits", "LiveTable", "QueuedRow", "Sync", "chunk_rows", "within"]
 
 BATCH_ROWS = 256
 """Rows that are embedded and committed together, at most."""
@@ -35,6 +38,31 @@ KEEP_UP_BATCHES = 64
 
 STUCK = 3
 """So many batches in a row whose rows all changed while they were embedded: then what is left waits."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one run does at most, and in which steps."""
+
+    rows: int | None = None
+    """In all; None: as many as are queued when it begins."""
+    batch_rows: int | None = None
+    """Rows that are embedded and committed together, at most; None: BATCH_ROWS."""
+    batch_chars: int = BATCH_CHARS
+    """Characters of the texts of a batch, at most, unless a single one is longer."""
+    longest: int | None = None
+    """Rows with a longer text are left alone; None: none is, a batch has one row at least, however long."""
+    seconds: float | None = None
+    """No further batch is begun so long after the first one."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the run is to bring in all that is queued."""
+        return self.rows is None
+
+
+ALL = Limits()
+"""All that is queued when a run begins."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +99,23 @@ class IndexedRow:
     vectors: NDArray[np.float32]
 
 
-def within(rows: Iterable[QueuedRow], chars: int) -> list[QueuedRow]:
-    """Return the first rows whose texts are not longer than `chars` in all; one at least, however long."""
+def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedRow]:
+    """Return the first `most` rows whose texts are not longer than a batch in all; one at least, however long.
+
+    Without `longest` that is: with it, a row with a longer text is passed over.
+    """
     taken: list[QueuedRow] = []
+    chars = limits.batch_chars
     for row in rows:
-        chars -= len(row.text or "")
+        length = len(row.text or "")
+        if limits.longest is not None and length > limits.longest and row.is_changed:
+            continue
+        chars -= length
         if taken and chars < 0:
             break
         taken.append(row)
+        if len(taken) >= most:
+            break
     return taken
 
 
@@ -104,11 +141,14 @@ class LiveTable(Protocol):
     def backlog(self) -> int:
         """Return how many rows are queued."""
 
-    def take(self, rows: int, chars: int) -> list[QueuedRow]:
-        """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
+    def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
+        """Return the first queued rows, so many at most, as `within` takes them."""
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
-        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
+
+        None is written where the index itself is another one by now.
+        """
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
@@ -122,29 +162,33 @@ class Sync:
     embedder: Embedder
     chunker: Chunker
     progress: Callable[[IngestProgress], None] | None = None
-    chars: int = BATCH_CHARS
+    limits: Limits = ALL
     report: SyncReport = field(default_factory=SyncReport)
 
-    def run(self, most: int | None = None) -> SyncReport:
-        """Bring in what is queued, at most so many rows; what is left stands in the report."""
-        started = time.monotonic()
-        told = IngestProgress(documents_total=self.table.backlog())
+    def run(self) -> SyncReport:
+        """Bring in what is queued, as far as the limits go; what is left stands in the report."""
+        started, until = time.monotonic(), math.inf
+        backlog = self.table.backlog()
+        told = IngestProgress(documents_total=backlog)
+        left = backlog if self.limits.rows is None else min(self.limits.rows, backlog)
         batches = stuck = 0
-        while (most is None or most > 0) and stuck < STUCK:
-            queued = self.table.take(BATCH_ROWS if most is None else min(most, BATCH_ROWS), self.chars)
+        while left > 0 and stuck < STUCK and time.monotonic() < until:
+            queued = self.table.take(min(left, self.limits.batch_rows or BATCH_ROWS), self.limits)
             if not queued:
                 break
             written = set(self.table.apply(self._indexed(queued)))
             self._count([row for row in queued if row.source_id in written])
             stuck = 0 if written else stuck + 1
-            most = None if most is None else most - len(queued)
+            left -= len(written)
             batches += 1
+            if batches == 1 and self.limits.seconds is not None:  # the first one may have loaded a model
+                until = time.monotonic() + self.limits.seconds
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
             self._tell(told)
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
-        if batches or most is None:  # cells that a killed process has begun are finished
+        if batches or self.limits.is_all:  # cells that a killed process has begun are finished
             self._keep_up(told, wrote=batches > 0)
         self.report.backlog = self.table.backlog()
         self.report.seconds = time.monotonic() - started
