@@ -3,7 +3,8 @@
 The texts of a batch are chunked and embedded outside of any transaction. The transaction that writes them reads the
 rows again and leaves those alone whose text has changed meanwhile: they are still queued.
 
-A run brings in as many rows as were queued when it began: it ends, however fast others write.
+What comes meanwhile is brought in by another round, and by further ones as long as each is shorter than the one
+before: so a run ends, however fast others write, and has brought in what was queued when it began.
 """
 
 from __future__ import annotations
@@ -141,6 +142,9 @@ class LiveTable(Protocol):
     def backlog(self) -> int:
         """Return how many rows are queued."""
 
+    def entries(self) -> int:
+        """Return how many entries the queue has, in which a row may stand several times."""
+
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
         """Return the first queued rows, so many at most, as `within` takes them."""
 
@@ -167,12 +171,30 @@ class Sync:
 
     def run(self) -> SyncReport:
         """Bring in what is queued, as far as the limits go; what is left stands in the report."""
-        started, until = time.monotonic(), math.inf
-        backlog = self.table.backlog()
-        told = IngestProgress(documents_total=backlog)
-        left = backlog if self.limits.rows is None else min(self.limits.rows, backlog)
-        batches = stuck = 0
-        while left > 0 and stuck < STUCK and time.monotonic() < until:
+        started = time.monotonic()
+        told = IngestProgress(documents_total=self.table.backlog())
+        left = self.table.entries()  # not the rows: one that stands there twice may be taken twice
+        if self.limits.rows is not None:
+            left = min(self.limits.rows, left)
+        batches = rounds = 0
+        while left > 0:
+            done, finished = self._round(left, told)
+            batches, rounds = batches + done, rounds + 1
+            came = self.table.entries()
+            if not finished or not self.limits.is_all or (rounds > 1 and came >= left):
+                break
+            told.documents_total = told.documents + came
+            left = came
+        if batches or self.limits.is_all:  # cells that a killed process has begun are finished
+            self._keep_up(told, wrote=batches > 0)
+        self.report.backlog = self.table.backlog()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _round(self, left: int, told: IngestProgress) -> tuple[int, bool]:
+        """Bring in so many rows; return the number of batches, and whether that was all of them."""
+        until, batches, stuck = math.inf, 0, 0
+        while left > 0:
             queued = self.table.take(min(left, self.limits.batch_rows or BATCH_ROWS), self.limits)
             if not queued:
                 break
@@ -181,18 +203,16 @@ class Sync:
             stuck = 0 if written else stuck + 1
             left -= len(written)
             batches += 1
-            if batches == 1 and self.limits.seconds is not None:  # the first one may have loaded a model
-                until = time.monotonic() + self.limits.seconds
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
             self._tell(told)
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
-        if batches or self.limits.is_all:  # cells that a killed process has begun are finished
-            self._keep_up(told, wrote=batches > 0)
-        self.report.backlog = self.table.backlog()
-        self.report.seconds = time.monotonic() - started
-        return self.report
+            if batches == 1 and self.limits.seconds is not None:  # the first one may have loaded a model
+                until = time.monotonic() + self.limits.seconds
+            if stuck == STUCK or time.monotonic() >= until:
+                return batches, False
+        return batches, True
 
     def _indexed(self, queued: Sequence[QueuedRow]) -> list[IndexedRow]:
         """Chunk and embed the texts that are other than those of the index."""

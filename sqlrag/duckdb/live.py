@@ -90,6 +90,10 @@ class DuckDBLive:
         """Return how many rows the last comparison has found that are not written yet."""
         return len(self._queued)
 
+    def entries(self) -> int:
+        """Return how many entries the queue has: each row once."""
+        return len(self._queued)
+
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
         """Return the first of the rows that were found, so many at most, as `within` takes them."""
         keys = list(islice(self._queued, max(rows, limits.rows or 0)))

@@ -184,6 +184,12 @@ class SQLiteLive:
             ((rows, _),) = self._connection.execute(statement("index/backlog", index=self.record.name))
             return int(rows)
 
+    def entries(self) -> int:
+        """Return how many entries the queue has, in which a row may stand several times."""
+        with translated(self._path):
+            ((entries,),) = self._connection.execute(f"SELECT count(*) FROM {self._queue}")
+            return int(entries)
+
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
         """Return the first queued rows, so many at most, as `within` takes them."""
         with translated(self._path):
