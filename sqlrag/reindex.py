@@ -30,9 +30,8 @@ def reindex(
 ) -> SyncReport:
     """Make an index anew, and put it in its place.
 
-    What others write meanwhile is brought in round by round. A round is as short as what came during the one before,
-    so soon there are none, or no fewer than before: others write as fast as rows are embedded. Then the new index takes
-    the place with a backlog, as the old one had it.
+    What others write meanwhile is brought in by one sync after another, until there is none, or as much as before:
+    others write as fast as rows are embedded. Then the new index takes the place with a backlog, as the old one had it.
     """
     record = engine.indexes.record(name)
     new = _next_of(engine, record, embedder, making)
@@ -42,17 +41,19 @@ def reindex(
         report = sync(engine, new.name, progress=progress)
         add_report(total, report)
         rows = report.added + report.changed + report.removed
-        if not rows or (before is not None and rows >= before):
+        if not rows or report.backlog or (before is not None and rows >= before):
             break
         before = rows
     engine.switch(record, new)
     final = engine.indexes.record(record.name)
     engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
     total.backlog = 0
-    if final.is_live:
-        add_report(total, sync(engine, final.name, progress=progress))
-    else:
+    if not final.is_live:
         finish_documents(engine, final, progress)
+    elif report.backlog:
+        total.backlog = engine.stale(final)
+    else:  # what came at the last moment
+        add_report(total, sync(engine, final.name, progress=progress))
     return total
 
 

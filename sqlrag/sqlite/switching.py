@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,11 +60,22 @@ def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexR
         else:
             IndexWriter(connection, final).create(source_type)
         vectors = statement(f"index/switch_{final.vectors}", index=old.name)
-        connection.execute(statement("index/switch", index=old.name, vectors=vectors))
+        with _without_insert_trigger(connection, old.name):
+            connection.execute(statement("index/switch", index=old.name, vectors=vectors))
         connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (ids, old.name))
         made.drop()
         mark_partial(connection, final, changed)
         _move_default(Registry(connection), old, final)
+
+
+@contextmanager
+def _without_insert_trigger(connection: apsw.Connection, index: str) -> Iterator[None]:
+    """Let the body insert chunks whose words are in the full text already."""
+    trigger = f"{index}_after_insert"
+    ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,))
+    connection.execute(f"DROP TRIGGER {quote(trigger)}")
+    yield
+    connection.execute(sql)
 
 
 def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> None:
