@@ -48,7 +48,7 @@ DEFAULT_TOP_N = 3
 """Results of the second stage."""
 
 DEFAULT_SYNC_ROWS = 64
-"""Changed rows that a query waits for: a second of work where each is a paragraph."""
+"""Changed rows that a query waits for, unless its time is over before (sqlrag/freshness.py)."""
 
 DEFAULT_IDLE_SECONDS = 600.0
 """A model server ends when no client has said anything for so long."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
@@ -85,8 +86,11 @@ class Engine(Protocol):
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
         """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
 
-    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
-        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Wait for other processes' writes no longer than a query may."""
 
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""

@@ -7,8 +7,9 @@ import re
 import warnings
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import BacklogWarning, Error
+from sqlrag.errors import BacklogWarning, Error, LockedError
 from sqlrag.live import sync
+from sqlrag.sync import Limits
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
@@ -18,8 +19,15 @@ __all__ = ["Freshness"]
 
 _ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
 
-CHARS = 20_000
-"""Characters of text that a query waits for, at most, unless a single row is longer: a third of a second."""
+STEP_ROWS = 16
+STEP_CHARS = 5_000
+"""Rows and characters that a query brings in at a time."""
+
+LONGEST = 20_000
+"""Characters: a row with a longer text takes longer than a query waits, and is left to `sync`."""
+
+SECONDS = 0.25
+"""After so long a query begins no further step, but goes on with what the index has, and tells what it lacks."""
 
 
 class Freshness:
@@ -32,7 +40,9 @@ class Freshness:
     def before(self, sql: str) -> None:
         """Bring in what is queued, `rows` of each index at most, if a statement asks an index.
 
-        Warns (BacklogWarning) of what is left: more than that, or all of it where this connection cannot write now.
+        It is done in small steps, and no further one is begun after SECONDS, so that a query waits for little more than
+        that, whoever else writes. Warns (BacklogWarning) of what is left: more than that, or all of it where this
+        connection cannot write now.
         """
         if not _ASKS.search(sql):
             return
@@ -53,7 +63,7 @@ class Freshness:
                 )
                 return
             if self._rows and self._engine.can_write_now():
-                backlog = sync(self._engine, record.name, most=self._rows, chars=CHARS, quick=True).backlog
+                backlog = self._brought_in(record)
         except Error as error:  # a table that is gone, a writer that takes its time, a full disk, no such model
             _warn(f"index {record.name!r} could not be brought up to date: {error}")
             return
@@ -62,6 +72,15 @@ class Freshness:
                 f"index {record.name!r} does not have {backlog:,} changed row{'s' if backlog > 1 else ''} of "
                 f"{record.source_table} yet: call sync(), or run: sqlrag sync {self._engine.path}"
             )
+
+    def _brought_in(self, record: IndexRecord) -> int:
+        """Bring in what is queued, as far as a query waits for it; return how many rows are left."""
+        limits = Limits(self._rows, STEP_ROWS, STEP_CHARS, LONGEST, SECONDS)
+        try:
+            with self._engine.hurried():
+                return sync(self._engine, record.name, limits=limits).backlog
+        except LockedError:  # others are writing, for longer than a query waits
+            return self._engine.stale(record)
 
 
 def _warn(message: str) -> None:

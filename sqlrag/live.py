@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import InputError, LockedError, SourceGoneError
+from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.index.encoders import chunker_of
-from sqlrag.index.names import NEXT, check_new_index_name
+from sqlrag.index.names import check_new_index_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.index.source import key_text, made_template
 from sqlrag.index.tokenizers import check_tokenizer
 from sqlrag.results import IngestProgress, SyncReport
-from sqlrag.sync import BATCH_CHARS, Sync
+from sqlrag.sync import ALL, Limits, Sync
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from sqlrag.index.source import SourceTable
     from sqlrag.models import Embedder
 
-__all__ = ["alter_index", "check_over_documents", "create_index", "drop_index", "reindex", "sync"]
-
-MOST_ROUNDS = 100
-"""So many times a new index is brought up to date before it takes the old one's place, while others go on writing."""
+__all__ = ["add_report", "alter_index", "check_over_documents", "create_index", "drop_index", "sync"]
 
 
 def create_index(
@@ -80,15 +77,12 @@ def sync(
     index: str | None,
     *,
     compare: bool = False,
-    most: int | None = None,
-    chars: int = BATCH_CHARS,
-    quick: bool = False,
+    limits: Limits = ALL,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
     """Bring one index to what its table holds, or all of those that are over tables.
 
-    `most`: so many rows of each at most, `chars` of text at a time; `quick`: nothing is compared that has triggers or
-    is a view.
+    `limits`: how much of each; a run that is not to bring in all compares nothing that has triggers or is a view.
     """
     names = engine.indexes.names() if index is None else [index]
     records = [engine.indexes.record(name) for name in names]
@@ -102,60 +96,33 @@ def sync(
         if not record.is_live:
             continue
         try:
-            table = engine.live(record)
-            table.prepare(compare=compare or (record.tracking != "triggers" and not quick))
+            add_report(total, _sync_one(engine, record, compare=compare, limits=limits, progress=progress))
         except SourceGoneError as error:
             gone = gone or error  # the others are brought up to date all the same
-            continue
-        embedder = engine.encoders.embedder_of(record)
-        chunker = chunker_of(embedder, record.max_tokens, record.overlap)
-        _add(total, Sync(table, embedder, chunker, progress, chars).run(most))
     if gone is not None:
         raise gone
     return total
 
 
-def reindex(
+def _sync_one(
     engine: Engine,
-    name: str,
+    record: IndexRecord,
     *,
-    embedder: str | Embedder | None,
-    making: Making,
-    progress: Callable[[IngestProgress], None] | None = None,
+    compare: bool,
+    limits: Limits,
+    progress: Callable[[IngestProgress], None] | None,
 ) -> SyncReport:
-    """Make an index anew beside the old one, which answers meanwhile, and put it in its place."""
-    record = engine.indexes.record(name)
-    chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
-    max_tokens = min(record.max_tokens, chosen.text_window) if making.max_tokens is None else making.max_tokens
-    overlap = making.overlap
-    if overlap is None:  # what is no number is refused below
-        overlap = min(record.overlap, max_tokens // 2) if isinstance(max_tokens, int) else record.overlap
-    settings = Making(max_tokens, overlap, making.tokenizer or record.tokenizer, making.vectors or record.vectors)
-    new = settings.record(
-        f"{record.name}{NEXT}",
-        chosen,
-        source=(record.source_table, record.source_key),
-        template=record.template or "{text}",
-        filters=record.filters,
-        tracking=record.tracking or "documents",
-    )
-    engine.begin_next(record, new)
-    total = SyncReport()
-    for _ in range(MOST_ROUNDS):
-        _add(total, sync(engine, new.name, progress=progress))
-        if engine.switch(record, new):
-            final = engine.indexes.record(record.name)
-            engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
-            return total
-    raise LockedError(
-        f"{engine.path}: {record.source_table} is written faster than it can be indexed: try again when it is quieter, "
-        "what was finished is kept"
-    )
-
-
-def _tell_cells(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
-    if progress is not None:
-        progress(IngestProgress(current=f"index: {what} {share:.0%}"))
+    table = engine.live(record)
+    table.prepare(compare=compare or (limits.is_all and record.tracking != "triggers"))
+    embedder = engine.encoders.embedder_of(record)
+    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    report = Sync(table, embedder, chunker, progress, limits).run()
+    if report.backlog and limits.is_all:
+        now = engine.indexes.record(record.name)
+        if not now.is_as(table.record):  # another process has made it anew, and nothing more went in
+            report.backlog = 0
+            add_report(report, _sync_one(engine, now, compare=False, limits=limits, progress=progress))
+    return report
 
 
 def alter_index(
@@ -191,7 +158,8 @@ def check_over_documents(record: IndexRecord) -> None:
         )
 
 
-def _add(total: SyncReport, one: SyncReport) -> None:
+def add_report(total: SyncReport, one: SyncReport) -> None:
+    """Add what one run did to what others did."""
     for name, value in vars(one).items():
         setattr(total, name, getattr(total, name) + value)
 

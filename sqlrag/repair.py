@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import NotADatabaseError, SQLError
-from sqlrag.index.encoders import chunker_of
 from sqlrag.index.new_record import Making
-from sqlrag.ingest import Ingestion
-from sqlrag.live import reindex, sync
+from sqlrag.live import sync
+from sqlrag.reindex import finish_documents, reindex
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
-    from sqlrag.index.registry import IndexRecord
     from sqlrag.results import IngestProgress
 
 __all__ = ["repair"]
@@ -34,13 +32,4 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
         elif record.is_live:
             sync(engine, name, compare=True, progress=progress)
         else:
-            _finish_documents(engine, record, progress)
-
-
-def _finish_documents(engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None) -> None:
-    """Index again the documents that have lost chunks; their texts are in the database."""
-    embedder = engine.encoders.embedder_of(record)
-    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
-    run = Ingestion(engine.writer(record.name, record), embedder, chunker, progress)
-    run.documents(engine.partial_documents(record), prune=False)
-    engine.live(record).keep_up(lambda _what, _share: None)
+            finish_documents(engine, record, progress)

@@ -2,10 +2,14 @@
 
 The texts of a batch are chunked and embedded outside of any transaction. The transaction that writes them reads the
 rows again and leaves those alone whose text has changed meanwhile: they are still queued.
+
+What comes meanwhile is brought in by another round, and by further ones as long as each is shorter than the one
+before: so a run ends, however fast others write, and has brought in what was queued when it began.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
 
-__all__ = ["BATCH_CHARS", "IndexedRow", "LiveTable", "QueuedRow", "Sync", "chunk_rows", "within"]
+__all__ = ["ALL", "BATCH_CHARS", "IndexedRow", "Limits", "LiveTable", "QueuedRow", "Sync", "chunk_rows", "within"]
 
 BATCH_ROWS = 256
 """Rows that are embedded and committed together, at most."""
@@ -35,6 +39,31 @@ KEEP_UP_BATCHES = 64
 
 STUCK = 3
 """So many batches in a row whose rows all changed while they were embedded: then what is left waits."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one run does at most, and in which steps."""
+
+    rows: int | None = None
+    """In all; None: as many as are queued when it begins."""
+    batch_rows: int | None = None
+    """Rows that are embedded and committed together, at most; None: BATCH_ROWS."""
+    batch_chars: int = BATCH_CHARS
+    """Characters of the texts of a batch, at most, unless a single one is longer."""
+    longest: int | None = None
+    """Rows with a longer text are left alone; None: none is, a batch has one row at least, however long."""
+    seconds: float | None = None
+    """No further batch is begun so long after the first one."""
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the run is to bring in all that is queued."""
+        return self.rows is None
+
+
+ALL = Limits()
+"""All that is queued when a run begins."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +100,23 @@ class IndexedRow:
     vectors: NDArray[np.float32]
 
 
-def within(rows: Iterable[QueuedRow], chars: int) -> list[QueuedRow]:
-    """Return the first rows whose texts are not longer than `chars` in all; one at least, however long."""
+def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedRow]:
+    """Return the first `most` rows whose texts are not longer than a batch in all; one at least, however long.
+
+    Without `longest` that is: with it, a row with a longer text is passed over.
+    """
     taken: list[QueuedRow] = []
+    chars = limits.batch_chars
     for row in rows:
-        chars -= len(row.text or "")
+        length = len(row.text or "")
+        if limits.longest is not None and length > limits.longest and row.is_changed:
+            continue
+        chars -= length
         if taken and chars < 0:
             break
         taken.append(row)
+        if len(taken) >= most:
+            break
     return taken
 
 
@@ -104,11 +142,17 @@ class LiveTable(Protocol):
     def backlog(self) -> int:
         """Return how many rows are queued."""
 
-    def take(self, rows: int, chars: int) -> list[QueuedRow]:
-        """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
+    def entries(self) -> int:
+        """Return how many entries the queue has, in which a row may stand several times."""
+
+    def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
+        """Return the first queued rows, so many at most, as `within` takes them."""
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
-        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
+
+        None is written where the index itself is another one by now.
+        """
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
@@ -122,33 +166,53 @@ class Sync:
     embedder: Embedder
     chunker: Chunker
     progress: Callable[[IngestProgress], None] | None = None
-    chars: int = BATCH_CHARS
+    limits: Limits = ALL
     report: SyncReport = field(default_factory=SyncReport)
 
-    def run(self, most: int | None = None) -> SyncReport:
-        """Bring in what is queued, at most so many rows; what is left stands in the report."""
+    def run(self) -> SyncReport:
+        """Bring in what is queued, as far as the limits go; what is left stands in the report."""
         started = time.monotonic()
         told = IngestProgress(documents_total=self.table.backlog())
-        batches = stuck = 0
-        while (most is None or most > 0) and stuck < STUCK:
-            queued = self.table.take(BATCH_ROWS if most is None else min(most, BATCH_ROWS), self.chars)
+        left = self.table.entries()  # not the rows: one that stands there twice may be taken twice
+        if self.limits.rows is not None:
+            left = min(self.limits.rows, left)
+        batches = rounds = 0
+        while left > 0:
+            done, finished = self._round(left, told)
+            batches, rounds = batches + done, rounds + 1
+            came = self.table.entries()
+            if not finished or not self.limits.is_all or (rounds > 1 and came >= left):
+                break
+            told.documents_total = told.documents + came
+            left = came
+        if batches or self.limits.is_all:  # cells that a killed process has begun are finished
+            self._keep_up(told, wrote=batches > 0)
+        self.report.backlog = self.table.backlog()
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _round(self, left: int, told: IngestProgress) -> tuple[int, bool]:
+        """Bring in so many rows; return the number of batches, and whether that was all of them."""
+        until, batches, stuck = math.inf, 0, 0
+        while left > 0:
+            queued = self.table.take(min(left, self.limits.batch_rows or BATCH_ROWS), self.limits)
             if not queued:
                 break
             written = set(self.table.apply(self._indexed(queued)))
             self._count([row for row in queued if row.source_id in written])
             stuck = 0 if written else stuck + 1
-            most = None if most is None else most - len(queued)
+            left -= len(written)
             batches += 1
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
             self._tell(told)
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
-        if batches or most is None:  # cells that a killed process has begun are finished
-            self._keep_up(told, wrote=batches > 0)
-        self.report.backlog = self.table.backlog()
-        self.report.seconds = time.monotonic() - started
-        return self.report
+            if batches == 1 and self.limits.seconds is not None:  # the first one may have loaded a model
+                until = time.monotonic() + self.limits.seconds
+            if stuck == STUCK or time.monotonic() >= until:
+                return batches, False
+        return batches, True
 
     def _indexed(self, queued: Sequence[QueuedRow]) -> list[IndexedRow]:
         """Chunk and embed the texts that are other than those of the index."""

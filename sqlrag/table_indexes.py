@@ -109,10 +109,10 @@ class TableIndexes:
 
         It is made beside the old one, which answers meanwhile, and takes its place in one transaction; ids of chunks
         change. Stopped at any time, the same call goes on. While the new one takes its place other writers wait.
-        Raises InputError for chunking that the model's window does not hold, LockedError where the table is written
-        faster than it is indexed.
+        Where others write faster than it is indexed, it takes the place with a backlog, which the report tells.
+        Raises InputError for chunking that the model's window does not hold.
         """
-        from sqlrag.live import reindex
+        from sqlrag.reindex import reindex
 
         making = Making(max_tokens, overlap, None, vectors)
         record = self._record(name)
@@ -130,8 +130,9 @@ class TableIndexes:
     ) -> SyncReport:
         """Bring an index over a table to what the table holds; by default every such index, and the sum of it all.
 
-        Only texts that have changed are embedded. `compare`: look at every row, whatever the triggers have told. A view
-        is always compared. Stopped at any time, the next call goes on.
+        Only texts that have changed are embedded. What is queued when it begins is brought in; what others write
+        meanwhile may be left, and is the report's `backlog`. `compare`: look at every row, whatever the triggers have
+        told. A view is always compared. Stopped at any time, the next call goes on.
         """
         from sqlrag.live import sync
 

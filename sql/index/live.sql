@@ -12,7 +12,7 @@ CREATE TABLE chunks_rows (
 CREATE TABLE chunks_queue (
     number    INTEGER PRIMARY KEY,
     source_id {source_type},
-    queued_at REAL NOT NULL                -- Julian day
+    queued_at                              -- Julian day; no type and no constraint: a writer pays for each, per row
 );
 
 -- A trigger that names a table of vec0 makes ALTER TABLE fail, on every table of the file, in each client that has no

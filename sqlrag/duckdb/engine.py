@@ -7,7 +7,7 @@ import os
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -224,12 +224,15 @@ class DuckDBEngine:
         with translated(self.path), self._cursor() as cursor:
             begin_next(cursor, self.path, self.indexes, record, new)
 
-    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
-        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
         with translated(self.path), self._cursor() as cursor:
-            done = switch(cursor, self.path, self.indexes, record, new)
-        self._types_changed = self._types_changed or (done and new.dimension != record.dimension)
-        return done
+            switch(cursor, self.path, self.indexes, record, new)
+        self._types_changed = self._types_changed or new.dimension != record.dimension
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
+        return nullcontext()
 
     def alter(self, record: IndexRecord, new: IndexRecord) -> None:
         """Change an index's text, filters and tokenizer, in one transaction."""

@@ -75,6 +75,10 @@ class IndexTables:
         names = (record for record in stored_records(self._duckdb) if record.name.lower() == self.record.name.lower())
         return next(names, None)
 
+    def is_as_recorded(self) -> bool:
+        """Tell whether the index is still the one that this was opened for, and not made anew by another connection."""
+        return any(record.is_as(self.record) for record in stored_records(self._duckdb))
+
     def create(self, source_type: str = "BIGINT", *, first_id: int = 1) -> None:
         """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""
         check_room(self._path, self.record.name, self._columns(), documents=not self.record.is_live)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from sqlrag.index.source import source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import StoredChunk
 from sqlrag.sqlite.errors import translated as translated_sqlite
-from sqlrag.sync import IndexedRow, QueuedRow, chunk_rows, within
+from sqlrag.sync import IndexedRow, Limits, QueuedRow, chunk_rows, within
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,13 +90,20 @@ class DuckDBLive:
         """Return how many rows the last comparison has found that are not written yet."""
         return len(self._queued)
 
-    def take(self, rows: int, chars: int) -> list[QueuedRow]:
-        """Return the first of the rows that were found, so many at most, their texts not longer than `chars` in all."""
-        keys = [key for key, _ in zip(self._queued, range(rows), strict=False)]
-        return within(self._present(keys), chars)
+    def entries(self) -> int:
+        """Return how many entries the queue has: each row once."""
+        return len(self._queued)
+
+    def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
+        """Return the first of the rows that were found, so many at most, as `within` takes them."""
+        keys = list(islice(self._queued, max(rows, limits.rows or 0)))
+        return within(self._present(keys), rows, limits)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
-        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
+
+        None is written where the index has been made anew meanwhile, with another model perhaps.
+        """
         with suppress(LockedError):  # another connection has just written them: nothing of this was
             return self._applied(rows)
         return []
@@ -103,6 +111,8 @@ class DuckDBLive:
     def _applied(self, rows: Sequence[IndexedRow]) -> list[Any]:
         before = self._indexes.state(self.record)
         with translated(self._path), transaction(self._duckdb):
+            if not self._tables.is_as_recorded():
+                return []
             now = {row.source_id: row for row in self._present([one.row.source_id for one in rows])}
             same = [one for one in rows if now[one.row.source_id].is_as(one.row)]
             changed = [one for one in same if one.row.is_changed]

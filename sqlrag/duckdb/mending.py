@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.duckdb.differences import lost_tables
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["mend", "partial_documents"]
+__all__ = ["mark_partial", "mend", "partial_documents"]
 
 
 def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord) -> bool:
@@ -44,18 +44,24 @@ def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes,
         else:
             sql = f"SELECT DISTINCT source_id FROM {chunks} WHERE source_id NOT IN (SELECT id FROM documents)"
             tables.delete_chunks_of([source_id for (source_id,) in database.execute(sql).fetchall()])
-            forget = (
-                f"UPDATE documents SET content_hash = '{PARTIAL}' || content_hash "
-                f"WHERE id IN (SELECT unnest($rows)) AND content_hash NOT LIKE '{PARTIAL}%'"
-            )
         tables.delete_chunks_of(rows)
         if not record.is_live:
             sql = statement("index/documents_without_chunks", index=record.name)
-            rows = [source_id for (source_id,) in database.execute(sql).fetchall()]
-        if rows:
+            mark_partial(database, [source_id for (source_id,) in database.execute(sql).fetchall()])
+        elif rows:
             database.execute(forget, {"rows": rows})
         tables.bump_version()
     return True
+
+
+def mark_partial(database: duckdb.DuckDBPyConnection, documents: Sequence[int]) -> None:
+    """Note of documents whose chunks are gone that they are to come. The caller holds the transaction."""
+    sql = (
+        f"UPDATE documents SET content_hash = '{PARTIAL}' || content_hash "
+        f"WHERE id IN (SELECT unnest($documents)) AND content_hash NOT LIKE '{PARTIAL}%'"
+    )
+    if documents:
+        database.execute(sql, {"documents": list(documents)})
 
 
 def partial_documents(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[Document]:

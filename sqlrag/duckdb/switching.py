@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.duckdb.live import DuckDBLive
+from sqlrag.duckdb.mending import mark_partial
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.source_tables import describe, key_type_of
 from sqlrag.index.names import quote
@@ -27,7 +28,7 @@ def begin_next(
 ) -> None:
     """Make the index that is to take another's place; one that was begun the same way is kept."""
     begun = next((record for record in stored_records(database) if record.name == new.name), None)
-    if begun is None or replace(begun, version=new.version) != new:
+    if begun is None or not begun.is_as(new):
         with transaction(database):
             if begun is not None:
                 IndexTables(database, path, indexes, begun).drop()
@@ -37,12 +38,14 @@ def begin_next(
 
 def switch(
     database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, old: IndexRecord, new: IndexRecord
-) -> bool:
-    """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+) -> None:
+    """Put an index in the place of the old one, in one transaction.
+
+    What has changed since is what the next comparison finds; of documents, they are ingested in part.
+    """
     made = DuckDBLive(database, path, indexes, new)
     with transaction(database):
-        if made.differences():
-            return False
+        changed = [] if old.is_live else made.differences()
         first_id = _unused_id(database, new)
         source_type = "BIGINT"
         if old.is_live:
@@ -58,10 +61,11 @@ def switch(
         for part in parts:
             database.execute(f"INSERT INTO {quote(old.name + part)} SELECT * FROM {quote(new.name + part)}")
         IndexTables(database, path, indexes, new).drop()
+        tables.delete_chunks_of(changed)
+        mark_partial(database, changed)
         tables.bump_version()
         _move_default(database, old, final)
     indexes.catch_up()
-    return True
 
 
 def _unused_id(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> int:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.errors import DatabaseError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.writer import StoredChunk
+from sqlrag.index.writer import StoredChunk, made_anew
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class DuckDBWriter:
         before = self._indexes.state(self.record)
         vectors = _vectors(parts)
         with translated(self._path), transaction(self._duckdb):
+            if not self._tables.is_as_recorded():
+                raise DatabaseError(made_anew(self._path, self.record.name))
             for part in parts:
                 self._write_document(part, stored, replaced)
             self._tables.delete_chunks_of(replaced)

@@ -85,8 +85,10 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         if not record.is_live:
             needed.append(f"{name}_code_after_delete")
             needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
-    there = {part.lower() for (part,) in connection.execute("SELECT name FROM sqlite_schema")}
-    if f"{name}_vectors".lower() in there:  # what schema 1 called it
+    parts = dict(connection.execute("SELECT lower(name), sql FROM sqlite_schema"))
+    there = set(parts)
+    earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2
+    if any(f"DELETE FROM {name}_vec " in (parts.get(trigger.lower()) or "") for trigger in earlier):
         there.add(f"{name}_vector_after_delete".lower())
     return [part for part in needed if part.lower() not in there]
 

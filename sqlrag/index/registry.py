@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -67,6 +67,10 @@ class IndexRecord:
     def is_live(self) -> bool:
         """Whether the index is over a table of the user's own, not over ingested documents."""
         return bool(self.tracking)
+
+    def is_as(self, other: IndexRecord) -> bool:
+        """Whether an index made like this one has everything but the version in common with another."""
+        return replace(self, version=other.version) == other
 
     def values(self) -> dict[str, str | int]:
         """Return the row as a mapping, column by column."""

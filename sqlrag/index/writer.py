@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate", "upgrade"]
+__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate", "made_anew", "upgrade"]
 
 StoredChunk = tuple[int, Any, int, int, int, str, int]
 """`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
@@ -70,6 +70,11 @@ def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *,
         )
 
 
+def made_anew(path: str, index: str) -> str:
+    """Return what an ingest is told whose index another process has made anew, with another model perhaps."""
+    return f"{path}: index {index!r} was made anew, altered or dropped during this ingest: run the same ingest again"
+
+
 def upgrade(connection: apsw.Connection) -> None:
     """Bring the tables of an earlier schema to this one: in one transaction, where nobody else writes."""
     registry = Registry(connection)
@@ -107,6 +112,10 @@ class IndexWriter:
         )
         self._connection.execute(sql)
         registry.put(self.record)
+
+    def is_as_recorded(self) -> bool:
+        """Tell whether the index is still the one that this was opened for, and not made anew by another process."""
+        return Registry(self._connection).find(self.record.name) == self.record
 
     def _full_text(self) -> str:
         tokenize = TOKENIZERS[self.record.tokenizer]

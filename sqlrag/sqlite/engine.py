@@ -24,7 +24,7 @@ from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.mending import mend, partial_documents
-from sqlrag.sqlite.opening import is_new, open_sqlite, use_wal
+from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
@@ -219,6 +219,15 @@ class SQLiteEngine:
         """Tell whether a transaction can be begun on this connection."""
         return not self.read_only and not self.connection.readonly("main") and self.connection.getautocommit()
 
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Wait for other processes' writes no longer than a query may."""
+        self.connection.set_busy_timeout(HURRIED_MS)
+        try:
+            yield
+        finally:
+            self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
         for count in arguments:
@@ -261,10 +270,10 @@ class SQLiteEngine:
         with translated(self.path):
             begin_next(self.connection, self.path, record, new)
 
-    def switch(self, record: IndexRecord, new: IndexRecord) -> bool:
-        """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
         with translated(self.path):
-            return switch(self.connection, self.path, record, new)
+            switch(self.connection, self.path, record, new)
 
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""

@@ -17,7 +17,7 @@ from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of
 from sqlrag.sqlite.tracking import Tracking
-from sqlrag.sync import IndexedRow, QueuedRow, chunk_rows, within
+from sqlrag.sync import IndexedRow, Limits, QueuedRow, chunk_rows, within
 
 if TYPE_CHECKING:
     import apsw
@@ -69,11 +69,9 @@ class SQLiteLive:
         if queue:
             self.queue_all()
 
-    def is_current(self) -> bool:
-        """Tell whether the index has every text of the source. The caller holds the write transaction."""
-        if self.record.tracking == "documents":
-            return next(self._different(), None) is None
-        return not list(self._connection.execute(f"SELECT 1 FROM {self._queue} LIMIT 1"))
+    def differences(self) -> list[Any]:
+        """Return the keys of the rows that came, changed or went since the index has looked at them; reads them all."""
+        return list(self._different())
 
     def forget(self, source_ids: Sequence[Any]) -> None:
         """Take the chunks of these rows out of the index, to be made again. The caller holds the write transaction."""
@@ -170,10 +168,12 @@ class SQLiteLive:
             if self.record.tracking == "triggers":
                 self._check_key()
                 tracked = self._tracking.is_there()
-                if not tracked:
+                moved = self._source_rows.use_rowid() and self._schema_noted() != self._schema_version()
+                if not self._tracking.is_newest():
                     with immediate(self._connection):
                         self._tracking.make()
-                moved = self._source_rows.use_rowid() and self._schema_noted() != self._schema_version()
+                        if tracked and not moved:
+                            self._note_schema()
                 compare = compare or not tracked or moved or not self._tracking.sees_all
             if compare:
                 self._compare()
@@ -181,17 +181,28 @@ class SQLiteLive:
     def backlog(self) -> int:
         """Return how many rows are queued."""
         with translated(self._path):
-            ((rows,),) = self._connection.execute(f"SELECT count(DISTINCT source_id) FROM {self._queue}")
+            ((rows, _),) = self._connection.execute(statement("index/backlog", index=self.record.name))
             return int(rows)
 
-    def take(self, rows: int, chars: int) -> list[QueuedRow]:
-        """Return the first queued rows, so many at most, their texts not longer than `chars` in all."""
+    def entries(self) -> int:
+        """Return how many entries the queue has, in which a row may stand several times."""
         with translated(self._path):
-            return within(map(self._row, self._queued(rows)), chars)
+            ((entries,),) = self._connection.execute(f"SELECT count(*) FROM {self._queue}")
+            return int(entries)
+
+    def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
+        """Return the first queued rows, so many at most, as `within` takes them."""
+        with translated(self._path):
+            return within(map(self._row, self._queued(max(rows, limits.rows or 0))), rows, limits)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
-        """Write rows, all or nothing, but for those that have changed since; return the ids of those written."""
+        """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
+
+        None is written where the index has been made anew meanwhile, with another model perhaps.
+        """
         with translated(self._path), immediate(self._connection):
+            if not self._index.is_as_recorded():
+                return []
             # The others have changed meanwhile, or another process was here.
             written = [indexed for indexed in rows if self._row(indexed.row.source_id).is_as(indexed.row)]
             self._write([indexed for indexed in written if indexed.row.is_changed])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.index.check import lost_parts, misfiled_vectors
@@ -19,7 +19,7 @@ from sqlrag.text.documents import Document
 if TYPE_CHECKING:
     import apsw
 
-__all__ = ["mend", "partial_documents"]
+__all__ = ["mark_partial", "mend", "partial_documents"]
 
 
 def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
@@ -37,18 +37,21 @@ def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
             live = SQLiteLive(connection, path, record)
             live.forget([*rows, *live.unknown(), *live.without_chunks()])
             return True
-        writer = IndexWriter(connection, record)
-        writer.delete_chunks_of(rows)
         sql = statement("index/documents_without_chunks", index=record.name)
-        rows += [id_ for (id_,) in connection.execute(sql)]
-        connection.executemany(
-            "UPDATE documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
-            ((PARTIAL, row, PARTIAL) for row in rows),
-        )
+        mark_partial(connection, record, [*rows, *(id_ for (id_,) in connection.execute(sql))])
         keys = f"SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)}"
         sql = f"SELECT DISTINCT source_id FROM {quote(record.name)} WHERE source_id NOT IN ({keys})"
-        writer.delete_chunks_of([source_id for (source_id,) in connection.execute(sql)])
+        IndexWriter(connection, record).delete_chunks_of([source_id for (source_id,) in connection.execute(sql)])
     return True
+
+
+def mark_partial(connection: apsw.Connection, record: IndexRecord, documents: Sequence[int]) -> None:
+    """Take documents' chunks out of the index, and note that they are to come. The caller holds the transaction."""
+    IndexWriter(connection, record).delete_chunks_of(documents)
+    connection.executemany(
+        "UPDATE documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
+        ((PARTIAL, document, PARTIAL) for document in documents),
+    )
 
 
 def partial_documents(connection: apsw.Connection, record: IndexRecord) -> Iterator[Document]:

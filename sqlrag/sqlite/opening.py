@@ -10,11 +10,13 @@ import apsw
 
 from sqlrag.sqlite.errors import translated
 
-__all__ = ["is_new", "open_sqlite", "use_wal"]
+__all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a statement waits for another process's write; sqlrag's own last milliseconds."""
 
+HURRIED_MS = 100
+"""How long a query waits before it goes on with what the index has."""
 
 CACHE_KIB = 65_536
 """SQLite's own 2 MB hold less than one search in a million chunks reads; the room is taken as it is needed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.sqlite.mending import mark_partial
 from sqlrag.sqlite.source_tables import describe, key_type_of
 
 if TYPE_CHECKING:
@@ -35,27 +38,44 @@ def begin_next(connection: apsw.Connection, path: str, old: IndexRecord, new: In
         )
 
 
-def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexRecord) -> bool:
-    """Put an index in the place of the old one, in one transaction; False where rows have changed meanwhile."""
+def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexRecord) -> None:
+    """Put an index in the place of the old one, in one transaction.
+
+    What is still queued stays so: the index takes its backlog along. Documents that have changed since are ingested in
+    part then.
+    """
     made = SQLiteLive(connection, path, new)
     with immediate(connection):
-        if not made.is_current():
-            return False
+        changed = [] if old.is_live else made.differences()
         source_type = _source_type(connection, old)
         ids = IndexWriter(connection, new).next_id() - 1
         drop_index(connection, path, old)
         final = replace(new, name=old.name, template=old.template, tracking=old.tracking, version=old.version)
         if final.is_live:
             SQLiteLive(connection, path, final).create(source_type, queue=False)
-            connection.execute(f"INSERT INTO {quote(f'{old.name}_rows')} SELECT * FROM {quote(f'{new.name}_rows')}")
+            for part in ("rows", "queue"):
+                connection.execute(
+                    f"INSERT INTO {quote(f'{old.name}_{part}')} SELECT * FROM {quote(f'{new.name}_{part}')}"
+                )
         else:
             IndexWriter(connection, final).create(source_type)
         vectors = statement(f"index/switch_{final.vectors}", index=old.name)
-        connection.execute(statement("index/switch", index=old.name, vectors=vectors))
+        with _without_insert_trigger(connection, old.name):
+            connection.execute(statement("index/switch", index=old.name, vectors=vectors))
         connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (ids, old.name))
         made.drop()
+        mark_partial(connection, final, changed)
         _move_default(Registry(connection), old, final)
-    return True
+
+
+@contextmanager
+def _without_insert_trigger(connection: apsw.Connection, index: str) -> Iterator[None]:
+    """Let the body insert chunks whose words are in the full text already."""
+    trigger = f"{index}_after_insert"
+    ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,))
+    connection.execute(f"DROP TRIGGER {quote(trigger)}")
+    yield
+    connection.execute(sql)
 
 
 def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> None:

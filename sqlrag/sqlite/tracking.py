@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Tracking"]
 
 _TRACKED = re.compile(r'old\.("(?:[^"]|"")+") COLLATE BINARY IS NOT new\.')
+_NOW = "julianday()"
+_EARLIER = re.compile(r"julianday\('now'\)")
+"""How triggers say the time, and said it before: to read the word took a writer longer than to look at the clock."""
+
 _TRIGGER = re.compile(r"CREATE TRIGGER (\w+).*?\nEND;", re.DOTALL)
 
 
@@ -50,7 +54,11 @@ class Tracking:
         return self._record
 
     def is_there(self) -> bool:
-        """Whether the triggers are those that the table as it is now needs."""
+        """Whether the triggers note every change of the table as it is now; those of earlier versions do, too."""
+        return {name: _EARLIER.sub(_NOW, sql) for name, sql in self._present().items()} == self._needed()
+
+    def is_newest(self) -> bool:
+        """Whether the triggers are as this version makes them."""
         return self._present() == self._needed()
 
     def make(self) -> None:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import DatabaseError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
-from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate
+from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate, made_anew
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.opening import use_wal
 from sqlrag.sqlite.source_tables import tables_in_the_way
@@ -73,6 +74,8 @@ class SQLiteWriter:
     def write(self, parts: Sequence[Part]) -> None:
         """Write parts of documents, all or nothing."""
         with translated(self._path), immediate(self._connection):
+            if not self._index.is_as_recorded():
+                raise DatabaseError(made_anew(self._path, self.record.name))
             next_id = self._index.next_id()
             for part in parts:
                 next_id = self._write(part, next_id)

@@ -1,8 +1,15 @@
-"""A database of schema 1, as the first versions made it: read as it is, upgraded when it is opened for writing."""
+"""Databases of earlier versions: read as they are, upgraded when they are opened for writing.
+
+In the folder `earlier` are files that the versions themselves have made: of three documents, on SQLite with schema 3 of
+a table with an index, whose triggers are those of then.
+"""
 
 from __future__ import annotations
 
+import gzip
 from contextlib import closing
+from pathlib import Path
+from unittest.mock import patch
 
 import apsw
 import duckdb
@@ -11,6 +18,7 @@ import pytest
 import sqlrag
 from sqlrag.index.registry import SCHEMA_VERSION
 from sqlrag.sqlite.functions import load_vec
+from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 
@@ -84,3 +92,72 @@ def test_it_is_upgraded_when_written(old):
     with sqlrag.connect(path) as database:
         ((version,),) = database.execute("SELECT value FROM sqlrag_meta WHERE key = 'schema_version'").fetchall()
         assert version == str(SCHEMA_VERSION)
+
+
+EARLIER = Path(__file__).parent / "earlier"
+
+
+def made_by(schema: int, suffix: str, folder: Path) -> Path:
+    """Return a copy of the file that a version of this schema has made."""
+    for packed in EARLIER.glob(f"schema{schema}.{suffix}*.gz"):
+        (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    return folder / f"schema{schema}.{suffix}"
+
+
+def test_there_is_a_file_of_each_schema():
+    """Whoever raises SCHEMA_VERSION adds files of the one before."""
+    names = {path.name for path in EARLIER.iterdir()}
+    assert {f"schema{n}.{suffix}.gz" for n in range(1, SCHEMA_VERSION) for suffix in ("db", "duckdb")} <= names
+
+
+@pytest.mark.parametrize("suffix", ["db", "duckdb"])
+@pytest.mark.parametrize("schema", range(1, 4))
+def test_a_file_that_the_version_has_made(schema, suffix, tmp_path):
+    """Read-only it is sound, answers and stays as it is; written to it is of this schema, and whole."""
+    path = made_by(schema, suffix, tmp_path)
+    before = path.read_bytes()
+    q = "which animal sleeps long?"
+    index = "reviews" if (schema, suffix) == (3, "db") else "chunks"
+    sql = f"SELECT text FROM search('{index}', :q, 3, 1)"
+    with sqlrag.connect(path, read_only=True) as database:
+        assert database.check() == []
+        if index == "chunks":
+            assert database.execute(sql, {"q": q}).fetchall() == [("Wombats sleep all day.",)]
+    assert path.read_bytes() == before
+    with sqlrag.connect(path) as database:
+        database.ingest([Document("new", "", "Koalas sleep even longer.", {}, "hash of new")])
+        database.ingest([Document("two", "", "Bees hum.", {}, "another hash")])
+        assert database.execute(sql, {"q": q}).fetchall()[0][0].split()[1].startswith("sleep")
+        assert database.check() == []
+        assert database.repair() == []
+    with sqlrag.connect(path) as database:
+        ((version,),) = database.execute("SELECT value FROM sqlrag_meta WHERE key = 'schema_version'").fetchall()
+        assert version == str(SCHEMA_VERSION)
+
+
+def test_triggers_that_the_version_has_made(tmp_path):
+    """They note every change still, so nothing is compared; the next sync makes those of this version."""
+    path = made_by(3, "db", tmp_path)
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("INSERT INTO review VALUES (4, 'four', 'Ships sail.')")
+        connection.execute("DELETE FROM review WHERE id = 2")
+    with sqlrag.connect(path, read_only=True) as database:
+        assert database.check() == []
+        (info,) = database.info()
+        assert info.backlog == 3
+        assert info.backlog_seconds > 0
+    with (
+        sqlrag.connect(path) as database,
+        patch.object(SQLiteLive, "_compare", side_effect=AssertionError("compared")),
+    ):
+        report = database.sync()
+        assert (report.added, report.changed, report.removed, report.backlog) == (1, 1, 1, 0)
+        sql = "SELECT group_concat(sql) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'review'"
+        ((triggers,),) = database.execute(sql).fetchall()
+        assert "julianday()" in triggers
+        assert "'now'" not in triggers
+        database.execute("UPDATE review SET body = 'Ships sink.' WHERE id = 4").fetchall()
+        assert database.sync().changed == 1
+        texts = database.execute("SELECT text FROM reviews ORDER BY source_id").fetchall()
+        assert texts == [("Wombats sleep all day.",), ("It rains again.",), ("Ships sink.",)]
+        assert database.check() == []

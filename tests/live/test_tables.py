@@ -415,6 +415,7 @@ def test_a_key_of_a_view_that_names_several_rows(db, write):
 def test_a_bounded_sync_of_a_view_queues_a_row_once(db, write):
     """However often a large change is brought in by parts, its rows stand in the queue once."""
     from sqlrag.live import sync
+    from sqlrag.sync import Limits
 
     write("CREATE TABLE thing(id INTEGER PRIMARY KEY, body TEXT); CREATE VIEW review AS SELECT * FROM thing")
     db.create_index("reviews", "review", "body", key="id")
@@ -423,7 +424,7 @@ def test_a_bounded_sync_of_a_view_queues_a_row_once(db, write):
         "INSERT INTO thing SELECT i, 'bank ' || i FROM n"
     )
     for left in (8, 6, 4):
-        assert sync(db._engine, "reviews", most=2).backlog == left
+        assert sync(db._engine, "reviews", compare=True, limits=Limits(rows=2)).backlog == left
         assert db.execute("SELECT count(*) FROM reviews_queue").fetchall() == [(left,)]
     db.sync()
     assert_in_step(db, "reviews", {number: f"bank {number}" for number in range(1, 11)})

@@ -362,7 +362,7 @@ def test_a_row_changes_while_it_is_embedded(sql, written, compare, db, write):
         batches.append(apply(table, indexed))
         return batches[-1]
 
-    two_rows = patch.object(SQLiteLive, "take", lambda table, rows, chars: take(table, 2, chars))
+    two_rows = patch.object(SQLiteLive, "take", lambda table, rows, limits: take(table, min(rows, 2), limits))
     with two_rows, patch.object(SQLiteLive, "apply", apply_later):
         assert db.sync("reviews", compare=compare).backlog == 0
     assert len(batches[0]) == written
