@@ -1,6 +1,7 @@
 """From documents to three reranked chunks, against others that do the same with the same weights, in one run.
 
-    python -m venv .venv-end && .venv-end/bin/pip install ".[torch]" -r benchmarks/peers_end_to_end.txt
+    python -m venv .venv-end && .venv-end/bin/pip install torch==2.13.0
+    .venv-end/bin/pip install ".[torch]" -r benchmarks/peers_end_to_end.txt
     .venv-end/bin/python benchmarks/end_to_end.py [FOLDER] [--documents 300] [--write]
 
 FOLDER holds all-MiniLM-L6-v2 as sentence-transformers has it; without it, Hugging Face is asked. The cross-encoder is
