@@ -17,6 +17,13 @@ ITERATIONS = 10
 
 _BLOCK = 4096
 
+FEW = 4
+"""Vectors that are multiplied with the centroids one at a time, on one core: of a chunk that is written by itself."""
+
+_ONE_CORE = 400_000
+"""Numbers of a matrix that OpenBLAS multiplies with a vector on one core; for more (460,800) it takes a second one, and
+where that is busy with other work, an insert waits for milliseconds instead of 0.1."""
+
 
 def spherical_kmeans(
     vectors: NDArray[np.float32],
@@ -55,6 +62,12 @@ def nearest_centroids(vectors: NDArray[np.float32], centroids: NDArray[np.float3
     import numpy as np
 
     places = np.empty(len(vectors), np.int64)
+    if len(vectors) <= FEW:
+        rows = max(_ONE_CORE // centroids.shape[1], 1)
+        parts = [centroids[start : start + rows] for start in range(0, len(centroids), rows)]
+        for place, vector in enumerate(vectors):
+            places[place] = np.concatenate([part @ vector for part in parts]).argmax()
+        return places
     for start, end in _blocks(len(vectors)):
         places[start:end] = (vectors[start:end] @ centroids.T).argmax(axis=1)
     return places

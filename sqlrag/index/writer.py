@@ -27,6 +27,9 @@ StoredChunk = tuple[int, Any, int, int, int, str, int]
 PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
 """What the tables of an index are called after its name and a `_`, beside the chunk table."""
 
+_NORMAL = 1
+"""SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
+
 
 @contextmanager
 def immediate(connection: Connection) -> Iterator[None]:
@@ -34,18 +37,48 @@ def immediate(connection: Connection) -> Iterator[None]:
 
     A deferred one that reads first and then writes fails at once when another process wrote in between, without
     waiting (https://www.sqlite.org/lang_transaction.html).
+
+    Where there is a write-ahead log, the commit does not wait until the disk has it: see `_without_the_disk`.
     """
     if not connection.getautocommit():  # type: ignore[attr-defined]
         raise SQLError("a transaction is open on this connection: COMMIT or ROLLBACK it, then try again")
-    try:
-        connection.execute("BEGIN IMMEDIATE")
+    with _without_the_disk(connection):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("COMMIT")  # this too may find the disk full
+        except BaseException:
+            # A full disk or an I/O error may have rolled the transaction back already.
+            if not connection.getautocommit():  # type: ignore[attr-defined]
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _without_the_disk(connection: Connection) -> Iterator[None]:
+    """Let commits of the body not wait for the disk, which takes milliseconds, where that can break nothing.
+
+    With a write-ahead log a file is whole after a power failure too, but may lack the last commits: those since the
+    log was last copied into the file, a commit waited, or the last connection was closed. What was committed when a
+    process is killed stays (https://www.sqlite.org/pragma.html#pragma_synchronous). What sqlrag writes is made from
+    files and rows, and made again by the next `ingest` or `sync`: chunks, hashes and queue are in one transaction.
+    The user's own statements wait as before.
+    """
+    ((journal,),) = connection.execute("PRAGMA main.journal_mode")
+    ((waits,),) = _compiled_anew(connection, "PRAGMA main.synchronous")
+    if journal != "wal" or waits <= _NORMAL:
         yield
-        connection.execute("COMMIT")  # this too may find the disk full
-    except BaseException:
-        # A full disk or an I/O error may have rolled the transaction back already.
-        if not connection.getautocommit():  # type: ignore[attr-defined]
-            connection.execute("ROLLBACK")
-        raise
+        return
+    _compiled_anew(connection, f"PRAGMA main.synchronous = {_NORMAL}")
+    try:
+        yield
+    finally:
+        _compiled_anew(connection, f"PRAGMA main.synchronous = {waits}")
+
+
+def _compiled_anew(connection: Connection, pragma: str) -> list[Any]:
+    """Run a PRAGMA that does its work when it is compiled: one from apsw's cache of statements does nothing."""
+    return list(connection.execute(pragma, can_cache=False))  # type: ignore[call-arg]  # of apsw's
 
 
 def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *, documents: bool = True) -> None:

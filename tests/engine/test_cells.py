@@ -22,7 +22,7 @@ from sqlrag.index.cell_training import CellTraining
 from sqlrag.index.cells import cell_state
 from sqlrag.index.check import check_index
 from sqlrag.index.filtered import nprobe_for
-from sqlrag.index.kmeans import spherical_kmeans
+from sqlrag.index.kmeans import FEW, nearest_centroids, spherical_kmeans
 from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.statements import statement
@@ -328,6 +328,19 @@ def test_centroids_are_reproducible_and_of_unit_length():
     first, second = (spherical_kmeans(vectors, 12, seed=3) for _ in range(2))
     assert np.array_equal(first, second)
     assert np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("cells", [1, 40, 3000])
+def test_a_vector_by_itself_has_the_cell_that_it_has_among_many(cells):
+    """Few are multiplied one by one with parts of the centroids, many all at once."""
+    vectors = vectors_of(40)
+    centroids = np.random.default_rng(2).standard_normal((cells, DIMENSION)).astype(np.float32)
+    wide = np.tile(centroids, 12), np.tile(vectors, 12)  # several parts
+    for chosen, given in ((centroids, vectors), wide):
+        expected = (given.astype(np.float64) @ chosen.astype(np.float64).T).argmax(axis=1)
+        assert np.array_equal(nearest_centroids(given, chosen), expected)
+        for count in (1, FEW):
+            assert np.array_equal(nearest_centroids(given[:count], chosen), expected[:count])
 
 
 def test_nprobe_between_and_beyond_what_was_measured():
