@@ -57,13 +57,13 @@ def filtered_top_k(
         return nprobe_for(depth, index.measured_nprobes(), state.cells) * (2 if state.moving else 1)
 
     # Where many pass: among the nearest of all.
-    near = index.near_ids(vector, SAMPLE, of_each=SAMPLE // SAMPLED_CELLS, nprobe=SAMPLED_CELLS)
+    near = index.near_ids(vector, SAMPLE, nprobe=SAMPLED_CELLS)
     share = len(matching.passing(near)) / SAMPLE
     candidates = CANDIDATES * k
     if share >= LARGE_SHARE:
         depth = MARGIN * k / share
         count = math.ceil(CANDIDATES * depth)
-        passing = matching.passing(index.near_ids(vector, count, of_each=count, nprobe=probes(depth)))
+        passing = matching.passing(index.near_ids(vector, count, nprobe=probes(depth)))
         if len(passing) >= candidates:
             return index.distances(vector, k, json.dumps(list(passing)))
     # Where few pass: all of them.

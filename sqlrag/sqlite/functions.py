@@ -7,17 +7,19 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, InputError, MissingDependencyError
+from sqlrag.extension import SCAN_ENTRY_POINT, built_library
 from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
-from sqlrag.index.top_k import Index, Matching
+from sqlrag.index.top_k import Index, Matching, has_scan
 from sqlrag.metrics import MEASURES, Aggregate, Measure
 from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
@@ -40,6 +42,7 @@ class SQLiteIndexes:
     def __init__(self, connection: Connection) -> None:
         self.registry = Registry(connection)
         self.connection = connection
+        self._has_scan: bool | None = None
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
@@ -55,7 +58,10 @@ class SQLiteIndexes:
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
-        return Index(self.connection, self.registry.get(name))
+        record = self.registry.get(name)
+        if self._has_scan is None:
+            self._has_scan = has_scan(self.connection)
+        return Index(self.connection, record, scans=self._has_scan)
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
@@ -262,15 +268,31 @@ class _Outermost:
 
 
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
-    """Load sqlite-vec unless it is there; extension loading is closed again after it."""
-    loaded = list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'"))
-    if loaded:
+    """Load sqlite-vec unless it is there; extension loading is closed again after it.
+
+    And beside it the scan of sqlrag's own library, where that was built: without it the same rows take longer.
+    """
+    has_vec = bool(list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'")))
+    library = None if has_scan(connection) else built_library()
+    if has_vec and library is None:
         return
     connection.enable_load_extension(True)
     try:
-        connection.load_extension(vec_library())
+        if not has_vec:
+            connection.load_extension(vec_library())
+        if library is not None:
+            _load_scan(connection, library)
     finally:
         connection.enable_load_extension(False)
+
+
+def _load_scan(connection: apsw.Connection | sqlite3.Connection, library: str) -> None:
+    import apsw
+
+    # sqlite3's own load_extension() takes an entry point since Python 3.12 only. A library that cannot be loaded, of
+    # another processor or C library, is as good as none.
+    with suppress(apsw.Error, sqlite3.Error):
+        list(connection.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
 
 
 def vec_library() -> str:
