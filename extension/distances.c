@@ -6,7 +6,7 @@
 
 #define INLINED static inline __attribute__((always_inline))
 
-/* Sums run side by side in lanes, in the same order on every processor: so all of them find the same distance. */
+/* Sums run side by side in lanes. */
 typedef float lanes __attribute__((vector_size(32)));
 enum { LANES = 8, STREAMS = 4, STEP = LANES * STREAMS };
 
@@ -19,7 +19,7 @@ INLINED void add_squares(lanes *sum, const float *a, const float *b)
     *sum += difference * difference;
 }
 
-INLINED double float32_l2_of(const float *query, const float *vector, size_t dimension)
+INLINED double float32_l2_near(const float *query, const float *vector, size_t dimension)
 {
     lanes sums[STREAMS] = {{0}};
     float rest = 0;
@@ -35,7 +35,7 @@ INLINED double float32_l2_of(const float *query, const float *vector, size_t dim
     return sqrtf(rest);
 }
 
-INLINED double int8_l1_of(const uint8_t *query, const uint8_t *vector, size_t dimension)
+INLINED double int8_l1_near(const uint8_t *query, const uint8_t *vector, size_t dimension)
 {
     uint32_t sum = 0;
     for (size_t place = 0; place < dimension; place++) {
@@ -46,7 +46,7 @@ INLINED double int8_l1_of(const uint8_t *query, const uint8_t *vector, size_t di
     return sum;
 }
 
-INLINED double int8_l2_of(const int8_t *query, const int8_t *vector, size_t dimension)
+INLINED double int8_l2_near(const int8_t *query, const int8_t *vector, size_t dimension)
 {
     uint32_t sum = 0;
     for (size_t place = 0; place < dimension; place++) {
@@ -56,13 +56,44 @@ INLINED double int8_l2_of(const int8_t *query, const int8_t *vector, size_t dime
     return sqrtf((float)sum);
 }
 
+/* What sqlite-vec computes: its sums are floats, too. */
+
+static double float32_l2(const void *query, const void *vector, size_t dimension)
+{
+    const float *a = query, *b = vector;
+    float sum = 0;
+    for (size_t place = 0; place < dimension; place++) {
+        float difference = a[place] - b[place];
+        sum += difference * difference;
+    }
+    return sqrtf(sum);
+}
+
+static double int8_l1(const void *query, const void *vector, size_t dimension)
+{
+    return int8_l1_near(query, vector, dimension);
+}
+
+static double int8_l2(const void *query, const void *vector, size_t dimension)
+{
+    const int8_t *a = query, *b = vector;
+    float sum = 0;
+    for (size_t place = 0; place < dimension; place++) {
+        float difference = (float)(a[place] - b[place]);
+        sum += difference * difference;
+    }
+    return sqrtf(sum);
+}
+
+double distances_slack(size_t dimension) { return 1 + (double)dimension * 0x1p-23; }
+
 /* A metric for any processor of this kind, and for those of x86-64 that have AVX2. */
 #define MEASURE(name, type, suffix, target)                                                                            \
     target static void name##suffix(const void *query, const void *vectors, size_t count, size_t dimension,            \
                                     double *distances)                                                                 \
     {                                                                                                                  \
         for (size_t row = 0; row < count; row++)                                                                       \
-            distances[row] = name##_of(query, (const type *)vectors + row * dimension, dimension);                     \
+            distances[row] = name##_near(query, (const type *)vectors + row * dimension, dimension);                     \
     }
 
 #define MEASURES(suffix, target)                                                                                       \
@@ -72,8 +103,8 @@ INLINED double int8_l2_of(const int8_t *query, const int8_t *vector, size_t dime
 
 #define METRICS(suffix)                                                                                                \
     {                                                                                                                  \
-        {"float32 L2", sizeof(float), float32_l2##suffix}, {"int8 L1", 1, int8_l1##suffix},                            \
-            {"int8 L2", 1, int8_l2##suffix},                                                                           \
+        {"float32 L2", sizeof(float), float32_l2##suffix, float32_l2}, {"int8 L1", 1, int8_l1##suffix, int8_l1},       \
+            {"int8 L2", 1, int8_l2##suffix, int8_l2},                                                                  \
     }
 
 enum { METRIC_COUNT = 3 };

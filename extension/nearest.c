@@ -29,11 +29,17 @@ static void sink(struct near *at, size_t count, size_t place)
     at[place] = one;
 }
 
+static bool is_full(const struct nearest *nearest) { return (uint64_t)nearest->count == (uint64_t)nearest->wanted; }
+
+double nearest_bound(const struct nearest *nearest)
+{
+    return is_full(nearest) && nearest->count ? nearest->at[0].distance : INFINITY;
+}
+
 bool nearest_take(struct nearest *nearest, double distance, int64_t id)
 {
     struct near one = {isnan(distance) ? INFINITY : distance, id};
-    nearest->taken++;
-    if ((uint64_t)nearest->count == (uint64_t)nearest->wanted) {
+    if (is_full(nearest)) {
         if (nearest->count && is_farther(nearest->at[0], one)) {
             nearest->at[0] = one;
             sink(nearest->at, nearest->count, 0);

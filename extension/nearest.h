@@ -16,12 +16,15 @@ struct nearest {
     struct near *at;
     size_t count, room;
     int64_t wanted;
-    uint64_t taken; /* how many it has seen */
+    uint64_t seen;
 };
 
 /* Takes one in if it is among the nearest; of two that are equally far, the one with the lower id. What is no number
    is infinitely far. False if memory is short. */
 bool nearest_take(struct nearest *nearest, double distance, int64_t id);
+
+/* How far the farthest is; what is farther need not be taken. */
+double nearest_bound(const struct nearest *nearest);
 
 /* Puts them in order, the nearest first; nothing can be taken in after. */
 void nearest_sort(struct nearest *nearest);

@@ -222,7 +222,7 @@ static int column(sqlite3_vtab_cursor *base, sqlite3_context *context, int place
     else if (place == DISTANCE)
         api->result_double(context, cursor->found.at[cursor->row].distance);
     else if (place == MEASURED)
-        api->result_int64(context, (sqlite3_int64)cursor->found.taken);
+        api->result_int64(context, (sqlite3_int64)cursor->found.seen);
     else
         api->result_null(context);
     return SQLITE_OK;

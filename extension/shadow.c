@@ -43,6 +43,42 @@ static int finish(struct shadow *shadow, sqlite3_stmt *statement, int code)
     return code;
 }
 
+static size_t bytes_of(uint64_t number, unsigned bits)
+{
+    size_t count = 1;
+    while (number >>= bits)
+        count++;
+    return count;
+}
+
+/* Where in the BLOB of a block each page of its begins: https://www.sqlite.org/fileformat2.html#b_tree_pages and
+   #record_format. A wrong guess costs time, and nothing else. */
+static void find_pages(struct shadow *shadow, size_t length)
+{
+    uint64_t block = (uint64_t)shadow->block;
+    size_t usable = shadow->page + 4;
+    size_t header = 2 + bytes_of(2 * length + 12, 7) + (block < 2 ? 0 : bytes_of(2 * block, 8));
+    size_t payload = length + header, least = (usable - 12) * 32 / 255 - 23;
+    size_t local = least + (payload - least) % (usable - 4);
+    if (payload <= usable - 35)
+        local = payload;
+    else if (local > usable - 35)
+        local = least;
+    shadow->first_page = local > header ? local - header : 0;
+}
+
+static int find_page_size(struct shadow *shadow)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = prepare(shadow, "PRAGMA main.page_size", &statement);
+    if (code == SQLITE_OK && (code = shadow->api->step(statement)) == SQLITE_ROW) {
+        sqlite3_int64 size = shadow->api->column_int64(statement, 0);
+        shadow->page = size >= 512 ? (size_t)size - 4 : 508;
+        code = SQLITE_DONE;
+    }
+    return finish(shadow, statement, code);
+}
+
 /* Opens the vectors of a block and tells how many bytes they have. */
 static int open_block(struct shadow *shadow, sqlite3_int64 block, size_t *length)
 {
@@ -62,28 +98,32 @@ static int open_block(struct shadow *shadow, sqlite3_int64 block, size_t *length
         return failed(shadow, code);
     shadow->block = block;
     *length = (size_t)shadow->api->blob_bytes(shadow->blob);
+    find_pages(shadow, *length);
     return SQLITE_OK;
 }
 
 static int make_room(struct shadow *shadow)
 {
-    if (shadow->vectors)
-        return SQLITE_OK;
     shadow->most = shadow->size < MAIN_MEMORY ? MAIN_MEMORY / shadow->size : 1;
     shadow->vectors = malloc(shadow->most * shadow->size);
     shadow->distances = malloc(shadow->most * sizeof *shadow->distances);
-    return shadow->vectors && shadow->distances ? SQLITE_OK : SQLITE_NOMEM;
+    return shadow->vectors && shadow->distances ? find_page_size(shadow) : SQLITE_NOMEM;
 }
 
-/* Reads vectors of the open block and measures them. */
-static int measure(struct shadow *shadow, size_t first, size_t count)
+/* Reads bytes of the open block, a page at a time. SQLite reads what spans several from the file, even if it has them
+   in its cache (SQLITE_DIRECT_OVERFLOW_READ). */
+static int read(struct shadow *shadow, size_t from, size_t length)
 {
-    size_t size = shadow->size;
-    int code = shadow->api->blob_read(shadow->blob, shadow->vectors, (int)(count * size), (int)(first * size));
-    if (code != SQLITE_OK)
-        return failed(shadow, code);
-    shadow->metric->measure(shadow->query, shadow->vectors, count, size / shadow->metric->width, shadow->distances);
-    return SQLITE_OK;
+    int code = SQLITE_OK;
+    for (size_t done = 0, count; done < length && code == SQLITE_OK; done += count) {
+        size_t at = from + done;
+        count = at < shadow->first_page ? shadow->first_page - at
+                                        : shadow->page - (at - shadow->first_page) % shadow->page;
+        if (count > length - done)
+            count = length - done;
+        code = shadow->api->blob_read(shadow->blob, shadow->vectors + done, (int)count, (int)at);
+    }
+    return code == SQLITE_OK ? code : failed(shadow, code);
 }
 
 /* A block as `_chunks` has it. */
@@ -106,6 +146,29 @@ static bool is_wanted(const struct places *places, size_t place, const struct id
     return places->validity[place / 8] >> place % 8 & 1 && (!ids || ids_have(ids, id_at(places, place)));
 }
 
+/* Takes in what is wanted of some vectors of the open block. */
+static int take(struct shadow *shadow, size_t first, size_t count, const struct places *places, const struct ids *ids,
+                struct nearest *nearest)
+{
+    size_t dimension = shadow->size / shadow->metric->width;
+    double slack = distances_slack(dimension);
+    int code = read(shadow, first * shadow->size, count * shadow->size);
+    if (code != SQLITE_OK)
+        return code;
+    shadow->metric->estimate(shadow->query, shadow->vectors, count, dimension, shadow->distances);
+    for (size_t place = 0; place < count; place++) {
+        if (!is_wanted(places, first + place, ids))
+            continue;
+        nearest->seen++;
+        if (shadow->distances[place] > nearest_bound(nearest) * slack)
+            continue;
+        double distance = shadow->metric->measure(shadow->query, shadow->vectors + place * shadow->size, dimension);
+        if (!nearest_take(nearest, distance, id_at(places, first + place)))
+            return SQLITE_NOMEM;
+    }
+    return SQLITE_OK;
+}
+
 static int scan_block(struct shadow *shadow, sqlite3_int64 block, struct places places, const struct ids *ids,
                       struct nearest *nearest)
 {
@@ -123,13 +186,9 @@ static int scan_block(struct shadow *shadow, sqlite3_int64 block, struct places 
         return code;
     for (size_t count; first < places.count; first += count) {
         count = places.count - first < shadow->most ? places.count - first : shadow->most;
-        code = measure(shadow, first, count);
+        code = take(shadow, first, count, &places, ids, nearest);
         if (code != SQLITE_OK)
             return code;
-        for (size_t place = 0; place < count; place++)
-            if (is_wanted(&places, first + place, ids) &&
-                !nearest_take(nearest, shadow->distances[place], id_at(&places, first + place)))
-                return SQLITE_NOMEM;
     }
     return SQLITE_OK;
 }
@@ -189,8 +248,12 @@ int shadow_look_up(struct shadow *shadow, const char *ids, struct nearest *neare
         if (code == SQLITE_OK && (place < 0 || (sqlite3_uint64)place >= length / shadow->size || length % shadow->size))
             code = damaged(shadow);
         if (code == SQLITE_OK)
-            code = measure(shadow, (size_t)place, 1);
-        if (code == SQLITE_OK && !nearest_take(nearest, shadow->distances[0], api->column_int64(wanted, 2)))
+            code = read(shadow, (size_t)place * shadow->size, shadow->size);
+        if (code != SQLITE_OK)
+            break;
+        double distance = shadow->metric->measure(shadow->query, shadow->vectors, shadow->size / shadow->metric->width);
+        nearest->seen++;
+        if (!nearest_take(nearest, distance, api->column_int64(wanted, 2)))
             code = SQLITE_NOMEM;
     }
     return finish(shadow, wanted, code);

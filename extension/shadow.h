@@ -23,8 +23,9 @@ struct shadow {
     const struct metric *metric;
     const void *query;
     size_t size; /* bytes of a vector */
-    sqlite3_blob *blob; /* the block that is open, and its number */
+    sqlite3_blob *blob; /* the block that is open, its number, and where its pages begin */
     sqlite3_int64 block;
+    size_t page, first_page;
     unsigned char *vectors; /* those that were read last; at most `most` */
     double *distances;
     size_t most;
