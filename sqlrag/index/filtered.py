@@ -73,13 +73,18 @@ def filtered_top_k(
     # Otherwise those of them in the nearest cells.
     cells = probes(MARGIN * k * state.chunks / listing.count)
     enough = max(candidates, EXPECTED * listing.count * cells / state.cells)
-    inside = index.inside(vector, listing.ids, nprobe=cells)
-    if inside.count < enough and listing.count <= MANY:
-        return index.distances(vector, k, listing.ids)
-    while inside.count < enough and cells < VEC0_MAX_K:
+    while True:
+        if index.scans():
+            near, count = index.near_listed(vector, candidates, listing.ids, nprobe=cells)
+        else:
+            inside = index.inside(vector, listing.ids, nprobe=cells)
+            count = inside.count
+        if count >= enough or cells >= VEC0_MAX_K:
+            break
+        if listing.count <= MANY:
+            return index.distances(vector, k, listing.ids)
         cells = min(2 * cells, VEC0_MAX_K)
-        inside = index.inside(vector, listing.ids, nprobe=cells)
-    return index.listed(vector, k, inside.ids)
+    return index.distances(vector, k, json.dumps(near)) if index.scans() else index.listed(vector, k, inside.ids)
 
 
 def nprobe_for(depth: float, measured: Sequence[tuple[int, int]], cells: int) -> int:

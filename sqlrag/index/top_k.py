@@ -120,16 +120,17 @@ class Index:
 
     def near_ids(self, vector: bytes, count: int, *, nprobe: int) -> list[int]:
         """Return the ids of `count` chunks with the nearest codes in some cells."""
-        if self.scans():
-            return self.near_listed(vector, count, None, nprobe=nprobe)[0]
-        bindings = {"candidates": min(count, VEC0_MAX_K), "nprobe": min(nprobe, VEC0_MAX_K)}
-        return [id_ for (id_,) in self._rows("index/near_ids", None, vector=vector, **bindings)]
+        name = "index/near_ids_scanned" if self.scans() else "index/near_ids"
+        return [row[0] for row in self._near(name, vector, count, nprobe, None)]
 
-    def near_listed(self, vector: bytes, count: int, ids: str | None, *, nprobe: int) -> tuple[list[int], int]:
+    def near_listed(self, vector: bytes, count: int, ids: str, *, nprobe: int) -> tuple[list[int], int]:
         """Return `near_ids` among the chunks of a JSON array, and how many of these are in the cells; by a scan."""
-        bindings = {"candidates": count, "nprobe": min(nprobe, VEC0_MAX_K), "ids": ids}
-        rows = self._rows("index/near_ids_scanned", None, vector=vector, **bindings)
+        rows = self._near("index/near_ids_scanned", vector, count, nprobe, ids)
         return [id_ for id_, _ in rows], rows[0][1] if rows else 0
+
+    def _near(self, name: str, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
+        bindings = {"candidates": min(count, VEC0_MAX_K), "nprobe": min(nprobe, VEC0_MAX_K), "ids": ids}
+        return self._rows(name, None, vector=vector, **bindings)
 
     def scans(self) -> bool:
         """Tell whether the vectors are found by sqlrag_scan(): it looks for tables of the main database."""
