@@ -1,28 +1,33 @@
 #include "scan.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arguments.h"
 #include "shadow.h"
 
-/* Looking an id up costs as much as going through so many vectors. */
-enum { LOOK_UP_PRICE = 16 };
-
 enum { ID, DISTANCE, MEASURED, COLUMNS };
-enum { TABLE, METRIC, QUERY, K, CELLS, IDS, PARAMETERS };
+enum { TABLE, METRIC, QUERY, K, IDS, CELLS, PARAMETERS };
+
+#define DECLARED                                                                                                       \
+    "CREATE TABLE x(\"id\", \"distance\", \"measured\", \"table\" HIDDEN, \"metric\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, "  \
+    "\"ids\" HIDDEN"
 
 static const struct table_function SCAN = {
-    "sqlrag_scan", COLUMNS, 4, PARAMETERS, {"table", "metric", "query", "k", "cells", "ids"},
-    "CREATE TABLE x(\"id\", \"distance\", \"measured\", \"table\" HIDDEN, \"metric\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, "
-    "\"cells\" HIDDEN, \"ids\" HIDDEN)",
+    "sqlrag_scan", COLUMNS, IDS, PARAMETERS, {"table", "metric", "query", "k", "ids", "cells"},
+    DECLARED ", \"cells\" HIDDEN)",
+};
+static const struct table_function LOOK_UP = {
+    "sqlrag_look_up", COLUMNS, CELLS, CELLS, {"table", "metric", "query", "k", "ids"}, DECLARED ")",
 };
 
-/* The scan in one connection. Two SQLite libraries may be in the process: each has its own routines. */
+/* One of the two in one connection. Two SQLite libraries may be in the process: each has its own routines. */
 struct module {
     struct sqlite_routines api;
     sqlite3 *database;
+    const struct table_function *function;
 };
 
 struct table {
@@ -41,7 +46,7 @@ static int connect(sqlite3 *database, void *with, int count, const char *const *
 {
     const struct module *module = with;
     (void)count, (void)words, (void)message;
-    int code = module->api.declare_vtab(database, SCAN.declaration);
+    int code = module->api.declare_vtab(database, module->function->declaration);
     struct table *table = code == SQLITE_OK ? calloc(1, sizeof *table) : NULL;
     if (!table)
         return code == SQLITE_OK ? SQLITE_NOMEM : code;
@@ -58,8 +63,7 @@ static int disconnect(sqlite3_vtab *table)
 
 static int best_index(sqlite3_vtab *base, sqlite3_index_info *info)
 {
-    (void)base;
-    return arguments_choose(&SCAN, info);
+    return arguments_choose(((struct table *)base)->module->function, info);
 }
 
 static int open_cursor(sqlite3_vtab *table, sqlite3_vtab_cursor **made)
@@ -123,7 +127,7 @@ static const char *take(const struct sqlite_routines *api, sqlite3_value *values
         return "query is a BLOB of the metric's numbers, 65536 at most";
     if (api->value_type(values[K]) != SQLITE_INTEGER || (given->k = api->value_int64(values[K])) < 0)
         return "k is a whole number from 0";
-    for (int place = CELLS; place <= IDS; place++)
+    for (int place = IDS; place <= CELLS; place++)
         if (values[place] && api->value_type(values[place]) != SQLITE_NULL && !text_of(api, values[place]))
             return "cells and ids are JSON arrays, or NULL";
     given->cells = text_of(api, values[CELLS]);
@@ -136,27 +140,19 @@ static const char *take(const struct sqlite_routines *api, sqlite3_value *values
     return has_no_number(given) ? "query has something in it that is no number" : NULL;
 }
 
-/* The way that costs less: to look up each id, or to go through all vectors, or those of some cells. */
-static int run(struct shadow *shadow, const struct arguments *given, struct nearest *found)
+static int run(struct shadow *shadow, const struct arguments *given, bool is_scan, struct nearest *found)
 {
-    if (!given->ids)
+    if (is_scan && !given->ids)
         return shadow_scan(shadow, given->cells, NULL, found);
     struct ids ids = {0};
-    sqlite3_int64 largest = 0;
-    int code = SQLITE_OK;
-    enum ids_outcome outcome = ids_read(&ids, given->ids, given->ids_length);
-    if (outcome == IDS_NO_MEMORY) {
-        code = SQLITE_NOMEM;
-    } else if (outcome == IDS_WRONG) {
+    int code = SQLITE_NOMEM;
+    enum ids_outcome outcome = given->ids ? ids_read(&ids, given->ids, given->ids_length) : IDS_WRONG;
+    if (outcome == IDS_WRONG) {
         code = SQLITE_ERROR;
-        shadow->message = shadow->api->mprintf("%s(): ids is a JSON array of whole numbers", SCAN.name);
+        shadow->message = shadow->api->mprintf("ids is a JSON array of whole numbers");
+    } else if (outcome == IDS_GOOD) {
+        code = is_scan ? shadow_scan(shadow, given->cells, &ids, found) : shadow_look_up(shadow, given->ids, found);
     }
-    if (code == SQLITE_OK && !given->cells)
-        code = shadow_largest_id(shadow, &largest);
-    if (code == SQLITE_OK && !given->cells && (sqlite3_int64)ids.count * LOOK_UP_PRICE < largest)
-        code = shadow_look_up(shadow, given->ids, found);
-    else if (code == SQLITE_OK)
-        code = shadow_scan(shadow, given->cells, &ids, found);
     ids_free(&ids);
     return code;
 }
@@ -166,12 +162,13 @@ static int filter(sqlite3_vtab_cursor *base, int which, const char *name, int co
     struct cursor *cursor = (struct cursor *)base;
     const struct module *module = ((struct table *)base->pVtab)->module;
     sqlite3_value *placed[PARAMETERS] = {NULL};
-    int needed = (1 << SCAN.required) - 1;
+    const struct table_function *function = module->function;
+    int needed = (1 << function->required) - 1;
     (void)name;
     nearest_free(&cursor->found);
     cursor->row = 0;
     if ((which & needed) != needed)
-        return arguments_lack(&module->api, base->pVtab, &SCAN, which);
+        return arguments_lack(&module->api, base->pVtab, function, which);
     for (int place = 0, next = 0; place < PARAMETERS; place++)
         if (which >> place & 1 && next < count)
             placed[place] = values[next++];
@@ -181,7 +178,7 @@ static int filter(sqlite3_vtab_cursor *base, int which, const char *name, int co
         free(given.query);
         if (!wrong)
             return SQLITE_NOMEM;
-        base->pVtab->zErrMsg = module->api.mprintf("%s(): %s", SCAN.name, wrong);
+        base->pVtab->zErrMsg = module->api.mprintf("%s(): %s", function->name, wrong);
         return SQLITE_ERROR;
     }
     struct shadow shadow = {
@@ -193,7 +190,7 @@ static int filter(sqlite3_vtab_cursor *base, int which, const char *name, int co
         .size = given.size,
     };
     cursor->found.wanted = given.k;
-    int code = given.k ? run(&shadow, &given, &cursor->found) : SQLITE_OK;
+    int code = given.k ? run(&shadow, &given, function == &SCAN, &cursor->found) : SQLITE_OK;
     shadow_close(&shadow);
     free(given.query);
     base->pVtab->zErrMsg = shadow.message;
@@ -248,13 +245,20 @@ static const sqlite3_module METHODS = {
     .xRowid = rowid,
 };
 
-int scan_register(sqlite3 *database, const sqlite3_api_routines *routines)
+static int declare(sqlite3 *database, const sqlite3_api_routines *routines, const struct table_function *function)
 {
     struct module *module = malloc(sizeof *module);
     if (!module)
         return SQLITE_NOMEM;
     take_routines(&module->api, routines);
     module->database = database;
+    module->function = function;
     /* SQLite frees the module if it refuses, too. */
-    return module->api.create_module_v2(database, SCAN.name, &METHODS, module, free);
+    return module->api.create_module_v2(database, function->name, &METHODS, module, free);
+}
+
+int scan_register(sqlite3 *database, const sqlite3_api_routines *routines)
+{
+    int code = declare(database, routines, &SCAN);
+    return code == SQLITE_OK ? declare(database, routines, &LOOK_UP) : code;
 }

@@ -32,14 +32,15 @@ struct shadow {
     char *message; /* what failed, of SQLite's memory */
 };
 
-/* Takes in all vectors, or those in the cells of a JSON array; with `ids`, only these. A result code. */
+/* Takes in all vectors, or those in the cells of a JSON array; with `ids`, only these. A result code.
+
+   As MATCH does: of each cell it takes as many as are wanted; of those that are equally far the ones in earlier blocks,
+   and of a block the last. Of what all cells give, the one with the lower id. */
 int shadow_scan(struct shadow *shadow, const char *cells, const struct ids *ids, struct nearest *nearest);
 
-/* Takes in the vectors of the ids of a JSON array, each looked up by itself. */
+/* Takes in the vectors of the ids of a JSON array, each looked up by itself; of those that are equally far the ones with
+   the lower ids. */
 int shadow_look_up(struct shadow *shadow, const char *ids, struct nearest *nearest);
-
-/* The largest id that there is, or was; -1 if there is none. */
-int shadow_largest_id(struct shadow *shadow, sqlite3_int64 *largest);
 
 void shadow_close(struct shadow *shadow);
 

@@ -4,4 +4,4 @@ WITH probed AS MATERIALIZED (
     SELECT id AS cell FROM sqlrag_scan('chunks_cells', 'float32 L2', :vector, :nprobe) UNION ALL SELECT 0
 )
 SELECT id, measured
-FROM   sqlrag_scan('chunks_codes', 'int8 L1', :code, :candidates, (SELECT json_group_array(cell) FROM probed), :ids);
+FROM   sqlrag_scan('chunks_codes', 'int8 L1', :code, :candidates, :ids, (SELECT json_group_array(cell) FROM probed));

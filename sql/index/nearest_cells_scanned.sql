@@ -13,10 +13,10 @@ probed AS MATERIALIZED (
 -- The nearest by their codes; a filter has listed the ids that pass.
 candidate AS MATERIALIZED (
     SELECT id
-    FROM   sqlrag_scan('chunks_codes', 'int8 L1', :code, :candidates, (SELECT json_group_array(cell) FROM probed), {ids})
+    FROM   sqlrag_scan('chunks_codes', 'int8 L1', :code, :candidates, {ids}, (SELECT json_group_array(cell) FROM probed))
 ),
 -- Of these the distances, at the precision that is kept.
 nearest AS MATERIALIZED (
     SELECT id, {scanned_distance} AS distance
-    FROM   sqlrag_scan({scanned}, :wanted, NULL, (SELECT json_group_array(id) FROM candidate))
+    FROM   sqlrag_look_up({scanned}, :wanted, (SELECT json_group_array(id) FROM candidate))
 )

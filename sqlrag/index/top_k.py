@@ -104,7 +104,7 @@ class Index:
     def distances(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` among the chunks of a JSON array, one by one: exact, at a look-up for each."""
         if self.scans():
-            return self._rows("index/vector_top_k", None, self._flat(), vector=vector, wanted=k, ids=ids)
+            return self._rows("index/vector_top_k", None, "index/nearest_looked_up", vector=vector, wanted=k, ids=ids)
         return self._rows("index/vector_distances", None, vector=vector, k=k, ids=ids)
 
     def inside(self, vector: bytes, ids: str, *, nprobe: int) -> Listing:
@@ -242,12 +242,11 @@ class Index:
         return "index/nearest_flat_scanned" if self.scans() else "index/nearest_flat"
 
     def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
-        ids = ":ids" if "ids" in bindings else "NULL"
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
         parts = kept_parts(self.record) | {
             "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
-            "ids": f"(SELECT json_group_array(id) FROM ({matching.select}))" if matching else ids,
+            "ids": f"(SELECT json_group_array(id) FROM ({matching.select}))" if matching else "NULL",
         }
         parts["nearest"] = statement(nearest, index=self.record.name, **parts) if nearest else ""
         sql = statement(name, index=self.record.name, **parts)
