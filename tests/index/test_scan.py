@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -393,6 +392,7 @@ def test_two_sqlite_libraries_in_one_process(tmp_path):
     stored.connection.close()
     program = """
 import sqlite3, sys
+sys.path.extend(sys.argv[2:])
 import apsw
 from sqlrag.sqlite.functions import load_vec
 sql = "SELECT id, distance FROM sqlrag_scan('papers_vec', 'float32 L2', ?, 5)"
@@ -414,9 +414,8 @@ print(found[0] == found[1] == found[2], len(found[0]), sqlite3.sqlite_version !=
             str(number).encode() for number in sys.version_info[:2]
         ]:
             pytest.skip("this Python's sqlite3 cannot load extensions, and there is no /usr/bin/python3 of its version")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run([python, "-c", program, path], capture_output=True, text=True,
-                          check=False, env=environment)  # fmt: skip
+    command = [python, "-c", program, path, *filter(None, sys.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "True 5 True\n"), done.stderr
 
 
