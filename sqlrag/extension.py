@@ -1,4 +1,4 @@
-"""Where the loadable SQLite extension lies, for any program that can load one."""
+"""Where the loadable SQLite extension lies, for any program that can load one, and for the searches in this one."""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ class Index:
         return [id_ for id_, _ in rows], rows[0][1] if rows else 0
 
     def _near(self, name: str, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
-        bindings = {"candidates": min(count, VEC0_MAX_K), "nprobe": min(nprobe, VEC0_MAX_K), "ids": ids}
-        return self._rows(name, None, vector=vector, **bindings)
+        probe, candidates = min(nprobe, VEC0_MAX_K), min(count, VEC0_MAX_K)
+        return self._rows(name, None, vector=vector, candidates=candidates, nprobe=probe, ids=ids)
 
     def scans(self) -> bool:
         """Tell whether the vectors are found by sqlrag_scan(): it looks for tables of the main database."""

@@ -12,8 +12,10 @@ MADE = [
     "chunk_size = 8);",
     "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) "
     "INSERT INTO a_vec (rowid, embedding) SELECT i, vec_f32('[' || i || ', 1, 2, 3, 4, 5, 6, 7]') FROM n;",
-    *(f"INSERT INTO a_codes (rowid, cell, code) VALUES ({i}, {i % 4}, vec_int8('[{i % 100}, -1, 2, 3, 4, 5, 6, 7]'));"
-      for i in range(1, 301)),
+    *(
+        f"INSERT INTO a_codes (rowid, cell, code) VALUES ({i}, {i % 4}, vec_int8('[{i % 100}, -1, 2, 3, 4, 5, 6, 7]'));"
+        for i in range(1, 301)
+    ),
     "DELETE FROM a_vec WHERE rowid % 5 = 0;",
     "CREATE TABLE q AS SELECT vec_f32('[7, 1, 2, 3, 4, 5, 6, 7]') AS vector, x'07ff020304050607' AS code;",
 ]

@@ -15,16 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sqlrag
-from sqlrag.errors import MissingDependencyError, NotADatabaseError
+from sqlrag.errors import NotADatabaseError
 from sqlrag.extension import built_library, loadable_path
 from sqlrag.index import cell_training
 from sqlrag.index.cell_training import CellTraining
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.top_k import Index, Matching, has_scan
 from sqlrag.index.writer import IndexWriter, immediate
-from sqlrag.sqlite import functions
+from sqlrag.sqlite import libraries
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 
@@ -142,7 +142,7 @@ def test_an_index_that_is_searched_whole(dimension, vectors, count, k, every, se
     until=st.sampled_from([0.0, 0.5, 1.0]),
     seed=st.integers(0, 10**6),
 )
-def test_an_index_with_cells(dimension, vectors, k, until, seed):  # noqa: PLR0917
+def test_an_index_with_cells(dimension, vectors, k, until, seed):
     """Cells, codes in none, deletes, and codes on their way from older cells to new ones."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("FLAT_CHUNKS", 300), ("QUERIES", 60), ("_BLOCKS_AT_ONCE", 2)):
@@ -160,7 +160,9 @@ def test_an_index_with_cells(dimension, vectors, k, until, seed):  # noqa: PLR09
             (some,),
         )
         stored.writer.delete_codes(json.loads(some))
-        stored.connection.execute("INSERT INTO papers_codes (rowid, cell, code) SELECT id, 0, vec_int8(code) FROM moved")
+        stored.connection.execute(
+            "INSERT INTO papers_codes (rowid, cell, code) SELECT id, 0, vec_int8(code) FROM moved"
+        )
     assert stored.index(scans=True).cells()[0]
     for query in stored.random(3):
         assert_all_same(stored, query, k, 7)
@@ -228,7 +230,20 @@ QUERY = np.ones(4, np.float32).tobytes()
         (("papers_codes", "int8 L1", QUERY, 1, None, "[1"), "malformed JSON"),
         *(
             (("papers_vec", "float32 L2", QUERY, 1, ids), "ids is a JSON array")
-            for ids in ("", "[", "[1", "[1,", "[1,]", "[,1]", "[a]", "1", '["1"]', "[1.5]", "[1] x", "[9223372036854775808]")
+            for ids in (
+                "",
+                "[",
+                "[1",
+                "[1,",
+                "[1,]",
+                "[,1]",
+                "[a]",
+                "1",
+                '["1"]',
+                "[1.5]",
+                "[1] x",
+                "[9223372036854775808]",
+            )
         ),
         (("papers_vec", "float32 L2", QUERY, 1, None, "[0]"), "no such column: partition00"),
         (("nothing_vec", "float32 L2", QUERY, 1), "no such table"),
@@ -373,7 +388,7 @@ def test_without_the_library_the_rows_are_the_same(monkeypatch, tmp_path, librar
     stored.insert(stored.random(200))
     query = stored.random(1)[0].tobytes()
     rows = stored.index(scans=True).vector_top_k(query, 10)
-    monkeypatch.setattr(functions, "built_library", lambda: library)
+    monkeypatch.setattr(libraries, "built_library", lambda: library)
     other = apsw.Connection(":memory:")
     load_vec(other)
     assert not has_scan(other)
@@ -394,7 +409,7 @@ def test_two_sqlite_libraries_in_one_process(tmp_path):
 import sqlite3, sys
 sys.path.extend(sys.argv[2:])
 import apsw
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
 sql = "SELECT id, distance FROM sqlrag_scan('papers_vec', 'float32 L2', ?, 5)"
 found = []
 for connect in (apsw.Connection, sqlite3.connect, apsw.Connection):
@@ -435,7 +450,7 @@ def test_real_embeddings(tmp_path):
             path = str(tmp_path / name)
             connection = apsw.Connection(path if name == "a.db" else f"{path}.sqlrag")
             load_vec(connection)
-            (record,) = functions.SQLiteIndexes(connection).records()
+            (record,) = SQLiteIndexes(connection).records()
             scan, vec0 = (Index(connection, record, scans=scans) for scans in (True, False))
             assert scan.cells()[0]
             for vector in embedder.encode_query(queries):
