@@ -31,8 +31,8 @@ library = Extension(
     "sqlrag.sqlrag_extension",
     sources=sorted(str(path) for path in FOLDER.glob("*.c") if path.name != "check_layout.c"),
     depends=sorted(map(str, FOLDER.glob("*.h"))),
-    extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-fvisibility=hidden"],
-    libraries=["dl"] if sys.platform == "linux" else [],
+    extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    libraries=["m", "dl"] if sys.platform == "linux" else [],
     # Without a compiler everything else is installed: `sqlrag extension` says what is missing.
     optional=True,
 )

@@ -31,6 +31,8 @@ class Flat(Candidate):
     package = "sqlrag"
     modules = ("apsw", "sqlite_vec")
     vectors = "float32"
+    scans: bool | None = None
+    """Whether sqlrag's C library reads the vectors; None: where it was built."""
 
     def build(self, vectors: np.ndarray, folder: Path) -> float | None:
         connection = open_sqlite(str(folder / "index.db"))
@@ -56,7 +58,7 @@ class Flat(Candidate):
     def open(self, folder: Path) -> None:
         connection = open_sqlite(str(folder / "index.db"), read_only=True)
         load_vec(connection)
-        self._index = Index(connection, Registry(connection).get("chunks"))
+        self._index = Index(connection, Registry(connection).get("chunks"), scans=self.scans)
 
     def tune(self, setting: int | None) -> None:
         self._nprobe = setting
@@ -77,6 +79,13 @@ class CellsFloat32(Flat):
 
     def make_cells(self, connection, record: IndexRecord) -> None:
         CellTraining(connection, record).keep_up()
+
+
+class CellsSQL(CellsFloat32):
+    """The same where the C library was not built: sqlite-vec's MATCH alone."""
+
+    title = "sqlrag, cells, without its C library"
+    scans = False
 
 
 class CellsInt8(CellsFloat32):
@@ -130,6 +139,7 @@ class OnDuckDB(CellsFloat32):
 CANDIDATES = {
     "sqlrag-flat": Flat,
     "sqlrag-cells": CellsFloat32,
+    "sqlrag-cells-sql": CellsSQL,
     "sqlrag-cells-int8": CellsInt8,
     "sqlrag-duckdb": OnDuckDB,
 }

@@ -1,7 +1,9 @@
-/* The entry point: `.load sqlrag_extension`, `SELECT load_extension(…)`. It declares the functions and no more: the
-   server that answers them is asked, and started, at the first call. */
+/* The entry points. `.load sqlrag_extension`, `SELECT load_extension(…)`: it declares the functions and no more; the
+   server that answers them is asked, and started, at the first call. `load_extension(…, 'sqlrag_scan_init')`: the scan
+   of an index alone, for Python, which has the functions itself. */
 
 #include "scalars.h"
+#include "scan.h"
 #include "tables.h"
 #include "vec.h"
 
@@ -17,9 +19,10 @@ union table {
     void (*const *at)(void);
 };
 
-static void take_routines(union table table)
+void take_routines(struct sqlite_routines *taken, const sqlite3_api_routines *routines)
 {
-#define ROUTINE(result, name, position, arguments) sqlite.name = (result(*) arguments)table.at[position];
+    union table table = {.routines = routines};
+#define ROUTINE(result, name, position, arguments) taken->name = (result(*) arguments)table.at[position];
 #include "sqlite_routines.h"
 #undef ROUTINE
 }
@@ -34,32 +37,46 @@ static int declare(struct session *session)
     return code;
 }
 
+static bool is_new_enough(const struct sqlite_routines *taken, char **error)
+{
+    int version = taken->libversion_number();
+    if (version < OLDEST)
+        *error = taken->mprintf("sqlrag's extension needs SQLite 3.40 or newer: this is %d.%d", version / 1000000,
+                                version / 1000 % 1000);
+    return version >= OLDEST;
+}
+
 /* https://www.sqlite.org/loadext.html#programming_loadable_extensions */
+__attribute__((visibility("default"))) int sqlrag_scan_init(sqlite3 *database, char **error,
+                                                            const sqlite3_api_routines *routines)
+{
+    struct sqlite_routines taken;
+    take_routines(&taken, routines);
+    return is_new_enough(&taken, error) ? scan_register(database, routines) : SQLITE_ERROR;
+}
+
 __attribute__((visibility("default"))) int sqlite3_extension_init(sqlite3 *database, char **error,
                                                                   const sqlite3_api_routines *routines)
 {
     static const sqlite3_api_routines *known;
-    union table table = {.routines = routines};
-    struct sqlite_routines old = sqlite;
+    struct sqlite_routines taken;
+    take_routines(&taken, routines);
     if (known && known != routines) {
         /* APSW and the standard library's sqlite3 each bring one: what one of them made, the other must not free. */
-        take_routines(table);
-        *error = sqlite.mprintf("sqlrag's extension is loaded into another SQLite library of this process already");
-        sqlite = old;
+        *error = taken.mprintf("sqlrag's extension is loaded into another SQLite library of this process already");
         return SQLITE_ERROR;
     }
-    take_routines(table);
+    if (!is_new_enough(&taken, error))
+        return SQLITE_ERROR;
+    sqlite = taken;
     known = routines;
-    if (sqlite.libversion_number() < OLDEST) {
-        *error = sqlite.mprintf("sqlrag's extension needs SQLite 3.40 or newer: this is %d.%d",
-                                sqlite.libversion_number() / 1000000, sqlite.libversion_number() / 1000 % 1000);
-        return SQLITE_ERROR;
-    }
     vec_use(routines);
     struct session *session = session_new(database);
     if (!session)
         return SQLITE_NOMEM;
     int code = declare(session);
+    if (code == SQLITE_OK)
+        code = scan_register(database, routines);
     if (code == SQLITE_OK)
         vec_load_beside(session);
     session_release(session);

@@ -11,6 +11,7 @@ typedef struct sqlite3 sqlite3;
 typedef struct sqlite3_stmt sqlite3_stmt;
 typedef struct sqlite3_value sqlite3_value;
 typedef struct sqlite3_context sqlite3_context;
+typedef struct sqlite3_blob sqlite3_blob;
 typedef struct sqlite3_api_routines sqlite3_api_routines;
 typedef long long int sqlite3_int64;
 typedef unsigned long long int sqlite3_uint64;
@@ -24,6 +25,7 @@ enum {
     SQLITE_TOOBIG = 18,
     SQLITE_CONSTRAINT = 19,
     SQLITE_AUTH = 23,
+    SQLITE_CORRUPT_VTAB = 267,
     SQLITE_ROW = 100,
     SQLITE_DONE = 101,
 };
@@ -114,7 +116,8 @@ struct sqlite3_module {
     int (*xRename)(sqlite3_vtab *, const char *);
 };
 
-/* The routines, called as `sqlite.step(statement)`. One SQLite library in a process fills them (see extension.c). */
+/* The routines, called as `sqlite.step(statement)`. One SQLite library in a process fills them (see extension.c); the
+   scan keeps those of each connection's own (scan.c). */
 struct sqlite_routines {
 #define ROUTINE(result, name, position, arguments) result(*name) arguments;
 #include "sqlite_routines.h"
@@ -122,5 +125,8 @@ struct sqlite_routines {
 };
 
 extern struct sqlite_routines sqlite;
+
+/* Takes the routines out of SQLite's table. */
+void take_routines(struct sqlite_routines *taken, const sqlite3_api_routines *routines);
 
 #endif

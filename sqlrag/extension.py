@@ -1,4 +1,4 @@
-"""Where the loadable SQLite extension lies, for any program that can load one."""
+"""Where the loadable SQLite extension lies, for any program that can load one, and for the searches in this one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from pathlib import Path
 
 from sqlrag.errors import MissingDependencyError
 
-__all__ = ["loadable_path"]
+__all__ = ["SCAN_ENTRY_POINT", "built_library", "loadable_path"]
+
+SCAN_ENTRY_POINT = "sqlrag_scan_init"
+"""The library's second entry point, for `load_extension(path, entry_point)`: the scan of an index, and nothing else."""
+
+
+def built_library() -> str | None:
+    """Return the path of the library, None where it was not built."""
+    path = Path(__file__).with_name("sqlrag_extension.dylib" if sys.platform == "darwin" else "sqlrag_extension.so")
+    return str(path) if path.is_file() else None
 
 
 def loadable_path() -> str:
@@ -15,9 +24,9 @@ def loadable_path() -> str:
 
     Raises MissingDependencyError where it was not built: on Windows, or without a C compiler.
     """
-    path = Path(__file__).with_name("sqlrag_extension.dylib" if sys.platform == "darwin" else "sqlrag_extension.so")
-    if path.is_file():
-        return str(path)
+    path = built_library()
+    if path is not None:
+        return path
     if sys.platform == "win32":
         raise MissingDependencyError(
             "the SQLite extension does not run on Windows: use sqlrag.connect() or sqlrag.register() from Python"

@@ -12,11 +12,11 @@ probed AS MATERIALIZED (
     ), 4096))
     UNION ALL SELECT 0
 ),
--- The nearest by their codes; vec0 gives :of_each rows for each cell. MATERIALIZED keeps the LIMIT out of vec0.
+-- The nearest by their codes; vec0 gives :candidates of each cell. MATERIALIZED keeps the LIMIT out of vec0.
 coded AS MATERIALIZED (
     SELECT rowid AS id, distance
     FROM   chunks_codes
-    WHERE  code MATCH vec_int8(:code) AND k = :of_each AND cell IN (SELECT cell FROM probed) {filter}
+    WHERE  code MATCH vec_int8(:code) AND k = :candidates AND cell IN (SELECT cell FROM probed) {filter}
 ),
 candidate AS MATERIALIZED (
     SELECT id FROM coded ORDER BY distance, id LIMIT :candidates

@@ -55,7 +55,7 @@ QUERIES = 768
 """Vectors that are held out of the training and taken as queries, to measure which nprobe it takes."""
 
 _SEED = 0
-_BLOCKS_AT_ONCE = 128  # of 64 or 128 vectors: those of one cell are written together; a second of the write lock
+_BLOCKS_AT_ONCE = 128  # of 128 codes: those of one cell are written together; a second of the write lock
 _ROWS_AT_ONCE = 8192
 
 _log = logging.getLogger("sqlrag")
@@ -166,7 +166,8 @@ class CellTraining:
             with immediate(self._connection):
                 if cell_state(self._connection, self._record) != state:
                     return
-                found = list(stored_blocks(self._connection, self._record, after=last, most=_BLOCKS_AT_ONCE))
+                most = 4 * _BLOCKS_AT_ONCE  # of 16 vectors
+                found = list(stored_blocks(self._connection, self._record, after=last, most=most))
                 if not found:
                     sql = "UPDATE sqlrag_ivf SET ready = 1 WHERE index_name = ?"
                     self._connection.execute(sql, (self._record.name,))

@@ -57,13 +57,13 @@ def filtered_top_k(
         return nprobe_for(depth, index.measured_nprobes(), state.cells) * (2 if state.moving else 1)
 
     # Where many pass: among the nearest of all.
-    near = index.near_ids(vector, SAMPLE, of_each=SAMPLE // SAMPLED_CELLS, nprobe=SAMPLED_CELLS)
+    near = index.near_ids(vector, SAMPLE, nprobe=SAMPLED_CELLS)
     share = len(matching.passing(near)) / SAMPLE
     candidates = CANDIDATES * k
     if share >= LARGE_SHARE:
         depth = MARGIN * k / share
         count = math.ceil(CANDIDATES * depth)
-        passing = matching.passing(index.near_ids(vector, count, of_each=count, nprobe=probes(depth)))
+        passing = matching.passing(index.near_ids(vector, count, nprobe=probes(depth)))
         if len(passing) >= candidates:
             return index.distances(vector, k, json.dumps(list(passing)))
     # Where few pass: all of them.
@@ -73,13 +73,18 @@ def filtered_top_k(
     # Otherwise those of them in the nearest cells.
     cells = probes(MARGIN * k * state.chunks / listing.count)
     enough = max(candidates, EXPECTED * listing.count * cells / state.cells)
-    inside = index.inside(vector, listing.ids, nprobe=cells)
-    if inside.count < enough and listing.count <= MANY:
-        return index.distances(vector, k, listing.ids)
-    while inside.count < enough and cells < VEC0_MAX_K:
+    while True:
+        if index.scans():
+            near, count = index.near_listed(vector, candidates, listing.ids, nprobe=cells)
+        else:
+            inside = index.inside(vector, listing.ids, nprobe=cells)
+            count = inside.count
+        if count >= enough or cells >= VEC0_MAX_K:
+            break
+        if listing.count <= MANY:
+            return index.distances(vector, k, listing.ids)
         cells = min(2 * cells, VEC0_MAX_K)
-        inside = index.inside(vector, listing.ids, nprobe=cells)
-    return index.listed(vector, k, inside.ids)
+    return index.distances(vector, k, json.dumps(near)) if index.scans() else index.listed(vector, k, inside.ids)
 
 
 def nprobe_for(depth: float, measured: Sequence[tuple[int, int]], cells: int) -> int:

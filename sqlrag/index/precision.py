@@ -65,8 +65,22 @@ def codes_of(record: IndexRecord) -> Codes:
 
 
 def kept_parts(record: IndexRecord) -> dict[str, str]:
-    """Return the parts of a statement that say where the vectors are kept, and how far one is from the query."""
+    """Return the parts of a statement that say where the vectors are kept, and how far one is from the query.
+
+    `scanned`, `scanned_distance`: the same for sqlrag_scan().
+    """
     if record.vectors == "int8":
-        distance = f"vec_distance_L2(kept.code, vec_int8(:code)) / {codes_of(record).scale!r}"
-        return {"kept": f"{record.name}_codes", "distance": distance}
-    return {"kept": f"{record.name}_vec", "distance": "vec_distance_L2(kept.embedding, :vector)"}
+        kept, scale = f"{record.name}_codes", codes_of(record).scale
+        return {
+            "kept": kept,
+            "distance": f"vec_distance_L2(kept.code, vec_int8(:code)) / {scale!r}",
+            "scanned": f"'{kept}', 'int8 L2', :code",
+            "scanned_distance": f"distance / {scale!r}",
+        }
+    kept = f"{record.name}_vec"
+    return {
+        "kept": kept,
+        "distance": "vec_distance_L2(kept.embedding, :vector)",
+        "scanned": f"'{kept}', 'float32 L2', :vector",
+        "scanned_distance": "distance",
+    }

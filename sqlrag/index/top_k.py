@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +17,10 @@ from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
 
-__all__ = ["ChunkRow", "Index", "Listing", "Matching"]
+__all__ = ["ChunkRow", "Index", "Listing", "Matching", "has_scan"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
-
-OF_EACH = 1.6
-"""For each row that is wanted: so many candidates of one cell; each costs a comparison with each code of the cell."""
 
 ChunkRow = tuple[int, int, str]
 """`(id, source_id, text)` of a chunk."""
@@ -58,11 +54,20 @@ class Matching:
         return self._listing
 
 
-class Index:
-    """One index in a SQLite file, for reading."""
+def has_scan(connection: Connection) -> bool:
+    """Tell whether a connection has sqlrag_scan(), of sqlrag's C library (extension/scan.h)."""
+    return bool(list(connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'sqlrag_scan'")))
 
-    def __init__(self, connection: Connection, record: IndexRecord) -> None:
+
+class Index:
+    """One index in a SQLite file, for reading.
+
+    `scans`: whether the connection has sqlrag_scan(), for whoever knows; it is asked otherwise.
+    """
+
+    def __init__(self, connection: Connection, record: IndexRecord, *, scans: bool | None = None) -> None:
         self.record = record
+        self._has_scan = scans
         self._connection = connection
         self._cells: bool | None = None
 
@@ -74,11 +79,12 @@ class Index:
         `nprobe`: the cells to look into, where the index has some; by default what it has measured for this k. All of
         them, or more: exact, where float32 is kept.
         """
-        if k > VEC0_MAX_K:
+        if k > VEC0_MAX_K and not self.scans():
             return self._rows("index/vector_scan", matching, vector=vector, k=k)
         state = self._ready()
-        if state is not None and nprobe is not None and nprobe >= state.cells and self.record.vectors == "float32":
-            return self._rows("index/vector_top_k", matching, "index/nearest_flat", vector=vector, wanted=k)
+        is_exact = nprobe is not None and state is not None and nprobe >= state.cells
+        if k > VEC0_MAX_K or (is_exact and self.record.vectors == "float32"):
+            return self._rows("index/vector_top_k", matching, self._flat(), vector=vector, wanted=k)
         if matching is None or state is None:
             return self._probe(vector, k, nprobe=nprobe, matching=matching)
         return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
@@ -97,6 +103,8 @@ class Index:
 
     def distances(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` among the chunks of a JSON array, one by one: exact, at a look-up for each."""
+        if self.scans():
+            return self._rows("index/vector_top_k", None, "index/nearest_looked_up", vector=vector, wanted=k, ids=ids)
         return self._rows("index/vector_distances", None, vector=vector, k=k, ids=ids)
 
     def inside(self, vector: bytes, ids: str, *, nprobe: int) -> Listing:
@@ -110,19 +118,25 @@ class Index:
         """Return `vector_top_k` among the chunks of a JSON array, by their codes first."""
         return self._rows("index/vector_top_k", None, "index/nearest_listed", vector=vector, wanted=k, ids=ids)
 
-    def near_ids(self, vector: bytes, count: int, *, of_each: int, nprobe: int) -> list[int]:
-        """Return the ids of `count` chunks with the nearest codes in some cells, at most `of_each` of each cell."""
-        return [
-            id_
-            for (id_,) in self._rows(
-                "index/near_ids",
-                None,
-                vector=vector,
-                candidates=count,
-                of_each=min(of_each, VEC0_MAX_K),
-                nprobe=min(nprobe, VEC0_MAX_K),
-            )
-        ]
+    def near_ids(self, vector: bytes, count: int, *, nprobe: int) -> list[int]:
+        """Return the ids of `count` chunks with the nearest codes in some cells."""
+        name = "index/near_ids_scanned" if self.scans() else "index/near_ids"
+        return [row[0] for row in self._near(name, vector, count, nprobe, None)]
+
+    def near_listed(self, vector: bytes, count: int, ids: str, *, nprobe: int) -> tuple[list[int], int]:
+        """Return `near_ids` among the chunks of a JSON array, and how many of these are in the cells; by a scan."""
+        rows = self._near("index/near_ids_scanned", vector, count, nprobe, ids)
+        return [id_ for id_, _ in rows], rows[0][1] if rows else 0
+
+    def _near(self, name: str, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
+        probe, candidates = min(nprobe, VEC0_MAX_K), min(count, VEC0_MAX_K)
+        return self._rows(name, None, vector=vector, candidates=candidates, nprobe=probe, ids=ids)
+
+    def scans(self) -> bool:
+        """Tell whether the vectors are found by sqlrag_scan(): it looks for tables of the main database."""
+        if self._has_scan is None:
+            self._has_scan = has_scan(self._connection)
+        return self._has_scan and self.has_cells()
 
     def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
@@ -219,24 +233,27 @@ class Index:
 
     def _nearest(self) -> str:
         """Return the name of the part of a statement that finds the nearest chunks, of all or in some cells."""
-        in_cells = self.record.vectors == "int8" or self._ready() is not None
-        return "index/nearest_cells" if in_cells else "index/nearest_flat"
+        if self.record.vectors == "int8" or self._ready() is not None:
+            return "index/nearest_cells_scanned" if self.scans() else "index/nearest_cells"
+        return self._flat()
+
+    def _flat(self) -> str:
+        """Return the name of the part of a statement that finds the nearest of all chunks."""
+        return "index/nearest_flat_scanned" if self.scans() else "index/nearest_flat"
 
     def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
         parts = kept_parts(self.record) | {
             "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
+            "ids": f"(SELECT json_group_array(id) FROM ({matching.select}))" if matching else "NULL",
         }
         parts["nearest"] = statement(nearest, index=self.record.name, **parts) if nearest else ""
         sql = statement(name, index=self.record.name, **parts)
         if "vector" in bindings:
             bindings["code"] = self._code(bindings["vector"])
         if "wanted" in bindings:
-            wanted = bindings["wanted"]
-            bindings["candidates"] = min(CANDIDATES * wanted, VEC0_MAX_K)
-            of_each = math.ceil(OF_EACH * wanted) if self._ready() else bindings["candidates"]  # all in one cell
-            bindings["of_each"] = min(of_each, VEC0_MAX_K)
+            bindings["candidates"] = min(CANDIDATES * bindings["wanted"], VEC0_MAX_K)
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, InputError, MissingDependencyError
@@ -17,9 +15,10 @@ from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
-from sqlrag.index.top_k import Index, Matching
+from sqlrag.index.top_k import Index, Matching, has_scan
 from sqlrag.metrics import MEASURES, Aggregate, Measure
 from sqlrag.sqlite.filter_check import filter_problem
+from sqlrag.sqlite.libraries import load_vec, vec_library
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ class SQLiteIndexes:
     def __init__(self, connection: Connection) -> None:
         self.registry = Registry(connection)
         self.connection = connection
+        self._has_scan: bool | None = None
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
@@ -55,7 +55,10 @@ class SQLiteIndexes:
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
-        return Index(self.connection, self.registry.get(name))
+        record = self.registry.get(name)
+        if self._has_scan is None:
+            self._has_scan = has_scan(self.connection)
+        return Index(self.connection, record, scans=self._has_scan)
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
@@ -259,26 +262,3 @@ class _Outermost:
         """Begin a statement, if it is the user's."""
         if not self._depth:
             self._functions.begin_statement()
-
-
-def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
-    """Load sqlite-vec unless it is there; extension loading is closed again after it."""
-    loaded = list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'"))
-    if loaded:
-        return
-    connection.enable_load_extension(True)
-    try:
-        connection.load_extension(vec_library())
-    finally:
-        connection.enable_load_extension(False)
-
-
-def vec_library() -> str:
-    """Return the path of sqlite-vec's library, as its `loadable_path()` does; importing that costs an import of numpy.
-
-    Raises MissingDependencyError where it is not installed.
-    """
-    found = find_spec("sqlite_vec")
-    if found is None or found.origin is None:
-        raise MissingDependencyError("sqlite-vec is not installed: pip install sqlite-vec")
-    return os.path.join(os.path.dirname(found.origin), "vec0")

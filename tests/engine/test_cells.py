@@ -288,7 +288,7 @@ def test_the_statement_needs_nothing_but_sqlite_vec(small_limits, tmp_path):
     parts = {"filter": "", **kept_parts(stored.record)}
     sql = statement("index/vector_top_k", nearest=statement("index/nearest_cells", **parts), **parts)
     code = codes_of(stored.record).encode(query).tobytes()
-    numbers = {"wanted": 25, "depth": 25, "nprobe": None, "candidates": 75, "of_each": 40}
+    numbers = {"wanted": 25, "depth": 25, "nprobe": None, "candidates": 75}
     rows = list(bare.execute(sql, {"vector": query.tobytes(), "code": code, **numbers}))
     assert rows == stored.top_k(query, 25)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sqlrag.index import cell_training, filtered
-from sqlrag.index.top_k import Index, Matching
+from sqlrag.index.top_k import Index, Matching, has_scan
 from tests.engine.test_cells import Stored, vectors_of
 
 K = 10
@@ -19,15 +19,19 @@ def matching(ids: set[int]) -> Matching:
     return Matching(select, ids.intersection)
 
 
-@pytest.fixture(scope="module", params=["float32", "int8"])
+@pytest.fixture(scope="module", params=[(kind, by) for kind in ("float32", "int8") for by in ("vec0", "scan")])
 def stored(request):
-    """Six thousand vectors in cells, so that some hundreds are a small share of them."""
+    """Six thousand vectors in cells, so that some hundreds are a small share of them; searched by vec0 or a scan."""
+    kind, by = request.param
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_training, "FLAT_CHUNKS", 1000)
         patch.setattr(cell_training, "QUERIES", 200)
-        made = Stored(vectors=request.param)
+        made = Stored(vectors=kind)
         made.insert(vectors_of(6000))
         made.keep_up()
+    made.scans = by == "scan"
+    if made.scans and not has_scan(made.connection):
+        pytest.skip("sqlrag's C library was not built: apt install gcc libc6-dev")
     return made
 
 
@@ -35,7 +39,7 @@ def stored(request):
 def ways(monkeypatch):
     """Return which ways the searches of a test took."""
     taken = []
-    for name in ("near_ids", "inside", "listed", "distances"):
+    for name in ("near_ids", "near_listed", "inside", "listed", "distances"):
         original = getattr(Index, name)
 
         def noted(self, *arguments, _name=name, _original=original, **options):
@@ -46,13 +50,19 @@ def ways(monkeypatch):
     return taken
 
 
+def by_scan(ways: list[str]) -> list[str]:
+    """Return the ways of a search by a scan: one for the two that list and then measure."""
+    return [{"inside": "near_listed", "listed": "distances"}.get(way, way) for way in ways]
+
+
 def recall(stored: Stored, passing: set[int], queries: np.ndarray, nprobe: int | None = None) -> float:
     """Return the recall of K rows among the passing; each search gives as many rows as there are, and no others."""
     ids = np.array(sorted(passing))
     vectors = np.stack([stored.vectors[id_] for id_ in ids.tolist()])
     shares = []
     for query in queries:
-        rows = Index(stored.connection, stored.record).vector_top_k(query.tobytes(), K, matching(passing), nprobe)
+        index = Index(stored.connection, stored.record, scans=stored.scans)
+        rows = index.vector_top_k(query.tobytes(), K, matching(passing), nprobe)
         assert [row[2] for row in rows] == list(range(1, min(K, len(passing)) + 1))
         assert [row[1] for row in rows] == sorted(row[1] for row in rows)
         found = {row[0] for row in rows}
@@ -78,7 +88,7 @@ def test_each_way(stored, ways, monkeypatch, every, few, expected):  # noqa: PLR
     passing = {id_ for id_ in stored.vectors if id_ % every == 0}
     monkeypatch.setattr(filtered, "LARGE_SHARE", 0.2)
     assert recall(stored, passing, vectors_of(25, seed=21)) >= 0.9
-    assert ways[: len(expected)] == expected
+    assert ways[: len(expected)] == (by_scan(expected) if stored.scans else expected)
 
 
 def test_what_passes_lies_elsewhere(stored, ways, monkeypatch):
@@ -90,10 +100,11 @@ def test_what_passes_lies_elsewhere(stored, ways, monkeypatch):
     passing = set(ids[np.argsort(-distances)[:600]].tolist())
     found = recall(stored, passing, query[None, :])
     assert found == 1.0 or stored.record.vectors == "int8"  # whose codes are too coarse for what is equally far
-    assert ways == ["near_ids", "inside", "distances"]
+    inside = "near_listed" if stored.scans else "inside"
+    assert ways == ["near_ids", inside, "distances"]
     monkeypatch.setattr(filtered, "MANY", 100)
     recall(stored, passing, query[None, :])  # as many rows, if not the nearest
-    assert ways[3:].count("inside") > 2
+    assert ways[3:].count(inside) > 2
 
 
 def test_what_passes_lies_around_the_query(stored, ways, monkeypatch):
@@ -112,7 +123,7 @@ def test_a_share_that_deceives(stored, ways, monkeypatch):
     passing = {*near, *(id_ for id_ in stored.vectors if id_ % 100 == 1)}
     monkeypatch.setattr(filtered, "FEW", 20)
     assert recall(stored, passing, query[None, :]) >= 0.9
-    assert ways[:3] == ["near_ids", "near_ids", "inside"]
+    assert ways[:3] == ["near_ids", "near_ids", "near_listed" if stored.scans else "inside"]
 
 
 @pytest.mark.parametrize("nprobe", [1, 5])

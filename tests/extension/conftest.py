@@ -90,6 +90,8 @@ class Checked:
     folder: Path
     environment: dict[str, str]
     peers: list[Peer] = field(default_factory=list)
+    before: list[str] | None = None
+    """How the extension is loaded, if not with `.load`."""
 
     def says(self, script) -> Peer:
         """Have a peer answer from now on."""
@@ -98,7 +100,8 @@ class Checked:
 
     def run(self, *statements: str, database: str = ":memory:") -> subprocess.CompletedProcess[str]:
         """Run statements after the extension is loaded; neither a crash nor a leak is forgiven."""
-        program = "\n".join([f".load {self.library.with_suffix('')}", ".bail off", *statements])
+        load = self.before or [f".load {self.library.with_suffix('')}"]
+        program = "\n".join([*load, ".bail off", *statements])
         done = subprocess.run(
             [*self.command, "-batch", database],
             input=program,

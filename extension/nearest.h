@@ -1,0 +1,33 @@
+/* The nearest of what a scan comes upon: at most so many, in a heap whose top is the farthest. */
+
+#ifndef SQLRAG_NEAREST_H
+#define SQLRAG_NEAREST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct near {
+    double distance;
+    int64_t order; /* of two that are equally far the one with the lower number is nearer */
+    int64_t id;
+};
+
+struct nearest {
+    struct near *at;
+    size_t count, room;
+    int64_t wanted;
+    uint64_t seen;
+};
+
+/* Takes one in if it is among the nearest. What is no number is infinitely far. False if memory is short. */
+bool nearest_take(struct nearest *nearest, double distance, int64_t order, int64_t id);
+
+/* How far the farthest is; what is farther need not be taken. */
+double nearest_bound(const struct nearest *nearest);
+
+/* Puts them in order, the nearest first; nothing can be taken in after. */
+void nearest_sort(struct nearest *nearest);
+void nearest_free(struct nearest *nearest);
+
+#endif

@@ -1,0 +1,57 @@
+"""What is loaded into a SQLite connection: sqlite-vec, and the scan of sqlrag's own C library."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import MissingDependencyError
+from sqlrag.extension import SCAN_ENTRY_POINT, built_library
+from sqlrag.index.top_k import has_scan
+
+if TYPE_CHECKING:
+    import apsw
+
+__all__ = ["load_vec", "vec_library"]
+
+
+def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
+    """Load sqlite-vec unless it is there; extension loading is closed again after it.
+
+    And beside it the scan of sqlrag's own library, where that was built: without it the same rows take longer.
+    """
+    has_vec = bool(list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'")))
+    library = None if has_scan(connection) else built_library()
+    if has_vec and library is None:
+        return
+    connection.enable_load_extension(True)
+    try:
+        if not has_vec:
+            connection.load_extension(vec_library())
+        if library is not None:
+            _load_scan(connection, library)
+    finally:
+        connection.enable_load_extension(False)
+
+
+def _load_scan(connection: apsw.Connection | sqlite3.Connection, library: str) -> None:
+    import apsw
+
+    # sqlite3's own load_extension() takes an entry point since Python 3.12 only. A library that cannot be loaded, of
+    # another processor or C library, is as good as none.
+    with suppress(apsw.Error, sqlite3.Error):
+        list(connection.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
+
+
+def vec_library() -> str:
+    """Return the path of sqlite-vec's library, as its `loadable_path()` does; importing that costs an import of numpy.
+
+    Raises MissingDependencyError where it is not installed.
+    """
+    found = find_spec("sqlite_vec")
+    if found is None or found.origin is None:
+        raise MissingDependencyError("sqlite-vec is not installed: pip install sqlite-vec")
+    return os.path.join(os.path.dirname(found.origin), "vec0")
