@@ -1,28 +1,56 @@
 """The command line: `sqlrag COMMAND DB …`, a thin front over `sqlrag.Database`.
 
-What is slow to import is imported by the command that needs it: `sqlrag --help` takes click and nothing else.
+What is slow to import is imported by the command that needs it, and a command by the first that asks for it:
+`sqlrag search` doesn't wait for the code of the others.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Mapping
+
 import click
 
-from sqlrag.cli.demo import demo
 from sqlrag.cli.errors import Commands
-from sqlrag.cli.evaluation import evaluate
-from sqlrag.cli.extension import extension
-from sqlrag.cli.index import index, reindex, sync
-from sqlrag.cli.ingest import ingest
-from sqlrag.cli.mcp import mcp
-from sqlrag.cli.model_server import server_status, stop
-from sqlrag.cli.models import models
-from sqlrag.cli.query import compare, search
-from sqlrag.cli.serve import serve
-from sqlrag.cli.shell import shell
-from sqlrag.cli.sql import sql
-from sqlrag.cli.status import check, info
 
 __all__ = ["cli", "main"]
+
+_COMMANDS = {
+    "demo": "demo:demo",
+    "ingest": "ingest:ingest",
+    "index": "index:index",
+    "search": "query:search",
+    "compare": "query:compare",
+    "sql": "sql:sql",
+    "shell": "shell:shell",
+    "sync": "index:sync",
+    "reindex": "index:reindex",
+    "info": "status:info",
+    "check": "status:check",
+    "eval": "evaluation:evaluate",
+    "models": "models:models",
+    "serve": "serve:serve",
+    "status": "model_server:server_status",
+    "stop": "model_server:stop",
+    "extension": "extension:extension",
+    "mcp": "mcp:mcp",
+}
+"""Where each command is: a module of this package, and its name there. The first one is the one to try first."""
+
+
+class _Commands(Mapping[str, click.Command]):
+    """The commands by their names, each imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        module, attribute = _COMMANDS[name].split(":")
+        command: click.Command = getattr(importlib.import_module(f"sqlrag.cli.{module}"), attribute)
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_COMMANDS)
+
+    def __len__(self) -> int:
+        return len(_COMMANDS)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -57,11 +85,7 @@ def cli() -> None:
     """
 
 
-for _command in (
-    demo, ingest, index, search, compare, sql, shell, sync, reindex, info, check, evaluate, models, serve,
-    server_status, stop, extension, mcp,
-):  # fmt: skip
-    cli.add_command(_command)
+cli.commands = _Commands()  # type: ignore[assignment]  # nothing is added to it
 
 
 def main() -> None:

@@ -79,6 +79,26 @@ def test_light_commands_import_nothing_heavy(args):
     assert imported & heavy == set()
 
 
+def test_a_command_imports_no_other(tmp_path):
+    """What a cold `sqlrag search` waits for is its own code: not the shell's, the servers' or the evaluation's."""
+    code = (
+        "import sys\n"
+        f"sys.argv[1:] = ['search', {str(tmp_path / 'missing.db')!r}, 'q']\n"
+        "from sqlrag.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "print('imported', *sorted(name for name in sys.modules if name.startswith('sqlrag')), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    imported = {name for name in done.stderr.rpartition("imported ")[2].split() if name.startswith("sqlrag.cli.")}
+    assert imported == {"sqlrag.cli.errors", "sqlrag.cli.options", "sqlrag.cli.query"}
+
+
+def test_every_command_is_there():
+    """Each name of the list is the command of that name."""
+    assert {name: command.name for name, command in cli.commands.items()} == {name: name for name in cli.commands}
+
+
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
