@@ -45,10 +45,7 @@ static int finish(struct shadow *shadow, sqlite3_stmt *statement, int code)
 
 static size_t bytes_of(uint64_t number, unsigned bits)
 {
-    size_t count = 1;
-    while (number >>= bits)
-        count++;
-    return count;
+    return number >> bits ? 1 + bytes_of(number >> bits, bits) : 1;
 }
 
 /* Where in the BLOB of a block each page of its begins: https://www.sqlite.org/fileformat2.html#b_tree_pages and
