@@ -45,10 +45,7 @@ static int finish(struct shadow *shadow, sqlite3_stmt *statement, int code)
 
 static size_t bytes_of(uint64_t number, unsigned bits)
 {
-    size_t count = 1;
-    while (number >>= bits)
-        count++;
-    return count;
+    return number >> bits ? 1 + bytes_of(number >> bits, bits) : 1;
 }
 
 /* Where in the BLOB of a block each page of its begins: https://www.sqlite.org/fileformat2.html#b_tree_pages and
@@ -110,12 +107,14 @@ static int make_room(struct shadow *shadow)
     return shadow->vectors && shadow->distances ? find_page_size(shadow) : SQLITE_NOMEM;
 }
 
-/* Reads bytes of the open block, a page at a time. SQLite reads what spans several from the file, even if it has them
-   in its cache (SQLITE_DIRECT_OVERFLOW_READ). */
+/* Reads bytes of the open block. What spans several pages SQLite reads from the file, even if it has them in its cache
+   (SQLITE_DIRECT_OVERFLOW_READ): good for cells, of which each query reads others; all else is read page by page. */
 static int read(struct shadow *shadow, size_t from, size_t length)
 {
     int code = SQLITE_OK;
-    for (size_t done = 0, count; done < length && code == SQLITE_OK; done += count) {
+    if (shadow->is_direct)
+        code = shadow->api->blob_read(shadow->blob, shadow->vectors, (int)length, (int)from);
+    for (size_t done = shadow->is_direct ? length : 0, count; done < length && code == SQLITE_OK; done += count) {
         size_t at = from + done;
         count = at < shadow->first_page ? shadow->first_page - at
                                         : shadow->page - (at - shadow->first_page) % shadow->page;
@@ -231,6 +230,7 @@ int shadow_scan(struct shadow *shadow, const char *cells, const struct ids *ids,
     struct found found = {.cell = {.wanted = nearest->wanted}, .all = nearest};
     sqlite3_int64 cell = 0;
     sqlite3_stmt *blocks = NULL;
+    shadow->is_direct = cells != NULL;
     int code = make_room(shadow);
     if (code == SQLITE_OK)
         code = prepare(shadow,

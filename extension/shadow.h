@@ -26,6 +26,7 @@ struct shadow {
     sqlite3_blob *blob; /* the block that is open, its number, and where its pages begin */
     sqlite3_int64 block;
     size_t page, first_page;
+    bool is_direct; /* what spans several pages is read past SQLite's cache */
     unsigned char *vectors; /* those that were read last; at most `most` */
     double *distances;
     size_t most;
