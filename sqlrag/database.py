@@ -76,8 +76,8 @@ def connect(
     you trust who wrote the file.
 
     `sync_rows`: before a query, so many changed rows of a table with an index are brought in, so that it finds what was
-    just written; what is left then, or after a quarter of a second, is told as a BacklogWarning, as is a row with a text
-    of more than 20,000 characters. 0: none, `sync` is called by hand.
+    just written; what is left then, or after a quarter of a second, is told as a BacklogWarning, as is a row with
+    more than 20,000 characters. 0: none, `sync` is called by hand.
 
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
