@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 import sqlrag
 from sqlrag import live
+from sqlrag.sync import Limits
 from tests.live.content import assert_in_step, written_meanwhile
 from tests.live.writers import WriteError
 
@@ -205,9 +206,9 @@ class TwoClients(RuleBasedStateMachine):
     @rule(most=st.integers(0, 3))
     def sync_in_part(self, most):
         """Some rows are brought in; what is left is still queued."""
-        before = live.sync(self.db._engine, "reviews", most=0).backlog
+        before = live.sync(self.db._engine, "reviews", limits=Limits(rows=0)).backlog
         ((entries,),) = self.db.execute("SELECT count(*) FROM reviews_queue")
-        left = live.sync(self.db._engine, "reviews", most=most).backlog
+        left = live.sync(self.db._engine, "reviews", limits=Limits(rows=most)).backlog
         ((entries_left,),) = self.db.execute("SELECT count(*) FROM reviews_queue")
         # A row that was queued again behind others stays in the queue.
         assert max(0, before - most) <= left <= before
