@@ -23,7 +23,7 @@ SLICE = 64
 class EmbeddingAhead:
     """The vectors of texts, being made in a thread from now on.
 
-    Ctrl-C reaches the caller's thread only: `stop` lets this one end with its slice, and nothing goes on behind that.
+    Ctrl-C reaches the caller's thread, which does not wait for this one then: `stop` lets it end with its slice.
     """
 
     def __init__(self, embedder: Embedder, texts: Sequence[str]) -> None:
@@ -31,8 +31,7 @@ class EmbeddingAhead:
         self._texts = texts
         self._stopped = False
         self._made: SimpleQueue[NDArray[np.float32] | BaseException] = SimpleQueue()
-        self._thread = threading.Thread(target=self._make, name="sqlrag-embedding-ahead", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._make, name="sqlrag-embedding-ahead", daemon=True).start()
 
     def vectors(self) -> NDArray[np.float32]:
         """Wait for the vectors, (n, dimension) float32. Raises what embedding has raised."""
@@ -42,9 +41,8 @@ class EmbeddingAhead:
         return made
 
     def stop(self) -> None:
-        """Give up: `vectors` is not called any more. Waits for the slice that is being embedded."""
+        """Give up: `vectors` is not called any more."""
         self._stopped = True
-        self._thread.join()
 
     def _make(self) -> None:
         import numpy as np

@@ -64,10 +64,12 @@ def test_stopped_it_ends_with_its_slice(embedder, monkeypatch):
 
     running = EmbeddingAhead(Slow(), ["one", "two", "three"])
     assert begun.wait(60)
-    threading.Timer(0.2, go_on.set).start()
     running.stop()
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "sqlrag-embedding-ahead":
+            thread.join(60)
     assert calls == [["one"]]
-    assert "sqlrag-embedding-ahead" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_batches_in_turn(engine, tmp_path, monkeypatch):
