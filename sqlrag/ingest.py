@@ -1,32 +1,28 @@
-"""Documents into an index: read, chunk, embed, write; a batch at a time.
+"""Documents into an index: read, chunk, embed, write; a batch at a time, so that a stop loses a batch at most.
 
-A stop loses two batches at most: the one that is being embedded, and the one that is read meanwhile. What is there
-already is told by content hashes: an unchanged document is skipped, before its file is even converted; a changed one
-replaces its chunks. A very long document is written in parts, and taken up again at the first part that is missing.
+What is there already is told by content hashes: an unchanged document is skipped, before its file is even
+converted; a changed one replaces its chunks. A very long document is written in parts, and taken up again at the
+first part that is missing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.ahead import EmbeddingAhead
-from sqlrag.errors import SourceError
+from sqlrag.errors import InputError, SourceError
 from sqlrag.parts import PARTIAL, Part
 from sqlrag.results import IngestProgress, IngestReport
 from sqlrag.text.chunking import Chunk
-from sqlrag.text.documents import Document, Unreadable, checked
+from sqlrag.text.documents import Document, Unreadable
 from sqlrag.text.loading import read_documents, source_hash
 from sqlrag.text.sources import ROW_KINDS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from sqlrag.index.registry import IndexRecord
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunker
@@ -94,7 +90,6 @@ class Ingestion:
         self._hashes = dict(writer.content_hashes())
         self._seen: set[str] = set()
         self._pending: list[_Pending] = []
-        self._embedded: tuple[list[_Pending], EmbeddingAhead] | None = None
         self._batches = 0
         # Files and folders of which this run has not seen all: what was taken from them before stays.
         self._incomplete: list[str] = []
@@ -115,12 +110,12 @@ class Ingestion:
         self.report.skipped = found.skipped
         for unreadable in found.unreadable:
             self._unreadable(unreadable)
-        with self._embedding():
-            for source, size in zip(found.sources, sizes, strict=True):
-                self._file(source, columns)
-                self._progress.files_done += 1
-                self._progress.bytes_done += size
-                self._tell(self._progress)
+        for source, size in zip(found.sources, sizes, strict=True):
+            self._file(source, columns)
+            self._progress.files_done += 1
+            self._progress.bytes_done += size
+            self._tell(self._progress)
+        self._flush()
         if prune_under is not None:
             self._prune([os.path.abspath(path) for path in prune_under])
         return self._finished()
@@ -129,9 +124,9 @@ class Ingestion:
         """Ingest documents that the caller made; `prune` removes all others of the index."""
         if isinstance(documents, Sized):
             self._progress.documents_total = len(documents)
-        with self._embedding():
-            for document in documents:
-                self._document(checked(document))
+        for document in documents:
+            self._document(_checked(document))
+        self._flush()
         if prune:
             self._remove([uri for uri in self._hashes if uri not in self._seen])
         return self._finished()
@@ -183,44 +178,24 @@ class Ingestion:
             or sum(len(waiting.document.text) for waiting in self._pending) >= BATCH_CHARS
         )
 
-    @contextmanager
-    def _embedding(self) -> Iterator[None]:
-        """Write what is left at the end of the body, and give up what is being embedded where it ends with an error."""
-        try:
-            yield
-            self._flush()
-            self._flush()
-        finally:
-            if self._embedded is not None:
-                self._embedded[1].stop()
-
     def _flush(self) -> None:
-        """Have embedded what waits, and write what is embedded."""
-        before = self._embedded
-        vectors = before[1].vectors() if before is not None else None
-        self._embedded = None
-        if self._pending:
-            texts = [chunk.text for pending in self._pending for chunk in pending.chunks]
-            self._embedded = (self._pending, EmbeddingAhead(self._embedder, texts))
-            self._pending = []
-        if before is not None and vectors is not None:
-            self._write(before[0], vectors)
-
-    def _write(self, embedded: Sequence[_Pending], vectors: NDArray[np.float32]) -> None:
-        """Write a batch with its vectors."""
-        parts: list[Part] = []
-        place = 0
-        for pending in embedded:
-            counts = [self._chunker.token_count(chunk.text) for chunk in pending.chunks]
-            end = place + len(counts)
-            parts.append(Part(pending.document, pending.chunks, counts, vectors[place:end], pending.last))
+        """Embed and write what waits."""
+        texts = [chunk.text for pending in self._pending for chunk in pending.chunks]
+        if not self._pending:
+            return
+        vectors = self._embedder.encode_document(texts)
+        counts = self._embedder.token_counts(texts)
+        parts, place = [], 0
+        for pending in self._pending:
+            end = place + len(pending.chunks)
+            parts.append(Part(pending.document, pending.chunks, counts[place:end], vectors[place:end], pending.last))
             place = end
         self._writer.write(parts)
+        self._pending.clear()
         self._batches += 1
         if self._batches % KEEP_UP_BATCHES == 0:
             self._keep_up()
-        counts = [count for part in parts for count in part.token_counts]
-        self.report.chunks += len(counts)
+        self.report.chunks += len(texts)
         self.report.tokens += sum(counts)
         self.report.truncated += sum(count > self._writer.record.window for count in counts)
         self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
@@ -266,6 +241,35 @@ class Ingestion:
             self._tell(self._progress)
 
         self._writer.keep_up(tell, wrote=wrote)
+
+
+def _checked(document: object) -> Document:
+    """Return a document that the caller made, if a database can hold it."""
+    if not isinstance(document, Document):
+        raise InputError(
+            f"sources holds {document!r}: it takes sqlrag.text.Document objects, or one path, or a list of paths"
+        )
+    where = f"document {document.uri!r}"
+    if not isinstance(document.metadata, dict):
+        raise InputError(f"{where}: metadata is {document.metadata!r}, and should be a dict")
+    try:
+        metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: metadata is not JSON ({error}): give dates and numbers as text") from error
+    texts = {name: getattr(document, name) for name in ("uri", "title", "text", "content_hash")}
+    for name, text in {**texts, "metadata": metadata}.items():
+        if not isinstance(text, str):
+            raise InputError(f"{where}: {name} is {text!r}, and should be a text")
+        if not text and name in ("uri", "content_hash"):
+            raise InputError(f"{where}: {name} is empty: it tells the document, or its content, from others")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name} has a lone surrogate at character {error.start}, so it is not Unicode: "
+                "replace it, e.g. text.encode('utf-8', 'replace').decode()"
+            ) from error
+    return document
 
 
 def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:

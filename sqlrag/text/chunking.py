@@ -111,10 +111,6 @@ class Chunker:
         spans = (span for section in _sections(text, longest) for span in self._section_spans(text, section))
         return [Chunk(ordinal, start, end, text[start:end]) for ordinal, (start, end) in enumerate(spans)]
 
-    def token_count(self, text: str) -> int:
-        """Return the number of tokens of a chunk: of words that it has just counted, without tokenizing again."""
-        return self._counter(text)
-
     def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
         """Return the (start, end) of the chunks of one section."""
         start, end = _stripped(text, section.start, section.end)

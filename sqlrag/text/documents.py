@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
-
-from sqlrag.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Document", "Json", "RowColumns", "Source", "Unreadable", "UnreadableError", "checked", "reason"]
+__all__ = ["Document", "Json", "RowColumns", "Source", "Unreadable", "UnreadableError", "reason"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -77,32 +74,3 @@ def reason(error: Exception) -> str:
     """Return what the system says about a file, in small letters: `no such file or directory`."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return said[:1].lower() + said[1:]
-
-
-def checked(document: object) -> Document:
-    """Return a document that the caller made, if a database can hold it."""
-    if not isinstance(document, Document):
-        raise InputError(
-            f"sources holds {document!r}: it takes sqlrag.text.Document objects, or one path, or a list of paths"
-        )
-    where = f"document {document.uri!r}"
-    if not isinstance(document.metadata, dict):
-        raise InputError(f"{where}: metadata is {document.metadata!r}, and should be a dict")
-    try:
-        metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: metadata is not JSON ({error}): give dates and numbers as text") from error
-    texts = {name: getattr(document, name) for name in ("uri", "title", "text", "content_hash")}
-    for name, text in {**texts, "metadata": metadata}.items():
-        if not isinstance(text, str):
-            raise InputError(f"{where}: {name} is {text!r}, and should be a text")
-        if not text and name in ("uri", "content_hash"):
-            raise InputError(f"{where}: {name} is empty: it tells the document, or its content, from others")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{where}: {name} has a lone surrogate at character {error.start}, so it is not Unicode: "
-                "replace it, e.g. text.encode('utf-8', 'replace').decode()"
-            ) from error
-    return document

@@ -52,7 +52,7 @@ def test_kill_9_at_any_moment(engine, folder, undisturbed, tmp_path):
         assert Child(check, path).result() == [], moments
     assert killed > 0
     with sqlrag.connect(path) as db:
-        report = db.ingest(folder, max_tokens=MAX_TOKENS)  # on a busy machine all were killed before there was an index
+        report = db.ingest(folder)
         assert report.added + report.unchanged == 40
         assert chunks_of(db) == undisturbed, moments
         assert_holds(db, read_texts(folder))
