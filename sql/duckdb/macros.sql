@@ -14,10 +14,11 @@ CREATE OR REPLACE TEMP MACRO token_count
     (text)        AS _sqlrag_token_count(text, NULL),
     (text, model) AS _sqlrag_token_count(text, model);
 
--- The transaction tells one statement from the next, for rerank_limit.
+-- The transaction tells one statement from the next, for rerank_limit. A sub-query, because DuckDB 2.0.1 pushes a
+-- condition on a volatile function below the join, too: the whole chunk table would be scored.
 CREATE OR REPLACE TEMP MACRO rerank_score
-    (query, text)        AS _sqlrag_rerank_score(query, text, NULL, txid_current()),
-    (query, text, model) AS _sqlrag_rerank_score(query, text, model, txid_current());
+    (query, text)        AS (SELECT _sqlrag_rerank_score(query, text, NULL, txid_current())),
+    (query, text, model) AS (SELECT _sqlrag_rerank_score(query, text, model, txid_current()));
 
 CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, nprobe := NULL) AS TABLE
     SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank

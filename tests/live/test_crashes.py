@@ -94,7 +94,7 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
 
 def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path, monkeypatch):
     """Stopped when the new index has just been made; on the same connection it goes on."""
-    place = {"sqlite": "sqlrag.live.sync", "duckdb": "sqlrag.duckdb.index_file.IndexCopy.bring_to"}[engine]
+    place = {"sqlite": "sqlrag.reindex.sync", "duckdb": "sqlrag.duckdb.index_file.IndexCopy.bring_to"}[engine]
 
     def stop(*_, **__):
         raise KeyboardInterrupt
