@@ -80,6 +80,8 @@ class DuckDBEngine:
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only)
+            # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages.
+            self._connection.execute("SET enable_progress_bar = false")
         try:
             self._scores = _score_table(path, score_cache, read_only=read_only)
             self.indexes, self.functions = _registered(

@@ -357,13 +357,15 @@ def test_a_document_of_50_mb(fresh, tmp_path):
 
 
 def test_a_search_of_50_mb(passages):
-    """Every function reads the start of a query that is much too long, and answers in seconds."""
-    begun = time.monotonic()
-    query = "how do bees find food? " * 2_200_000
-    assert len(passages.search(query)) == 3
+    """Every function reads the start of a query that is much too long: it costs what one costs that fills the window."""
     sql = "SELECT count(*) FROM hybrid_top_k('chunks', :q, 5)"
-    assert passages.execute(sql, {"q": query}).fetchall() == [(5,)]
-    assert time.monotonic() - begun < 10
+    seconds = []
+    for query in ("how do bees find food? " * 1_000, "how do bees find food? " * 2_200_000):
+        begun = time.monotonic()
+        assert len(passages.search(query)) == 3
+        assert passages.execute(sql, {"q": query}).fetchall() == [(5,)]
+        seconds.append(time.monotonic() - begun)
+    assert seconds[1] < 2 * seconds[0] + 5
 
 
 def test_a_query_of_50_mb(passages):
@@ -402,3 +404,12 @@ def test_a_result_that_is_not_read_to_its_end(engine, fresh, monkeypatch):
     else:
         with pytest.raises(sqlrag.errors.SQLError, match="more than 2,000 rows had not been read"):
             many.fetchall()
+
+
+def test_duckdb_draws_no_progress_bar(tmp_path, capfd):
+    """It would stand in the standard output of a long statement: in JSON for a pipe, in the messages of an agent."""
+    with sqlrag.connect(tmp_path / "new.duckdb") as database:
+        sql = "SELECT count(*) FROM range(450000000) AS n(i) WHERE hash(i) % 7 = 0"  # for more than two seconds
+        database.execute(sql).fetchall()
+        assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
+    assert capfd.readouterr().out == ""
