@@ -18,7 +18,8 @@ from sqlrag.errors import ReadOnlyError
 __all__ = ["Confinement"]
 
 # The last one makes the others final. Replacements would make a name that is no table a variable of this program; they
-# alone are a setting of each connection, which those that come after the lock take over from the global one.
+# are a setting of each connection, which those that come after the lock take over from the global one. So is the
+# progress bar, which has no global one: each new connection begins with it and turns it off.
 _SETTINGS = """
 SET GLOBAL python_enable_replacements = false;
 SET temp_directory = '';
@@ -27,6 +28,7 @@ SET autoinstall_known_extensions = false;
 SET autoload_known_extensions = false;
 SET allow_community_extensions = false;
 SET enable_external_access = false;
+SET allowed_configs = ['enable_progress_bar'];
 SET lock_configuration = true;
 """
 

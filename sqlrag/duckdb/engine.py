@@ -7,7 +7,7 @@ import os
 import re
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -80,8 +80,10 @@ class DuckDBEngine:
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only)
-            # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages.
-            self._connection.execute("SET enable_progress_bar = false")
+            # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages. Where another
+            # connection of this process has locked all settings, it stays.
+            with suppress(duckdb.InvalidInputException):
+                self._connection.execute("SET enable_progress_bar = false")
         try:
             self._scores = _score_table(path, score_cache, read_only=read_only)
             self.indexes, self.functions = _registered(

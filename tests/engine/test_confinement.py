@@ -317,6 +317,9 @@ def test_several_confined_connections(engine, passage_files):
         for one in guarded:
             with pytest.raises(SQLError, match="outside"):
                 one.rows("SELECT * FROM outside")
+            if engine == "duckdb":  # it would stand between an agent's messages
+                drawn = one.rows("SELECT current_setting('enable_progress_bar') AS drawn").rows
+                assert drawn == [{"drawn": False}]
         guarded[0].close()
         assert guarded[1].rows(sql).rows
     assert outside
