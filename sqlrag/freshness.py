@@ -8,8 +8,6 @@ import warnings
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import BacklogWarning, Error, LockedError
-from sqlrag.live import sync
-from sqlrag.sync import Limits
 
 if TYPE_CHECKING:
     from sqlrag.engine import Engine
@@ -75,6 +73,9 @@ class Freshness:
 
     def _brought_in(self, record: IndexRecord) -> int:
         """Bring in what is queued, as far as a query waits for it; return how many rows are left."""
+        from sqlrag.live import sync
+        from sqlrag.sync import Limits
+
         limits = Limits(self._rows, STEP_ROWS, STEP_CHARS, LONGEST, SECONDS)
         try:
             with self._engine.hurried():

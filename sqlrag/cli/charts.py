@@ -12,8 +12,7 @@ from sqlrag.cli.rows import write_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.text import Text
-
+    from sqlrag.cli.render import Styled
     from sqlrag.evaluation.results import Estimate, Evaluation, Row
 
 __all__ = ["print_charts", "print_evaluation"]
@@ -86,23 +85,18 @@ def print_charts(evaluation: Evaluation) -> None:
 
 
 def _print_bars(title: str, bars: Sequence[tuple[str, float, float]]) -> None:
-    from rich.text import Text
-
     from sqlrag.cli.render import print_line
 
     print_line("\n", (title, "bold"))
     longest = max(max(before, after) for _, before, after in bars) or 1.0
     width = max(len(label) for label, _, _ in bars)
     for label, before, after in bars:
-        print_line(
-            Text(f"  {label:>{width}} "), _bar(before / longest, after / longest), f" {before:.3f} → {after:.3f}"
-        )
+        bar = _bar(before / longest, after / longest)
+        print_line(f"  {label:>{width}} ", *bar, f" {before:.3f} → {after:.3f}")
 
 
-def _bar(before: float, after: float) -> Text:
+def _bar(before: float, after: float) -> tuple[str | Styled, ...]:
     """Return a bar: what both orders have, then what reranking gains (green) or loses (red)."""
-    from rich.text import Text
-
     both, either = round(min(before, after) * _BAR), round(max(before, after) * _BAR)
     change = ("▒", "green") if after >= before else ("░", "red")
-    return Text.assemble("█" * both, (change[0] * (either - both), change[1]), " " * (_BAR - either))
+    return "█" * both, (change[0] * (either - both), change[1]), " " * (_BAR - either)

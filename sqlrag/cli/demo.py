@@ -95,12 +95,11 @@ def _summary(report: IngestReport) -> str:
 
 def _show(sql: str, answers: list[tuple[list[Row], Comparison]]) -> None:
     """Print the statement, then for each question its rows with their movement, and what gave way to them."""
-    from rich.syntax import Syntax
-    from rich.text import Text
-
     from sqlrag.cli.render import console, movement, print_indented, print_line, print_lines, snippet, title_of
 
     if sys.stdout.isatty():
+        from rich.syntax import Syntax
+
         console().print(Syntax(sql, "sql", background_color="default"))
     else:
         click.echo(sql)
@@ -109,19 +108,14 @@ def _show(sql: str, answers: list[tuple[list[Row], Comparison]]) -> None:
         hits = {hit.id: hit for hit in comparison.candidates}
         print_lines(
             [
-                (
-                    Text(f"{score:.4f}", style="cyan"),
-                    movement(hit),
-                    Text(title_of(hit), style="bold"),
-                    snippet(hit),
-                )
+                ((f"{score:.4f}", "cyan"), movement(hit), (title_of(hit), "bold"), snippet(hit))
                 for hit, score in ((hits[row[0]], row[2]) for row in rows)
             ]
         )
         if comparison.pushed_out:
             out = ", ".join(f"{title_of(hit)} ({hit.rank_before} → {hit.rank_after})" for hit in comparison.pushed_out)
             print_indented(f"pushed out: {out}", 2, "dim")
-        console().print()
+        print_line()
 
 
 def _invitation(path: str, question: str) -> str:

@@ -1,22 +1,21 @@
-"""What people see: hits, comparisons and facts, with colours on a terminal and without them elsewhere."""
+"""What people see: hits, comparisons and facts; wrapped and in colours on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from rich import box
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+import click
 
 from sqlrag.cli.errors import one_line
 from sqlrag.cli.rows import printable
 
+# Rich is imported where it is used: a search whose output is piped does without its 30 ms.
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from sqlrag.results import Comparison, Hit, IndexInfo
 
@@ -37,10 +36,16 @@ __all__ = [
 ]
 
 _PIPED_WIDTH = 100
+"""Columns of a table that is no terminal's; other lines are left as long as they are."""
+
+Styled: TypeAlias = tuple[str, str]
+"""A text, and how Rich is to show it."""
 
 
 @lru_cache(maxsize=1)
 def _console_of(_stdout: object) -> Console:
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else _PIPED_WIDTH
     return Console(highlight=False, width=width, emoji=False, markup=False)
 
@@ -50,13 +55,13 @@ def console() -> Console:
     return _console_of(sys.stdout)
 
 
-def movement(hit: Hit) -> Text:
+def movement(hit: Hit) -> Styled:
     """Return `▲ 7 → 1`: the rank before and after reranking."""
     before, after = hit.rank_before, hit.rank_after
     if before == after:
-        return Text(f"= {after}", style="dim")
+        return f"= {after}", "dim"
     sign, style = ("▲", "green") if after < before else ("▼", "red")
-    return Text(f"{sign} {before} → {after}", style=style)
+    return f"{sign} {before} → {after}", style
 
 
 def title_of(hit: Hit) -> str:
@@ -77,11 +82,11 @@ def snippet(hit: Hit, length: int = 160) -> str:
 def print_hits(hits: Sequence[Hit]) -> None:
     """Print each hit: a line with score, movement and origin, then its text."""
     if not hits:
-        console().print("No hits.")
+        print_line("No hits.")
     for hit in hits:
         print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), _score(hit), "  ", movement(hit))
         print_indented(printable(hit.text.strip()), 3)
-        console().print()
+        print_line()
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -96,7 +101,7 @@ def print_comparison(comparison: Comparison) -> None:
     for hit in comparison.pushed_out:
         print_line("   ", movement(hit), (f"  {_origin(hit)}", "bold"), _score(hit))
         print_indented(snippet(hit), 6)
-        console().print()
+        print_line()
 
 
 def print_note(text: str) -> None:
@@ -105,20 +110,35 @@ def print_note(text: str) -> None:
         print_line((text, "dim"))
 
 
-def print_line(*parts: str | Text | tuple[str, str]) -> None:
+def print_line(*parts: str | Styled) -> None:
     """Print texts, each with its style, on one line however long."""
+    if not sys.stdout.isatty():
+        click.echo("".join(part if isinstance(part, str) else part[0] for part in parts))
+        return
+    from rich.text import Text
+
     console().print(Text.assemble(*parts), soft_wrap=True)
 
 
 def print_indented(text: str, indent: int, style: str = "") -> None:
-    """Print a text, wrapped, some columns from the left; no blanks at the ends of the lines."""
-    for line in Text(text, style=style).wrap(console(), max(console().width - indent, 20)):
-        line.rstrip()
-        console().print(Text(" " * indent).append(line) if line else "", soft_wrap=True)
+    """Print a text some columns from the left, wrapped on a terminal; no blanks at the ends of the lines."""
+    if not sys.stdout.isatty():
+        for line in text.splitlines():
+            click.echo(f"{' ' * indent}{line}".rstrip())
+        return
+    from rich.text import Text
+
+    for wrapped in Text(text, style=style).wrap(console(), max(console().width - indent, 20)):
+        wrapped.rstrip()
+        console().print(Text(" " * indent).append(wrapped) if wrapped else "", soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
     """Print a table as wide as the terminal at most."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, to_right in zip(columns, right, strict=True):
         table.add_column(Text(column), justify="right" if to_right else "left", overflow="fold")
@@ -127,14 +147,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
     console().print(table)
 
 
-def print_lines(lines: Sequence[Sequence[Text | str]]) -> None:
+def print_lines(lines: Sequence[Sequence[str | Styled]]) -> None:
     """Print rows of cells, the last of which takes what is left of the width and is cut there."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table.grid(padding=(0, 2), expand=True)
     for _ in lines[0][:-1] if lines else ():
         table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for line in lines:
-        table.add_row(*line)
+        table.add_row(*(Text.assemble(cell) for cell in line))
     console().print(Padding(table, (0, 0, 0, 2)))
 
 
@@ -176,7 +200,7 @@ def _cells(one: IndexInfo) -> str:
     return f"in {one.cells:,} cells, of which a search looks into {one.nprobe}"
 
 
-def _score(hit: Hit) -> tuple[str, str]:
+def _score(hit: Hit) -> Styled:
     return ("  not reranked", "dim") if hit.score is None else (f"  score {hit.score:.4f}", "cyan")
 
 

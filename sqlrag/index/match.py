@@ -47,7 +47,7 @@ _FUNCTION_WORDS = _ENGLISH.union(
 )
 
 # Scripts without spaces between words: Thai and Lao, Myanmar, Khmer, Kana, Han.
-_UNSPACED = re.compile(
+_UNSPACED = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff]"
 )
@@ -75,7 +75,7 @@ def _words(text: str) -> list[str]:
 
 def _terms(word: str, tokenizer: str) -> list[str]:
     """Return what stands for a word: itself, or parts of a run of a script that puts no spaces between words."""
-    unspaced = _UNSPACED.search(word)
+    unspaced = re.search(_UNSPACED, word)  # compiled with the first word, which most processes never see
     if tokenizer == TRIGRAM:
         if len(word) < _GRAM:
             return []

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
 
 from sqlrag.index.names import check_index_name
 
@@ -34,4 +35,13 @@ def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
 @lru_cache(maxsize=64)
 def _read(name: str) -> str:
     *folders, stem = name.split("/")
-    return resources.files("sqlrag.sql").joinpath(*folders, f"{stem}.sql").read_text(encoding="utf-8")
+    return _folder().joinpath(*folders, f"{stem}.sql").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    # `importlib.resources` would do it too, and load zipfile, shutil and random to find a folder.
+    spec = find_spec("sqlrag.sql")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the folder of SQL is missing from this installation of sqlrag: install it again")
+    return Path(next(iter(spec.submodule_search_locations)))

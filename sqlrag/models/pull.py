@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import Error, InputError, MissingDependencyError, ModelFileError
 from sqlrag.models.detect import is_source, kind_of, licence_of, model_files
 from sqlrag.models.hub import fetch
+from sqlrag.models.making import making
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, hashes_of
 from sqlrag.models.spec import PRECISIONS, SPEC_FILE, Kind, ModelSpec, default_precision
-from sqlrag.models.store import folder_of, making, models_folder, verified
+from sqlrag.models.store import folder_of, models_folder, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import shutil
 import sys
-import tempfile
 import threading
-import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sqlrag.errors import Error, ModelFileError
+from sqlrag.errors import Error
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
 from sqlrag.models.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["MAKING", "REPLACED", "cached_models", "find_cached", "folder_of", "models_folder", "verified"]
 
-__all__ = ["cached_models", "find_cached", "folder_of", "making", "models_folder", "verified"]
-
-_MAKING = ".making-"
-_REPLACED = ".replaced-"
-# What is older was left by a process that was killed: an export takes minutes.
-_STALE_SECONDS = 86_400
+MAKING = ".making-"
+REPLACED = ".replaced-"
+"""What the names of folders begin with that are no model yet, and no model any more."""
 
 _verified: set[tuple[str, str, int, int]] = set()
 _lock = threading.Lock()
@@ -59,7 +49,7 @@ def cached_models() -> list[ModelSpec]:
     """Return the specifications of the models in the cache, by name. A folder that is no model is left out."""
     found = []
     for path in sorted(models_folder().glob(f"*/{MANIFEST_FILE}")):
-        if path.parent.name.startswith((_MAKING, _REPLACED)):
+        if path.parent.name.startswith((MAKING, REPLACED)):
             continue
         try:
             found.append(ModelSpec.load(path.parent))
@@ -95,49 +85,3 @@ def verified(spec: ModelSpec) -> ModelSpec:
             manifest.verify(folder)
             _verified.update(keys)
     return spec
-
-
-@contextmanager
-def making(final: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `final` that takes its place when the block ends without an error.
-
-    Whoever looks sees the whole old folder, or the whole new one, or none. Two processes that make the same model
-    both end well: the second replaces the first's, which has the same content.
-    """
-    parent = final.parent
-    parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(parent)
-    folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=parent))
-    try:
-        yield folder
-        # mkdtemp makes it for its owner alone; a model is as readable as what stands beside it.
-        folder.chmod(parent.stat().st_mode & 0o777)
-        _put(folder, final)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put(folder: Path, final: Path) -> None:
-    for _ in range(100):
-        try:
-            folder.rename(final)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES) or final.is_file():
-                raise
-        # A folder that is not empty cannot be renamed over: the old one steps aside first.
-        aside = Path(tempfile.mkdtemp(prefix=_REPLACED, dir=final.parent))
-        with suppress(FileNotFoundError):  # another process has just done so
-            final.rename(aside / "old")
-        shutil.rmtree(aside, ignore_errors=True)
-    msg = f"{str(final)!r} is being replaced by other processes all the time: stop them"
-    raise ModelFileError(msg)
-
-
-def _remove_stale(parent: Path) -> None:
-    for prefix in (_MAKING, _REPLACED):
-        for folder in parent.glob(f"{prefix}*"):
-            # Another process may be faster.
-            with suppress(OSError):
-                if time.time() - folder.stat().st_mtime > _STALE_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,6 @@ from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.live import SQLiteLive
-from sqlrag.sqlite.mending import mend, partial_documents
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_rows import SourceRows
@@ -317,12 +316,16 @@ class SQLiteEngine:
 
     def mend(self, record: IndexRecord) -> bool:
         """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
+        from sqlrag.sqlite.mending import mend  # here, since it loads what reads documents
+
         self._check_writable()
         with translated(self.path):
             return mend(self.connection, self.path, record)
 
     def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
         """Yield the documents of which not every chunk is stored."""
+        from sqlrag.sqlite.mending import partial_documents
+
         with translated(self.path):
             yield from partial_documents(self.connection, record)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +21,8 @@ from sqlrag.sqlite.libraries import load_vec, vec_library
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import apsw
 
     from sqlrag.index.encoders import Encoders
@@ -92,6 +93,8 @@ class SQLiteIndexes:
 
     def _problem(self, table: str, expression: str) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
+        import sqlite3
+
         import apsw
 
         try:

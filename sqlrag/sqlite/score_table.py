@@ -9,7 +9,6 @@ https://www.sqlite.org/rescode.html#busy_snapshot).
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections import deque
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["ScoreTable", "table_in"]
-
-_log = logging.getLogger("sqlrag")
 
 # Hits alone are worth a transaction when there are so many of them; else they go with the next scores.
 _MANY_HITS = 1_000
@@ -104,7 +101,7 @@ class ScoreTable:
             except (apsw.BusyError, apsw.LockedError, LockedError):
                 return
             except (Error, apsw.Error) as error:
-                _log.warning("%s: the score cache cannot be written: %s", self._path, error)
+                _warn("%s: the score cache cannot be written: %s", self._path, error)
                 self._writable = False
             self._new.clear()
             self._hits.clear()
@@ -154,7 +151,7 @@ class ScoreTable:
             return []
         except (Error, apsw.Error) as error:
             if self.is_on:
-                _log.warning("%s: the score cache cannot be read: %s", self._path, error)
+                _warn("%s: the score cache cannot be read: %s", self._path, error)
             self._readable = self._writable = False
             return []
 
@@ -185,6 +182,12 @@ def table_in(connection: apsw.Connection, rows: int | None, *, read_only: bool =
 
     read_only = read_only or connection.readonly("main")
     return ScoreTable(connection.filename, rows, read_only=read_only, at_rest=at_rest)
+
+
+def _warn(message: str, *values: object) -> None:
+    import logging  # 3 ms that a process without trouble does without
+
+    logging.getLogger("sqlrag").warning(message, *values)
 
 
 def _is_score(value: object) -> bool:

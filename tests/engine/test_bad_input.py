@@ -357,7 +357,7 @@ def test_a_document_of_50_mb(fresh, tmp_path):
 
 
 def test_a_search_of_50_mb(passages):
-    """Every function reads the start of a query that is much too long: it costs what one costs that fills the window."""
+    """Every function reads the start of a query that is much too long; it costs what a full window does."""
     sql = "SELECT count(*) FROM hybrid_top_k('chunks', :q, 5)"
     seconds = []
     for query in ("how do bees find food? " * 1_000, "how do bees find food? " * 2_200_000):
