@@ -22,12 +22,10 @@ from sqlrag.results import Result
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
-from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
-from sqlrag.sqlite.switching import begin_next, drop_index, switch
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
 from sqlrag.turns import Turns
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sqlrag.index.encoders import Encoders
+    from sqlrag.sqlite.live import SQLiteLive
     from sqlrag.text.documents import Document
 
 __all__ = ["SQLiteEngine"]
@@ -187,7 +186,7 @@ class SQLiteEngine:
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
                 check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
-                SQLiteLive(self.connection, self.path, record).create(key_type_of(source.key, source.types))
+                self._live(record).create(key_type_of(source.key, source.types))
                 if self.indexes.registry.meta("embedder") is None:
                     self.indexes.registry.set_meta("embedder", record.embedder)
 
@@ -240,10 +239,17 @@ class SQLiteEngine:
             if followed != record:
                 with immediate(self.connection):
                     self.indexes.registry.put(followed)
-            return SQLiteLive(self.connection, self.path, followed)
+            return self._live(followed)
+
+    def _live(self, record: IndexRecord) -> SQLiteLive:
+        from sqlrag.sqlite.live import SQLiteLive  # here, as all that no query needs: a process may ask just one
+
+        return SQLiteLive(self.connection, self.path, record)
 
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
+        from sqlrag.sqlite.switching import drop_index
+
         self._check_writable()
         with translated(self.path), immediate(self.connection):
             begun = self.indexes.registry.find(f"{record.name}{NEXT}")
@@ -261,16 +267,20 @@ class SQLiteEngine:
             if new.tokenizer != record.tokenizer:
                 IndexWriter(self.connection, new).remake_full_text()
             if new.is_live:
-                SQLiteLive(self.connection, self.path, new).altered(record)
+                self._live(new).altered(record)
 
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
         """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
+        from sqlrag.sqlite.switching import begin_next
+
         self._check_writable()
         with translated(self.path):
             begin_next(self.connection, self.path, record, new)
 
     def switch(self, record: IndexRecord, new: IndexRecord) -> None:
         """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
+        from sqlrag.sqlite.switching import switch
+
         with translated(self.path):
             switch(self.connection, self.path, record, new)
 
@@ -307,7 +317,7 @@ class SQLiteEngine:
                 index = self.indexes.open(name)
                 problems += check_index(self.connection, index.record)
                 if index.record.is_live:
-                    problems += SQLiteLive(self.connection, self.path, index.record).problems()
+                    problems += self._live(index.record).problems()
                     continue
                 backlog, _ = self.indexes.backlog(index.record)
                 if backlog:
@@ -316,7 +326,7 @@ class SQLiteEngine:
 
     def mend(self, record: IndexRecord) -> bool:
         """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
-        from sqlrag.sqlite.mending import mend  # here, since it loads what reads documents
+        from sqlrag.sqlite.mending import mend
 
         self._check_writable()
         with translated(self.path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -13,6 +12,8 @@ from sqlrag.extension import SCAN_ENTRY_POINT, built_library
 from sqlrag.index.top_k import has_scan
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import apsw
 
 __all__ = ["load_vec", "vec_library"]
@@ -42,7 +43,7 @@ def _load_scan(connection: apsw.Connection | sqlite3.Connection, library: str) -
 
     # sqlite3's own load_extension() takes an entry point since Python 3.12 only. A library that cannot be loaded, of
     # another processor or C library, is as good as none.
-    with suppress(apsw.Error, sqlite3.Error):
+    with suppress(getattr(connection, "Error", apsw.Error)):
         list(connection.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
 
 
