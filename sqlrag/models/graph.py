@@ -82,7 +82,7 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
         )
         # The quantiser knows no bound for pairs of weights: its integers make way for ours.
         model = onnx.load(path)
-        ours = {}
+        ours: dict[str, Any] = {}
         for layer, (codes, scale) in rounded.items():
             ours[f".{layer}.weight_quantized"], ours[f".{layer}.weight_scale"] = codes, scale
         for table in model.graph.initializer:

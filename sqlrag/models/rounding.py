@@ -51,7 +51,7 @@ def _one_after_the_other(
     damped = products + np.eye(inputs) * (_DAMPING * np.trace(products) / inputs + 1e-12)
     passed_on = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
     rest = rest[order]
-    codes = np.zeros_like(rest)  # in their own order
+    codes: NDArray[np.float64] = np.zeros_like(rest)  # in their own order
     for begin in range(0, inputs, _BLOCK):
         end = min(inputs, begin + _BLOCK)
         errors = np.empty((end - begin, rest.shape[1]))
