@@ -72,11 +72,11 @@ def _one_after_the_other(
 
 def _scale(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return for each output the smallest scale with which its weights fit, each one and each pair."""
-    largest = np.abs(weight).max(0) / _LARGEST
+    largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(0) / _LARGEST, 1e-30)
     even = len(weight) // 2 * 2
     pairs = weight[:even].reshape(-1, 2, weight.shape[1])
     for sign in (1, -1):
         together = (sign * pairs).clip(min=0).sum(1)
         # Both may be rounded up.
         largest = np.maximum(largest, together.max(0, initial=0) / (_LARGEST_PAIR - 1))
-    return np.maximum(largest, 1e-30)
+    return largest
