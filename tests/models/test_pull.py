@@ -24,6 +24,7 @@ from sqlrag.models.check import Reference
 from sqlrag.models.making import making
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, file_hash
 from sqlrag.models.pull import export_folder, pull
+from sqlrag.models.spec import ModelSpec
 from sqlrag.models.store import cached_models, find_cached, folder_of, models_folder
 from tests.conftest import PASSAGES
 from tests.models.tiny import make_bi_encoder, make_transformer
@@ -279,6 +280,26 @@ def test_int8_that_loses_too_much_becomes_fp32(embedder_folder, tmp_path, monkey
     with pytest.raises(ModelFileError, match=r"can't be exported: fp32 is too far .*Run it with backend=.torch."):
         export_folder(embedder_folder, tmp_path / "none", precision="fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_another_precision_is_made_again(embedder_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path))
+    assert pull(embedder_folder, precision="int8").manifest.precision == "int8"
+    assert not pull(embedder_folder).new
+    assert not pull(embedder_folder, precision="int8").new
+    made = pull(embedder_folder, precision="fp32")
+    assert made.new
+    assert made.manifest.precision == "fp32"
+    assert made.spec.weights_hash == ModelSpec.load(made.spec.folder).weights_hash
+    assert not pull(embedder_folder, precision="fp32").new
+    assert not pull(embedder_folder).new
+
+
+def test_a_precision_that_was_tried_in_vain_is_not_tried_again(embedder_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path))
+    monkeypatch.setattr(Reference, "accepts", lambda _self, _measured, precision: precision == "fp32")
+    assert pull(embedder_folder, precision="int8").manifest.precision == "fp32"
+    assert not pull(embedder_folder, precision="int8").new
 
 
 def test_the_comparison_can_fail(cache, embedder_folder, tmp_path):
