@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from pairs import sample_texts
+
 from sqlrag.models.export import export_onnx, file_hash
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -30,6 +32,7 @@ def check_weights(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Convert all-MiniLM-L6-v2 to the bundled int8 ONNX model.")
     parser.add_argument("weights", type=Path, help="sentence-transformers folder with model.safetensors")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="as train_reranker.py reads it")
     parser.add_argument("--out", type=Path, default=BUNDLED / "all-MiniLM-L6-v2")
     arguments = parser.parse_args()
     check_weights(arguments.weights)
@@ -40,6 +43,7 @@ def main() -> None:
         name="all-MiniLM-L6-v2",
         licence="Apache-2.0",
         source="sentence-transformers/all-MiniLM-L6-v2",
+        texts=sample_texts(arguments.data),
     )
     size = (arguments.out / "model.onnx").stat().st_size
     print(f"{spec.id}: {size / 1e6:.1f} MB, {spec.dimension} dimensions, window {spec.max_tokens} tokens")

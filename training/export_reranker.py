@@ -10,13 +10,12 @@ How to get the weights stands in convert_embedder.py. README.md and LICENSE in t
 from __future__ import annotations
 
 import argparse
-import random
 from pathlib import Path
 
 import torch
 from convert_embedder import BUNDLED, check_weights
 from interaction import COMPARED, measure_count
-from pairs import read_collections
+from pairs import sample_texts
 from safetensors.torch import load_file
 from structure import Reranker
 from transformers import AutoModel, AutoTokenizer
@@ -30,7 +29,6 @@ from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE, ModelSpec
 MAX_TOKENS = 512
 _TEXTS = 24
 _WORDS = 120
-_REAL = 16
 
 
 def load_reranker(weights: Path, trained: Path) -> Reranker:
@@ -63,14 +61,9 @@ def examples(weights: Path) -> tuple[list[dict[str, torch.Tensor]], list[dict[st
 
 
 def real_texts(weights: Path, data: Path) -> list[dict[str, torch.Tensor]]:
-    """Return training queries and passages of each collection, none held back, as the embedder reads them."""
+    """Return training texts as the embedder reads them."""
     tokenizer = AutoTokenizer.from_pretrained(weights)
-    texts = []
-    for collection in read_collections(data):
-        trained = [number for number, held_back in enumerate(collection.held_back) if not held_back]
-        for number in random.Random(0).sample(trained, _REAL):
-            texts += [collection.queries[number], collection.passages[collection.positives[number][0]]]
-    return [dict(tokenizer(text, truncation=True, max_length=200, return_tensors="pt")) for text in texts]
+    return [dict(tokenizer(text, truncation=True, max_length=200, return_tensors="pt")) for text in sample_texts(data)]
 
 
 def main() -> None:

@@ -49,6 +49,16 @@ def read_collections(data: Path) -> list[Collection]:
     return found
 
 
+def sample_texts(data: Path, count: int = 16) -> list[str]:
+    """Return so many training queries of each collection and a passage of each, none held back."""
+    texts = []
+    for collection in read_collections(data):
+        trained = [number for number, held_back in enumerate(collection.held_back) if not held_back]
+        for number in random.Random(0).sample(trained, count):
+            texts += [collection.queries[number], collection.passages[collection.positives[number][0]]]
+    return texts
+
+
 def read_pairs(path: Path, name: str) -> Collection:
     """Return the collection of a file of `query, positive, group` lines."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:

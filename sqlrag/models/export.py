@@ -19,6 +19,7 @@ from sqlrag.models.spec import MODEL_FILE, POOLINGS, TOKENIZER_FILE, Kind, Model
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from sqlrag.models.torch import TorchEncoder, TorchScorer
 
@@ -27,6 +28,7 @@ __all__ = ["export_onnx", "file_hash"]
 # What calibration sees: enough tokens that every channel has shown how large it becomes.
 _EXAMPLES = 24
 _EXAMPLE_TOKENS = 128
+_TEXT_TOKENS = 200
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -39,10 +41,12 @@ def export_onnx(
     precision: str | None = None,
     licence: str = "",
     source: str = "",
+    texts: Sequence[str] = (),
 ) -> ModelSpec:
     """Write the sentence-transformers model in `folder` (or of that Hugging Face name) as model folder `out`.
 
     `precision`: one of PRECISIONS, by default `default_precision` of the kind; activations are rounded when run.
+    `texts`: a hundred or more of the kind that a bi-encoder will read, from which int8 learns to make up for errors.
     Raises MissingDependencyError without the `torch` extra, InputError for a model whose output a
     ModelSpec cannot describe.
     """
@@ -65,7 +69,7 @@ def export_onnx(
     examples = _examples(network, loaded, kind)
     with quiet():
         if precision == "int8":
-            rounded = int8.prepare(network, examples, [])
+            rounded = int8.prepare(network, examples, [_read(loaded, text) for text in texts])
         elif precision == "int16":
             int16.prepare(network, examples)
         write_graph(network, examples[0], out / MODEL_FILE, "last_hidden_state" if kind == "bi-encoder" else "logits")
@@ -141,6 +145,14 @@ def _network(model: Any) -> Any:
     # Eager attention is plain matrix products, which ONNX Runtime knows how to fuse.
     network.set_attn_implementation("eager")
     return network
+
+
+def _read(loaded: TorchEncoder | TorchScorer, text: str) -> dict[str, Any]:
+    """Return a text as inputs."""
+    import torch
+
+    ids = loaded.tokenizer.loaded.encode(text).ids[:_TEXT_TOKENS]
+    return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.int64)}
 
 
 def _examples(network: Any, loaded: TorchEncoder | TorchScorer, kind: Kind) -> list[dict[str, Any]]:

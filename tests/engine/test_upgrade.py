@@ -16,7 +16,9 @@ import duckdb
 import pytest
 
 import sqlrag
+from sqlrag.errors import ModelMismatchError
 from sqlrag.index.registry import SCHEMA_VERSION
+from sqlrag.models.registry import load_embedder
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.text.documents import Document
@@ -113,18 +115,27 @@ def test_there_is_a_file_of_each_schema():
 @pytest.mark.parametrize("suffix", ["db", "duckdb"])
 @pytest.mark.parametrize("schema", range(1, 4))
 def test_a_file_that_the_version_has_made(schema, suffix, tmp_path):
-    """Read-only it is sound, answers and stays as it is; written to it is of this schema, and whole."""
+    """Read-only it is sound, answers and stays as it is; written to it is of this schema, and whole.
+
+    Its vectors are of weights that were rounded in another way: that is said, with what to do, and it is done.
+    """
     path = made_by(schema, suffix, tmp_path)
     before = path.read_bytes()
     q = "which animal sleeps long?"
     index = "reviews" if (schema, suffix) == (3, "db") else "chunks"
     sql = f"SELECT text FROM search('{index}', :q, 3, 1)"
+    words = "SELECT text FROM text_top_k('chunks', 'a wombat sleeps', 1) JOIN chunks USING (id)"
     with sqlrag.connect(path, read_only=True) as database:
         assert database.check() == []
         if index == "chunks":
-            assert database.execute(sql, {"q": q}).fetchall() == [("Wombats sleep all day.",)]
+            assert database.execute(words).fetchall() == [("Wombats sleep all day.",)]
+            with pytest.raises(ModelMismatchError, match=f"sqlrag reindex DB --index {index} --model all-MiniLM-L6-v2"):
+                database.execute(sql, {"q": q}).fetchall()
     assert path.read_bytes() == before
     with sqlrag.connect(path) as database:
+        database.reindex(index, embedder="all-MiniLM-L6-v2")
+        if index == "chunks":
+            assert database.execute(sql, {"q": q}).fetchall() == [("Wombats sleep all day.",)]
         database.ingest([Document("new", "", "Koalas sleep even longer.", {}, "hash of new")])
         database.ingest([Document("two", "", "Bees hum.", {}, "another hash")])
         assert database.execute(sql, {"q": q}).fetchall()[0][0].split()[1].startswith("sleep")
@@ -139,6 +150,7 @@ def test_triggers_that_the_version_has_made(tmp_path):
     """They note every change still, so nothing is compared; the next sync makes those of this version."""
     path = made_by(3, "db", tmp_path)
     with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("UPDATE sqlrag_indexes SET embedder_hash = ?", (load_embedder().spec.weights_hash,))
         connection.execute("INSERT INTO review VALUES (4, 'four', 'Ships sail.')")
         connection.execute("DELETE FROM review WHERE id = 2")
     with sqlrag.connect(path, read_only=True) as database:

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from sqlrag.models.reranker import Reranker
+from sqlrag.models.registry import bundled_models
 from sqlrag.models.rounding import round_weights
 
 onnx = pytest.importorskip("onnx", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
@@ -81,10 +81,9 @@ def test_this_processors_products_are_exact():
     np.testing.assert_array_equal(session.run(None, {"given": given})[0], expected)
 
 
-@pytest.mark.xfail(strict=True, reason="the bundled files are older than sqlrag/models/rounding.py: export them again")
-@pytest.mark.parametrize("name", ["reranker-v1", "reranker-v1-small"])
-def test_the_bundled_rerankers_overflow_on_no_processor(name):
-    folder = Reranker(name).spec.folder
+@pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "reranker-v1", "reranker-v1-small"])
+def test_the_bundled_models_overflow_on_no_processor(name):
+    folder = bundled_models()[name].folder
     tables = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(folder / "model.onnx").graph.initializer}
     rounded = [table for name, table in tables.items() if name.endswith(".weight_quantized")]
     assert len(rounded) in (36, 18)
