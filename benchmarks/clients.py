@@ -1,11 +1,12 @@
-"""The two-stage statement from programs that only load the SQLite extension, against sqlrag in Python's own process.
+"""The two-stage statement from other programs, against sqlrag in Python's own process.
 
     python benchmarks/clients.py [--chunks 10000] [--write]
 
-On the docstrings of the standard library. Each client is a process that stays; it is given a question, runs the
-statement and prints the rows. What is measured is the time from the question to the last row, pipes included, and as
-the clients take turns, what else the machine does falls on all of them. Each asks in words of its own: nothing is
-remembered of them. More is the median over the questions of a client's time over Python's for the same question.
+Programs that load the SQLite extension, and programs that ask a server: those that can run here. On the docstrings of
+the standard library. Each client is a process that stays; it is given a question, runs the statement and prints the
+rows. What is measured is the time from the question to the last row, pipes included, and as the clients take turns,
+what else the machine does falls on all of them. Each asks in words of its own: nothing is remembered of them. More is
+the median over the questions of a client's time over Python's for the same question, with the same engine.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from clients_remote import commands, quack_command
 from statement import QUESTIONS, STATEMENT
 
 import sqlrag
@@ -39,6 +42,8 @@ for question in sys.stdin:
         print(row)
     print({end!r}, flush=True)
 """
+REFERENCE = "Python, in its own process"
+DUCKDB = "Python, in its own process, DuckDB"
 IN_PROCESS = "import sqlrag\ndb = sqlrag.connect(sys.argv[1], read_only=True)"
 LOADING = """
 import sqlite3
@@ -59,9 +64,12 @@ require("readline").createInterface({{ input: process.stdin }}).on("line", (ques
 
 
 class Client:
-    """A process that answers questions."""
+    """A process that answers questions; `reference` is the client that it is compared with."""
 
-    def __init__(self, command: list[str], ask: Callable[[str], str] = "{}\n".format) -> None:
+    def __init__(
+        self, command: list[str], ask: Callable[[str], str] = "{}\n".format, reference: str = REFERENCE
+    ) -> None:
+        self.reference = reference
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._ask = ask
 
@@ -84,7 +92,7 @@ def clients(database: str, library: str, folder: Path) -> dict[str, Client]:
     """Start those clients that are here, the one to compare with first."""
     form = {"statement": STATEMENT, "end": END}
     own = PYTHON.format(opening=IN_PROCESS, **form)
-    found = {"Python, in its own process": Client([sys.executable, "-c", own, database])}
+    found = {REFERENCE: Client([sys.executable, "-c", own, database])}
     shell, node = shutil.which("sqlite3"), shutil.which("node")
     if shell:
         client = Client(["stdbuf", "-oL", shell, "-batch", database], in_the_shell)
@@ -120,40 +128,55 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=10_000, help="at most this many docstrings")
     parser.add_argument("--write", action="store_true", help="write benchmarks/clients.md")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder, database = Path(name), str(Path(name, "stdlib.db"))
-        with sqlrag.connect(database) as db:
-            db.ingest(list(harvest())[: arguments.chunks])
-            chunks = db.info()[0].chunks
+        chunks = make(database, arguments.chunks)
         os.environ["SQLRAG_SOCKET"] = str(folder / "server.sock")
         server = subprocess.Popen([sys.executable, "-m", "sqlrag", "serve", "--json"], stdout=subprocess.PIPE)
+        stack.enter_context(server)
+        stack.callback(server.terminate)
         server.stdout.readline()
         found = clients(database, loadable_path(), folder)
+        for name_, command in commands(stack, database, END).items():
+            found[name_] = Client(command)
+        other = str(folder / "stdlib.duckdb")
+        make(other, arguments.chunks)
+        form = {"statement": STATEMENT, "end": END}
+        if quack := quack_command(stack, other, END):
+            own = PYTHON.format(opening=IN_PROCESS, **form)
+            found[DUCKDB] = Client([sys.executable, "-c", own, other], reference=DUCKDB)
+            found["`sqlrag serve --quack`, DuckDB"] = Client(quack, reference=DUCKDB)
         times = measure(found)
         for client in found.values():
             client.process.stdin.close()
             client.process.wait()
-        server.terminate()
-        server.wait()
-    print(table := written(times, chunks))
+    references = {name: client.reference for name, client in found.items()}
+    print(table := written(times, references, chunks))
     if arguments.write:
         (Path(__file__).parent / "clients.md").write_text(table, encoding="utf-8")
 
 
-def written(times: dict[str, list[float]], chunks: int) -> str:
+def make(database: str, chunks: int) -> int:
+    """Make the database; return how many chunks it has."""
+    with sqlrag.connect(database) as db:
+        db.ingest(list(harvest())[:chunks])
+        return db.info()[0].chunks
+
+
+def written(times: dict[str, list[float]], references: dict[str, str], chunks: int) -> str:
     """Return the table."""
-    own = next(iter(times.values()))
     lines = [
         "# The statement from other programs",
         "",
         f"`python benchmarks/clients.py` on {len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), "
         f"Python {platform.python_version()}; {chunks:,} chunks, {len(QUESTIONS)} questions, 25 candidates each; "
-        "the models warm, in `sqlrag serve` for all but the first.",
+        "the models warm: those that load the extension and Datasette ask `sqlrag serve`, the servers have their own.",
         "",
         "| client | median, ms | more than Python |",
         "| --- | --- | --- |",
     ]
     for name, values in times.items():
+        own = times[references[name]]
         more = median(value / reference for value, reference in zip(values, own, strict=True)) - 1
         lines.append(f"| {name} | {median(values):.1f} | {'' if values is own else f'{more:+.1%}'} |")
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
 """Retrieval quality of both stages on the evaluation sets, as `sqlrag eval` measures it.
 
     python benchmarks/evaluation.py ../shared/data/eval/{nfcorpus,cacm,cranfield,trec-dl-2019} [--engine sqlite duckdb]
-                                    [--top-k 25] [--most 50] [--reranker MODEL] [--databases FOLDER] [--write]
+                                    [--top-k 25] [--most 50] [--first-stage vector] [--reranker MODEL]
+                                    [--databases FOLDER] [--write]
 
 The corpus is ingested with the defaults (title and text joined, chunks, the bundled pair). The candidates of
 vector_top_k, text_top_k (BM25) and hybrid_top_k are reranked, and where the folder has a `bm25.run.tsv`, that run's,
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--engine", nargs="+", default=["sqlite"], choices=["sqlite", "duckdb"])
     parser.add_argument("--top-k", nargs="+", type=int, default=list(TOP_KS))
     parser.add_argument("--most", type=int, help="ask the first so many queries of each collection only")
+    parser.add_argument("--first-stage", nargs="+", default=list(FIRST_STAGES), choices=list(FIRST_STAGES))
     parser.add_argument("--reranker", help="another model than the bundled one")
     parser.add_argument("--databases", type=Path, metavar="FOLDER", help="make them there, or go on with those there")
     parser.add_argument("--write", action="store_true", help=f"put the results into {RESULTS.name} and .json")
@@ -111,7 +113,14 @@ def main() -> None:
                 databases = arguments.databases or Path(temporary)
                 path = databases / f"{folder.name}.{'duckdb' if engine == 'duckdb' else 'db'}"
                 ingest(path, folder)
-                found = evaluate(path, folder, arguments.top_k, most=arguments.most, reranker=arguments.reranker)
+                found = evaluate(
+                    path,
+                    folder,
+                    arguments.top_k,
+                    most=arguments.most,
+                    reranker=arguments.reranker,
+                    first_stages=arguments.first_stage,
+                )
                 table += (new := lines(folder.name, engine, found))
                 found_records += records(folder.name, engine, found)
                 print(*new, sep="\n", flush=True)

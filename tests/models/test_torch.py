@@ -71,11 +71,11 @@ def test_an_exact_export_has_the_same_vectors(original, texts, tmp_path):
 
 
 def test_the_bundled_model_is_close_to_the_original(original, texts, embedder):
-    """int8: mean cosine at least 0.985 was asked for; the bundled weights keep 0.998, on any processor."""
+    """int8: mean cosine at least 0.985 was asked for; the bundled weights keep 0.997, on any processor."""
     theirs = Embedder(original, backend="torch").encode_document(texts)
     found = cosines(embedder.encode_document(texts), theirs)
-    assert found.mean() >= 0.998
-    assert found.min() >= 0.99
+    assert found.mean() >= 0.997
+    assert found.min() >= 0.985
 
 
 def test_the_bundled_model_is_what_the_script_makes(original, tmp_path, embedder):
