@@ -16,6 +16,7 @@ from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index, Matching, has_scan
 from sqlrag.metrics import MEASURES, Aggregate, Measure
+from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.libraries import load_vec, vec_library
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
@@ -40,23 +41,26 @@ class SQLiteIndexes:
     def __init__(self, connection: Connection) -> None:
         self.registry = Registry(connection)
         self.connection = connection
+        self._path = str(getattr(connection, "filename", ""))
         self._has_scan: bool | None = None
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
-        return self.registry.names()
+        return [record.name for record in self.records()]
 
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
-        return self.registry.records()
+        with translated(self._path):  # another process may keep the file locked
+            return self.registry.records()
 
     def record(self, name: object) -> IndexRecord:
         """Return what is recorded of an index. Raises UnknownIndexError."""
-        return self.registry.get(name)
+        with translated(self._path):
+            return self.registry.get(name)
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
-        record = self.registry.get(name)
+        record = self.record(name)
         if self._has_scan is None:
             self._has_scan = has_scan(self.connection)
         return Index(self.connection, record, scans=self._has_scan)
@@ -105,7 +109,8 @@ class SQLiteIndexes:
 
     def default_embedder(self) -> str | None:
         """Return the database's own model, None for a database without an index."""
-        return self.registry.meta("embedder")
+        with translated(self._path):
+            return self.registry.meta("embedder")
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.

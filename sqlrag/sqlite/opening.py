@@ -12,8 +12,9 @@ from sqlrag.sqlite.errors import translated
 
 __all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
 
-BUSY_TIMEOUT_MS = 10_000
-"""How long a statement waits for another process's write; sqlrag's own last milliseconds."""
+BUSY_TIMEOUT_MS = 30_000
+"""How long a statement waits for another process's write; sqlrag's own last milliseconds,
+but without a write-ahead log readers and writers pass one another by chance."""
 
 HURRIED_MS = 100
 """How long a query waits before it goes on with what the index has."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 
+import apsw
 import pytest
 
 import sqlrag
@@ -237,3 +239,33 @@ def test_a_vector_of_another_model(engine, passage_files, tmp_path):
         assert_says(raised.value, errors.ModelMismatchError, "of weights f00df00df00d", "same weights")
         with pytest.raises(errors.ModelMismatchError, match="weights f00df00df00d"):
             db.ingest([Document("a", "", "text", {}, "h")])
+
+
+def test_a_file_that_another_process_keeps_locked(tmp_path, monkeypatch):
+    """Whatever is asked of it, one line that says so: no error of SQLite's own, and none of it is lost."""
+    monkeypatch.setattr("sqlrag.sqlite.opening.BUSY_TIMEOUT_MS", 50)
+    path = tmp_path / "locked.db"
+    with sqlrag.connect(path) as db:
+        db.ingest([Document("one", "", "Bees dance.", {}, "hash")])
+    with closing(apsw.Connection(str(path))) as other:
+        assert other.execute("PRAGMA journal_mode = DELETE").fetchall() == [("delete",)]
+        with sqlrag.connect(path) as db:
+            other.execute("BEGIN EXCLUSIVE")
+            asked = [
+                db.indexes,
+                db.info,
+                db.check,
+                db.backlog,
+                db.sync,
+                lambda: db.search("bees"),
+                lambda: db.compare("bees"),
+                lambda: db.execute("SELECT * FROM text_top_k('chunks', 'bees', 1)").fetchall(),
+                lambda: db.ingest([Document("two", "", "Bees hum.", {}, "hash of two")]),
+                lambda: db.reindex("chunks"),
+                lambda: db.drop_index("chunks"),
+            ]
+            for ask in asked:
+                with pytest.raises(errors.LockedError, match="is being written by another process"):
+                    ask()
+            other.execute("ROLLBACK")
+            assert [hit.text for hit in db.search("bees")] == ["Bees dance."]
