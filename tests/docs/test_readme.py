@@ -308,7 +308,7 @@ def test_what_is_right_passes(prepared, titles, tmp_path):
     text = """
 ```console
 $ make test     # a comment
-$ sqlrag sql python-stdlib.db -p q="choose at random" \\
+$ sqlrag sql python-stdlib.db -p q="choose a random element" \\
     "SELECT title, score FROM search('chunks', :q) JOIN documents AS d ON d.id = source_id"
 title     score
 …
@@ -323,7 +323,7 @@ v9.9.9  timeit.Timer
 ```
 ```python
 import sqlrag
-found = sqlrag.connect("python-stdlib.db").search("choose at random")
+found = sqlrag.connect("python-stdlib.db").search("choose a random element")
 print("not of the next block")
 ```
 ```python
