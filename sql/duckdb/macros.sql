@@ -14,11 +14,12 @@ CREATE OR REPLACE TEMP MACRO token_count
     (text)        AS _sqlrag_token_count(text, NULL),
     (text, model) AS _sqlrag_token_count(text, model);
 
--- The transaction tells one statement from the next, for rerank_limit. A sub-query, because DuckDB 2.0.1 pushes a
--- condition on a volatile function below the join, too: the whole chunk table would be scored.
+-- The transaction tells one statement from the next, for rerank_limit. It comes from a sub-query, because DuckDB 2.0.1
+-- pushes a condition on a volatile function below the join, too, and the whole chunk table would be scored: what has the
+-- sub-query's value in it stays above. (Were all of it a sub-query, the candidates would come in two batches.)
 CREATE OR REPLACE TEMP MACRO rerank_score
-    (query, text)        AS (SELECT _sqlrag_rerank_score(query, text, NULL, txid_current())),
-    (query, text, model) AS (SELECT _sqlrag_rerank_score(query, text, model, txid_current()));
+    (query, text)        AS _sqlrag_rerank_score(query, text, NULL, (SELECT txid_current())),
+    (query, text, model) AS _sqlrag_rerank_score(query, text, model, (SELECT txid_current()));
 
 CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, nprobe := NULL) AS TABLE
     SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank
