@@ -9,10 +9,10 @@ import importlib.util
 import json
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from statement import STATEMENT
 
@@ -88,6 +88,24 @@ def served(stack: ExitStack, *arguments: str) -> dict[str, str]:
     return json.loads(server.stdout.readline())
 
 
+def loading_python() -> str | None:
+    """Return a Python of this version whose sqlite3 loads extensions, None where there is none."""
+    code = "import sqlite3, sys; print(sys.version_info[:2], hasattr(sqlite3.Connection, 'enable_load_extension'))"
+    for python in (sys.executable, "/usr/bin/python3"):
+        if os.path.exists(python):
+            ran = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+            if ran.stdout == f"{sys.version_info[:2]} True\n":
+                return python
+    return None
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment in which another Python finds this one's packages."""
+    sites = [path for path in sys.path if path.endswith("site-packages")]
+    (folder / "sitecustomize.py").write_text(f"import site\nfor place in {sites!r}:\n    site.addsitedir(place)\n")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sites])}
+
+
 def commands(stack: ExitStack, database: str, end: str) -> dict[str, list[str]]:
     """Return the clients of a SQLite database that can run here by their names, their servers started."""
 
@@ -98,18 +116,18 @@ def commands(stack: ExitStack, database: str, end: str) -> dict[str, list[str]]:
         return [sys.executable, "-c", (source + answers).format(statement=statement, end=end), *arguments]
 
     found = {}
-    if importlib.util.find_spec("datasette") and hasattr(sqlite3.Connection, "enable_load_extension"):
+    python = loading_python() if importlib.util.find_spec("datasette") else None
+    if python:
         port = free_port()
-        options = ["--port", str(port), "--setting", "sql_time_limit_ms", "60000"]
-        plugins = subprocess.Popen(
-            [sys.executable, "-m", "datasette", database, *options], stderr=subprocess.PIPE, text=True
-        )
+        command = [python, "-m", "datasette", database, "--port", str(port), "--setting", "sql_time_limit_ms", "60000"]
+        environment = os.environ if python == sys.executable else environment_of(Path(database).parent)
+        plugins = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         stack.enter_context(plugins)
         stack.callback(plugins.terminate)
         while "Uvicorn running" not in plugins.stderr.readline():
             pass
         found["Datasette, its plugin, over HTTP"] = program(DATASETTE, str(port))
-    if importlib.util.find_spec("fastapi"):
+    if importlib.util.find_spec("starlette"):
         said = served(stack, database, "--http")
         found["`sqlrag serve --http`, its JSON API"] = program(HTTP, said["url"], said["token"])
     if importlib.util.find_spec("psycopg"):
