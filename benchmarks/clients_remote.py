@@ -30,6 +30,7 @@ import http.client, json, sys, urllib.parse
 server = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
 def rows(question):
     query = urllib.parse.urlencode({{"sql": {statement!r}, "q": question, "_shape": "arrays"}})
+    server.close()  # a server gives up a connection that is idle while others have their turns
     server.request("GET", f"/stdlib.json?{{query}}")
     return json.load(server.getresponse())["rows"]
 """
@@ -39,6 +40,7 @@ server = http.client.HTTPConnection(urllib.parse.urlsplit(sys.argv[1]).netloc)
 headers = {{"Authorization": f"Bearer {{sys.argv[2]}}", "Content-Type": "application/json"}}
 def rows(question):
     body = json.dumps({{"statement": {statement!r}, "params": {{"q": question}}}})
+    server.close()
     server.request("POST", "/sql", body, headers)
     return json.load(server.getresponse())["rows"]
 """
