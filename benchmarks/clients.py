@@ -151,7 +151,7 @@ def main() -> None:
             client.process.stdin.close()
             client.process.wait()
     references = {name: client.reference for name, client in found.items()}
-    print(table := written(times, references, chunks))
+    print(table := written(times, references, arguments.chunks, chunks))
     if arguments.write:
         (Path(__file__).parent / "clients.md").write_text(table, encoding="utf-8")
 
@@ -163,13 +163,13 @@ def make(database: str, chunks: int) -> int:
         return db.info()[0].chunks
 
 
-def written(times: dict[str, list[float]], references: dict[str, str], chunks: int) -> str:
+def written(times: dict[str, list[float]], references: dict[str, str], most: int, chunks: int) -> str:
     """Return the table."""
     lines = [
         "# The statement from other programs",
         "",
-        f"`python benchmarks/clients.py` on {len(os.sched_getaffinity(0))} CPUs ({platform.machine()}), "
-        f"Python {platform.python_version()}; {chunks:,} chunks, {len(QUESTIONS)} questions, 25 candidates each; "
+        f"`python benchmarks/clients.py --chunks {most}` on {len(os.sched_getaffinity(0))} CPUs "
+        f"({platform.machine()}), Python {platform.python_version()}; {chunks:,} chunks, {len(QUESTIONS)} questions, 25 candidates each; "
         "the models warm: those that load the extension and Datasette ask `sqlrag serve`, the servers have their own.",
         "",
         "| client | median, ms | more than Python |",

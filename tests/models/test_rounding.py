@@ -9,7 +9,7 @@ import pytest
 from sqlrag.models.registry import bundled_models
 from sqlrag.models.rounding import round_weights
 
-onnx = pytest.importorskip("onnx", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
+NO_ONNX = "the torch extra is not installed: pip install 'sqlrag[torch]'"
 
 
 def layer(inputs, outputs=48, seed=0):
@@ -57,8 +57,10 @@ def test_an_empty_output_and_an_idle_input_stay_finite():
     assert not codes[:, 3].any()
 
 
+@pytest.mark.torch
 def test_this_processors_products_are_exact():
     """The largest activations meet weights at the bound: what any processor may cut off is cut off here if at all."""
+    onnx = pytest.importorskip("onnx", reason=NO_ONNX)
     drawn = np.random.default_rng(0)
     codes, _ = round_weights(drawn.choice([-1.0, 1.0], (384, 96)).astype(np.float32) * drawn.uniform(0.5, 1, (384, 96)))
     signs = np.where(codes.T > 0, 255, 0)
@@ -81,8 +83,10 @@ def test_this_processors_products_are_exact():
     np.testing.assert_array_equal(session.run(None, {"given": given})[0], expected)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["all-MiniLM-L6-v2", "reranker-v1", "reranker-v1-small"])
 def test_the_bundled_models_overflow_on_no_processor(name):
+    onnx = pytest.importorskip("onnx", reason=NO_ONNX)
     folder = bundled_models()[name].folder
     tables = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(folder / "model.onnx").graph.initializer}
     rounded = [table for name, table in tables.items() if name.endswith(".weight_quantized")]
