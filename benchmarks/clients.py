@@ -169,7 +169,8 @@ def written(times: dict[str, list[float]], references: dict[str, str], most: int
         "# The statement from other programs",
         "",
         f"`python benchmarks/clients.py --chunks {most}` on {len(os.sched_getaffinity(0))} CPUs "
-        f"({platform.machine()}), Python {platform.python_version()}; {chunks:,} chunks, {len(QUESTIONS)} questions, 25 candidates each; "
+        f"({platform.machine()}), Python {platform.python_version()}; {chunks:,} chunks, "
+        f"{len(QUESTIONS)} questions, 25 candidates each; "
         "the models warm: those that load the extension and Datasette ask `sqlrag serve`, the servers have their own.",
         "",
         "| client | median, ms | more than Python |",
