@@ -76,7 +76,9 @@ def place(tmp_path_factory) -> Path:
 def served(place) -> dict[str, str]:
     """The environment of a client whose server runs."""
     environment = {**os.environ, "SQLRAG_SOCKET": str(place), "SQLRAG_COMMAND": "/nowhere"}
-    with started([sys.executable, "-m", "sqlrag", "serve", "--socket", str(place), "--json"]) as process:
+    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(place), "--json"]
+    command += ["--idle", "86400"]  # the tests between two that use it may take longer than the default
+    with started(command) as process:
         assert process.stdout.readline(), process.stderr.read()
         yield environment
 

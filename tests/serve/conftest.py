@@ -16,8 +16,8 @@ def free_place():
 
 @pytest.fixture(scope="session")
 def server():
-    """The path of the socket of a server that runs."""
-    with place() as path, serving(path):
+    """The path of the socket of a server that runs, however long the tests between two that use it take."""
+    with place() as path, serving(path, "--idle", "86400"):
         yield path
 
 
