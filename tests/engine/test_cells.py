@@ -6,6 +6,7 @@ import hashlib
 import math
 import sqlite3
 from dataclasses import replace
+from itertools import islice
 
 import apsw
 import numpy as np
@@ -30,6 +31,7 @@ from sqlrag.index.top_k import Index
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.text.documents import Document
+from tests.computed_once import OnceEmbedder
 from tests.conftest import ENGINES
 
 DIMENSION = 32
@@ -226,20 +228,20 @@ def test_readers_go_on_while_cells_are_made(small_limits, tmp_path):
 def test_new_cells_when_the_index_has_grown_or_drifted(small_limits):
     """Fourfold growth, or many new chunks about one thing, which crowd into few cells."""
     stored = Stored()
-    stored.insert(vectors_of(2000))
+    stored.insert(vectors_of(1100))
     stored.keep_up()
     first = cell_state(stored.connection, stored.record)
-    stored.insert(vectors_of(500, seed=1))
+    stored.insert(vectors_of(300, seed=1))
     stored.keep_up()
     assert cell_state(stored.connection, stored.record) == first  # more of the same
-    stored.insert(vectors_of(3000, seed=2, topics=1))
+    stored.insert(vectors_of(1600, seed=2, topics=1))
     stored.keep_up()
     drifted = cell_state(stored.connection, stored.record)
-    assert drifted.chunks == 5500
+    assert drifted.chunks == 3000
     assert stored.recall(vectors_of(50, seed=8, topics=1)) >= 0.85
-    stored.insert(vectors_of(16_600, seed=3))
+    stored.insert(vectors_of(9100, seed=3))
     stored.keep_up()
-    assert cell_state(stored.connection, stored.record).chunks == 22_100
+    assert cell_state(stored.connection, stored.record).chunks == 12_100
 
 
 def test_the_sizes_of_cells(small_limits):
@@ -362,24 +364,34 @@ def doc(uri: str, text: str, **metadata: int) -> Document:
 QUERY = "how long does a piece of code take"
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def real(request, tmp_path_factory):
-    """The first lines of the standard library's docstrings, an index with cells, and the same one without."""
+@pytest.fixture(scope="module")
+def embedder():
+    """One for four databases of the same texts."""
+    return OnceEmbedder()
+
+
+@pytest.fixture(scope="module")
+def documents():
+    """The first lines of the standard library's docstrings."""
     from sqlrag.demo import harvest
 
-    documents = []
-    for number, document in enumerate(harvest()):
-        documents.append(doc(f"doc {number}", document.text[:100], number=number, odd=number % 2))
-        if len(documents) == 1100:
-            break
+    return [
+        doc(f"doc {number}", document.text[:60], number=number, odd=number % 2)
+        for number, document in enumerate(islice(harvest(), 550))
+    ]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def real(request, tmp_path_factory, documents, embedder):
+    """An index of them with cells, and the same one without."""
     folder = tmp_path_factory.mktemp(request.param)
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        for name, limit in (("flat", 10**9), ("cells", 1000)):
+        for name, limit in (("flat", 10**9), ("cells", 500)):
             patch.setattr(cell_training, "FLAT_CHUNKS", limit)
             patch.setattr(cell_training, "QUERIES", 200)
             suffix = "db" if request.param == "sqlite" else "duckdb"
-            found[name] = sqlrag.connect(folder / f"{name}.{suffix}", engine=request.param)
+            found[name] = sqlrag.connect(folder / f"{name}.{suffix}", engine=request.param, embedder=embedder)
             found[name].ingest(documents)
     yield found
     for database in found.values():
@@ -395,7 +407,7 @@ FILTERS = {
     "everything": "1 = 1",
     "half": "CAST(metadata ->> 'odd' AS INTEGER) = 1",
     "one in a hundred": "CAST(metadata ->> 'number' AS INTEGER) % 100 = 7",
-    "three": "CAST(metadata ->> 'number' AS INTEGER) IN (3, 700, 1050)",
+    "three": "CAST(metadata ->> 'number' AS INTEGER) IN (3, 350, 540)",
     "nothing": "uri = 'nowhere'",
 }
 

@@ -93,8 +93,8 @@ def test_another_writer_is_not_waited_for(path):
 def test_two_processes_at_once(passage_files, tmp_path):
     """Both find and keep; nothing is lost, nothing fails. (DuckDB lets in one process that writes.)"""
     path = copy_of(passage_files["sqlite"], tmp_path)
-    questions = [f"question {n} of a traveller?" for n in range(6)]
-    orders = [questions, questions[3:] + questions[:3]]
+    questions = [f"question {n} of a traveller?" for n in range(4)]
+    orders = [questions, questions[2:] + questions[:2]]
     children = [Child(search_with_a_cache, path, order) for order in orders]
     for child in children:
         child.wait_until_ready()
@@ -104,7 +104,7 @@ def test_two_processes_at_once(passage_files, tmp_path):
     assert one == other
     with open_cached(path, 10_000) as db:
         assert {question: db.search(question) for question in questions} == one
-        assert (counts(db)[0], db.reranker.pairs_scored) == (150, 0)
+        assert (counts(db)[0], db.reranker.pairs_scored) == (100, 0)
         assert db.check() == []
 
 
