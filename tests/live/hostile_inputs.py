@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import apsw
@@ -120,6 +121,12 @@ def tour(_pipe: object, path: Path, *, read_only: bool = False) -> list[tuple[st
             take(step, act)
         db.close()
     return said
+
+
+def tours(pipe: Connection) -> None:
+    """Take the tour of each database whose path comes, and tell what was said."""
+    while True:
+        pipe.send(tour(pipe, pipe.recv()))
 
 
 def instead(table: str, select: str) -> tuple[str, ...]:

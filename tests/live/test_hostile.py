@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -13,13 +14,51 @@ import sqlrag
 from sqlrag import errors
 from tests.conftest import ENGINES, database_path
 from tests.ingest.children import Child
-from tests.live.hostile_inputs import CASES, ENDLESS, NOTHING, SECRET, Hostile, change, make, record, tour
+from tests.live.hostile_inputs import CASES, ENDLESS, NOTHING, SECRET, Hostile, change, make, record, tours
 
 SECONDS = 90
 """Most of them take one or two; the machine may be busy."""
 
 SQL = ("SQLError", "Catalog Error", "Binder Error")
 """DuckDB's own words may have several lines."""
+
+
+class Tourist:
+    """A process that opens one file after the other; where one was too much for it, another process opens the next."""
+
+    def __init__(self) -> None:
+        self.child: Child | None = None
+
+    def said_of(self, path: Path) -> list[tuple[str, str]]:
+        """Return what was said of a file."""
+        if self.child is None:
+            self.child = Child(tours)
+        child, self.child = self.child, None
+        try:
+            child._pipe.send(path)
+            if not child._pipe.poll(SECONDS):
+                pytest.fail(f"no end after {SECONDS} s")
+            said = child._pipe.recv()
+        except BaseException:
+            child.process.kill()
+            raise
+        if isinstance(said, BaseException):
+            raise said
+        self.child = child
+        return said
+
+    def close(self) -> None:
+        """End the process."""
+        if self.child is not None:
+            self.child.process.kill()
+            self.child = None
+
+
+@pytest.fixture(scope="module")
+def tourist():
+    """One for all files: to start one, and to load the models, takes longer than the tour."""
+    with contextlib.closing(Tourist()) as tourist:
+        yield tourist
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +105,12 @@ def canaries(path: Path) -> int:
         for hostile in CASES[engine]
     ],
 )
-def test_a_file_from_a_stranger(sound, tmp_path, engine: str, hostile: Hostile):
+def test_a_file_from_a_stranger(sound, tourist, tmp_path, engine: str, hostile: Hostile):
     """What is said first is what is expected, and it is an error of sqlrag's; the rest of the file is as it was."""
     if engine == "duckdb" and duckdb.__version__ < "2" and "CREATE TRIGGER" in "".join(hostile.statements):
         pytest.skip("DuckDB has triggers from 2.0 on")
     path = changed(sound[engine], tmp_path, hostile.statements)
-    child = Child(tour, path)
-    if not child._pipe.poll(SECONDS):
-        child.process.kill()
-        pytest.fail(f"no end after {SECONDS} s")
-    said = child.result()
+    said = tourist.said_of(path)
     expected = hostile.expected(engine)
     assert [words for _, words in said if "\n" in words and not words.startswith(SQL)] == []
     if expected is NOTHING:
