@@ -6,27 +6,32 @@ remembers nothing, counts the pairs that it has scored, and knows nothing of the
 
 from __future__ import annotations
 
+import contextlib
 import math
 from functools import cache
 
 import numpy as np
+import pytest
 
 from sqlrag.models import Embedder, Reranker
+from sqlrag.models.registry import load_embedder, load_reranker
 
 
-class OnceEmbedder(Embedder):
-    """The bundled embedder; a document that it has encoded before, for whatever database, costs nothing."""
+class _OnceEncoder:
+    """The model of an embedder, between it and its callers."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._vectors: dict[str, np.ndarray] = {}
+    def __init__(self, encoder) -> None:
+        self._encoder = encoder
+        self._known: dict[tuple[str, str], np.ndarray] = {}
+        self.spec, self.tokenizer = encoder.spec, encoder.tokenizer
 
-    def encode_document(self, text):
-        """Return what the model returns for several texts, from memory those that it has had."""
-        texts = list(text)
-        missing = [one for one in dict.fromkeys(texts) if one not in self._vectors]
-        self._vectors.update(zip(missing, super().encode_document(missing), strict=True))
-        return np.stack([self._vectors[one] for one in texts]) if texts else super().encode_document(texts)
+    def embed(self, texts, role):
+        """Return the texts' vectors; those of texts that are known take no time."""
+        missing = [text for text in dict.fromkeys(texts) if (role, text) not in self._known]
+        if missing:
+            vectors = self._encoder.embed(missing, role)
+            self._known.update(((role, text), vector) for text, vector in zip(missing, vectors, strict=True))
+        return np.stack([self._known[role, text] for text in texts]) if texts else self._encoder.embed(texts, role)
 
 
 class _OnceScorer:
@@ -47,8 +52,20 @@ class _OnceScorer:
 
 
 @cache
+def _encoder() -> _OnceEncoder:
+    return _OnceEncoder(load_embedder()._encoder)
+
+
+@cache
 def _scorer() -> _OnceScorer:
-    return _OnceScorer(Reranker()._scorer)
+    return _OnceScorer(load_reranker()._scorer)
+
+
+def new_embedder() -> Embedder:
+    """Return an embedder that has encoded nothing, as a new process has one."""
+    embedder = Embedder()
+    embedder._encoder = _encoder()
+    return embedder
 
 
 def new_reranker() -> Reranker:
@@ -56,3 +73,11 @@ def new_reranker() -> Reranker:
     reranker = Reranker()
     reranker._scorer = _scorer()
     return reranker
+
+
+@contextlib.contextmanager
+def encoding_once():
+    """The embedder that databases of this process share encodes a text once, whatever database it goes into."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_embedder(), "_encoder", _encoder())
+        yield

@@ -48,14 +48,25 @@ def engine(request) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def encoded_once():
+    """Documents that one test after the other ingests cost the model once."""
+    from tests.computed_once import encoding_once
+
+    with encoding_once():
+        yield
+
+
 @pytest.fixture(scope="session")
 def passage_files(tmp_path_factory) -> dict[str, Path]:
     """A database of the passages on each engine; made once, for reading only."""
+    from tests.computed_once import encoding_once
+
     folder = tmp_path_factory.mktemp("passages")
     paths = {}
     for name in ENGINES:
         paths[name] = database_path(folder, name)
-        with sqlrag.connect(paths[name]) as db:
+        with encoding_once(), sqlrag.connect(paths[name]) as db:
             report = db.ingest(PASSAGES)
             assert (report.added, report.unreadable) == (25, [])
     return paths

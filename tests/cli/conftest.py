@@ -14,8 +14,10 @@ from click.testing import CliRunner, Result
 
 from sqlrag.cli import cli
 from sqlrag.demo import harvest
+from tests.computed_once import encoding_once
+from tests.conftest import ENGINES, database_path
 
-MODULES = ("collections", "csv", "heapq", "os.path", "smtplib", "statistics", "textwrap", "timeit")
+MODULES = ("csv", "heapq", "smtplib", "statistics", "textwrap", "timeit")
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,29 @@ class Ran:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Text files of real documentation: the docstrings of eight modules, a file for each function or class."""
+    """Text files of real documentation: how the docstrings of some modules begin, a file for each function or class."""
     folder = tmp_path_factory.mktemp("docs")
     for document in harvest():
         if document.metadata["module"] in MODULES:
-            (folder / f"{document.title}.txt").write_text(document.text, encoding="utf-8")
+            (folder / f"{document.title}.txt").write_text(document.text[:400], encoding="utf-8")
     return folder
 
 
-@pytest.fixture(scope="session", params=["sqlite", "duckdb"])
-def db(request, folder, tmp_path_factory):
-    """A database of these files, on each engine. Tests only read it."""
-    path = tmp_path_factory.mktemp("db") / {"sqlite": "docs.db", "duckdb": "docs.duckdb"}[request.param]
-    result = CliRunner().invoke(cli, ["ingest", str(path), str(folder)])
-    assert result.exit_code == 0, result.output
-    return str(path)
+@pytest.fixture(scope="session")
+def databases(folder, tmp_path_factory):
+    """A database of these files on each engine; no parameter here, or each file of tests would have its own."""
+    paths = {name: str(database_path(tmp_path_factory.mktemp("db"), name, "docs")) for name in ENGINES}
+    for path in paths.values():
+        with encoding_once():
+            result = CliRunner().invoke(cli, ["ingest", path, str(folder)])
+        assert result.exit_code == 0, result.output
+    return paths
+
+
+@pytest.fixture
+def db(engine, databases):
+    """A database of them, on each engine. Tests only read it."""
+    return databases[engine]
 
 
 @pytest.fixture

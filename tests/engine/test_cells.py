@@ -31,7 +31,7 @@ from sqlrag.index.top_k import Index
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.text.documents import Document
-from tests.computed_once import OnceEmbedder
+from tests.computed_once import new_embedder
 from tests.conftest import ENGINES
 
 DIMENSION = 32
@@ -367,7 +367,7 @@ QUERY = "how long does a piece of code take"
 @pytest.fixture(scope="module")
 def embedder():
     """One for four databases of the same texts."""
-    return OnceEmbedder()
+    return new_embedder()
 
 
 @pytest.fixture(scope="module")
