@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 
@@ -18,6 +19,36 @@ INFINITE = [float("inf")] + [0.0] * 383
 def vector(numbers: list[float], engine: str) -> object:
     """Return a query vector as the engine takes it."""
     return struct.pack(f"{len(numbers)}f", *numbers) if engine == "sqlite" else numbers
+
+
+@contextlib.contextmanager
+def opened(passage_files, **options):
+    """The passages on each engine, open for reading; an error leaves them as they are, so that many tests ask them."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(sqlrag.connect(path, read_only=True, **options))
+            for name, path in passage_files.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def limited(passage_files):
+    """The passages, of which a statement may score five pairs."""
+    with opened(passage_files, rerank_limit=5) as both:
+        yield both
+
+
+@pytest.fixture(scope="module")
+def unlimited(passage_files):
+    """The passages."""
+    with opened(passage_files) as both:
+        yield both
+
+
+@pytest.fixture
+def passages(engine, unlimited):
+    """The passages on one engine."""
+    return unlimited[engine]
 
 
 # Statements: (SQL, parameters, kind of error, words)
@@ -172,14 +203,14 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_that_is_wrong(engine, passage_files, name):
+def test_a_statement_that_is_wrong(engine, limited, name):
     """The function's own error comes out of execute(), from inside a DuckDB function too; the next statement works."""
     sql, params, kind, words = STATEMENTS[name]
-    with sqlrag.connect(passage_files[engine], read_only=True, rerank_limit=5) as db:
-        with pytest.raises(errors.Error) as raised:
-            db.execute(sql, params).fetchall()
-        assert_says(raised.value, kind, *words)
-        assert db.execute("SELECT count(*) FROM vector_top_k('chunks', 'bees', 3)").fetchall() == [(3,)]
+    db = limited[engine]
+    with pytest.raises(errors.Error) as raised:
+        db.execute(sql, params).fetchall()
+    assert_says(raised.value, kind, *words)
+    assert db.execute("SELECT count(*) FROM vector_top_k('chunks', 'bees', 3)").fetchall() == [(3,)]
 
 
 @pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k", "search"])
@@ -362,7 +393,7 @@ def test_a_search_of_50_mb(passages):
     seconds = []
     for query in ("how do bees find food? " * 1_000, "how do bees find food? " * 2_200_000):
         begun = time.monotonic()
-        assert len(passages.search(query)) == 3
+        assert len(passages.search(query, top_k=5)) == 3
         assert passages.execute(sql, {"q": query}).fetchall() == [(5,)]
         seconds.append(time.monotonic() - begun)
     assert seconds[1] < 2 * seconds[0] + 5

@@ -15,6 +15,8 @@ from sqlrag.errors import Error, InputError, ReadOnlyError, RerankLimitError, SQ
 from sqlrag.guarded import BYTES, PAIRS, ROWS, open_guarded
 from tests.conftest import PASSAGES, database_path
 
+pytestmark = pytest.mark.usefixtures("encoded_once")
+
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 
 # DuckDB 1.5 makes all rows of a recursion before it gives the first.
@@ -105,13 +107,23 @@ def folder(tmp_path_factory, passage_files):
     return folder
 
 
+@pytest.fixture(scope="module")
+def opened(passage_files):
+    """The passages on each engine, guarded; whatever one test asks for, the next one is answered as ever."""
+    with contextlib.ExitStack() as stack:
+        both = {
+            name: stack.enter_context(contextlib.closing(open_guarded(str(path), seconds=2)))
+            for name, path in passage_files.items()
+        }
+        for one in both.values():
+            one.run(lambda database: database.search("bees"), seconds=60)  # the models are loaded now
+        yield both
+
+
 @pytest.fixture
-def guarded(engine, passage_files):
+def guarded(engine, opened):
     """The passages on one engine, guarded."""
-    guarded = open_guarded(str(passage_files[engine]), seconds=2)
-    guarded.run(lambda database: database.search("bees"), seconds=60)  # the models are loaded now
-    yield guarded
-    guarded.close()
+    return opened[engine]
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -271,10 +283,13 @@ def test_what_is_no_statement(guarded):
             guarded.rows(cut)
 
 
-def test_pairs_are_limited(guarded):
+def test_pairs_are_limited(engine, passage_files):
     """A forgotten LIMIT does not keep both cores for minutes."""
     sql = "SELECT sum(rerank_score(a.id || ' ' || b.id || ' ' || c.id, 'x')) FROM documents a, documents b, documents c"
-    with pytest.raises(RerankLimitError, match=f"rerank_limit = {PAIRS} pairs"):
+    with (
+        contextlib.closing(open_guarded(str(passage_files[engine]), reranker="reranker-v1-small")) as guarded,
+        pytest.raises(RerankLimitError, match=f"rerank_limit = {PAIRS} pairs"),
+    ):
         guarded.run(lambda database: database.execute(sql).fetchall(), seconds=120)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from sqlrag.errors import NotADatabaseError
 from sqlrag.text.documents import Document
 from tests.conftest import PASSAGES
 from tests.engine.databases import change_tables, copy_of
+
+pytestmark = pytest.mark.usefixtures("encoded_once")
 
 QUESTIONS = ("how do bees tell each other where food is?", "money lent at a bank", "bread without bought yeast")
 
@@ -41,15 +44,21 @@ def answers(db: sqlrag.Database) -> list[list[tuple]]:
     return [db.execute(statement, {"q": question}).fetchall() for question in QUESTIONS for statement in statements]
 
 
+REBUILT: dict[bytes, list[list[tuple]]] = {}
+"""What `rebuilt` has returned for a database, by its bytes: many tests damage the index file alone."""
+
+
 def rebuilt(path: Path) -> list[list[tuple]]:
     """Return the answers of a copy of the database whose index file is made anew."""
-    copy = path.with_name("rebuilt.duckdb")
-    shutil.copy(path, copy)
-    with sqlrag.connect(copy) as db:
-        result = answers(db)
-    copy.unlink()
-    index_file(copy).unlink()
-    return result
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    if digest not in REBUILT:
+        copy = path.with_name("rebuilt.duckdb")
+        shutil.copy(path, copy)
+        with sqlrag.connect(copy) as db:
+            REBUILT[digest] = answers(db)
+        copy.unlink()
+        index_file(copy).unlink()
+    return REBUILT[digest]
 
 
 def assert_as_new(path: Path, **options: bool) -> None:

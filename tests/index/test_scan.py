@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -25,6 +26,7 @@ from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite import libraries
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
+from tests.computed_once import new_embedder
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 
@@ -438,14 +440,14 @@ def test_real_embeddings(tmp_path):
     """Texts and their real neighbours, in the file of each engine."""
     from sqlrag.demo import harvest
 
-    documents = [document for document, _ in zip(harvest(), range(250), strict=False)]
+    documents = [replace(document, text=document.text[:100]) for document in islice(harvest(), 250)]
     queries = ["how long does a piece of code take", "read a file line by line", "sorting", "threads and locks"]
-    embedder = sqlrag.Embedder()
+    embedder = new_embedder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_training, "FLAT_CHUNKS", 300)
+        patch.setattr(cell_training, "FLAT_CHUNKS", 200)
         patch.setattr(cell_training, "QUERIES", 100)
         for name in ("a.db", "a.duckdb"):
-            with sqlrag.connect(tmp_path / name) as database:
+            with sqlrag.connect(tmp_path / name, embedder=embedder) as database:
                 database.ingest(documents)
             path = str(tmp_path / name)
             connection = apsw.Connection(path if name == "a.db" else f"{path}.sqlrag")
