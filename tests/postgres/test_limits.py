@@ -199,7 +199,7 @@ def test_a_runaway_statement_is_stopped(hasty, engine):
     ):
         started = time.monotonic()
         assert code_of(hasty, sql) == "57014"
-        assert 2.5 < time.monotonic() - started < 10
+        assert 1.5 < time.monotonic() - started < 10
     assert hasty.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -424,12 +424,13 @@ def test_parameters_of_many_types(client, engine):
     assert code_of(client, "SELECT 1 WHERE 1 = :q") in ("22023", "42601")
 
 
-def test_sixteen_clients_at_once(engine, passage_files):
+def test_sixteen_clients_at_once(served, engine, passage_files):
     """Each gets its own answers, and all of them come."""
-    statement = STATEMENT.format(q="%(q)s")
+    few = STATEMENT.replace("25", "5")
+    statement = few.format(q="%(q)s")
     with sqlrag.connect(passage_files[engine], read_only=True) as db:
         questions = [f"{QUESTION} {number}" for number in range(16)]
-        sql = STATEMENT.format(q=":q")
+        sql = few.format(q=":q")
         expected = {question: [row[0] for row in db.execute(sql, {"q": question})] for question in questions}
     wrong: list[str] = []
 
@@ -444,11 +445,10 @@ def test_sixteen_clients_at_once(engine, passage_files):
             wrong.append(str(error))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
-    with serving(passage_files[engine], engine, "--time-limit", "60") as served:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert wrong == []
 
 
