@@ -127,10 +127,16 @@ def test_an_index_over_a_table(engine, tmp_path):
         db.execute("INSERT INTO review VALUES (7, 'kettle', 'It boils fast.'), (8, 'lamp', 'It lights my desk.')")
         db.create_index("reviews", "review", "body", filters=["product"])
         db.execute("INSERT INTO review VALUES (9, 'lamp', 'The switch feels cheap.')")
-    (found,) = asked(path, [("search", {"question": "how quick is it?", "top_n": 1, "filter": "product = 'kettle'"})])
+
+    async def talk(client):
+        question = {"question": "how quick is it?", "top_n": 1, "filter": "product = 'kettle'"}
+        found = (await client.call_tool("search", question)).structured_content
+        read = await client.call_tool("read_chunk", {"id": found["hits"][0]["id"]})
+        return found, read.structured_content, (await client.call_tool("describe", {})).structured_content
+
+    found, read, described = over_stdio(path, talk)
     assert found["hits"][0]["source"] == {"id": 7, "uri": None, "title": None, "metadata": {"product": "kettle"}}
     assert "reviews lacks 1 changed row:" in found["note"]
-    read, described = asked(path, [("read_chunk", {"id": found["hits"][0]["id"]}), ("describe", {})])
     assert (read["source"]["id"], read["chunks"][0]["text"]) == (7, "It boils fast.")
     assert {table["name"] for table in described["tables"]} - {"documents"} == {"review", "reviews"}
 

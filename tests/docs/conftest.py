@@ -12,6 +12,7 @@ import pytest
 
 import sqlrag
 from sqlrag.demo import harvest
+from tests.computed_once import encoding_once
 
 ROOT = Path(__file__).parents[2]
 PASSAGES = ROOT / "tests" / "passages.jsonl"
@@ -44,7 +45,7 @@ def prepared(tmp_path_factory, harvested):
     """The folder that tests copy: `python-stdlib.db`, `.duckdb`, `docs/`, `articles.jsonl`, `.csv`, `examples/`."""
     folder = tmp_path_factory.mktemp("prepared")
     for name in ("python-stdlib.db", "python-stdlib.duckdb"):
-        with sqlrag.connect(folder / name) as db:
+        with encoding_once(), sqlrag.connect(folder / name) as db:
             assert db.ingest(harvested).added == len(harvested)
     (folder / "examples").symlink_to(ROOT / "examples")
     articles = [json.loads(line) for line in PASSAGES.read_text(encoding="utf-8").splitlines()]
