@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import h11
 import uvicorn
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["LOOPBACK", "OnThisMachine", "Problem", "listening", "serve"]
 
 LOOPBACK = "127.0.0.1"
+
+_ANSWERED_BEFORE = "ASGI callable returned without completing response."
+"""What uvicorn says of it, for each such request."""
 
 _MOST_HEADERS = 64
 """A browser sends some twenty. Their bytes are limited to 64 kB by the parser."""
@@ -60,6 +66,7 @@ def serve(app: ASGIApp, listener: socket.socket, token: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _ANSWERED_BEFORE)
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -75,7 +82,13 @@ class OnThisMachine:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         refusal = self._refusal(scope["headers"]) if scope["type"] == "http" else None
-        await (refusal or self._app)(scope, receive, send)
+
+        async def send_once(message: Message) -> None:
+            # Who sends what is no HTTP behind a request has been answered that before the request is.
+            with suppress(h11.LocalProtocolError):
+                await send(message)
+
+        await (refusal or self._app)(scope, receive, send_once)
 
     def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Response | None:
         """Return the answer to who may not ask; None to who may."""

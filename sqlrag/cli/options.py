@@ -113,13 +113,17 @@ def search_options(command: Command) -> Command:
 def opened_for_query(db: str, reranker: str | None) -> Database:
     """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
     import sqlrag
+    from sqlrag.errors import LockedError
     from sqlrag.serve.served import connect_served
 
     database = connect_served(db, reranker=reranker)
-    if database.backlog() and database.engine == "sqlite" and os.access(db, os.W_OK):
-        database.close()
-        database = sqlrag.connect(db, must_exist=True, reranker=reranker)
-    return database
+    if not database.backlog() or not os.access(db, os.W_OK):
+        return database
+    database.close()
+    try:
+        return sqlrag.connect(db, must_exist=True, reranker=reranker)
+    except LockedError:  # another process has the DuckDB file open: it is read as it is, and the backlog told
+        return connect_served(db, reranker=reranker)
 
 
 def print_json(value: Any) -> None:

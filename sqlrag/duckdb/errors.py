@@ -79,11 +79,14 @@ _INTERRUPTED = re.compile(r"^Invalid Input Error: .* failed: KeyboardInterrupt")
 
 # What DuckDB says, in lower case, and what it means.
 _FULL = "the disk is full; what was committed before is intact: make room and run it again"
+_OTHER_VERSION = f"DuckDB {duckdb.__version__} can't read it, another version wrote it: install that one, or a newer"
 _MEANINGS: tuple[tuple[str, type[Error], str], ...] = (
     ("could not set lock", LockedError, "another process has it open: close that one, or open it with read_only=True"),
     ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
     ("transactioncontext error: conflict", LockedError, "another connection has just written the same rows: try again"),
     ("not a valid duckdb database", NotADatabaseError, "it is not a DuckDB database"),
+    ("with version number", NotADatabaseError, _OTHER_VERSION),
+    ("corrupt database file", NotADatabaseError, "it is damaged: DuckDB's checksum of it is another"),
     ("sqlite_scanner", NotADatabaseError, "it is a SQLite database: open it with engine='sqlite'"),
     ("no space left", DiskFullError, _FULL),
     ("out of disk space", DiskFullError, _FULL),

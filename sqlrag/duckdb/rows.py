@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,9 @@ class DuckDBRows:
             rows = list(self)
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
-        with self._turns, translated(self._path, self._raised):
+        with self._turns, translated(self._path, self._raised), warnings.catch_warnings():
+            # DuckDB 2 advises con.sql(), which runs a statement when its result is asked for.
+            warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
             table = self._connection.to_arrow_table()
         self._exhausted = True
         return table

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 
+from sqlrag.errors import ReadOnlyError
 from sqlrag.sqlite.errors import translated
 
 __all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
@@ -37,17 +38,30 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         try:
             connection.execute("SELECT 1 FROM sqlite_schema")
-        except apsw.ReadOnlyError:
+        except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
             connection.close()
-            _roll_back(path)
-            connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
-        except apsw.CantOpenError:
-            # A WAL database on a medium where the shared memory file can't be made: nobody else writes it then
-            # (https://www.sqlite.org/wal.html#read_only_databases).
-            connection.close()
-            uri = f"{Path(path).resolve().as_uri()}?immutable=1"
-            connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+            folder = getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DIRECTORY
+            if isinstance(error, apsw.ReadOnlyError) and not folder:
+                _roll_back(path)
+                connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            else:
+                connection = _open_immutable(path)
         return _prepared(connection)
+
+
+def _open_immutable(path: str) -> apsw.Connection:
+    """Open a WAL database where its shared memory file can't be made, in a folder or on a medium that is read-only.
+
+    Nobody writes it then (https://www.sqlite.org/wal.html#read_only_databases). Raises ReadOnlyError where its log has
+    something in it, which would not be seen.
+    """
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size:
+        raise ReadOnlyError(
+            f"{path} has writes in {log.name} that can't be read in a folder that is read-only: copy both to another"
+        )
+    uri = f"{Path(path).resolve().as_uri()}?immutable=1"
+    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
 
 
 def _roll_back(path: str) -> None:

@@ -7,8 +7,10 @@ import sqlite3
 import subprocess
 import sys
 
+import duckdb
 import pytest
 
+import sqlrag
 from tests.conftest import started
 
 
@@ -50,6 +52,24 @@ def test_a_table_is_made_searchable(run, run_json, shop):
     assert run("index", shop, "review.title", "review.body", "--filter-column", "lang").stdout.endswith(
         "rows: nothing new.\n"
     )
+
+
+def test_search_brings_in_what_another_wrote_on_duckdb(run, run_json, tmp_path):
+    """DuckDB has no queue: the row is found by comparison; while another process writes, it is told of, and no more."""
+    path = tmp_path / "shop.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body VARCHAR)")
+        connection.execute("INSERT INTO review VALUES (1, 'The flight takes nine hours.')")
+    run("index", path, "review.body")
+    with duckdb.connect(path) as connection:
+        connection.execute("INSERT INTO review VALUES (2, 'Trains are slower than planes.')")
+    result = run("search", path, "which is faster, train or plane?")
+    assert ("Trains are slower" in result.stdout, result.stderr) == (True, "")
+    with duckdb.connect(path) as connection:
+        connection.execute("INSERT INTO review VALUES (3, 'Bees dance.')")
+    with sqlrag.connect(path, read_only=True):
+        result = run("search", path, "what do bees do?")
+    assert "does not have 1 changed row of review" in result.stderr
 
 
 def test_a_template_and_a_name(run, run_json, shop):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 QUESTION = "why do bees dance?"
@@ -17,7 +19,9 @@ def test_polars(passages):
     """`polars.from_arrow(result.arrow())` has the rows and the types."""
     polars = pytest.importorskip("polars", reason="pip install polars")
     rows = passages.execute(SQL, {"q": QUESTION}).fetchall()
-    frame = polars.from_arrow(passages.execute(SQL, {"q": QUESTION}).arrow())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = polars.from_arrow(passages.execute(SQL, {"q": QUESTION}).arrow())
     assert frame.columns == ["title", "score", "rank_before", "vector", "missing"]
     assert frame["title"].to_list() == [row[0] for row in rows]
     assert frame["score"].to_list() == pytest.approx([row[1] for row in rows])

@@ -6,10 +6,12 @@ import contextlib
 import struct
 import time
 
+import duckdb
 import pytest
 
 import sqlrag
 from sqlrag import errors
+from sqlrag.duckdb.errors import translated
 from tests.engine.databases import assert_says
 
 NAN = [float("nan")] * 384
@@ -444,3 +446,22 @@ def test_duckdb_draws_no_progress_bar(tmp_path, capfd):
         database.execute(sql).fetchall()
         assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
     assert capfd.readouterr().out == ""
+
+
+def test_a_file_of_another_duckdb():
+    """What DuckDB 1.5 says of a file of 2.0 is not that it is damaged."""
+    said = "Trying to read a database file with version number 999, but we can only read versions between 64 and 68."
+    expected = f"DuckDB {duckdb.__version__} can't read it, another version"
+    with pytest.raises(errors.NotADatabaseError, match=expected), translated("x.duckdb"):
+        raise duckdb.IOException(said)
+
+
+def test_a_damaged_duckdb_file(tmp_path):
+    """A bit of the header is another."""
+    path = tmp_path / "x.duckdb"
+    duckdb.connect(path).close()
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(errors.NotADatabaseError, match="damaged"):
+        sqlrag.connect(path)

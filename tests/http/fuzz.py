@@ -45,6 +45,7 @@ REGRESSIONS = [
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET /describe HTTP/1.0\r\n\r\n",
     b"GET /describe HTTP/1.1\r\nExpect: 100-continue\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b"POST /search HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",  # two answers were tried to it
 ]
 
 VALUES = [
@@ -238,6 +239,7 @@ def main() -> None:
                 with server.client as client:
                     assert client.get("/describe").status_code == 200
                 assert not fuzz.wrong
+                assert not server.log, "".join(server.log[-50:])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ class Served:
     url: str
     token: str
     pid: int
+    log: list[str]
+    """The lines on its stderr so far: read all the time, since a server whose log nobody reads waits for that."""
 
     @property
     def port(self) -> int:
@@ -49,4 +52,6 @@ def served(path: os.PathLike | str, *options: str) -> Iterator[Served]:
     """Start a server on a free port."""
     with started([*SERVE, str(path), *options, "--port", "0", "--json"]) as process:
         told = json.loads(process.stdout.readline() or process.stderr.read())
-        yield Served(told["url"], told["token"], process.pid)
+        log: list[str] = []
+        threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
+        yield Served(told["url"], told["token"], process.pid, log)

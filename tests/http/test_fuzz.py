@@ -14,4 +14,5 @@ def test_mutated_requests(server, client):
     assert fuzz.statuses[200] > 10
     assert fuzz.statuses[400] > 100
     assert client.get("/describe").status_code == 200
+    assert server.log == []
     assert server.memory() - before < 100_000

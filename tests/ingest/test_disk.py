@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import sqlrag
 from sqlrag.errors import BacklogWarning, DatabaseError, DiskFullError, ReadOnlyError
+from sqlrag.sqlite.opening import _open_immutable
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 from tests.ingest.children import Child
@@ -127,6 +132,37 @@ def test_a_medium_that_cannot_be_written(engine, disk, tmp_path):
         sqlrag.connect(database_path(disk.path, engine, "new"))
     assert str(disk.path) in str(raised.value)
     disk.remount("rw")
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv (util-linux): root may write in any folder")
+def test_a_folder_that_cannot_be_written(engine, tmp_path):
+    """Files of mode 0444 in a folder of mode 0555, as a plain user, or as root without its rights over files."""
+    folder = write_folder(tmp_path / "docs", 4)
+    path = database_path(tmp_path, engine)
+    with sqlrag.connect(path) as db:
+        db.ingest(folder)
+        hits = [hit.text for hit in db.search("a comet and a ferry")]
+    command = [sys.executable, "-m", "sqlrag", "search", str(path), "a comet and a ferry", "--json"]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    modes = {one: one.stat().st_mode for one in (*tmp_path.glob("*.*"), tmp_path)}
+    for one in modes:
+        one.chmod(0o555 if one.is_dir() else 0o444)
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    for one, mode in modes.items():
+        one.chmod(mode)
+    assert asked.returncode == 0, asked.stderr
+    assert [hit["text"] for hit in json.loads(asked.stdout)] == hits
+
+
+def test_a_log_that_cannot_be_read(tmp_path):
+    """What stands in a log that needs a shared memory file is not passed over where none can be made."""
+    path = tmp_path / "notes.db"
+    with sqlrag.connect(path) as db:
+        db.ingest(write_folder(tmp_path / "docs", 4))
+    Path(f"{path}-wal").write_bytes(b"something")
+    with pytest.raises(ReadOnlyError, match=r"notes\.db-wal that can't be read"):
+        _open_immutable(str(path))
 
 
 def test_a_medium_that_cannot_be_written_without_the_index_file(disk, tmp_path):

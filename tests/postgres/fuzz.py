@@ -171,7 +171,7 @@ class Fuzz:
             if line and not line.startswith("#"):
                 self.replay([bytes.fromhex(line)], mutate=False)
                 self.check()
-        for _ in range(100):
+        while self.sent < messages // 10:  # threads are made when they are first needed
             self.converse()
         self.check()
         before, turn = self.memory(), 0
