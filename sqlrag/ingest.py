@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError, SourceError
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Ingestion", "Writer"]
 
 BATCH_CHUNKS = 256
-"""Chunks that are embedded and committed together: a second or two of work on two cores. Also the most documents."""
+"""Chunks that are embedded and committed together at most, and documents ..."""
+
+BATCH_TEXT = 65_536
+"""... and characters of them: some 16,000 tokens, a second or two on two cores, are what a killed ingest loses."""
 
 KEEP_UP_BATCHES = 64
 """After so many batches the index is asked whether it has outgrown its cells."""
@@ -175,6 +179,7 @@ class Ingestion:
         return (
             len(self._pending) >= BATCH_CHUNKS
             or sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS
+            or sum(len(chunk.text) for waiting in self._pending for chunk in waiting.chunks) >= BATCH_TEXT
             or sum(len(waiting.document.text) for waiting in self._pending) >= BATCH_CHARS
         )
 
@@ -274,9 +279,16 @@ def _checked(document: object) -> Document:
 
 def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
     """Cut a document's chunks into parts; a document without chunks is one empty part, so that it is recorded."""
-    for start in range(0, max(len(chunks), 1), BATCH_CHUNKS):
-        part = chunks[start : start + BATCH_CHUNKS]
-        yield _Pending(document, part, last=start + BATCH_CHUNKS >= len(chunks))
+    start, is_last = 0, False
+    while not is_last:
+        end = start
+        for characters in accumulate(len(chunk.text) for chunk in chunks[start : start + BATCH_CHUNKS]):
+            end += 1
+            if characters >= BATCH_TEXT:
+                break
+        is_last = end == len(chunks)
+        yield _Pending(document, chunks[start:end], last=is_last)
+        start = end
 
 
 def _is_under(uri: str, roots: Sequence[str]) -> bool:

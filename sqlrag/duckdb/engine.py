@@ -23,10 +23,10 @@ from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rows import DuckDBRows
-from sqlrag.duckdb.source_tables import describe, search_statement
+from sqlrag.duckdb.source_tables import checked_types, describe, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
-from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SQLError
+from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SourceGoneError, SQLError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT
@@ -305,8 +305,11 @@ class DuckDBEngine:
                 if self.indexes.state_shown(name) is not None:
                     problems += check_index(self.indexes.connection, record)
                 if record.is_live:
-                    if not self.has_table(record.source_table):
-                        problems.append(f"{name}: its table {record.source_table} is gone")
+                    try:
+                        with self._cursor() as cursor:
+                            checked_types(cursor, record)
+                    except SourceGoneError as error:
+                        problems.append(f"{name}: {error}")
                     continue
                 backlog, _ = self.indexes.backlog(record)
                 if backlog:

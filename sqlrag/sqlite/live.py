@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import DatabaseError, InputError
+from sqlrag.errors import DatabaseError, InputError, SourceGoneError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import check_source, content_hash, key_expression, source_of
@@ -83,8 +83,10 @@ class SQLiteLive:
         name, table = self.record.name, self._source.table
         if self.lost():
             return [f"{name}: {', '.join(self.lost())} is gone"]
-        if not self._source_rows.columns():
-            return [f"{name}: its table {table} is gone"]
+        try:
+            check_source(self.record, self._source_rows.columns())
+        except SourceGoneError as error:
+            return [f"{name}: {error}"]
         if self.record.tracking == "triggers" and not self._tracking.is_there():
             return [f"{name}: the triggers on {table} are not those that note every change"]
         queued = {source_id for (source_id,) in self._connection.execute(f"SELECT source_id FROM {self._queue}")}

@@ -145,3 +145,20 @@ def test_a_table_that_is_gone_is_left_to_the_user(files, tmp_path):
         connection.execute("DELETE FROM chunks_vec WHERE rowid = 3")
     with sqlrag.connect(path) as db:
         assert db.repair() == ["notes: its table note is gone"]
+
+
+def test_a_view_that_lost_a_column(engine, tmp_path):
+    """What sync says of it check says, too: SQLite takes a column that there is not for a text."""
+    with sqlrag.connect(database_path(tmp_path, engine)) as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO note VALUES (1, 'Bees dance.')")
+        db.execute("CREATE VIEW notes_of AS SELECT id, body FROM note")
+        db.create_index("notes", "notes_of", "body", key="id")
+        assert db.check() == []
+        db.execute("DROP VIEW notes_of")
+        db.execute("CREATE VIEW notes_of AS SELECT id FROM note")
+        (problem,) = db.check()
+        assert "takes its text from column 'body', which notes_of does not have any more" in problem
+        db.execute("DROP VIEW notes_of")
+        (problem,) = db.check()
+        assert "is over notes_of, which is gone" in problem
