@@ -65,8 +65,9 @@ def movement(hit: Hit) -> Styled:
 
 
 def title_of(hit: Hit) -> str:
-    """Return the title of a hit's document, and which part of it the hit is when it is not the first."""
-    title = printable(hit.title or "") or f"chunk {hit.id}"
+    """Return the title of a hit's document, or which row it is, and which part of it when it is not the first."""
+    is_row = hit.uri is None and hit.source_id is not None
+    title = printable(hit.title or "") or (f"row {printable(str(hit.source_id))}" if is_row else f"chunk {hit.id}")
     return f"{title}, part {hit.ordinal + 1}" if hit.ordinal else title
 
 

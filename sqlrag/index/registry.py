@@ -247,5 +247,6 @@ class Registry:
 
 def unknown_index(name: object, known: Sequence[str]) -> UnknownIndexError:
     """Return the error for a name that no index has; it says which names there are."""
-    there_is = f"there is {', '.join(map(repr, known))}" if known else "this database has none: ingest documents first"
+    none = "this database has none: ingest documents or index a table"
+    there_is = f"there is {', '.join(map(repr, known))}" if known else none
     return UnknownIndexError(f"no index {name!r}: {there_is}")

@@ -64,7 +64,7 @@ def test_search_brings_in_what_another_wrote_on_duckdb(run, run_json, tmp_path):
     with duckdb.connect(path) as connection:
         connection.execute("INSERT INTO review VALUES (2, 'Trains are slower than planes.')")
     result = run("search", path, "which is faster, train or plane?")
-    assert ("Trains are slower" in result.stdout, result.stderr) == (True, "")
+    assert ("1. row 2 " in result.stdout, "Trains are slower" in result.stdout, result.stderr) == (True, True, "")
     with duckdb.connect(path) as connection:
         connection.execute("INSERT INTO review VALUES (3, 'Bees dance.')")
     with sqlrag.connect(path, read_only=True):
