@@ -67,7 +67,14 @@ def serve(app: ASGIApp, listener: socket.socket, token: str) -> None:
         timeout_graceful_shutdown=1,
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _ANSWERED_BEFORE)
+    logging.getLogger("asyncio").addFilter(_is_ours)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Tell whether a line of the log is not about what a stranger sent: uvicorn stumbles over its own second answer."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, h11.LocalProtocolError)
 
 
 class OnThisMachine:

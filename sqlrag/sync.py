@@ -4,7 +4,8 @@ The texts of a batch are chunked and embedded outside of any transaction. The tr
 rows again and leaves those alone whose text has changed meanwhile: they are still queued.
 
 What comes meanwhile is brought in by another round, and by further ones as long as each is shorter than the one
-before: so a run ends, however fast others write, and has brought in what was queued when it began.
+before: so a run ends, however fast others write and whoever else brings rows in, and what was queued when it began is
+in, but for rows that have changed again.
 """
 
 from __future__ import annotations
@@ -201,7 +202,7 @@ class Sync:
             written = set(self.table.apply(self._indexed(queued)))
             self._count([row for row in queued if row.source_id in written])
             stuck = 0 if written else stuck + 1
-            left -= len(written)
+            left -= len(queued)  # one that was not written is another process's work by now, or is queued again
             batches += 1
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
