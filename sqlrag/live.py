@@ -188,7 +188,7 @@ def _key(source: SourceTable, key: str | Sequence[str] | None) -> tuple[str, ...
     if not found:
         raise InputError(
             f"{source.name} is a {source.kind} without a primary key: "
-            "give the columns that tell its rows apart, as key (--key)"
+            "give the columns that tell its rows apart, as key= (--key)"
         )
     if len(found) == 1 and found[0].startswith("["):
         raise InputError(f"key is the column {found[0]!r}: rename it, or index a view; a bracket begins a list here")

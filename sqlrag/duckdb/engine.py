@@ -305,6 +305,9 @@ class DuckDBEngine:
                 if self.indexes.state_shown(name) is not None:
                     problems += check_index(self.indexes.connection, record)
                 if record.is_live:
+                    if not self.has_table(record.source_table):
+                        problems.append(f"{name}: its table {record.source_table} is gone")
+                        continue
                     try:
                         with self._cursor() as cursor:
                             checked_types(cursor, record)

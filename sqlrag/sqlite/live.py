@@ -83,6 +83,8 @@ class SQLiteLive:
         name, table = self.record.name, self._source.table
         if self.lost():
             return [f"{name}: {', '.join(self.lost())} is gone"]
+        if not self._source_rows.columns():
+            return [f"{name}: its table {table} is gone"]
         try:
             check_source(self.record, self._source_rows.columns())
         except SourceGoneError as error:
