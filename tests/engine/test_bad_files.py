@@ -114,9 +114,7 @@ def test_a_database_without_an_index(engine, tmp_path):
     with sqlrag.connect(database_path(tmp_path, engine)) as db:
         with pytest.raises(errors.Error) as raised:
             db.search("x")
-        assert_says(
-            raised.value, errors.UnknownIndexError, "no index 'chunks'", "has none: ingest documents or"
-        )
+        assert_says(raised.value, errors.UnknownIndexError, "no index 'chunks'", "has none: ingest documents or")
         assert (db.info(), db.check(), db.indexes()) == ([], [], [])
 
 
