@@ -29,7 +29,7 @@ __all__ = ["LOOPBACK", "OnThisMachine", "Problem", "listening", "serve"]
 LOOPBACK = "127.0.0.1"
 
 _ANSWERED_BEFORE = "ASGI callable returned without completing response."
-"""What uvicorn says of it, for each such request."""
+"""What uvicorn says of a request that it has refused before the application answers."""
 
 _MOST_HEADERS = 64
 """A browser sends some twenty. Their bytes are limited to 64 kB by the parser."""
@@ -66,15 +66,15 @@ def serve(app: ASGIApp, listener: socket.socket, token: str) -> None:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != _ANSWERED_BEFORE)
-    logging.getLogger("asyncio").addFilter(_is_ours)
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(_is_ours)
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
     """Tell whether a line of the log is not about what a stranger sent: uvicorn stumbles over its own second answer."""
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, h11.LocalProtocolError)
+    return record.msg != _ANSWERED_BEFORE and not isinstance(error, h11.LocalProtocolError)
 
 
 class OnThisMachine:

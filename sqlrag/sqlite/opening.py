@@ -40,8 +40,8 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
             connection.execute("SELECT 1 FROM sqlite_schema")
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
             connection.close()
-            folder = getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DIRECTORY
-            if isinstance(error, apsw.ReadOnlyError) and not folder:
+            in_read_only_folder = getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DIRECTORY
+            if isinstance(error, apsw.ReadOnlyError) and not in_read_only_folder:
                 _roll_back(path)
                 connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
             else:

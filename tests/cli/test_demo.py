@@ -11,10 +11,13 @@ import sqlrag.demo
 from sqlrag.demo import QUESTIONS, harvest
 
 MODULES = {
+    "codecs",
     "collections",
     "difflib",
     "dis",
+    "email",
     "heapq",
+    "mailbox",
     "smtplib",
     "statistics",
     "timeit",
@@ -105,7 +108,7 @@ def test_a_users_module_does_not_take_the_place_of_pythons(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch, documents, encoded_once):
-    """A demo of some modules, so that it takes seconds."""
+    """A demo of a dozen modules, so that it takes seconds."""
     chosen = [document for document in documents if document.metadata["module"] in MODULES]
     monkeypatch.setattr(sqlrag.demo, "harvest", lambda: chosen)
     return chosen

@@ -199,7 +199,7 @@ def test_a_runaway_statement_is_stopped(hasty, engine):
     ):
         started = time.monotonic()
         assert code_of(hasty, sql) == "57014"
-        assert 1.5 < time.monotonic() - started < 10
+        assert 2.5 < time.monotonic() - started < 10
     assert hasty.execute("SELECT 1").fetchone() == (1,)
 
 
