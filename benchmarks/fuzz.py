@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LOOKED_AT = """\
 Each command has a server of its own, which has to survive all of it: no crash, no answer that does not come, honest
 clients in between are answered right, and memory stays within a bound (HTTP's is printed). What found something once is
-kept, and sent again by the tests: `tests/serve/corpus`, `tests/postgres/corpus.txt`, REGRESSIONS in `tests/http/fuzz.py`.
+kept, and the tests send it again: `tests/serve/corpus`, `tests/postgres/corpus.txt`, REGRESSIONS of the HTTP fuzzer.
 """
 
 COMMANDS = (
