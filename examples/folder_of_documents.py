@@ -11,6 +11,8 @@ import sys
 
 import sqlrag
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 path, folder, question = sys.argv[1:]
 
 with sqlrag.connect(path) as db:

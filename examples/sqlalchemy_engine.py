@@ -13,6 +13,8 @@ from sqlalchemy import bindparam, create_engine, event, text
 
 import sqlrag
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 url, question = sys.argv[1:]
 engine = create_engine(url)
 

@@ -18,6 +18,8 @@ SQL = """
     ORDER BY hit.rank_after
 """
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 path, question = sys.argv[1:]
 
 with sqlrag.connect(path, read_only=True) as db:

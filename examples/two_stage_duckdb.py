@@ -19,6 +19,8 @@ SQL = """
     LIMIT    3;                                                -- top_n
 """
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 path, question = sys.argv[1:]
 
 with sqlrag.register(duckdb.connect(path)) as connection:

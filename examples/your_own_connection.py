@@ -21,6 +21,8 @@ SQL = """
     ORDER BY hit.rank_after
 """
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 sqlite_path, duckdb_path, question = sys.argv[1:]
 
 with closing(sqlrag.register(apsw.Connection(sqlite_path))) as connection:

@@ -106,6 +106,17 @@ def test_program_finds_it(name, here):
     assert re.search(FINDS.get(name, ""), done.stdout), done.stdout
 
 
+@pytest.mark.parametrize("name", PYTHON)
+def test_program_without_arguments_says_how_to_run_it(name):
+    """What it says ends in the command of its first lines, and is no traceback."""
+    if "sqlalchemy" in name:
+        pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed: pip install sqlalchemy duckdb-engine")
+    done = run([str(EXAMPLES / name)])
+    assert done.returncode == 1
+    assert f"python examples/{name} " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_two_stage_is_the_statement_of_the_demo():
     """What stands in examples/ is the very statement that the demo and the conformance suite run."""
     lines = (EXAMPLES / "two_stage.sql").read_text(encoding="utf-8").partition("\n\n")[2]
