@@ -1,12 +1,13 @@
 """What a filter costs: searches of an index with cells, by the share of the chunks that the filter lets through.
 
-    python benchmarks/index_filters.py --database FILE.db --vectors FILE.npy
+    python benchmarks/index_filters.py --database FILE.db --vectors FILE.npy [--write]
 
 FILE.db: as benchmarks/growth.py keeps one, of vectors of FILE.npy, of which the last are the queries; it gets a column
 `bucket` of random numbers from 0 to 9,999 and an index on it, once. Each query is asked without a filter and then with
 one, so that both run beside the same other work; the time with a filter is that of `vector_top_k()` less the embedding:
 the filter is checked, evaluated and searched with. Recall is against all distances to the chunks that pass.
-"without an index": the same filter, of a column that SQLite must read row by row. Prints a table.
+"without an index": the same filter, of a column that SQLite must read row by row. --write puts the table into
+index_filters.md, and its rows into index_filters.json.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from evaluation import write
 from index_vectors import K
 
 from sqlrag.index.blocks import joined, stored_blocks
@@ -24,6 +26,7 @@ from sqlrag.index.registry import Registry
 from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
 from sqlrag.sqlite.opening import open_sqlite
 
+RESULTS = Path(__file__).with_suffix(".md")
 BUCKETS = 10_000
 SHARES = (0.0001, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0)
 CONDITIONS = {"with an index": "bucket < {}", "without an index": "+bucket < {}"}
@@ -50,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", type=Path, required=True)
     parser.add_argument("--vectors", type=Path, required=True)
+    parser.add_argument("--write", action="store_true", help=f"put the results into {RESULTS.name} and .json")
     options = parser.parse_args()
     connection = open_sqlite(str(options.database), must_exist=True)
     load_vec(connection)
@@ -62,7 +66,9 @@ def main() -> None:
     bucket_of = dict(connection.execute(sql))
     buckets = np.array([bucket_of[id_] for id_ in ids.tolist()])
     index = indexes.open("chunks")
-    print("| share | filter | p50, ms | of the unfiltered | recall@25 |\n| --: | --- | --: | --: | --: |")
+    table = ["| share | filter | p50, ms | of the unfiltered | recall@25 |", "| --: | --- | --: | --: | --: |"]
+    print(*table, sep="\n")
+    measured = []
     for share in SHARES:
         for kind, condition in CONDITIONS.items():
             expression = condition.format(round(share * BUCKETS))
@@ -81,7 +87,14 @@ def main() -> None:
                 found += len({id_ for id_, _, _ in rows} & set(near.tolist()))
                 there += wanted
             ratio = median(filtered) / median(plain)
-            print(f"| {share:.2%} | {kind} | {median(filtered):.1f} | {ratio:.1f} | {found / there:.3f} |", flush=True)
+            measured.append(
+                {"share": share, "filter": kind, "ms": median(filtered), "ratio": ratio, "recall": found / there}
+            )
+            table.append(f"| {share:.2%} | {kind} | {median(filtered):.1f} | {ratio:.1f} | {found / there:.3f} |")
+            print(table[-1], flush=True)
+    table += ["", f"{len(ids):,} chunks, {ASKED} queries, 25 rows each."]
+    if options.write:
+        write(RESULTS, table, measured)
 
 
 if __name__ == "__main__":
