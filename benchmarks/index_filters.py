@@ -86,11 +86,9 @@ def main() -> None:
                 near = ids[places[np.argpartition(-of_them, wanted - 1)[:wanted]]]
                 found += len({id_ for id_, _, _ in rows} & set(near.tolist()))
                 there += wanted
-            ratio = median(filtered) / median(plain)
-            measured.append(
-                {"share": share, "filter": kind, "ms": median(filtered), "ratio": ratio, "recall": found / there}
-            )
-            table.append(f"| {share:.2%} | {kind} | {median(filtered):.1f} | {ratio:.1f} | {found / there:.3f} |")
+            taken, ratio, recall = median(filtered), median(filtered) / median(plain), found / there
+            measured.append({"share": share, "filter": kind, "ms": taken, "ratio": ratio, "recall": recall})
+            table.append(f"| {share:.2%} | {kind} | {taken:.1f} | {ratio:.1f} | {recall:.3f} |")
             print(table[-1], flush=True)
     table += ["", f"{len(ids):,} chunks, {ASKED} queries, 25 rows each."]
     if options.write:

@@ -122,7 +122,7 @@ def harvest() -> list[Document]:
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
     """Import and yield the public modules, packages before what is in them."""
-    names = sorted(n for n in sys.stdlib_module_names if _is_public(n) and n not in _LEFT_OUT | _REMOVED)
+    names = sorted(filter(_is_public, sys.stdlib_module_names - _LEFT_OUT - _REMOVED))
     names.append("os.path")
     while names:
         inner: list[str] = []

@@ -109,8 +109,6 @@ def test_program_finds_it(name, here):
 @pytest.mark.parametrize("name", PYTHON)
 def test_program_without_arguments_says_how_to_run_it(name):
     """What it says ends in the command of its first lines, and is no traceback."""
-    if "sqlalchemy" in name:
-        pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed: pip install sqlalchemy duckdb-engine")
     done = run([str(EXAMPLES / name)])
     assert done.returncode == 1
     assert f"python examples/{name} " in done.stderr
