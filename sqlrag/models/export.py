@@ -69,7 +69,8 @@ def export_onnx(
     examples = _examples(network, loaded, kind)
     with quiet():
         if precision == "int8":
-            rounded = int8.prepare(network, examples, [_read(loaded, text) for text in texts])
+            seen = [_read(loaded, text) for text in texts]
+            rounded = int8.prepare(network, examples, seen, rotate=kind == "cross-encoder")
         elif precision == "int16":
             int16.prepare(network, examples)
         write_graph(network, examples[0], out / MODEL_FILE, "last_hidden_state" if kind == "bi-encoder" else "logits")
