@@ -67,8 +67,9 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    weights = tuple(f".{layer}.weight" for layer in rounded)
-    prepared = [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1].endswith(weights)]
+    # Such a layer may have a second product, its rotation, which stays fp32.
+    products = nodes_of(model.graph, "_RowScaledLinear")
+    prepared = [node.name for node in products if node.input[1].endswith(".weight")]
     # The quantiser transposes weights and trips over the shapes noted for them. Without them the graph is faster, too:
     # ONNX Runtime then leaves some fusions out that do not pay.
     del model.graph.value_info[:]

@@ -38,7 +38,7 @@ Rounded = dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]
 # How much of the difficulty moves from the activations to the weights; 0.55 to 0.75 differ little.
 _STRENGTH = 0.65
 _SMALLEST = 1e-5
-# Neighbouring channels that are rotated together: 16 lose more when rounded, 128 no less.
+# Neighbouring channels that are rotated together: 16 lose more when rounded, 128 hardly less.
 _ROTATED = 32
 
 
@@ -84,7 +84,7 @@ def prepare(
     examples: list[dict[str, torch.Tensor]],
     texts: list[dict[str, torch.Tensor]],
     *,
-    rotate: bool = False,
+    rotate: bool,
 ) -> Rounded:
     """Replace, in place, the embeddings of a Transformer and the linear layers that see every token.
 
