@@ -113,7 +113,7 @@ class Database(TableIndexes):
     def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
         self._engine = engine
         self._turns = engine.turns
-        self._freshness = Freshness(engine, sync_rows)
+        engine.freshness = Freshness(engine, sync_rows)
         if not engine.read_only:
             add_maintenance(self, engine)
 
@@ -146,7 +146,6 @@ class Database(TableIndexes):
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
         _check_whole(sql)
-        self._freshness.before(sql)
         return self._engine.execute(sql, params)
 
     @in_turn

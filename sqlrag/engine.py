@@ -10,6 +10,7 @@ from sqlrag.errors import InputError
 from sqlrag.paths import is_duckdb, is_sqlite
 
 if TYPE_CHECKING:
+    from sqlrag.freshness import Freshness
     from sqlrag.functions import Functions, IndexSource
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import IndexRecord
@@ -34,6 +35,8 @@ class Engine(Protocol):
     encoders: Encoders
     functions: Functions
     turns: Turns
+    freshness: Freshness | None
+    """What brings in rows before an index is asked; `Database` gives it."""
 
     @property
     def indexes(self) -> IndexSource:

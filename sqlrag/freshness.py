@@ -1,9 +1,11 @@
-"""Before a query: a small backlog of its indexes is brought in, and what is left is told."""
+"""Before an index is asked: bring in a small backlog, and warn of the rows that remain.
+
+An engine decides when an index is asked, and calls `Freshness.freshen` for each one.
+"""
 
 from __future__ import annotations
 
 import inspect
-import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
     from sqlrag.index.registry import IndexRecord
 
 __all__ = ["Freshness"]
-
-_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
 
 STEP_ROWS = 16
 STEP_CHARS = 5_000
@@ -35,20 +35,15 @@ class Freshness:
         self._engine = engine
         self._rows = rows
 
-    def before(self, sql: str) -> None:
-        """Bring in what is queued, `rows` of each index at most, if a statement asks an index.
+    def freshen(self, record: IndexRecord) -> None:
+        """Bring in what is queued for an index, `rows` at most; one over documents is left alone.
 
         It is done in small steps, and no further one is begun after SECONDS, so that a query waits for little more than
         that, whoever else writes. Warns (BacklogWarning) of what is left: more than that, or all of it where this
         connection cannot write now.
         """
-        if not _ASKS.search(sql):
+        if not record.is_live:
             return
-        for record in self._engine.indexes.records():
-            if record.is_live:
-                self._freshen(record)
-
-    def _freshen(self, record: IndexRecord) -> None:
         try:
             backlog = self._engine.stale(record)
             if not backlog:

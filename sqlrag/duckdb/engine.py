@@ -40,11 +40,15 @@ from sqlrag.sqlite.score_table import ScoreTable
 from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
+    from sqlrag.freshness import Freshness
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.scores import ScoreCache
     from sqlrag.text.documents import Document
 
 __all__ = ["DuckDBEngine", "register_duckdb"]
+
+_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
+"""What of a statement may ask an index."""
 
 _MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
 """What of a statement may name a function that changes the database."""
@@ -72,6 +76,7 @@ class DuckDBEngine:
         self.encoders = encoders
         self._raised = Raised()
         self.turns = Turns()
+        self.freshness: Freshness | None = None
         self._open_rows: DuckDBRows | None = None
         self._types_changed = False
         self._named: set[str] = set()
@@ -103,6 +108,7 @@ class DuckDBEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
+        self._freshen(sql)
         sql, bindings = self._prepared(sql, params)
         try:
             with translated(self.path, self._raised):
@@ -114,6 +120,12 @@ class DuckDBEngine:
             self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
             raise
         return Result(self._open_rows)
+
+    def _freshen(self, sql: str) -> None:
+        """Bring in changed rows before a statement that may ask an index."""
+        if self.freshness is not None and _ASKS.search(sql):
+            for record in self.indexes.records():
+                self.freshness.freshen(record)
 
     def describe(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None

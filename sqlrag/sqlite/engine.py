@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,16 @@ from sqlrag.turns import Turns
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sqlrag.freshness import Freshness
     from sqlrag.index.encoders import Encoders
     from sqlrag.sqlite.live import SQLiteLive
     from sqlrag.text.documents import Document
 
 __all__ = ["SQLiteEngine"]
 
+
+_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
+"""What of a statement may ask an index."""
 
 Columns = list[tuple[str, str | None]]
 """Names and declared types."""
@@ -101,6 +106,7 @@ class SQLiteEngine:
         self.read_only = read_only
         self.encoders = encoders
         self.turns = Turns()
+        self.freshness: Freshness | None = None
         self._schemas_seen: dict[str, int] = {}
         self._made_here = not read_only and is_new(path)
         self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
@@ -129,10 +135,17 @@ class SQLiteEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
+        self._freshen(sql)
         cursor, described = self._traced(runs=True)
         with translated(self.path), _parameters_named():
             cursor.execute(sql, params)
         return Result(SQLiteRows(cursor, described, self.path, self.turns, self._scores.flush))
+
+    def _freshen(self, sql: str) -> None:
+        """Bring in changed rows before a statement that may ask an index."""
+        if self.freshness is not None and _ASKS.search(sql):
+            for record in self.indexes.records():
+                self.freshness.freshen(record)
 
     def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
         """Return the columns of a statement, with the type that each is declared with, without running it."""
