@@ -24,7 +24,7 @@ from sqlrag.errors import InputError, SQLError
 from sqlrag.freshness import Freshness
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders, chunker_of
-from sqlrag.index.names import check_new_index_name
+from sqlrag.index.names import check_new_index_name, same_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.maintenance import add_maintenance
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
@@ -201,7 +201,7 @@ class Database(TableIndexes):
         paths, documents = _paths_or_documents(sources)
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
-        if index in self.indexes():
+        if any(same_name(index, name) for name in self.indexes()):
             new = self._engine.indexes.record(index)
             check_over_documents(new)
         else:

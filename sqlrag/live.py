@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.index.encoders import chunker_of
-from sqlrag.index.names import check_new_index_name
+from sqlrag.index.names import check_new_index_name, same_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.index.source import key_text, made_template
 from sqlrag.index.tokenizers import check_tokenizer
@@ -43,7 +43,7 @@ def create_index(
     columns = _columns(source, "filters", filters)
     keys = _key(source, key)
     chosen = engine.encoders.give(embedder) if embedder is not None else None
-    if name.lower() in (existing.lower() for existing in engine.indexes.names()):
+    if any(same_name(name, existing) for existing in engine.indexes.names()):
         record = engine.indexes.record(name)
         if record.is_live:
             record = engine.live(record).record  # by the names that the source has now

@@ -13,6 +13,7 @@ from sqlrag.paths import INDEX_FILE_SUFFIX
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import load_vec
 from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.sqlite.own_statements import set_aside
 
 __all__ = ["in_memory", "index_file_of", "open_index", "open_index_read_only", "remake_index"]
 
@@ -56,7 +57,7 @@ def remake_index(path: str, why: Error) -> apsw.Connection:
 
 def in_memory() -> apsw.Connection:
     """Return an index file that is none: for a database that is open read-only."""
-    connection = apsw.Connection(":memory:")
+    connection = set_aside(apsw.Connection(":memory:"))
     load_vec(connection)
     return connection
 

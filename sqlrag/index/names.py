@@ -9,15 +9,27 @@ import apsw
 
 from sqlrag.errors import InputError
 
-__all__ = ["NEXT", "check_index_name", "check_new_index_name", "is_internal", "quote"]
+__all__ = ["NEXT", "check_index_name", "check_new_index_name", "folded", "is_internal", "quote", "same_name"]
 
 MOST_LETTERS = 48
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = ("sqlite_", "sqlrag_")
 _SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue")
 
+_SMALL = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
+
 NEXT = "_next"
 """After an index's name: the one that is being made to take its place."""
+
+
+def folded(name: str) -> str:
+    """Return what names that are the same to SQLite and DuckDB have in common: they compare without case, in ASCII."""
+    return name.translate(_SMALL)
+
+
+def same_name(name: object, other: object) -> bool:
+    """Tell whether two names of tables, columns or indexes are the same to both engines."""
+    return isinstance(name, str) and isinstance(other, str) and folded(name) == folded(other)
 
 
 def check_index_name(name: object) -> str:

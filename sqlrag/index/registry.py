@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
-from sqlrag.index.names import NEXT, check_index_name
+from sqlrag.index.names import NEXT, check_index_name, same_name
 from sqlrag.index.own_tables import OwnTables
 from sqlrag.index.precision import check_vectors
 from sqlrag.index.source import TRACKING, check_template, key_columns, template_columns
@@ -199,13 +199,13 @@ class Registry:
         """Return the records of these indexes."""
         if not self.exists():
             return []
-        return [record for record in self._records("ORDER BY name") if not record.name.endswith(NEXT)]
+        return [record for record in self._records() if not record.name.endswith(NEXT)]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""
         if not self.exists():
             return None
-        return next(iter(self._records("WHERE name = ? COLLATE NOCASE", name)), None)
+        return next(iter(self._records(name)), None)
 
     def get(self, name: object) -> IndexRecord:
         """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
@@ -214,10 +214,12 @@ class Registry:
             raise unknown_index(name, self.names())
         return record
 
-    def _records(self, clauses: str, *bindings: str) -> list[IndexRecord]:
+    def _records(self, name: str | None = None) -> list[IndexRecord]:
+        """Return the records of all indexes, or of the one of a name: compared here, a collation can be anybody's."""
         columns = known_columns(self._columns())
-        sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes {clauses}"
-        records = [record_of(columns, row) for row in self._connection.execute(sql, bindings)]
+        sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes ORDER BY name"
+        rows = [row for row in self._connection.execute(sql) if name is None or same_name(row[0], name)]
+        records = [record_of(columns, row) for row in rows]
         for record in records:
             self._own.other_triggers(record)
         return records

@@ -141,7 +141,7 @@ class Index:
     def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
         if self._cells is None:
-            sql = "SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE"
+            sql = "SELECT 1 FROM sqlite_schema WHERE name = ?"
             self._cells = bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
         return self._cells
 

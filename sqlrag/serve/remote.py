@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import apsw
-
 from sqlrag.index.statements import statement
 from sqlrag.serve.protocol import Frame, ProtocolError, query_body, read_row, read_table
+from sqlrag.sqlite.errors import apsw_error
 
 __all__ = ["RemoteConnection", "RemoteScores"]
 
@@ -27,19 +26,7 @@ class RemoteConnection:
         code, message, *_ = read_row(body, least=2)
         if not isinstance(code, int) or not isinstance(message, str):
             raise ProtocolError("FAILED takes a result code and a message")
-        raise _apsw_error(code, message)
-
-
-def _apsw_error(code: int, message: str) -> apsw.Error:
-    """Return the error that APSW raises for a result code (https://www.sqlite.org/rescode.html)."""
-    try:
-        kind = type(apsw.exception_for(code))
-    except (ValueError, OverflowError):
-        kind = apsw.SQLError
-    error: Any = kind(message) if issubclass(kind, apsw.Error) else apsw.SQLError(message)
-    error.result, error.extendedresult = code & 0xFF, code
-    found: apsw.Error = error
-    return found
+        raise apsw_error(code, message)
 
 
 class RemoteScores:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import apsw
 
@@ -20,7 +21,7 @@ from sqlrag.errors import (
 )
 from sqlrag.paths import INDEX_FILE_SUFFIX, is_duckdb
 
-__all__ = ["LONE_SURROGATE", "translated"]
+__all__ = ["LONE_SURROGATE", "apsw_error", "translated"]
 
 LONE_SURROGATE = (
     "the statement or one of its parameters has a lone surrogate in it, so it is not Unicode: "
@@ -52,6 +53,18 @@ def translated(path: str) -> Iterator[None]:
         ) from error
     except apsw.Error as error:
         raise _translation(error, path) from error
+
+
+def apsw_error(code: int, message: str) -> apsw.Error:
+    """Return the error that APSW raises for a result code (https://www.sqlite.org/rescode.html)."""
+    try:
+        kind = type(apsw.exception_for(code))
+    except (ValueError, OverflowError):
+        kind = apsw.SQLError
+    error: Any = kind(message) if issubclass(kind, apsw.Error) else apsw.SQLError(message)
+    error.result, error.extendedresult = code & 0xFF, code
+    found: apsw.Error = error
+    return found
 
 
 def _translation(error: apsw.Error, path: str) -> Error:  # noqa: C901, PLR0911 - one return for each kind of error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from sqlrag.index.names import quote
+from sqlrag.sqlite.own_statements import set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def filter_problem(connection: Connection, table: str, columns: Sequence[str], e
 
     `connection` is asked for its functions only; what of it the expression misuses, it says itself when it is run.
     """
-    scratch = apsw.Connection(":memory:")
+    scratch = set_aside(apsw.Connection(":memory:"))
     try:
         # A name in double quotes is a column, and no text (https://www.sqlite.org/quirks.html#dblquote).
         scratch.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)

@@ -16,9 +16,11 @@ from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.top_k import Index, Matching, has_scan
 from sqlrag.metrics import MEASURES, Aggregate, Measure
+from sqlrag.parts import PARTIAL
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.libraries import load_vec, vec_library
+from sqlrag.sqlite.own_statements import APSWStatements
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -120,8 +122,9 @@ class SQLiteIndexes:
         if record.is_live:
             ((rows, waiting),) = self.connection.execute(statement("index/backlog", index=record.name))
             return rows, waiting
-        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
-        ((count,),) = self.connection.execute(sql, (record.name,))
+        # Not LIKE, which an application may have another of (ICU's, say), or make case-sensitive.
+        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND substr(content_hash, 1, ?) = ?"
+        ((count,),) = self.connection.execute(sql, (record.name, len(PARTIAL), PARTIAL))
         return int(count), None
 
 
@@ -186,7 +189,7 @@ def give_functions(
     import sqlrag.sqlite.apsw_tables as tables
 
     load_vec(connection)
-    indexes = SQLiteIndexes(connection)
+    indexes = SQLiteIndexes(APSWStatements(connection))
     encoders.use_recorded(indexes.default_embedder())
     functions = make(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, least, function in scalar_functions(functions):
@@ -220,6 +223,7 @@ def register_stdlib(
     """
     import sqlrag.sqlite.stdlib_functions as scalars
     import sqlrag.sqlite.stdlib_tables as tables
+    from sqlrag.sqlite.stdlib_statements import StdlibStatements
 
     if not hasattr(connection, "enable_load_extension"):
         raise MissingDependencyError(
@@ -233,7 +237,7 @@ def register_stdlib(
             "in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or leave it out"
         )
     load_vec(connection)
-    indexes = SQLiteIndexes(connection)
+    indexes = SQLiteIndexes(StdlibStatements(connection))
     encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
     outer = _Outermost(functions)

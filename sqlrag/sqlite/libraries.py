@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import MissingDependencyError
 from sqlrag.extension import SCAN_ENTRY_POINT, built_library
 from sqlrag.index.top_k import has_scan
+from sqlrag.sqlite.own_statements import statements_on
 
 if TYPE_CHECKING:
     import sqlite3
 
     import apsw
+
+    from sqlrag.index.registry import Connection
 
 __all__ = ["load_vec", "vec_library"]
 
@@ -24,8 +27,9 @@ def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
 
     And beside it the scan of sqlrag's own library, where that was built: without it the same rows take longer.
     """
-    has_vec = bool(list(connection.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'")))
-    library = None if has_scan(connection) else built_library()
+    own = statements_on(connection)
+    has_vec = bool(list(own.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'")))
+    library = None if has_scan(own) else built_library()
     if has_vec and library is None:
         return
     connection.enable_load_extension(True)
@@ -33,18 +37,18 @@ def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
         if not has_vec:
             connection.load_extension(vec_library())
         if library is not None:
-            _load_scan(connection, library)
+            _load_scan(own, library)
     finally:
         connection.enable_load_extension(False)
 
 
-def _load_scan(connection: apsw.Connection | sqlite3.Connection, library: str) -> None:
+def _load_scan(own: Connection, library: str) -> None:
     import apsw
 
     # sqlite3's own load_extension() takes an entry point since Python 3.12 only. A library that cannot be loaded, of
     # another processor or C library, is as good as none.
-    with suppress(getattr(connection, "Error", apsw.Error)):
-        list(connection.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
+    with suppress(apsw.Error):
+        list(own.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
 
 
 def vec_library() -> str:

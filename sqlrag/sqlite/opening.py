@@ -10,6 +10,7 @@ import apsw
 
 from sqlrag.errors import ReadOnlyError
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.own_statements import set_aside
 
 __all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
 
@@ -32,9 +33,8 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
     with translated(path):
         if not read_only:
             flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
-            connection = apsw.Connection(path, flags=flags)
-            return _prepared(connection)
-        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+            return _prepared(apsw.Connection(path, flags=flags))
+        connection = set_aside(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         try:
             connection.execute("SELECT 1 FROM sqlite_schema")
@@ -87,6 +87,6 @@ def use_wal(connection: apsw.Connection) -> None:
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:
-    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    set_aside(connection).set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection

@@ -115,6 +115,26 @@ class Library:
         self.create_function = _function(
             waiting.sqlite3_create_function_v2, c_int, c_void_p, c_char_p, c_int, c_int, *[c_void_p] * 5
         )
+        self.prepare = _function(waiting.sqlite3_prepare_v2, c_int, c_void_p, c_void_p, c_int, c_void_p, c_void_p)
+        self.step = _function(waiting.sqlite3_step, c_int, c_void_p)
+        self.reset = _function(waiting.sqlite3_reset, c_int, c_void_p)
+        self.finalize = _function(waiting.sqlite3_finalize, c_int, c_void_p)
+        self.clear_bindings = _function(waiting.sqlite3_clear_bindings, c_int, c_void_p)
+        self.bind_parameter_count = _function(waiting.sqlite3_bind_parameter_count, c_int, c_void_p)
+        self.bind_parameter_name = _function(waiting.sqlite3_bind_parameter_name, c_char_p, c_void_p, c_int)
+        self._bind_null = _function(waiting.sqlite3_bind_null, c_int, c_void_p, c_int)
+        self._bind_int64 = _function(waiting.sqlite3_bind_int64, c_int, c_void_p, c_int, c_int64)
+        self._bind_double = _function(waiting.sqlite3_bind_double, c_int, c_void_p, c_int, c_double)
+        content = (c_void_p, c_int, c_char_p, c_uint64, c_void_p)
+        self._bind_text = _function(waiting.sqlite3_bind_text64, c_int, *content, c_ubyte)
+        self._bind_blob = _function(waiting.sqlite3_bind_blob64, c_int, *content)
+        self.column_count = _function(waiting.sqlite3_column_count, c_int, c_void_p)
+        self.column_value = _function(waiting.sqlite3_column_value, c_void_p, c_void_p, c_int)
+        self.extended_errcode = _function(waiting.sqlite3_extended_errcode, c_int, c_void_p)
+        self.errmsg = _function(waiting.sqlite3_errmsg, c_char_p, c_void_p)
+        self.get_autocommit = _function(waiting.sqlite3_get_autocommit, c_int, c_void_p)
+        self.database_readonly = _function(waiting.sqlite3_db_readonly, c_int, c_void_p, c_char_p)
+        self.database_filename = _function(waiting.sqlite3_db_filename, c_char_p, c_void_p, c_char_p)
         self.declare_vtab = _function(waiting.sqlite3_declare_vtab, c_int, c_void_p, c_char_p)
         self._auto_extension = _function(waiting.sqlite3_auto_extension, c_int, c_void_p)
         self._cancel_auto_extension = _function(waiting.sqlite3_cancel_auto_extension, c_int, c_void_p)
@@ -166,9 +186,7 @@ class Library:
         if value is None:
             self.result_null(context)
         elif isinstance(value, int):
-            if not -(1 << 63) <= value < 1 << 63:
-                raise OverflowError(f"{value} does not fit into the 64 bits of a SQLite integer")
-            self.result_int64(context, value)
+            self.result_int64(context, _within_64_bits(value))
         elif isinstance(value, float):
             self.result_double(context, value)
         elif isinstance(value, str):
@@ -177,7 +195,23 @@ class Library:
         elif isinstance(value, bytes):
             self.result_blob(context, value, len(value), _COPY_IT)
         else:
-            raise TypeError(f"a {type(value).__qualname__} is nothing that SQLite stores: {value!r}")
+            raise _not_storable(value)
+
+    def bind(self, statement: int, place: int, value: SQLValue) -> None:
+        """Make a copy of a value a parameter of a statement. Raises as `give` does."""
+        if value is None:
+            self._bind_null(statement, place)
+        elif isinstance(value, int):
+            self._bind_int64(statement, place, _within_64_bits(value))
+        elif isinstance(value, float):
+            self._bind_double(statement, place, value)
+        elif isinstance(value, str):
+            content = value.encode()
+            self._bind_text(statement, place, content, len(content), _COPY_IT, _UTF8)
+        elif isinstance(value, bytes):
+            self._bind_blob(statement, place, value, len(value), _COPY_IT)
+        else:
+            raise _not_storable(value)
 
     def _note(self, handle: int, _message_at: int, _functions: int) -> int:
         self._opened.append(handle)
@@ -210,6 +244,16 @@ class Library:
             raise InputError(f"connection is a {type(connection).__qualname__}: it must be a sqlite3.Connection")
         sqlite3.Connection.cursor(connection).close()
         return c_void_p.from_address(id(connection) + object.__basicsize__).value
+
+
+def _within_64_bits(value: int) -> int:
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError(f"{value} does not fit into the 64 bits of a SQLite integer")
+    return value
+
+
+def _not_storable(value: object) -> TypeError:
+    return TypeError(f"a {type(value).__qualname__} is nothing that SQLite stores: {value!r}")
 
 
 def _function(function: Any, result: Any, *arguments: Any) -> Callable[..., Any]:
