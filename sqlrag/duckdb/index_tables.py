@@ -93,7 +93,9 @@ class IndexTables:
 
     def drop(self) -> None:
         """Drop the tables and forget the index."""
-        for table in (self.record.name, f"{self.record.name}_embedding", f"{self.record.name}_rows"):
+        # What an index over documents does not have may be a table of the user's.
+        for part in ("", "_embedding", "_rows") if self.record.is_live else ("", "_embedding"):
+            table = f"{self.record.name}{part}"
             self._duckdb.execute(f"DROP TABLE IF EXISTS {quote(table)}")
         self._duckdb.execute(f"DROP SEQUENCE IF EXISTS {quote(f'{self.record.name}_ids')}")
         self._duckdb.execute("DELETE FROM sqlrag_indexes WHERE name = ?", [self.record.name])

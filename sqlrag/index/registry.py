@@ -243,7 +243,7 @@ class Registry:
         self._connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
         for table in ("sqlrag_ivf", "sqlrag_nprobe"):
             self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
-        for fact in ("state", "compared"):
+        for fact in ("state", "compared", "filters"):
             self._connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
 
 

@@ -220,7 +220,8 @@ class IndexWriter:
 
     def drop(self) -> None:
         """Drop the index's tables and forget it."""
-        for part in PARTS:
+        # What an index over documents does not have may be a table of the user's.
+        for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
             self._connection.execute(f"DROP TABLE IF EXISTS {quote(f'{self.record.name}_{part}')}")
         self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
         Registry(self._connection).forget(self.record.name)

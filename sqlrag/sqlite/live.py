@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from sqlrag.index.source import check_source, content_hash, key_expression, sour
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.filter_indexes import FilterIndexes
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import describe, key_type_of
 from sqlrag.sqlite.tracking import Tracking
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteLive"]
 
-COMPARED_AT_ONCE = 1_000
-"""Rows that a comparison reads before it writes what it found."""
+QUEUED_AT_ONCE = 1_000
+"""Rows that a comparison puts into the queue in one transaction."""
 
 
 class SQLiteLive:
@@ -64,7 +64,7 @@ class SQLiteLive:
                 )
             self._tracking.make()
             if not self._is_next:
-                self._make_filter_indexes()
+                FilterIndexes(self._connection, self.record).make()
             self._note_schema()
         if queue:
             self.queue_all()
@@ -129,34 +129,19 @@ class SQLiteLive:
         """Drop the index and its triggers. The caller holds the write transaction."""
         self._tracking.drop()
         if not self._is_next:
-            self._drop_filter_indexes()
+            FilterIndexes(self._connection, self.record).drop()
         self._index.drop()
 
     def altered(self, old: IndexRecord) -> None:
         """Do what a changed record asks for. The caller holds the write transaction."""
         if self.record.filters != old.filters:
-            self._drop_filter_indexes()
+            FilterIndexes(self._connection, old).drop()
             if self.record.tracking == "triggers":
-                self._make_filter_indexes()
+                FilterIndexes(self._connection, self.record).make()
         if self.record.template != old.template:
             if self.record.tracking == "triggers":
                 self._tracking.make()
             self.queue_all()
-
-    def _make_filter_indexes(self) -> None:
-        """Make an ordinary index of each column that filters often name, unless it leads one already."""
-        table = self._source.table
-        sql = "SELECT lower(c.name) FROM pragma_index_list(?) AS i, pragma_index_info(i.name) AS c WHERE c.seqno = 0"
-        indexed = {name for (name,) in self._connection.execute(sql, (table,))}
-        for column in json.loads(self.record.filters):
-            if column.lower() not in indexed and [column] != list(self._source.key):
-                name = f"{self.record.name}_filter_{column}"
-                self._connection.execute(f"CREATE INDEX {quote(name)} ON {quote(table)} ({quote(column)})")
-
-    def _drop_filter_indexes(self) -> None:
-        sql = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? AND name GLOB ?"
-        for (name,) in list(self._connection.execute(sql, (self._source.table, f"{self.record.name}_filter_*"))):
-            self._connection.execute(f"DROP INDEX {quote(name)}")
 
     # What Sync asks
 
@@ -297,12 +282,9 @@ class SQLiteLive:
     def _compare(self) -> None:
         """Queue every row whose text is not the one that the index has."""
         before = self._schema_version()
-        different: list[Any] = []
-        for source_id in self._different():
-            different.append(source_id)
-            if len(different) >= COMPARED_AT_ONCE:
-                self._enqueue(different)
-        self._enqueue(different)
+        # All of them, before anything is written: while a SELECT is open, a transaction could only write to the state
+        # that it reads, and would fail at once when anybody has committed since.
+        self._enqueue(list(self._different()))
         with immediate(self._connection):
             self._note_schema(before)
 
@@ -325,13 +307,12 @@ class SQLiteLive:
 
     def _enqueue(self, different: list[Any]) -> None:
         """Queue rows; those that are queued already will be looked at in any case."""
-        if different:
-            sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"
+        queued = {source_id for _, source_id in self._source_rows.keys(self._queue, "")} if different else set()
+        new = [(source_id,) for source_id in different if source_id not in queued]
+        sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"
+        for start in range(0, len(new), QUEUED_AT_ONCE):
             with immediate(self._connection):
-                queued = {source_id for _, source_id in self._source_rows.keys(self._queue, "")}
-                new = [(source_id,) for source_id in different if source_id not in queued]
-                self._connection.executemany(sql, new)
-            different.clear()
+                self._connection.executemany(sql, new[start : start + QUEUED_AT_ONCE])
 
     # What SQLite's schema version tells
 

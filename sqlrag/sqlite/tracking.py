@@ -68,8 +68,8 @@ class Tracking:
             self._connection.execute(sql)
 
     def names(self) -> list[str]:
-        """Return the triggers that are called as those of this index."""
-        return list(self._present())
+        """Return the triggers that are called as those of this index, whoever made them."""
+        return list(self._so_called())
 
     def drop(self) -> None:
         """Drop the triggers. The caller holds the write transaction."""
@@ -81,7 +81,11 @@ class Tracking:
         return list(dict.fromkeys([*self._source.key, *self._source.columns]))
 
     def _present(self) -> dict[str, str]:
-        """Return the triggers by name; those of this index, on whichever table."""
+        """Return the triggers by name; those of this index, on whichever table: they fill its queue."""
+        fills = f"INSERT INTO {self._record.name}_queue "
+        return {name: text for name, text in self._so_called().items() if fills in text}
+
+    def _so_called(self) -> dict[str, str]:
         sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
         own = re.compile(rf"{self._record.name}_source_(insert|update|delete)(_\d+)?", re.IGNORECASE)
         return {name: text for name, text in self._connection.execute(sql) if own.fullmatch(name)}
