@@ -128,6 +128,11 @@ class Database(TableIndexes):
         return self._engine.name
 
     @property
+    def schema(self) -> str:
+        """What qualifies this database's own tables in SQL: a temporary or attached one may have the same name."""
+        return self._engine.schema
+
+    @property
     def read_only(self) -> bool:
         """Whether nothing can be written."""
         return self._engine.read_only

@@ -31,6 +31,8 @@ class Engine(Protocol):
 
     name: str
     path: str
+    schema: str
+    """What the names of the database's own tables begin with in SQL, before the dot."""
     read_only: bool
     encoders: Encoders
     functions: Functions

@@ -111,7 +111,7 @@ class Tools:
 
         def ask(database: Database) -> dict[str, Any]:
             name = _index_name(database, index)
-            rows = database.execute(statement("mcp/neighbours", index=name), window).fetchall()
+            rows = database.execute(statement("mcp/neighbours", index=name, main=database.schema), window).fetchall()
             if not rows:
                 raise UnknownChunkError(
                     f"id is {id}: index {name!r} has no such chunk; search() gives the ids of its own"
@@ -119,7 +119,8 @@ class Tools:
             source_id = rows[0][1]
             described: tuple[Any, ...] = (None, None, None)
             if any(info.index == name and info.source == "documents" for info in database.info()):
-                ((described),) = database.execute(statement("mcp/document"), {"source_id": source_id}).fetchall()
+                sql = statement("mcp/document", main=database.schema)
+                ((described),) = database.execute(sql, {"source_id": source_id}).fetchall()
             uri, title, metadata = described
             return {
                 "source": json_value(_source(source_id, uri, title, json.loads(metadata or "{}"))),
@@ -175,12 +176,15 @@ class Tools:
 
     def _count(self, table: str) -> int | None:
         """Return how many rows a table has, None where that takes too long."""
-        sql = f"SELECT count(*) FROM {quote(table)}"
+
+        def count(database: Database) -> int:
+            ((rows,),) = database.execute(f"SELECT count(*) FROM {database.schema}.{quote(table)}").fetchall()
+            return int(rows)
+
         try:
-            ((rows,),) = self._guarded.run(lambda database: database.execute(sql).fetchall(), COUNT_SECONDS)
+            return self._guarded.run(count, COUNT_SECONDS)
         except TimeLimitError:
             return None
-        return int(rows)
 
 
 def _index_name(database: Database, index: str | None) -> str:

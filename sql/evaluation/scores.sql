@@ -2,4 +2,4 @@
 INSERT INTO temp.evaluation_scores (query_id, chunk_id, score)
 SELECT :query_id, chunk.id, rerank_score(:query, chunk.text)
 FROM   (SELECT DISTINCT chunk_id FROM temp.evaluation_candidates WHERE query_id = :query_id) AS candidate
-JOIN   chunks AS chunk ON chunk.id = candidate.chunk_id;
+JOIN   {main}.chunks AS chunk ON chunk.id = candidate.chunk_id;

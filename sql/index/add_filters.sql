@@ -1,2 +1,2 @@
 -- Schema 2 to 3: the columns of the source that hits carry along, as JSON.
-ALTER TABLE sqlrag_indexes ADD COLUMN filters TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE main.sqlrag_indexes ADD COLUMN filters TEXT NOT NULL DEFAULT '[]';

@@ -1,7 +1,7 @@
 -- What must not be in the cells of the index `chunks`, counted: a row `what, count` each.
 SELECT 'vectors have no code, so that no search finds them' AS what, count(*) AS count
-FROM   {kept} WHERE (SELECT ready FROM sqlrag_ivf WHERE index_name = 'chunks')
-AND    rowid NOT IN (SELECT rowid FROM chunks_codes_rowids)
+FROM   main.{kept} WHERE (SELECT ready FROM main.sqlrag_ivf WHERE index_name = 'chunks')
+AND    rowid NOT IN (SELECT rowid FROM main.chunks_codes_rowids)
 UNION ALL
 SELECT 'blocks of codes are in a cell without a centroid, where no search finds them', count(*)
-FROM   chunks_codes_chunks WHERE partition00 <> 0 AND partition00 NOT IN (SELECT rowid FROM chunks_cells);
+FROM   main.chunks_codes_chunks WHERE partition00 <> 0 AND partition00 NOT IN (SELECT rowid FROM main.chunks_cells);

@@ -2,7 +2,7 @@
 -- Another name takes the place of the word `chunks`; the type of the source's key, sql/index/create_vectors.sql, unless
 -- only codes are kept, sql/index/create_cells.sql and sql/index/create_full_text.sql take those of the braces.
 
-CREATE TABLE chunks (
+CREATE TABLE main.chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
     source_id   {source_type} NOT NULL,   -- documents.id, or the key of a row of the indexed table
     ordinal     INTEGER NOT NULL,         -- 0, 1, 2 ... within the source row
@@ -19,15 +19,15 @@ CREATE TABLE chunks (
 
 {full_text}
 
-CREATE TRIGGER chunks_after_insert AFTER INSERT ON chunks BEGIN
+CREATE TRIGGER main.chunks_after_insert AFTER INSERT ON chunks BEGIN
     INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
 END;
 
-CREATE TRIGGER chunks_after_delete AFTER DELETE ON chunks BEGIN
+CREATE TRIGGER main.chunks_after_delete AFTER DELETE ON chunks BEGIN
     INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
 END;
 
-CREATE TRIGGER chunks_after_update AFTER UPDATE OF id, text ON chunks BEGIN
+CREATE TRIGGER main.chunks_after_update AFTER UPDATE OF id, text ON chunks BEGIN
     INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
     INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
 END;

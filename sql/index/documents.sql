@@ -1,5 +1,5 @@
 -- The documents that were ingested: the source table of an index over files.
-CREATE TABLE IF NOT EXISTS documents (
+CREATE TABLE IF NOT EXISTS main.documents (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     index_name   TEXT NOT NULL,           -- the index that it was ingested into
     uri          TEXT NOT NULL,           -- a file's path; path#id for a row of a file

@@ -8,7 +8,7 @@
 WITH {nearest},
 worded AS MATERIALIZED (
     SELECT   rowid AS id, bm25(chunks_fts) AS bm25
-    FROM     chunks_fts
+    FROM     main.chunks_fts
     WHERE    chunks_fts MATCH :match {word_filter}
     ORDER BY bm25, id
     LIMIT    :depth

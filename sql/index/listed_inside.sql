@@ -4,11 +4,11 @@
 -- code lies. CROSS: in this order.
 WITH block AS MATERIALIZED (
     SELECT chunk_id
-    FROM   chunks_codes_chunks
+    FROM   main.chunks_codes_chunks
     WHERE  partition00 IN (
-        SELECT rowid FROM chunks_cells WHERE centroid MATCH :vector AND k = :nprobe UNION ALL SELECT 0
+        SELECT rowid FROM main.chunks_cells WHERE centroid MATCH :vector AND k = :nprobe UNION ALL SELECT 0
     )
 )
 SELECT count(*), json_group_array(wanted.value)
-FROM   json_each(:ids) AS wanted CROSS JOIN chunks_codes_rowids AS place ON place.rowid = wanted.value
+FROM   main.json_each(:ids) AS wanted CROSS JOIN main.chunks_codes_rowids AS place ON place.rowid = wanted.value
 WHERE  place.chunk_id IN (SELECT chunk_id FROM block);

@@ -5,9 +5,9 @@
 -- Cell 0 holds what is in none.
 probed AS MATERIALIZED (
     SELECT rowid AS cell
-    FROM   chunks_cells
+    FROM   main.chunks_cells
     WHERE  centroid MATCH :vector AND k = min(4096, coalesce(:nprobe, (
-        SELECT nprobe * (1 + moving) FROM sqlrag_nprobe AS measured JOIN sqlrag_ivf USING (index_name)
+        SELECT nprobe * (1 + moving) FROM main.sqlrag_nprobe AS measured JOIN main.sqlrag_ivf USING (index_name)
         WHERE  index_name = 'chunks' AND measured.k >= :depth ORDER BY measured.k LIMIT 1
     ), 4096))
     UNION ALL SELECT 0
@@ -15,7 +15,7 @@ probed AS MATERIALIZED (
 -- The nearest by their codes; vec0 gives :candidates of each cell. MATERIALIZED keeps the LIMIT out of vec0.
 coded AS MATERIALIZED (
     SELECT rowid AS id, distance
-    FROM   chunks_codes
+    FROM   main.chunks_codes
     WHERE  code MATCH vec_int8(:code) AND k = :candidates AND cell IN (SELECT cell FROM probed) {filter}
 ),
 candidate AS MATERIALIZED (
@@ -24,7 +24,7 @@ candidate AS MATERIALIZED (
 -- Of these the distances, at the precision that is kept. CROSS: in this order.
 nearest AS MATERIALIZED (
     SELECT   candidate.id, {distance} AS distance
-    FROM     candidate CROSS JOIN {kept} AS kept ON kept.rowid = candidate.id
+    FROM     candidate CROSS JOIN main.{kept} AS kept ON kept.rowid = candidate.id
     ORDER BY distance, candidate.id
     LIMIT    :wanted
 )

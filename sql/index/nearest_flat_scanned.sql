@@ -2,5 +2,5 @@
 -- of sql/index/nearest_flat.sql and vector_scan.sql, where the connection has sqlrag_scan().
 nearest AS MATERIALIZED (
     SELECT id, {scanned_distance} AS distance
-    FROM   sqlrag_scan({scanned}, :wanted, {ids})
+    FROM   main.sqlrag_scan({scanned}, :wanted, {ids})
 )

@@ -3,13 +3,13 @@
 -- CROSS: in this order.
 candidate AS MATERIALIZED (
     SELECT   listed.value AS id
-    FROM     json_each(:ids) AS listed CROSS JOIN chunks_codes AS coded ON coded.rowid = listed.value
+    FROM     main.json_each(:ids) AS listed CROSS JOIN main.chunks_codes AS coded ON coded.rowid = listed.value
     ORDER BY vec_distance_L1(coded.code, vec_int8(:code)), id
     LIMIT    :candidates
 ),
 nearest AS MATERIALIZED (
     SELECT   candidate.id, {distance} AS distance
-    FROM     candidate CROSS JOIN {kept} AS kept ON kept.rowid = candidate.id
+    FROM     candidate CROSS JOIN main.{kept} AS kept ON kept.rowid = candidate.id
     ORDER BY distance, candidate.id
     LIMIT    :wanted
 )

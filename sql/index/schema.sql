@@ -1,13 +1,13 @@
 -- What sqlrag keeps in a SQLite database besides the indexes themselves.
 
 -- One row a fact about the whole database: schema_version, embedder (the database's default model).
-CREATE TABLE IF NOT EXISTS sqlrag_meta (
+CREATE TABLE IF NOT EXISTS main.sqlrag_meta (
     key   TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 -- One row an index. An index is named after its chunk table.
-CREATE TABLE IF NOT EXISTS sqlrag_indexes (
+CREATE TABLE IF NOT EXISTS main.sqlrag_indexes (
     name            TEXT PRIMARY KEY,
     source_table    TEXT    NOT NULL,     -- the table whose rows are indexed
     source_key      TEXT    NOT NULL,     -- its key, what chunks.source_id holds; of several columns a JSON array
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS sqlrag_indexes (
 );
 
 -- One row an index that has cells (sql/index/create_cells.sql): how they were made.
-CREATE TABLE IF NOT EXISTS sqlrag_ivf (
+CREATE TABLE IF NOT EXISTS main.sqlrag_ivf (
     index_name TEXT    PRIMARY KEY,
     first_cell INTEGER NOT NULL,          -- chunks_cells.rowid of the first present one; earlier ones are being emptied
     cells      INTEGER NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS sqlrag_ivf (
 );
 
 -- How many cells to look into for the :k nearest chunks, as measured on vectors of the index itself.
-CREATE TABLE IF NOT EXISTS sqlrag_nprobe (
+CREATE TABLE IF NOT EXISTS main.sqlrag_nprobe (
     index_name TEXT    NOT NULL,
     k          INTEGER NOT NULL,
     nprobe     INTEGER NOT NULL,

@@ -2,7 +2,7 @@
 -- FTS5's bm25() is negative, lower is better (https://www.sqlite.org/fts5.html#the_bm25_function): turned here.
 WITH hit AS MATERIALIZED (
     SELECT   rowid AS id, -bm25(chunks_fts) AS score
-    FROM     chunks_fts
+    FROM     main.chunks_fts
     WHERE    chunks_fts MATCH :match {word_filter}
     ORDER BY score DESC, id
     LIMIT    :k

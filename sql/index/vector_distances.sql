@@ -1,8 +1,8 @@
 -- vector_top_k among the chunks whose ids are listed in :ids, a JSON array: each is looked up by itself.
 WITH hit AS MATERIALIZED (
     SELECT   wanted.value AS id, {distance} AS distance
-    FROM     json_each(:ids) AS wanted
-    CROSS JOIN {kept} AS kept ON kept.rowid = wanted.value     -- CROSS: in this order
+    FROM     main.json_each(:ids) AS wanted
+    CROSS JOIN main.{kept} AS kept ON kept.rowid = wanted.value     -- CROSS: in this order
     ORDER BY distance, id
     LIMIT    :k
 )

@@ -1,7 +1,7 @@
 -- vector_top_k beyond the 4,096 rows that one vec0 query may return: every distance, then a sort.
 WITH hit AS MATERIALIZED (
     SELECT   rowid AS id, {distance} AS distance
-    FROM     {kept} AS kept
+    FROM     main.{kept} AS kept
     WHERE    1 {filter}
     ORDER BY distance, id
     LIMIT    :k

@@ -1,4 +1,4 @@
 -- The tool `read_chunk`: which document a chunk comes from.
 SELECT   uri, title, metadata
-FROM     documents
+FROM     {main}.documents
 WHERE    id = :source_id;

@@ -1,6 +1,6 @@
 -- The tool `describe`: tables and views with their columns, in order.
 SELECT   list.name AS "table", list.type AS kind, info.name AS "column", info.type AS type
-FROM     pragma_table_list AS list
-JOIN     pragma_table_xinfo(list.name) AS info
+FROM     main.pragma_table_list AS list
+JOIN     main.pragma_table_xinfo(list.name, 'main') AS info
 WHERE    list.schema = 'main' AND list.type <> 'shadow' AND info.hidden <> 1
 ORDER BY list.name, info.cid;

@@ -23,7 +23,7 @@ from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rows import DuckDBRows
-from sqlrag.duckdb.source_tables import checked_types, describe, search_statement
+from sqlrag.duckdb.source_tables import checked_types, describe, schema_of, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.writer import DuckDBWriter
 from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SourceGoneError, SQLError
@@ -89,6 +89,7 @@ class DuckDBEngine:
             # connection of this process has locked all settings, it stays.
             with suppress(duckdb.InvalidInputException):
                 self._connection.execute("SET enable_progress_bar = false")
+            self.schema = schema_of(self._connection)
         try:
             self._scores = _score_table(path, score_cache, read_only=read_only)
             self.indexes, self.functions = _registered(
@@ -285,7 +286,7 @@ class DuckDBEngine:
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
-            return statement("search", index=record.name)
+            return statement("search", index=record.name, main=self.schema)
         with translated(self.path), self._cursor() as cursor:
             return search_statement(cursor, record)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.duckdb.differences import lost_tables
 from sqlrag.duckdb.index_tables import IndexTables, transaction
+from sqlrag.duckdb.source_tables import schema_of
 from sqlrag.index.names import quote
 from sqlrag.index.statements import statement
 from sqlrag.parts import PARTIAL
@@ -46,7 +47,7 @@ def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes,
             tables.delete_chunks_of([source_id for (source_id,) in database.execute(sql).fetchall()])
         tables.delete_chunks_of(rows)
         if not record.is_live:
-            sql = statement("index/documents_without_chunks", index=record.name)
+            sql = statement("index/documents_without_chunks", index=record.name, main=schema_of(database))
             mark_partial(database, [source_id for (source_id,) in database.execute(sql).fetchall()])
         elif rows:
             database.execute(forget, {"rows": rows})

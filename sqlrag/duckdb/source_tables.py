@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["checked_types", "describe", "key_expression", "key_type_of", "rows_of", "search_statement"]
+__all__ = ["checked_types", "describe", "key_expression", "key_type_of", "rows_of", "schema_of", "search_statement"]
 
 _WHOLE_NUMBERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
 _PIECE = re.compile(r"\{([^{}]+)\}")
@@ -91,17 +91,24 @@ def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> M
     return types
 
 
+def schema_of(database: duckdb.DuckDBPyConnection) -> str:
+    """Return what qualifies the tables of a connection's own database, quoted."""
+    ((catalog,),) = database.execute("SELECT current_database()").fetchall()
+    return f"{quote(catalog)}.main"
+
+
 def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
     """Return the statement of `Database.search` for an index over a table: a hit's metadata are the row's filters."""
     names = json.loads(record.filters)
     source = source_of(record)
     if not names:
-        return statement("search_rows", index=record.name)
+        return statement("search_rows", index=record.name, main=schema_of(database))
     pairs = ", ".join(f"{_literal(name)}, source.{quote(name)}" for name in names)
     key = key_expression(source, checked_types(database, record), "source.")
     return statement(
         "search_table",
         index=record.name,
+        main=schema_of(database),
         table=quote(source.table),
         is_source=f"{key} = chunk.source_id",
         metadata=f"json_object({pairs})",

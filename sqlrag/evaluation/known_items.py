@@ -47,7 +47,7 @@ def known_items(db: Database, index: str, number: int, seed: int) -> tuple[Queri
     """
     number = check_k("evaluate", "synthetic", number)
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
-    ids = [row[0] for row in db.execute(f'SELECT id FROM "{index}" ORDER BY id')]
+    ids = [row[0] for row in db.execute(f'SELECT id FROM {db.schema}."{index}" ORDER BY id')]
     texts = _texts(db, index, sorted(chance.sample(ids, min(len(ids), max(_SAMPLE, number)))))
     words = {id_: Counter(word.casefold() for word in _WORD.findall(text)) for id_, text in texts.items()}
     frequencies = Counter(word for counted in words.values() for word in counted)
@@ -69,7 +69,9 @@ def _texts(db: Database, index: str, ids: Sequence[int]) -> dict[int, str]:
     if not ids:
         return {}
     wanted = set(ids)
-    rows = db.execute(f'SELECT id, text FROM "{index}" WHERE id BETWEEN ? AND ? ORDER BY id', (ids[0], ids[-1]))
+    rows = db.execute(
+        f'SELECT id, text FROM {db.schema}."{index}" WHERE id BETWEEN ? AND ? ORDER BY id', (ids[0], ids[-1])
+    )
     return {id_: text for id_, text in rows if id_ in wanted}
 
 

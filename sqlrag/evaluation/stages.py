@@ -90,10 +90,10 @@ class Stages:
         params = {"query_id": query_id, "query": query}
         reranker = self._db.reranker
         started, before = time.perf_counter(), reranker.pairs_scored
-        sql = statement("evaluation/texts", index=self._index)
+        sql = statement("evaluation/texts", index=self._index, main=self._db.schema)
         texts = [row[0] for row in self._db.execute(sql, {"query_id": query_id})]
         reranker.score(query, texts)
-        self._db.execute(statement("evaluation/scores", index=self._index), params).fetchall()
+        self._db.execute(statement("evaluation/scores", index=self._index, main=self._db.schema), params).fetchall()
         times.second += time.perf_counter() - started
         times.candidates += len(texts)
         times.pairs += reranker.pairs_scored - before

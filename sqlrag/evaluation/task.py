@@ -90,10 +90,10 @@ def prepare(db: Database, index: str, task: Task) -> Prepared:
 
 def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
     if task.own_chunks:
-        db.execute(statement("evaluation/own_chunks", index=info.index)).fetchall()
+        db.execute(statement("evaluation/own_chunks", index=info.index, main=db.schema)).fetchall()
         return
     expression, key = _expression_of(db, info, task), quote(_key_of(db, info))
-    parts = {"document_id": expression, "source_key": key, "source_table": quote(info.source)}
+    parts = {"document_id": expression, "source_key": key, "source_table": quote(info.source), "main": db.schema}
     try:
         db.execute(statement("evaluation/documents", index=info.index, **parts)).fetchall()
     except SQLError as error:
@@ -113,7 +113,7 @@ def _expression_of(db: Database, info: IndexInfo, task: Task) -> str:
 
 def _key_of(db: Database, info: IndexInfo) -> str:
     """Return the column of the source table that chunks.source_id holds."""
-    sql = "SELECT source_key FROM sqlrag_indexes WHERE name = :index"
+    sql = f"SELECT source_key FROM {db.schema}.sqlrag_indexes WHERE name = :index"
     ((key,),) = db.execute(sql, {"index": info.index}).fetchall()
     return str(key)
 

@@ -17,7 +17,7 @@ import numpy as np
 from sqlrag.index.blocks import cell_sizes, code_blocks, joined, stored_blocks
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.kmeans import nearest_centroids, spherical_kmeans
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.nprobe import TARGET_RECALL, NprobeMeasurement
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.writer import IndexWriter, immediate
@@ -99,7 +99,7 @@ class CellTraining:
 
     def _count(self) -> int:
         ((count,),) = self._connection.execute(
-            f"SELECT count(*) FROM {quote(kept_parts(self._record)['kept'] + '_rowids')}"
+            f"SELECT count(*) FROM {in_main(kept_parts(self._record)['kept'] + '_rowids')}"
         )
         return int(count)
 
@@ -137,7 +137,7 @@ class CellTraining:
     def _record_cells(
         self, before: CellState | None, chunks: int, centroids: NDArray[np.float32], measured: NprobeMeasurement
     ) -> None:
-        name, table = self._record.name, quote(f"{self._record.name}_cells")
+        name, table = self._record.name, in_main(f"{self._record.name}_cells")
         with immediate(self._connection):
             if cell_state(self._connection, self._record) != before:
                 return  # another process was faster
@@ -148,12 +148,12 @@ class CellTraining:
                 ((first + place, centroid.tobytes()) for place, centroid in enumerate(centroids)),
             )
             self._connection.execute(
-                "INSERT OR REPLACE INTO sqlrag_ivf VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO main.sqlrag_ivf VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (name, first, len(centroids), chunks, _imbalance(measured.sizes), has_codes, has_codes),
             )
-            self._connection.execute("DELETE FROM sqlrag_nprobe WHERE index_name = ?", (name,))
+            self._connection.execute("DELETE FROM main.sqlrag_nprobe WHERE index_name = ?", (name,))
             self._connection.executemany(
-                "INSERT INTO sqlrag_nprobe VALUES (?, ?, ?, ?)", ((name, *row) for row in measured.rows())
+                "INSERT INTO main.sqlrag_nprobe VALUES (?, ?, ?, ?)", ((name, *row) for row in measured.rows())
             )
 
     # Codes into cells
@@ -169,7 +169,7 @@ class CellTraining:
                 most = 4 * _BLOCKS_AT_ONCE  # of 16 vectors
                 found = list(stored_blocks(self._connection, self._record, after=last, most=most))
                 if not found:
-                    sql = "UPDATE sqlrag_ivf SET ready = 1 WHERE index_name = ?"
+                    sql = "UPDATE main.sqlrag_ivf SET ready = 1 WHERE index_name = ?"
                     self._connection.execute(sql, (self._record.name,))
                     return
                 for _, (ids, vectors) in found:
@@ -181,12 +181,12 @@ class CellTraining:
 
     def _coded(self, ids: NDArray[np.int64]) -> list[int]:
         """Return which of these ids have a code."""
-        table = quote(f"{self._record.name}_codes_rowids")
-        sql = f"SELECT rowid FROM {table} WHERE rowid IN (SELECT value FROM json_each(?))"
+        table = in_main(f"{self._record.name}_codes_rowids")
+        sql = f"SELECT rowid FROM {table} WHERE rowid IN (SELECT value FROM main.json_each(?))"
         return [id_ for (id_,) in self._connection.execute(sql, (json.dumps(ids.tolist()),))]
 
     def _left_behind(self, state: CellState) -> bool:
-        table = quote(f"{self._record.name}_codes_chunks")
+        table = in_main(f"{self._record.name}_codes_chunks")
         sql = f"SELECT EXISTS (SELECT 1 FROM {table} WHERE partition00 < ?)"
         ((left,),) = self._connection.execute(sql, (state.first_cell,))
         return bool(left)
@@ -219,10 +219,10 @@ class CellTraining:
             self._tell("moving", min(moved / max(total, 1), 1.0))
 
     def _finish(self, state: CellState) -> None:
-        table = quote(f"{self._record.name}_cells")
+        table = in_main(f"{self._record.name}_cells")
         old = [cell for (cell,) in self._connection.execute(f"SELECT rowid FROM {table}") if cell < state.first_cell]
         self._connection.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((cell,) for cell in old))
-        self._connection.execute("UPDATE sqlrag_ivf SET moving = 0 WHERE index_name = ?", (self._record.name,))
+        self._connection.execute("UPDATE main.sqlrag_ivf SET moving = 0 WHERE index_name = ?", (self._record.name,))
 
 
 def _imbalance(sizes: NDArray[np.int64]) -> float:

@@ -35,7 +35,7 @@ class CellState:
 
 def cell_state(connection: Connection, record: IndexRecord) -> CellState | None:
     """Return how the cells of an index were made, None while it is searched whole."""
-    sql = "SELECT first_cell, cells, chunks, imbalance, moving, ready FROM sqlrag_ivf WHERE index_name = ?"
+    sql = "SELECT first_cell, cells, chunks, imbalance, moving, ready FROM main.sqlrag_ivf WHERE index_name = ?"
     for row in connection.execute(sql, (record.name,)):
         first_cell, cells, chunks, imbalance, moving, ready = row
         if any(not isinstance(value, int) for value in (first_cell, cells, chunks)) or not isinstance(imbalance, float):

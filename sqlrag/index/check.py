@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import NotADatabaseError
 from sqlrag.index.blocks import stored_blocks
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main, quote
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.source import key_expression, source_of
 from sqlrag.index.statements import statement
@@ -38,11 +38,11 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         problems += [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
-    source = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
+    source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
     if source and not record.is_live:  # the index file of a DuckDB database has only the index
         sql = (
-            f"SELECT count(*) FROM {quote(name)} WHERE source_id NOT IN "
-            f"(SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)})"
+            f"SELECT count(*) FROM {in_main(name)} WHERE source_id NOT IN "
+            f"(SELECT {key_expression(source_of(record))} FROM {in_main(record.source_table)})"
         )
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
@@ -69,7 +69,7 @@ def misfiled_vectors(connection: apsw.Connection, record: IndexRecord) -> int:
 
     blocks = [ids for _, (ids, _) in stored_blocks(connection, record)]
     found = np.concatenate(blocks) if blocks else np.empty(0, np.int64)
-    rows = connection.execute(f"SELECT rowid FROM {kept_parts(record)['kept']}")
+    rows = connection.execute(f"SELECT rowid FROM main.{kept_parts(record)['kept']}")
     kept = np.fromiter((id_ for (id_,) in rows), np.int64)
     return len(np.setxor1d(found, kept))
 
@@ -85,7 +85,7 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         if not record.is_live:
             needed.append(f"{name}_code_after_delete")
             needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
-    parts = dict(connection.execute("SELECT lower(name), sql FROM sqlite_schema"))
+    parts = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
     there = set(parts)
     earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2
     if any(f"DELETE FROM {name}_vec " in (parts.get(trigger.lower()) or "") for trigger in earlier):
@@ -100,7 +100,7 @@ def full_text_is_sound(connection: apsw.Connection, record: IndexRecord) -> bool
     words = quote(f"{record.name}_fts")
     try:
         # https://www.sqlite.org/fts5.html#the_integrity_check_command; 1 compares with the chunk table too
-        connection.execute(f"INSERT INTO {words} ({words}, rank) VALUES ('integrity-check', 1)")
+        connection.execute(f"INSERT INTO main.{words} ({words}, rank) VALUES ('integrity-check', 1)")
     except apsw.CorruptError:
         return False
     return True

@@ -9,7 +9,7 @@ import apsw
 
 from sqlrag.errors import InputError
 
-__all__ = ["NEXT", "check_index_name", "check_new_index_name", "folded", "is_internal", "quote", "same_name"]
+__all__ = ["NEXT", "check_index_name", "check_new_index_name", "folded", "in_main", "is_internal", "quote", "same_name"]
 
 MOST_LETTERS = 48
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -72,3 +72,8 @@ def is_internal(table: str, indexes: Collection[str]) -> bool:
 def quote(name: str) -> str:
     """Return `name` as a quoted SQL identifier, for SQLite and DuckDB alike."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def in_main(name: str) -> str:
+    """Return a name of the main database, quoted: a temporary or attached table of the same name is another one."""
+    return f"main.{quote(name)}"

@@ -67,7 +67,7 @@ class OwnTables:
         return self._look(name, names)
 
     def _look(self, index: str, names: Sequence[str]) -> list[str]:
-        ((version,),) = self._connection.execute("PRAGMA schema_version")
+        ((version,),) = self._connection.execute("PRAGMA main.schema_version")
         if version != self._schema:
             self._schema, self._seen = version, {}
         if index not in self._seen:

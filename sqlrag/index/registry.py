@@ -162,7 +162,7 @@ class Registry:
     def exists(self) -> bool:
         """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for others of their names."""
         self._own.check_registry()
-        sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
         return bool(list(self._connection.execute(sql)))
 
     def check_version(self, path: str) -> None:
@@ -184,12 +184,12 @@ class Registry:
         """Return one fact about the database, None where it is not recorded."""
         if not self.exists():
             return None
-        rows = list(self._connection.execute("SELECT value FROM sqlrag_meta WHERE key = ?", (key,)))
+        rows = list(self._connection.execute("SELECT value FROM main.sqlrag_meta WHERE key = ?", (key,)))
         return str(rows[0][0]) if rows else None
 
     def set_meta(self, key: str, value: str) -> None:
         """Record one fact about the database."""
-        self._connection.execute("INSERT OR REPLACE INTO sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
+        self._connection.execute("INSERT OR REPLACE INTO main.sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
 
     def names(self) -> list[str]:
         """Return the names of the indexes, sorted; without those that are being made in the place of others."""
@@ -217,7 +217,7 @@ class Registry:
     def _records(self, name: str | None = None) -> list[IndexRecord]:
         """Return the records of all indexes, or of the one of a name: compared here, a collation can be anybody's."""
         columns = known_columns(self._columns())
-        sql = f"SELECT {', '.join(columns)} FROM sqlrag_indexes ORDER BY name"
+        sql = f"SELECT {', '.join(columns)} FROM main.sqlrag_indexes ORDER BY name"
         rows = [row for row in self._connection.execute(sql) if name is None or same_name(row[0], name)]
         records = [record_of(columns, row) for row in rows]
         for record in records:
@@ -225,7 +225,8 @@ class Registry:
         return records
 
     def _columns(self) -> set[str]:
-        return {name for (name,) in self._connection.execute("SELECT name FROM pragma_table_info('sqlrag_indexes')")}
+        sql = "SELECT name FROM main.pragma_table_info('sqlrag_indexes', 'main')"
+        return {name for (name,) in self._connection.execute(sql)}
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
@@ -234,17 +235,17 @@ class Registry:
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""
         places = ", ".join(f":{column}" for column in COLUMNS)
-        sql = f"INSERT OR REPLACE INTO sqlrag_indexes ({', '.join(COLUMNS)}) VALUES ({places})"
+        sql = f"INSERT OR REPLACE INTO main.sqlrag_indexes ({', '.join(COLUMNS)}) VALUES ({places})"
         values: Mapping[str, str | int] = record.values()
         self._connection.execute(sql, values)
 
     def forget(self, name: str) -> None:
         """Forget an index, whose tables are gone."""
-        self._connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
+        self._connection.execute("DELETE FROM main.sqlrag_indexes WHERE name = ?", (name,))
         for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-            self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
+            self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (name,))
         for fact in ("state", "compared", "filters"):
-            self._connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
+            self._connection.execute("DELETE FROM main.sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
 
 
 def unknown_index(name: object, known: Sequence[str]) -> UnknownIndexError:

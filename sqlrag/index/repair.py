@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.check import full_text_is_sound, not_unit
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter
@@ -28,7 +28,7 @@ def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
 
     sql = statement("index/wrong_rows", index=record.name, **kept_parts(record))
     rows = {source_id for (source_id,) in connection.execute(sql)}
-    find = f"SELECT source_id FROM {quote(record.name)} WHERE id = ?"
+    find = f"SELECT source_id FROM {in_main(record.name)} WHERE id = ?"
     for _, (ids, vectors) in stored_blocks(connection, record):
         for id_ in np.asarray(ids)[not_unit(vectors, record)]:
             rows.update(source_id for (source_id,) in connection.execute(find, (int(id_),)))
@@ -48,7 +48,7 @@ def mend_index(connection: apsw.Connection, record: IndexRecord) -> None:
     """
     writer = IndexWriter(connection, record)
     kept = kept_parts(record)["kept"]
-    sql = f"SELECT rowid FROM {kept} WHERE rowid NOT IN (SELECT id FROM {quote(record.name)})"
+    sql = f"SELECT rowid FROM main.{kept} WHERE rowid NOT IN (SELECT id FROM {in_main(record.name)})"
     writer.delete_vectors([id_ for (id_,) in connection.execute(sql)])
     if has_broken_cells(connection, record):
         writer.drop_cells()

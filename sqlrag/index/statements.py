@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlrag.index.names import check_index_name
 
-__all__ = ["statement"]
+__all__ = ["made_in_main", "statement"]
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -30,6 +30,11 @@ def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
         text = re.sub(r"\bchunks(?=\b|_)", index, text)
     # All at once: what takes a place may have braces of its own.
     return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
+
+
+def made_in_main(sql: str) -> str:
+    """Return the definition of a trigger, which names no schema where SQLite keeps it, as one of the main database."""
+    return re.sub(r"(?i)^CREATE TRIGGER (?!main\.)", "CREATE TRIGGER main.", sql)
 
 
 @lru_cache(maxsize=64)

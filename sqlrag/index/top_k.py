@@ -12,7 +12,7 @@ from sqlrag.errors import InputError, NotADatabaseError
 from sqlrag.index.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.index.filtered import CANDIDATES, filtered_top_k
 from sqlrag.index.match import match_expression
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord
 from sqlrag.index.statements import statement
@@ -50,13 +50,13 @@ class Matching:
             sql = f"SELECT count(*), json_group_array(id) FROM ({self.select})"
             ((count, ids),) = connection.execute(sql, self.bindings)
             self._listing = Listing(count, ids)
-            self.select, self.bindings = "SELECT value AS id FROM json_each(:matching)", {"matching": ids}
+            self.select, self.bindings = "SELECT value AS id FROM main.json_each(:matching)", {"matching": ids}
         return self._listing
 
 
 def has_scan(connection: Connection) -> bool:
     """Tell whether a connection has sqlrag_scan(), of sqlrag's C library (extension/scan.h)."""
-    return bool(list(connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'sqlrag_scan'")))
+    return bool(list(connection.execute("SELECT 1 FROM main.pragma_module_list WHERE name = 'sqlrag_scan'")))
 
 
 class Index:
@@ -141,7 +141,7 @@ class Index:
     def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
         if self._cells is None:
-            sql = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+            sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ?"
             self._cells = bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
         return self._cells
 
@@ -161,7 +161,7 @@ class Index:
 
     def measured_nprobes(self) -> list[tuple[int, int]]:
         """Return `(k, nprobe)` as measured when the cells were made, in order."""
-        sql = "SELECT k, nprobe FROM sqlrag_nprobe WHERE index_name = ? ORDER BY k"
+        sql = "SELECT k, nprobe FROM main.sqlrag_nprobe WHERE index_name = ? ORDER BY k"
         found = [(k, nprobe) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
         if not all(isinstance(number, int) for row in found for number in row):
             raise NotADatabaseError(f"this database is damaged: its table sqlrag_nprobe has {found!r}")
@@ -208,8 +208,8 @@ class Index:
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
         sql = (
-            f"SELECT chunk.id, chunk.source_id, chunk.text FROM json_each(?) AS wanted "
-            f"CROSS JOIN {quote(self.record.name)} AS chunk ON chunk.id = wanted.value ORDER BY wanted.key"
+            f"SELECT chunk.id, chunk.source_id, chunk.text FROM main.json_each(?) AS wanted "
+            f"CROSS JOIN {in_main(self.record.name)} AS chunk ON chunk.id = wanted.value ORDER BY wanted.key"
         )
         found = list(self._connection.execute(sql, (json.dumps(list(ids)),)))
         for id_, _, text in found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.cells import Cells, cell_state
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main, quote
 from sqlrag.index.precision import codes_of
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
@@ -124,9 +124,9 @@ class IndexWriter:
     def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
         self.record = record
         self._connection = connection
-        self._table = quote(record.name)
-        self._vectors = quote(f"{record.name}_vec")
-        self._codes = quote(f"{record.name}_codes")
+        self._table = in_main(record.name)
+        self._vectors = in_main(f"{record.name}_vec")
+        self._codes = in_main(f"{record.name}_codes")
         self._cells = Cells(connection, record)
 
     def create(self, source_type: str = "INTEGER") -> None:
@@ -157,14 +157,15 @@ class IndexWriter:
     def remake_full_text(self) -> None:
         """Make the full text anew, with the record's tokenizer."""
         words = quote(f"{self.record.name}_fts")
-        self._connection.execute(f"DROP TABLE IF EXISTS {words}")
+        self._connection.execute(f"DROP TABLE IF EXISTS main.{words}")
         self._connection.execute(self._full_text())
-        self._connection.execute(f"INSERT INTO {words} ({words}) VALUES ('rebuild')")
+        self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
 
     def upgrade(self) -> None:
         """Give an index of schema 1 its cells."""
         cells = f"{self.record.name}_cells"
-        if not list(self._connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE", (cells,))):
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
+        if not list(self._connection.execute(sql, (cells,))):
             self._connection.execute(self._made_for("index/create_cells"))
 
     def _made_for(self, name: str) -> str:
@@ -172,7 +173,8 @@ class IndexWriter:
 
     def next_id(self) -> int:
         """Return the first chunk id that was never used."""
-        rows = list(self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (self.record.name,)))
+        sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
+        rows = list(self._connection.execute(sql, (self.record.name,)))
         return int(rows[0][0]) + 1 if rows else 1
 
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
@@ -209,10 +211,10 @@ class IndexWriter:
 
     def drop_cells(self) -> None:
         """Forget the cells of an index that keeps float32: it is searched whole until it has new ones."""
-        for table in (self._codes, quote(f"{self.record.name}_cells")):
+        for table in (self._codes, in_main(f"{self.record.name}_cells")):
             self._connection.execute(f"DELETE FROM {table}")
         for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-            self._connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (self.record.name,))
+            self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (self.record.name,))
 
     def delete_codes(self, ids: Sequence[int]) -> None:
         """Delete codes, of vectors that go, or go into other cells."""
@@ -222,7 +224,7 @@ class IndexWriter:
         """Drop the index's tables and forget it."""
         # What an index over documents does not have may be a table of the user's.
         for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
-            self._connection.execute(f"DROP TABLE IF EXISTS {quote(f'{self.record.name}_{part}')}")
+            self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")
         self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
         Registry(self._connection).forget(self.record.name)
 

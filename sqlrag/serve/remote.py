@@ -49,7 +49,7 @@ class RemoteScores:
 
     def counts(self) -> tuple[int, int] | None:
         """Return the number of rows and of hits; None where there is no such table."""
-        there = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlrag_scores'"
+        there = "SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlrag_scores'"
         if not self._connection.execute(there):
             return None
         ((count, hits),) = self._connection.execute(statement("index/scores/counts"))

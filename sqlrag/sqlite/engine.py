@@ -14,7 +14,7 @@ import apsw
 from sqlrag.errors import InputError, ReadOnlyError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
-from sqlrag.index.names import NEXT, quote
+from sqlrag.index.names import NEXT, in_main, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, check_source, key_condition, source_of
 from sqlrag.index.statements import statement
@@ -89,6 +89,7 @@ class SQLiteEngine:
     """The engine behind `Database` for a SQLite file."""
 
     name = "sqlite"
+    schema = "main"
 
     def __init__(
         self,
@@ -179,7 +180,7 @@ class SQLiteEngine:
 
     def has_table(self, table: str) -> bool:
         """Tell whether there is a table or view of this name."""
-        sql = "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
         with translated(self.path):
             return bool(list(self.connection.execute(sql, (table,))))
 
@@ -218,7 +219,7 @@ class SQLiteEngine:
             return self.indexes.backlog(record)[0]
 
     def _schema_version(self) -> int:
-        ((version,),) = self.connection.execute("PRAGMA schema_version")
+        ((version,),) = self.connection.execute("PRAGMA main.schema_version")
         return int(version)
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
@@ -270,7 +271,7 @@ class SQLiteEngine:
                 if one is not None:
                     drop_index(self.connection, self.path, one)
             if not record.is_live:
-                self.connection.execute("DELETE FROM documents WHERE index_name = ?", (record.name,))
+                self.connection.execute("DELETE FROM main.documents WHERE index_name = ?", (record.name,))
 
     def alter(self, record: IndexRecord, new: IndexRecord) -> None:
         """Change an index's text, filters and tokenizer, in one transaction."""
@@ -300,10 +301,10 @@ class SQLiteEngine:
     def search_statement(self, record: IndexRecord) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
-            return statement("search", index=record.name)
+            return statement("search", index=record.name, main=self.schema)
         source, names = source_of(record), json.loads(record.filters)
         if not names:
-            return statement("search_rows", index=record.name)
+            return statement("search_rows", index=record.name, main=self.schema)
         with translated(self.path):
             check_source(record, SourceRows(self.connection, source).columns())
         columns = {_literal(name): f"source.{quote(name)}" for name in names}
@@ -312,7 +313,8 @@ class SQLiteEngine:
         return statement(
             "search_table",
             index=record.name,
-            table=quote(source.table),
+            main=self.schema,
+            table=in_main(source.table),
             is_source=key_condition(source, "chunk.source_id", "source."),
             metadata=f"json_object({pairs})",
         )
@@ -324,7 +326,7 @@ class SQLiteEngine:
     def check(self) -> list[str]:
         """Return what is wrong with the database, empty when it is sound."""
         with translated(self.path):
-            problems = [f"database: {row[0]}" for row in self.connection.execute("PRAGMA integrity_check")]
+            problems = [f"database: {row[0]}" for row in self.connection.execute("PRAGMA main.integrity_check")]
             problems = [problem for problem in problems if problem != "database: ok"]
             for name in self.indexes.names():
                 index = self.indexes.open(name)

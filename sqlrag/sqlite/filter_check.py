@@ -96,7 +96,7 @@ class _Compilation:
 
     def _has_effects(self, function: str) -> bool:
         if self._with_effects is None:
-            sql = "SELECT lower(name) FROM pragma_function_list WHERE flags & ?"
+            sql = "SELECT lower(name) FROM main.pragma_function_list WHERE flags & ?"
             self._with_effects = {name for (name,) in self._connection.execute(sql, (apsw.SQLITE_DIRECTONLY,))}
         return function.lower() in self._with_effects
 
@@ -112,4 +112,5 @@ class _Compilation:
         return True
 
     def _has(self, pragma: str, name: str) -> bool:
-        return bool(list(self._connection.execute(f"SELECT 1 FROM {pragma} WHERE name = ? COLLATE NOCASE", (name,))))
+        sql = f"SELECT 1 FROM main.{pragma} WHERE name = ? COLLATE NOCASE"
+        return bool(list(self._connection.execute(sql, (name,))))

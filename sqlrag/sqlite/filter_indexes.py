@@ -76,7 +76,7 @@ class FilterIndexes:
     def _indexed(self) -> set[str]:
         """Return the columns that an index of the table begins with."""
         sql = (
-            "SELECT c.name FROM pragma_index_list(?, 'main') AS i, pragma_index_info(i.name, 'main') AS c "
+            "SELECT c.name FROM main.pragma_index_list(?, 'main') AS i, main.pragma_index_info(i.name, 'main') AS c "
             "WHERE c.seqno = 0"
         )
         rows = self._connection.execute(sql, (self._record.source_table,))

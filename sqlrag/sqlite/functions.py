@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlrag.errors import FilterError, InputError, MissingDependencyError
 from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import key_condition, key_expression, source_of
 from sqlrag.index.statements import statement
@@ -70,7 +70,7 @@ class SQLiteIndexes:
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         source = source_of(record)
-        table, key = quote(source.table), key_expression(source)
+        table, key = in_main(source.table), key_expression(source)
         columns = self._columns(source.table)
         problem = filter_problem(self.connection, source.table, columns, expression)
         problem = problem or self._problem(table, expression)
@@ -80,12 +80,12 @@ class SQLiteIndexes:
                 f"(columns of {record.source_table}: {', '.join(columns)})"
             )
         source_ids = f"SELECT {key} FROM {table} WHERE ({expression}\n)"
-        select = f"SELECT id FROM {quote(record.name)} WHERE source_id IN ({source_ids})"
+        select = f"SELECT id FROM {in_main(record.name)} WHERE source_id IN ({source_ids})"
 
         def passing(ids: Sequence[int]) -> set[int]:
             # Each row by its key: the source may have a million, and these are some hundreds.
             sql = (
-                f"SELECT chunk.id FROM json_each(?) AS wanted CROSS JOIN {quote(record.name)} AS chunk "
+                f"SELECT chunk.id FROM main.json_each(?) AS wanted CROSS JOIN {in_main(record.name)} AS chunk "
                 f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
             )
             return {id_ for (id_,) in self.connection.execute(sql, (json.dumps(list(ids)),))}
@@ -94,7 +94,7 @@ class SQLiteIndexes:
 
     def _columns(self, table: str) -> list[str]:
         """Return the columns of a table, generated ones too (https://www.sqlite.org/pragma.html#pragma_table_xinfo)."""
-        sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1"
+        sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
         return [str(name) for (name,) in self.connection.execute(sql, (table,))]
 
     def _problem(self, table: str, expression: str) -> str | None:
@@ -123,7 +123,7 @@ class SQLiteIndexes:
             ((rows, waiting),) = self.connection.execute(statement("index/backlog", index=record.name))
             return rows, waiting
         # Not LIKE, which an application may have another of (ICU's, say), or make case-sensitive.
-        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND substr(content_hash, 1, ?) = ?"
+        sql = "SELECT count(*) FROM main.documents WHERE index_name = ? AND substr(content_hash, 1, ?) = ?"
         ((count,),) = self.connection.execute(sql, (record.name, len(PARTIAL), PARTIAL))
         return int(count), None
 

@@ -28,7 +28,7 @@ def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
     And beside it the scan of sqlrag's own library, where that was built: without it the same rows take longer.
     """
     own = statements_on(connection)
-    has_vec = bool(list(own.execute("SELECT 1 FROM pragma_function_list WHERE name = 'vec_version'")))
+    has_vec = bool(list(own.execute("SELECT 1 FROM main.pragma_function_list WHERE name = 'vec_version'")))
     library = None if has_scan(own) else built_library()
     if has_vec and library is None:
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, InputError, SourceGoneError
-from sqlrag.index.names import NEXT, quote
+from sqlrag.index.names import NEXT, in_main
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.source import check_source, content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
@@ -42,7 +42,7 @@ class SQLiteLive:
         self._last_taken = 0
         self._is_next = record.name.endswith(NEXT)
         self._source_rows = SourceRows(connection, self._source)
-        self._rows, self._queue = (quote(f"{record.name}_{part}") for part in ("rows", "queue"))
+        self._rows, self._queue = (in_main(f"{record.name}_{part}") for part in ("rows", "queue"))
 
     def create(self, source_type: str, *, queue: bool = True) -> None:
         """Create the index, its triggers, and queue every row. The caller holds the write transaction.
@@ -103,25 +103,26 @@ class SQLiteLive:
         """Return the rows with a text, were it blanks, that no chunk is of."""
         sql = (
             f"SELECT source_id FROM {self._rows} WHERE content_hash <> x'' "
-            f"AND source_id NOT IN (SELECT source_id FROM {quote(self.record.name)})"
+            f"AND source_id NOT IN (SELECT source_id FROM {in_main(self.record.name)})"
         )
         return [id_ for (id_,) in self._connection.execute(sql)]
 
     def lost(self) -> list[str]:
         """Return those of the index's own tables about its source that somebody has dropped."""
-        there = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table'"
+        there = {name for (name,) in self._connection.execute(sql)}
         return [name for name in (f"{self.record.name}_rows", f"{self.record.name}_queue") if name not in there]
 
     def unknown(self) -> list[Any]:
         """Return the source rows of chunks that the index does not know to have."""
-        sql = f"SELECT DISTINCT source_id FROM {quote(self.record.name)} WHERE source_id NOT IN "
+        sql = f"SELECT DISTINCT source_id FROM {in_main(self.record.name)} WHERE source_id NOT IN "
         return [id_ for (id_,) in self._connection.execute(f"{sql}(SELECT source_id FROM {self._rows})")]
 
     def queue_all(self) -> None:
         """Queue every row of the source. The caller holds the write transaction."""
         self._connection.execute(
             f"INSERT INTO {self._queue} (source_id, queued_at) "
-            f"SELECT {key_expression(self._source)}, julianday('now') FROM {quote(self._source.table)} "
+            f"SELECT {key_expression(self._source)}, julianday('now') FROM {in_main(self._source.table)} "
             f"WHERE {self._source.where}"
         )
 
@@ -213,7 +214,7 @@ class SQLiteLive:
     def _check_key(self) -> None:
         """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
         table = describe(self._connection, self._source.table)
-        sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
+        sql = "SELECT type FROM main.pragma_table_info(?, 'main') WHERE name = 'source_id'"
         ((kept,),) = self._connection.execute(sql, (f"{self.record.name}_rows",))
         key_type = key_type_of(table.key, table.types)
         if (table.key, key_type) != (self._source.key, kept):
@@ -317,7 +318,7 @@ class SQLiteLive:
     # What SQLite's schema version tells
 
     def _schema_version(self) -> str:
-        ((version,),) = self._connection.execute("PRAGMA schema_version")
+        ((version,),) = self._connection.execute("PRAGMA main.schema_version")
         return str(version)
 
     def _schema_noted(self) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.index.check import lost_parts, misfiled_vectors
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.repair import has_broken_cells, mend_index, wrong_rows
 from sqlrag.index.source import key_expression, source_of
@@ -37,10 +37,10 @@ def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
             live = SQLiteLive(connection, path, record)
             live.forget([*rows, *live.unknown(), *live.without_chunks()])
             return True
-        sql = statement("index/documents_without_chunks", index=record.name)
+        sql = statement("index/documents_without_chunks", index=record.name, main="main")
         mark_partial(connection, record, [*rows, *(id_ for (id_,) in connection.execute(sql))])
-        keys = f"SELECT {key_expression(source_of(record))} FROM {quote(record.source_table)}"
-        sql = f"SELECT DISTINCT source_id FROM {quote(record.name)} WHERE source_id NOT IN ({keys})"
+        keys = f"SELECT {key_expression(source_of(record))} FROM {in_main(record.source_table)}"
+        sql = f"SELECT DISTINCT source_id FROM {in_main(record.name)} WHERE source_id NOT IN ({keys})"
         IndexWriter(connection, record).delete_chunks_of([source_id for (source_id,) in connection.execute(sql)])
     return True
 
@@ -49,7 +49,7 @@ def mark_partial(connection: apsw.Connection, record: IndexRecord, documents: Se
     """Take documents' chunks out of the index, and note that they are to come. The caller holds the transaction."""
     IndexWriter(connection, record).delete_chunks_of(documents)
     connection.executemany(
-        "UPDATE documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
+        "UPDATE main.documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
         ((PARTIAL, document, PARTIAL) for document in documents),
     )
 
@@ -59,7 +59,7 @@ def partial_documents(connection: apsw.Connection, record: IndexRecord) -> Itera
     import json
 
     sql = (
-        "SELECT uri, title, text, metadata, substr(content_hash, ?) FROM documents "
+        "SELECT uri, title, text, metadata, substr(content_hash, ?) FROM main.documents "
         "WHERE index_name = ? AND content_hash LIKE ? || '%'"
     )
     rows = list(connection.execute(sql, (len(PARTIAL) + 1, record.name, PARTIAL)))

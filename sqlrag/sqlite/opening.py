@@ -37,7 +37,7 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
         connection = set_aside(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY))
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         try:
-            connection.execute("SELECT 1 FROM sqlite_schema")
+            connection.execute("SELECT 1 FROM main.sqlite_schema")
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
             connection.close()
             in_read_only_folder = getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DIRECTORY
@@ -71,7 +71,7 @@ def _roll_back(path: str) -> None:
     """
     with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        connection.execute("SELECT 1 FROM sqlite_schema")
+        connection.execute("SELECT 1 FROM main.sqlite_schema")
 
 
 def is_new(path: str) -> bool:
@@ -83,10 +83,10 @@ def use_wal(connection: apsw.Connection) -> None:
     """Have a database written through a log, beside which readers go on (https://www.sqlite.org/wal.html)."""
     # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
     with suppress(apsw.BusyError):
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA main.journal_mode = WAL")
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:
     set_aside(connection).set_busy_timeout(BUSY_TIMEOUT_MS)
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA main.cache_size = -{CACHE_KIB}")
     return connection

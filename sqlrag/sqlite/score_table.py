@@ -145,7 +145,7 @@ class ScoreTable:
             return []
         try:
             table = self._connected()
-            there = list(table.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sqlrag_scores'"))
+            there = list(table.execute("SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlrag_scores'"))
             return list(query(table)) if there else []
         except (apsw.BusyError, apsw.LockedError, LockedError):
             return []
@@ -164,7 +164,7 @@ class ScoreTable:
         # The connection that is closed last clears the WAL away, which one for reading only cannot.
         connection = open_sqlite(self._path, read_only=self._read_only, must_exist=True)
         connection.set_busy_timeout(0)
-        connection.execute("PRAGMA synchronous = NORMAL")  # a lost last commit is scored again
+        connection.execute("PRAGMA main.synchronous = NORMAL")  # a lost last commit is scored again
         # The file may come from a stranger: nothing of it is run, and the table is a table.
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)

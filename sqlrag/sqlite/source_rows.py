@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main, quote
 from sqlrag.index.source import Source, joined_key, key_expression
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ class SourceRows:
     def __init__(self, connection: apsw.Connection, source: Source) -> None:
         self._connection = connection
         self._source = source
-        self._table = quote(source.table)
+        self._table = in_main(source.table)
         self._key = key_expression(source)
 
     def columns(self) -> list[str]:
         """Return the columns that the table has now; none where it is gone."""
-        sql = "SELECT name FROM pragma_table_xinfo(?)"
+        sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main')"
         return [name for (name,) in self._connection.execute(sql, (self._source.table,))]
 
     def use_rowid(self) -> bool:
@@ -89,7 +89,7 @@ class SourceRows:
 
     @cached_property
     def _encoding(self) -> str:
-        ((encoding,),) = self._connection.execute("PRAGMA encoding")
+        ((encoding,),) = self._connection.execute("PRAGMA main.encoding")
         return str(encoding)
 
 

@@ -22,28 +22,31 @@ def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
 
     Those of the others nobody needs, and a view may name what is not there.
     """
-    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+    tables = connection.execute("SELECT name FROM main.sqlite_schema WHERE type IN ('table', 'view')")
     found: dict[str, list[str]] = {name: [] for (name,) in tables}
     if "documents" in found:
-        columns = connection.execute("SELECT name FROM pragma_table_info('documents')")
+        columns = connection.execute("SELECT name FROM main.pragma_table_info('documents', 'main')")
         found["documents"] = [column for (column,) in columns]
     return found
 
 
 def describe(connection: Connection, table: object) -> SourceTable:
     """Return what the database says of a table or view. Raises InputError that lists those that there are."""
-    sql = "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE"
+    sql = "SELECT name, type, wr, strict FROM main.pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE"
     rows = list(connection.execute(sql, (table,))) if isinstance(table, str) else []
     if not rows:
         names = connection.execute(
-            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type <> 'shadow' "
+            "SELECT name FROM main.pragma_table_list WHERE schema = 'main' AND type <> 'shadow' "
             "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'sqlrag_%' "
             "AND name NOT GLOB '*_chunks[0-9][0-9]' ORDER BY name"
         )
         there_are = ", ".join(name for (name,) in names) or "none"
-        raise InputError(f"table is {table!r}: this database has no such table or view (it has {there_are})")
+        raise InputError(
+            f"table is {table!r}: this database has no such table or view (it has {there_are})"
+            f"{_elsewhere(connection, table)}"
+        )
     ((name, kind, without_rowid, strict),) = rows
-    sql = "SELECT name, type, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1"
+    sql = "SELECT name, type, pk FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
     columns = [(str(column), str(type_), int(pk)) for column, type_, pk in connection.execute(sql, (name,))]
     key = tuple(column for column, _, pk in sorted(columns, key=lambda row: row[2]) if pk)
     if not key and kind == "table" and not without_rowid:
@@ -52,6 +55,18 @@ def describe(connection: Connection, table: object) -> SourceTable:
     types = {column: "" if strict and type_ == "ANY" else type_ for column, type_, _ in columns}
     kind = "virtual" if kind == "shadow" else str(kind)
     return SourceTable(str(name), kind, tuple(types), key, types)
+
+
+def _elsewhere(connection: Connection, table: object) -> str:
+    """Return what is said of a table that is a temporary one, or in an attached database; nothing for any other."""
+    sql = (
+        "SELECT schema FROM main.pragma_table_list WHERE schema <> 'main' "
+        "AND ?1 COLLATE NOCASE IN (name, schema || '.' || name) LIMIT 1"
+    )
+    for (schema,) in connection.execute(sql, (table,)) if isinstance(table, str) else ():
+        where = "is temporary" if schema == "temp" else f"is in the attached database {schema}"
+        return f"; {table} {where}, and an index is over a table of the database itself: copy it, or open that database"
+    return ""
 
 
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
@@ -80,9 +95,10 @@ def unique_constraints(connection: Connection, table: str, key: Sequence[str]) -
     """
     found: list[Unique] = []
     others = False
-    sql = 'SELECT name, partial FROM pragma_index_list(?) WHERE "unique" ORDER BY name'
+    sql = "SELECT name, partial FROM main.pragma_index_list(?, 'main') WHERE \"unique\" ORDER BY name"
     for name, partial in list(connection.execute(sql, (table,))):
-        columns = list(connection.execute("SELECT name, coll FROM pragma_index_xinfo(?) WHERE key", (name,)))
+        sql = "SELECT name, coll FROM main.pragma_index_xinfo(?, 'main') WHERE key"
+        columns = list(connection.execute(sql, (name,)))
         if partial or any(column is None for column, _ in columns):
             others = True
         elif [column for column, _ in columns] != list(key) or any(name != "BINARY" for _, name in columns):

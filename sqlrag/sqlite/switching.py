@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.statements import statement
+from sqlrag.index.statements import made_in_main, statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.live import SQLiteLive
 from sqlrag.sqlite.mending import mark_partial
@@ -33,7 +33,7 @@ def begin_next(connection: apsw.Connection, path: str, old: IndexRecord, new: In
         SQLiteLive(connection, path, new).create(_source_type(connection, old))
         # Ids of chunks are never used again.
         connection.execute(
-            "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)",
+            "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)",
             (new.name, IndexWriter(connection, old).next_id() - 1),
         )
 
@@ -55,14 +55,14 @@ def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexR
             SQLiteLive(connection, path, final).create(source_type, queue=False)
             for part in ("rows", "queue"):
                 connection.execute(
-                    f"INSERT INTO {quote(f'{old.name}_{part}')} SELECT * FROM {quote(f'{new.name}_{part}')}"
+                    f"INSERT INTO {in_main(f'{old.name}_{part}')} SELECT * FROM {in_main(f'{new.name}_{part}')}"
                 )
         else:
             IndexWriter(connection, final).create(source_type)
         vectors = statement(f"index/switch_{final.vectors}", index=old.name)
         with _without_insert_trigger(connection, old.name):
             connection.execute(statement("index/switch", index=old.name, vectors=vectors))
-        connection.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = ?", (ids, old.name))
+        connection.execute("UPDATE main.sqlite_sequence SET seq = ? WHERE name = ?", (ids, old.name))
         made.drop()
         mark_partial(connection, final, changed)
         _move_default(Registry(connection), old, final)
@@ -72,10 +72,10 @@ def switch(connection: apsw.Connection, path: str, old: IndexRecord, new: IndexR
 def _without_insert_trigger(connection: apsw.Connection, index: str) -> Iterator[None]:
     """Let the body insert chunks whose words are in the full text already."""
     trigger = f"{index}_after_insert"
-    ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,))
-    connection.execute(f"DROP TRIGGER {quote(trigger)}")
+    ((sql,),) = connection.execute("SELECT sql FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?", (trigger,))
+    connection.execute(f"DROP TRIGGER {in_main(trigger)}")
     yield
-    connection.execute(sql)
+    connection.execute(made_in_main(sql))
 
 
 def drop_index(connection: apsw.Connection, path: str, record: IndexRecord) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main, quote
 from sqlrag.index.source import ROWID, queued_key, renamed, source_of
-from sqlrag.index.statements import statement
+from sqlrag.index.statements import made_in_main, statement
 from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import Unique, unique_constraints
 
@@ -23,7 +23,7 @@ _NOW = "julianday()"
 _EARLIER = re.compile(r"julianday\('now'\)")
 """How triggers say the time, and said it before: to read the word took a writer longer than to look at the clock."""
 
-_TRIGGER = re.compile(r"CREATE TRIGGER (\w+).*?\nEND;", re.DOTALL)
+_TRIGGER = re.compile(r"CREATE TRIGGER main\.((\w+).*?\nEND);", re.DOTALL)
 
 
 class Tracking:
@@ -46,7 +46,7 @@ class Tracking:
         """
         columns = SourceRows(self._connection, self._source).columns()
         if set(self._tracked()) - {*ROWID, *columns}:
-            sql = "SELECT tbl_name, sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?"
+            sql = "SELECT tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' AND name = ?"
             for table, text in self._connection.execute(sql, (f"{self._record.name}_source_update",)):
                 names = [name[1:-1].replace('""', '"') for name in _TRACKED.findall(text)]
                 if table == self._source.table or not columns:
@@ -65,7 +65,7 @@ class Tracking:
         """Make the triggers. The caller holds the write transaction."""
         self.drop()
         for sql in self._needed().values():
-            self._connection.execute(sql)
+            self._connection.execute(made_in_main(sql))
 
     def names(self) -> list[str]:
         """Return the triggers that are called as those of this index, whoever made them."""
@@ -74,7 +74,7 @@ class Tracking:
     def drop(self) -> None:
         """Drop the triggers. The caller holds the write transaction."""
         for name in self._present():
-            self._connection.execute(f"DROP TRIGGER {quote(name)}")
+            self._connection.execute(f"DROP TRIGGER {in_main(name)}")
 
     def _tracked(self) -> list[str]:
         """Return the columns whose changes are told, each once."""
@@ -86,7 +86,7 @@ class Tracking:
         return {name: text for name, text in self._so_called().items() if fills in text}
 
     def _so_called(self) -> dict[str, str]:
-        sql = "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
+        sql = "SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'"
         own = re.compile(rf"{self._record.name}_source_(insert|update|delete)(_\d+)?", re.IGNORECASE)
         return {name: text for name, text in self._connection.execute(sql) if own.fullmatch(name)}
 
@@ -104,7 +104,7 @@ class Tracking:
         )
         for number, unique in enumerate(unique_constraints(self._connection, source.table, source.key)[0], start=1):
             script += self._for_unique(number, unique)
-        return {found.group(1): found.group()[:-1] for found in _TRIGGER.finditer(script)}
+        return {found[2]: f"CREATE TRIGGER {found[1]}" for found in _TRIGGER.finditer(script)}
 
     def _for_unique(self, number: int, unique: Unique) -> str:
         conflict = " AND ".join(f"{quote(name)} = new.{quote(name)} COLLATE {quote(coll)}" for name, coll in unique)

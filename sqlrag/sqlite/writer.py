@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import DatabaseError
-from sqlrag.index.names import quote
+from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, StoredChunk, check_room, immediate, made_anew
@@ -56,12 +56,12 @@ class SQLiteWriter:
 
     def _is_empty(self) -> bool:
         """Tell whether the file has no table but the score cache."""
-        sql = "SELECT 1 FROM sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
         return not list(self._connection.execute(sql))
 
     def content_hashes(self) -> dict[str, str]:
         """Return the content hash of every document of the index, by its uri."""
-        sql = "SELECT uri, content_hash FROM documents WHERE index_name = ?"
+        sql = "SELECT uri, content_hash FROM main.documents WHERE index_name = ?"
         with translated(self._path):
             return dict(self._connection.execute(sql, (self.record.name,)))
 
@@ -87,7 +87,7 @@ class SQLiteWriter:
                 row = self._document(uri)
                 if row is not None:
                     self._index.delete_chunks_of([row[0]])
-                    self._connection.execute("DELETE FROM documents WHERE id = ?", (row[0],))
+                    self._connection.execute("DELETE FROM main.documents WHERE id = ?", (row[0],))
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
@@ -113,7 +113,7 @@ class SQLiteWriter:
         self._index.insert(chunks, vectors)
         if part.last:
             self._connection.execute(
-                "UPDATE documents SET content_hash = ? WHERE id = ?", (part.document.content_hash, document_id)
+                "UPDATE main.documents SET content_hash = ? WHERE id = ?", (part.document.content_hash, document_id)
             )
         return next_id + len(chunks)
 
@@ -137,22 +137,23 @@ class SQLiteWriter:
         if row is not None:
             self._index.delete_chunks_of([row[0]])
             self._connection.execute(
-                "UPDATE documents SET title = ?, metadata = ?, content_hash = ?, text = ? WHERE id = ?",
+                "UPDATE main.documents SET title = ?, metadata = ?, content_hash = ?, text = ? WHERE id = ?",
                 (*values, row[0]),
             )
             return row[0], 0
         self._connection.execute(
-            "INSERT INTO documents (index_name, uri, title, metadata, content_hash, text) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO main.documents (index_name, uri, title, metadata, content_hash, text) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
             (self.record.name, document.uri, *values),
         )
         return self._connection.last_insert_rowid(), 0
 
     def _chunks_of(self, document_id: int) -> int:
-        sql = f"SELECT coalesce(max(ordinal), -1) + 1 FROM {quote(self.record.name)} WHERE source_id = ?"
+        sql = f"SELECT coalesce(max(ordinal), -1) + 1 FROM {in_main(self.record.name)} WHERE source_id = ?"
         ((stored,),) = self._connection.execute(sql, (document_id,))
         return int(stored)
 
     def _document(self, uri: str) -> tuple[int, str] | None:
-        sql = "SELECT id, content_hash FROM documents WHERE index_name = ? AND uri = ?"
+        sql = "SELECT id, content_hash FROM main.documents WHERE index_name = ? AND uri = ?"
         rows = list(self._connection.execute(sql, (self.record.name, uri)))
         return rows[0] if rows else None

@@ -1,3 +1,3 @@
 -- Keep the score of one pair, as the row that was used last; a damaged one is put right.
-INSERT INTO sqlrag_scores (model, pair, score) VALUES (:model, :pair, :score)
+INSERT INTO main.sqlrag_scores (model, pair, score) VALUES (:model, :pair, :score)
 ON CONFLICT (model, pair) DO UPDATE SET score = excluded.score;

@@ -1,2 +1,2 @@
 -- The score of one pair.
-SELECT pair, score FROM sqlrag_scores WHERE model = :model AND pair = :pair;
+SELECT pair, score FROM main.sqlrag_scores WHERE model = :model AND pair = :pair;
