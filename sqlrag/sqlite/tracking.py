@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sqlrag.index.names import in_main, quote
+from sqlrag.index.names import folded, in_main, quote
 from sqlrag.index.source import ROWID, queued_key, renamed, source_of
 from sqlrag.index.statements import made_in_main, statement
 from sqlrag.sqlite.source_rows import SourceRows
@@ -81,9 +81,13 @@ class Tracking:
         return list(dict.fromkeys([*self._source.key, *self._source.columns]))
 
     def _present(self) -> dict[str, str]:
-        """Return the triggers by name; those of this index, on whichever table: they fill its queue."""
+        """Return the triggers by name; those of this index, on whichever table, also where somebody has changed them.
+
+        One with another number that does not fill the queue is the user's own.
+        """
         fills = f"INSERT INTO {self._record.name}_queue "
-        return {name: text for name, text in self._so_called().items() if fills in text}
+        needed = set(map(folded, self._needed()))
+        return {name: text for name, text in self._so_called().items() if fills in text or folded(name) in needed}
 
     def _so_called(self) -> dict[str, str]:
         sql = "SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'"
