@@ -239,7 +239,7 @@ class Database(TableIndexes):
         record = self._record(index)
         params = {"index": record.name, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
         params["budget_ms"] = budget_ms
-        rows = self.execute(self._engine.search_statement(record), params).fetchall()
+        rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), params).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
         ]
@@ -292,11 +292,14 @@ class Database(TableIndexes):
         """
         from sqlrag.evaluation import evaluate
 
+        record = self._record(index)
+        if synthetic is None:  # the source is read for the ids of its documents
+            self._engine.check_source(record)
         return evaluate(
             self,
             queries,
             qrels,
-            index=self._record(index).name,
+            index=record.name,
             synthetic=synthetic,
             run=run,
             first_stages=first_stages,

@@ -58,8 +58,8 @@ class Engine(Protocol):
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""
 
-    def has_table(self, table: str) -> bool:
-        """Tell whether there is a table or view of this name."""
+    def check_source(self, record: IndexRecord) -> None:
+        """Raise SourceGoneError where the source of an index has gone, or is not what it was; it is not read."""
 
     def tracking_of(self, source: SourceTable) -> str:
         """Return how changes of a table are noticed: one of `sqlrag.index.source.TRACKING`."""
@@ -97,8 +97,8 @@ class Engine(Protocol):
     def hurried(self) -> AbstractContextManager[None]:
         """Wait for other processes' writes no longer than a query may."""
 
-    def search_statement(self, record: IndexRecord) -> str:
-        """Return the statement of `Database.search` for an index."""
+    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
+        """Return the statement of `Database.search` for an index; `filtered`: a filter will be given with it."""
 
     def check(self) -> list[str]:
         """Return what is wrong with the database."""

@@ -66,6 +66,13 @@ class Freshness:
                 f"{record.source_table} yet: call sync(), or run: sqlrag sync {self._engine.path}"
             )
 
+    def warn_of_view(self, record: IndexRecord) -> None:
+        """Warn that a view which may read other files, or have no end, is not read for a question's sake."""
+        _warn(
+            f"index {record.name!r} is over the view {record.source_table}, which reads more than this database's "
+            "tables: its hits come without metadata until you call sync() on this connection, or give a filter"
+        )
+
     def _brought_in(self, record: IndexRecord) -> int:
         """Bring in what is queued, as far as a query waits for it; return how many rows are left."""
         from sqlrag.live import sync

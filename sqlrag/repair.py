@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import NotADatabaseError, SQLError
+from sqlrag.errors import NotADatabaseError, SourceGoneError, SQLError
 from sqlrag.index.new_record import Making
 from sqlrag.live import sync
 from sqlrag.reindex import finish_documents, reindex
@@ -21,7 +21,9 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
     """Repair every index that is not whole. No table of the user's is written to."""
     for name in engine.indexes.names():
         record = engine.indexes.record(name)
-        if record.is_live and not engine.has_table(record.source_table):
+        try:
+            engine.check_source(record)
+        except SourceGoneError:
             continue  # `check` says so; only the user can bring it back
         try:
             beyond_mending = not engine.mend(record)

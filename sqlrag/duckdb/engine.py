@@ -25,6 +25,7 @@ from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.rows import DuckDBRows
 from sqlrag.duckdb.source_tables import checked_types, describe, schema_of, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
+from sqlrag.duckdb.views import is_own
 from sqlrag.duckdb.writer import DuckDBWriter
 from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SourceGoneError, SQLError
 from sqlrag.functions import Functions
@@ -81,6 +82,7 @@ class DuckDBEngine:
         self._types_changed = False
         self._named: set[str] = set()
         self._confinement: Confinement | None = None
+        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         with translated(path):
@@ -175,9 +177,13 @@ class DuckDBEngine:
         return True
 
     def tracking_of(self, source: SourceTable) -> str:
-        """Return "compare": see sqlrag/duckdb/live.py."""
-        del source
-        return "compare"
+        """Return "compare" for a table (sqlrag/duckdb/live.py), "view" for a view: one must not become the other."""
+        return "view" if source.kind == "view" else "compare"
+
+    def check_source(self, record: IndexRecord) -> None:
+        """Raise SourceGoneError where the source of an index is not what it was."""
+        with translated(self.path), self._cursor() as cursor:
+            checked_types(cursor, record)
 
     def create_live(self, record: IndexRecord, source: SourceTable) -> None:
         """Make an index over a table, which has seen no row of it yet."""
@@ -221,6 +227,7 @@ class DuckDBEngine:
     def live(self, record: IndexRecord) -> DuckDBLive:
         """Return what keeps an index in step with its table."""
         self._check_writable()
+        self._asked.add(record.name)
         return DuckDBLive(self.indexes.closing(self._connection.cursor()), self.path, self.indexes, record)
 
     def drop(self, record: IndexRecord) -> None:
@@ -283,11 +290,16 @@ class DuckDBEngine:
             documents = list(partial_documents(cursor, record))
         yield from documents
 
-    def search_statement(self, record: IndexRecord) -> str:
+    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
             return statement("search", index=record.name, main=self.schema)
         with translated(self.path), self._cursor() as cursor:
+            asked = filtered or record.tracking != "view" or record.name in self._asked
+            if record.filters != "[]" and not asked and not is_own(cursor, record.source_table):
+                if self.freshness is not None:
+                    self.freshness.warn_of_view(record)
+                return statement("search_rows", index=record.name, main=self.schema)
             return search_statement(cursor, record)
 
     @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sqlrag.duckdb.errors import translated
-from sqlrag.duckdb.source_tables import describe, key_expression
+from sqlrag.duckdb.source_tables import checked_types, key_expression
 from sqlrag.errors import FilterError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.source import source_of
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["passing_ids"]
+__all__ = ["WITH_EFFECTS", "parts_of", "passing_ids"]
 
 _REFUSED = {"SUBQUERY": "a sub-query", "WINDOW": "a window function", "STAR": "a star"}
 
-_WITH_EFFECTS = frozenset({"nextval", "setval", "setseed", "write_log", "sleep_ms"})
+WITH_EFFECTS = frozenset({"nextval", "setval", "setseed", "write_log", "sleep_ms"})
 
 
 def passing_ids(
     connection: duckdb.DuckDBPyConnection, path: str, record: IndexRecord, expression: str
 ) -> NDArray[np.int64]:
     """Return the ids of the chunks whose source row satisfies an expression. Raises FilterError if it can't run."""
+    types = checked_types(connection, record) if record.is_live else {}
     source, key = quote(record.source_table), quote(record.source_key)
     if record.is_live:
-        key = key_expression(source_of(record), describe(connection, record.source_table).types)
+        key = key_expression(source_of(record), types)
     sql = f"SELECT id FROM {quote(record.name)} WHERE source_id IN (SELECT {key} FROM {source} WHERE ({expression}\n))"
     try:
         with translated(path):
@@ -64,17 +65,17 @@ def _problem(connection: duckdb.DuckDBPyConnection, expression: str) -> str | No
     beyond = ("modifiers", "group_expressions", "having", "qualify")
     if len(statements) != 1 or node["type"] != "SELECT_NODE" or any(node[clause] for clause in beyond):
         return "it is one expression over the table's columns"
-    for part in _parts(node["where_clause"]):
+    for part in parts_of(node["where_clause"]):
         if part.get("class") in _REFUSED:
             return f"{_REFUSED[part['class']]} has no place in it: it is one expression over the table's columns"
-        if part.get("class") == "FUNCTION" and part["function_name"].lower() in _WITH_EFFECTS:
+        if part.get("class") == "FUNCTION" and part["function_name"].lower() in WITH_EFFECTS:
             return f"{part['function_name']}() has effects, and a filter only reads"
     return None
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
+def parts_of(value: Any) -> Iterator[dict[str, Any]]:
     """Yield the nodes of a tree of JSON objects and arrays."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _parts(inner)
+        yield from parts_of(inner)

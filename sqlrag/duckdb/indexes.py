@@ -125,7 +125,7 @@ class DuckDBIndexes(IndexFile):
         try:
             with translated_duckdb(self._path):
                 live = DuckDBLive(cursor, self._path, self, record)
-                count = 0 if live.is_over_view() else len(live.differences())
+                count = 0 if record.tracking == "view" else len(live.differences())
         except SQLError as error:
             raise self._without_table(record, error) from error
         finally:

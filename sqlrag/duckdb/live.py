@@ -62,11 +62,6 @@ class DuckDBLive:
         self._tables.create(source_type, first_id=first_id)
         self._duckdb.execute(statement("duckdb/live", index=self.record.name, source_type=source_type))
 
-    def is_over_view(self) -> bool:
-        """Tell whether the source is a view: over files perhaps, or anything that its author wrote."""
-        sql = "SELECT 1 FROM duckdb_views() WHERE NOT internal AND lower(view_name) = lower(?)"
-        return bool(self._duckdb.execute(sql, [self._source.table]).fetchall())
-
     def differences(self) -> list[Any]:
         """Return the keys of the rows that came, changed or went."""
         sql = statement("duckdb/live_differences", index=self.record.name, source=self._select())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
 from sqlrag.index.names import quote
-from sqlrag.index.source import Source, SourceTable, check_source, source_of
+from sqlrag.index.source import Source, SourceTable, check_is_table, check_source, source_of
 from sqlrag.index.statements import statement
 
 if TYPE_CHECKING:
@@ -82,13 +82,20 @@ def rows_of(source: Source, types: Mapping[str, str]) -> str:
 
 
 def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:
-    """Return the types of the source's columns. Raises SourceGoneError where it has gone, or lost one it needs."""
+    """Return the types of the source's columns, which is not read.
+
+    Raises SourceGoneError where it has gone, is no table any more, or has lost a column that the index needs.
+    """
     try:
-        types = describe(database, record.source_table).types
+        source = describe(database, record.source_table)
     except InputError:
-        types = {}
-    check_source(record, list(types))
-    return types
+        check_source(record, ())
+        raise
+    if record.tracking != "view":
+        check_is_table(record, source.kind)
+    if record.is_live:
+        check_source(record, source.columns)
+    return source.types
 
 
 def schema_of(database: duckdb.DuckDBPyConnection) -> str:

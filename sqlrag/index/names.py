@@ -61,11 +61,10 @@ def check_new_index_name(name: object) -> str:
 
 def is_internal(table: str, indexes: Collection[str]) -> bool:
     """Tell whether a table is one that sqlrag keeps for itself, beside its chunk tables and documents."""
-    own = tuple(f"{index}{suffix}" for index in indexes for suffix in _SUFFIXES)
+    table = table.lower()
+    own = tuple(f"{index}{suffix}".lower() for index in indexes for suffix in _SUFFIXES)
     return (
-        table.lower().startswith(_RESERVED)
-        or table in own
-        or table.startswith(tuple(f"{name}_vector_chunks" for name in own))
+        table.startswith(_RESERVED) or table in own or table.startswith(tuple(f"{name}_vector_chunks" for name in own))
     )
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
-from sqlrag.index.names import NEXT, check_index_name, same_name
+from sqlrag.index.names import NEXT, check_index_name, is_internal, same_name
 from sqlrag.index.own_tables import OwnTables
 from sqlrag.index.precision import check_vectors
 from sqlrag.index.source import TRACKING, check_template, key_columns, template_columns
@@ -126,6 +126,8 @@ def _check_source(record: IndexRecord) -> None:
             raise ValueError(f"{names!r} is no list of columns")
     if not key_columns(record.source_key):
         raise ValueError("its key has no column")
+    if is_internal(record.source_table, [record.name]) or record.source_table.lower() == record.name.lower():
+        raise ValueError(f"its source is {record.source_table!r}, a table of sqlrag's own")
     if record.tracking == "documents" and not (record.name.endswith(NEXT) and record.source_table == "documents"):
         raise ValueError("tracking is 'documents'")
     check_template(record.template)

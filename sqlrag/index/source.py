@@ -22,6 +22,7 @@ __all__ = [
     "TRACKING",
     "Source",
     "SourceTable",
+    "check_is_table",
     "check_source",
     "check_template",
     "content_hash",
@@ -37,9 +38,9 @@ __all__ = [
     "template_columns",
 ]
 
-TRACKING = ("triggers", "compare", "documents")
-"""How changes of a source are noticed: triggers in the database; a comparison of every row's text; the same over the
-ingested documents of an index that is made anew."""
+TRACKING = ("triggers", "compare", "view", "documents")
+"""How changes of a source are noticed: triggers in the database; a comparison of every row's text, which DuckDB's
+indexes of views call "view"; the same over the ingested documents of an index that is made anew."""
 
 ROWID = ("rowid", "_rowid_", "oid")
 """What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
@@ -132,7 +133,7 @@ def source_of(record: IndexRecord) -> Source:
         name = record.name.removesuffix(NEXT)
         where = f"index_name = '{name}' AND content_hash NOT LIKE '{PARTIAL}%'"
     key = key_columns(record.source_key)
-    return Source(record.source_table, key, record.template, where, null_is_key=record.tracking == "compare")
+    return Source(record.source_table, key, record.template, where, null_is_key=record.tracking in ("compare", "view"))
 
 
 def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
@@ -156,6 +157,19 @@ def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
                     f"index {name!r} {what} column {column!r}, which {table} does not have any more "
                     f"(it has {', '.join(columns)}): {remedy}"
                 )
+
+
+def check_is_table(record: IndexRecord, kind: str) -> None:
+    """Raise SourceGoneError where the source of an index over a table is a "view", or "virtual", now.
+
+    Such a thing runs what its author wrote, which may be a stranger: an index over one is made by asking for it.
+    """
+    if kind != "table":
+        name, now = record.name, {"virtual": "virtual table"}.get(kind, kind)
+        raise SourceGoneError(
+            f"index {name!r} is over the table {record.source_table}, which is a {now} now and is not read: "
+            f"bring the table back, or drop the index (drop_index({name!r})) and make it again"
+        )
 
 
 def renamed(record: IndexRecord, table: str, names: Mapping[str, str]) -> IndexRecord:

@@ -16,7 +16,7 @@ from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT, in_main, quote
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import SourceTable, check_source, key_condition, source_of
+from sqlrag.index.source import SourceTable, key_condition, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result
@@ -25,8 +25,7 @@ from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.score_table import table_in
-from sqlrag.sqlite.source_rows import SourceRows
-from sqlrag.sqlite.source_tables import describe, key_type_of, tables_in_the_way
+from sqlrag.sqlite.source_tables import checked_columns, describe, has_end, key_type_of, tables_in_the_way
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
 from sqlrag.turns import Turns
@@ -109,6 +108,7 @@ class SQLiteEngine:
         self.turns = Turns()
         self.freshness: Freshness | None = None
         self._schemas_seen: dict[str, int] = {}
+        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         self._made_here = not read_only and is_new(path)
         self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
         try:
@@ -178,11 +178,10 @@ class SQLiteEngine:
         with translated(self.path):
             return describe(self.connection, table)
 
-    def has_table(self, table: str) -> bool:
-        """Tell whether there is a table or view of this name."""
-        sql = "SELECT 1 FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
+    def check_source(self, record: IndexRecord) -> None:
+        """Raise SourceGoneError where the source of an index is not what it was."""
         with translated(self.path):
-            return bool(list(self.connection.execute(sql, (table,))))
+            checked_columns(self.connection, record)
 
     def tracking_of(self, source: SourceTable) -> str:
         """Return "triggers" for a table, "compare" for what cannot have any."""
@@ -248,6 +247,7 @@ class SQLiteEngine:
     def live(self, record: IndexRecord) -> SQLiteLive:
         """Return what keeps an index in step with its table."""
         self._check_writable()
+        self._asked.add(record.name)
         with translated(self.path):
             followed = Tracking(self.connection, record).followed()
             if followed != record:
@@ -298,7 +298,7 @@ class SQLiteEngine:
         with translated(self.path):
             switch(self.connection, self.path, record, new)
 
-    def search_statement(self, record: IndexRecord) -> str:
+    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
             return statement("search", index=record.name, main=self.schema)
@@ -306,7 +306,12 @@ class SQLiteEngine:
         if not names:
             return statement("search_rows", index=record.name, main=self.schema)
         with translated(self.path):
-            check_source(record, SourceRows(self.connection, source).columns())
+            checked_columns(self.connection, record)
+            asked = filtered or record.tracking == "triggers" or record.name in self._asked
+            if not asked and not has_end(self.connection, source.table):
+                if self.freshness is not None:
+                    self.freshness.warn_of_view(record)
+                return statement("search_rows", index=record.name, main=self.schema)
         columns = {_literal(name): f"source.{quote(name)}" for name in names}
         # JSON has no BLOBs.
         pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())

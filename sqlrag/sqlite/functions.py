@@ -21,6 +21,7 @@ from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.filter_check import filter_problem
 from sqlrag.sqlite.libraries import load_vec, vec_library
 from sqlrag.sqlite.own_statements import APSWStatements
+from sqlrag.sqlite.source_tables import checked_columns
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class SQLiteIndexes:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         source = source_of(record)
         table, key = in_main(source.table), key_expression(source)
-        columns = self._columns(source.table)
+        columns = checked_columns(self.connection, record)
         problem = filter_problem(self.connection, source.table, columns, expression)
         problem = problem or self._problem(table, expression)
         if problem:
@@ -91,11 +92,6 @@ class SQLiteIndexes:
             return {id_ for (id_,) in self.connection.execute(sql, (json.dumps(list(ids)),))}
 
         return Matching(select, passing)
-
-    def _columns(self, table: str) -> list[str]:
-        """Return the columns of a table, generated ones too (https://www.sqlite.org/pragma.html#pragma_table_xinfo)."""
-        sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
-        return [str(name) for (name,) in self.connection.execute(sql, (table,))]
 
     def _problem(self, table: str, expression: str) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, InputError, SourceGoneError
 from sqlrag.index.names import NEXT, in_main
 from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.source import check_source, content_hash, key_expression, source_of
+from sqlrag.index.source import content_hash, key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.filter_indexes import FilterIndexes
 from sqlrag.sqlite.source_rows import SourceRows
-from sqlrag.sqlite.source_tables import describe, key_type_of
+from sqlrag.sqlite.source_tables import checked_columns, describe, key_type_of
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sync import IndexedRow, Limits, QueuedRow, chunk_rows, within
 
@@ -49,6 +49,7 @@ class SQLiteLive:
 
         Raises InputError for a stated key that several rows have.
         """
+        checked_columns(self._connection, self.record)
         if self._source.null_is_key and (repeated := self._source_rows.repeated()):
             raise InputError(
                 f"key is {self.record.source_key!r}: {self._source.table} has several rows with the key "
@@ -79,23 +80,23 @@ class SQLiteLive:
         self._connection.executemany(f"DELETE FROM {self._rows} WHERE source_id = ?", ((id_,) for id_ in source_ids))
 
     def problems(self) -> list[str]:
-        """Return what is wrong between the index and its source, for `check`; reads every row."""
+        """Return what is wrong between the index and its source, for `check`; reads every row of a table."""
         name, table = self.record.name, self._source.table
         if self.lost():
             return [f"{name}: {', '.join(self.lost())} is gone"]
         if not self._source_rows.columns():
             return [f"{name}: its table {table} is gone"]
         try:
-            check_source(self.record, self._source_rows.columns())
+            checked_columns(self._connection, self.record)
         except SourceGoneError as error:
             return [f"{name}: {error}"]
         if self.record.tracking == "triggers" and not self._tracking.is_there():
             return [f"{name}: the triggers on {table} are not those that note every change"]
-        queued = {source_id for (source_id,) in self._connection.execute(f"SELECT source_id FROM {self._queue}")}
-        stale = sum(source_id not in queued for source_id in self._different())
         problems = []
-        if stale and self.record.tracking == "triggers":
-            problems.append(f"{name}: {stale} rows of {table} have another text than the index")
+        if self.record.tracking == "triggers":  # of a view nothing is known before `sync` reads it
+            queued = {source_id for (source_id,) in self._connection.execute(f"SELECT source_id FROM {self._queue}")}
+            stale = sum(source_id not in queued for source_id in self._different())
+            problems += [f"{name}: {stale} rows of {table} have another text than the index"] if stale else []
         unknown = len(self.unknown())
         return [*problems, f"{name}: chunks of {unknown} rows that {table} does not have"] if unknown else problems
 
@@ -135,6 +136,7 @@ class SQLiteLive:
 
     def altered(self, old: IndexRecord) -> None:
         """Do what a changed record asks for. The caller holds the write transaction."""
+        checked_columns(self._connection, self.record)
         if self.record.filters != old.filters:
             FilterIndexes(self._connection, old).drop()
             if self.record.tracking == "triggers":
@@ -154,7 +156,7 @@ class SQLiteLive:
         (https://www.sqlite.org/lang_vacuum.html); SQLite's schema version tells that.
         """
         with translated(self._path):
-            check_source(self.record, self._source_rows.columns())
+            checked_columns(self._connection, self.record)
             if self.record.tracking == "triggers":
                 self._check_key()
                 tracked = self._tracking.is_there()

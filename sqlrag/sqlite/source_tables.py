@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
-from sqlrag.index.source import ROWID, SourceTable
+from sqlrag.index.names import in_main
+from sqlrag.index.source import ROWID, SourceTable, check_is_table, check_source
 
 if TYPE_CHECKING:
-    from sqlrag.index.registry import Connection
+    from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["Unique", "describe", "key_type_of", "tables_in_the_way", "unique_constraints"]
+__all__ = [
+    "Unique",
+    "checked_columns",
+    "describe",
+    "has_end",
+    "key_type_of",
+    "kind_of",
+    "tables_in_the_way",
+    "unique_constraints",
+]
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
@@ -67,6 +77,33 @@ def _elsewhere(connection: Connection, table: object) -> str:
         where = "is temporary" if schema == "temp" else f"is in the attached database {schema}"
         return f"; {table} {where}, and an index is over a table of the database itself: copy it, or open that database"
     return ""
+
+
+def kind_of(connection: Connection, table: str) -> str | None:
+    """Return "table", "view" or "virtual", None where there is no such thing; it is looked up, and not opened."""
+    sql = "SELECT type, rootpage FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
+    for kind, page in connection.execute(sql, (table,)):
+        return str(kind) if kind == "view" or page else "virtual"
+    return None
+
+
+def checked_columns(connection: Connection, record: IndexRecord) -> list[str]:
+    """Return the columns of an index's source, which is not read. Raises SourceGoneError where it is not as it was."""
+    kind = kind_of(connection, record.source_table)
+    if kind is not None and record.tracking != "compare":
+        check_is_table(record, kind)
+    sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
+    rows = connection.execute(sql, (record.source_table,)) if kind is not None else ()
+    columns = [str(name) for (name,) in rows]
+    if record.is_live:
+        check_source(record, columns)
+    return columns
+
+
+def has_end(connection: Connection, view: str) -> bool:
+    """Tell whether a view does without recursion, which may go on for ever: told by its plan, and not run."""
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {in_main(view)}")
+    return not any("RECURSIVE" in str(row[-1]) for row in plan)
 
 
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
