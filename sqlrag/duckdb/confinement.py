@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 
+from sqlrag.duckdb.udfs import PREFIX
 from sqlrag.errors import ReadOnlyError
 
 __all__ = ["Confinement"]
@@ -67,7 +68,10 @@ class Confinement:
         self.refused = {name for name in names - _TELLING if not name.startswith(_TELLING_PREFIXES)}
 
     def check(self, sql: str) -> None:
-        """Raise ReadOnlyError unless every statement is a SELECT without a table function that does more than tell."""
+        """Raise ReadOnlyError unless every statement is a SELECT without a table function that does more than tell.
+
+        Nor may it call a function of sqlrag under its internal name.
+        """
         sql.encode()  # DuckDB would call what is not Unicode a TypeError
         for statement in duckdb.extract_statements(sql):
             if statement.type != duckdb.StatementType.SELECT:
@@ -77,7 +81,7 @@ class Confinement:
             if parsed["error"]:
                 raise _refused(f"what cannot be looked through ({parsed['error_message']})")
             for name in _function_names(parsed):
-                if name.lower() in self.refused:
+                if name.lower() in self.refused or name.lower().startswith(PREFIX):
                     raise _refused(f"the function {name}()")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ import duckdb
 
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.errors import Raised, translated
-from sqlrag.duckdb.functions import add_maintenance, register_functions, register_served
+from sqlrag.duckdb.functions import define_functions, define_maintenance, define_served
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.duckdb.indexes import DuckDBIndexes
@@ -22,7 +20,9 @@ from sqlrag.duckdb.live import DuckDBLive
 from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
+from sqlrag.duckdb.registered import close_at_exit, lend, register_in, share
 from sqlrag.duckdb.rows import DuckDBRows
+from sqlrag.duckdb.session import Session
 from sqlrag.duckdb.source_tables import checked_types, describe, schema_of, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.views import is_own
@@ -93,20 +93,17 @@ class DuckDBEngine:
                 self._connection.execute("SET enable_progress_bar = false")
             self.schema = schema_of(self._connection)
         try:
+            self._let_go = share(self, self._connection, path, read_only=read_only)
             self._scores = _score_table(path, score_cache, read_only=read_only)
-            self.indexes, self.functions = _registered(
-                self._connection,
-                path,
-                encoders,
-                rerank_limit,
-                self._raised,
-                read_only=read_only,
-                nprobe=nprobe,
-                score_cache=self._scores,
-            )
+            options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
+            self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
+            self.indexes, self.functions = self._session.indexes, self._session.functions
+            with translated(path, self._raised):
+                define_functions(self._connection, self._session)
             encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
         except BaseException:
             self._connection.close()
+            self._let_go()
             raise
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
@@ -150,7 +147,7 @@ class DuckDBEngine:
         self.functions.begin_statement()
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
         if self._types_changed:  # embed() gives vectors of a fixed length, search() keys of one type
-            register_functions(self._connection, self.functions, self.indexes, self._raised)
+            define_functions(self._connection, self._session)
             self._types_changed = False
         if params is None or isinstance(params, Mapping):
             sql, bindings = bind_named(sql, params or {})
@@ -222,7 +219,8 @@ class DuckDBEngine:
             with self.turns.lent():
                 return function(*values)
 
-        add_maintenance(self._connection, name, inside, arguments, self._raised)
+        self._session.maintenance[name] = inside
+        define_maintenance(self._connection, self._session, name, arguments)
 
     def live(self, record: IndexRecord) -> DuckDBLive:
         """Return what keeps an index in step with its table."""
@@ -358,8 +356,10 @@ class DuckDBEngine:
 
     def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
+        self._served = Session(self.functions, self.indexes, self._raised, served=True)
         with translated(self.path):
-            register_served(connection, self.functions, self.indexes, self._raised)
+            register_in(connection)
+            define_served(connection, self._served)
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
@@ -373,7 +373,9 @@ class DuckDBEngine:
             with translated_sqlite(index_file_of(self.path)):
                 self.indexes.close()
         finally:
+            self._session.end()
             self._connection.close()  # an index file that fails does not keep the database locked
+            self._let_go()
 
 
 def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
@@ -397,11 +399,25 @@ def register_duckdb(
     path = path or ":memory:"
     table = _score_table(path, score_cache, read_only=read_only)
     options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
-    _, functions = _registered(connection, path, encoders, rerank_limit, Raised(), **options)
-    weakref.finalize(functions, table.close)  # they go with the connection
+    raised = Raised()
+    session = _session(connection, path, encoders, rerank_limit, raised, **options)
+
+    def end() -> None:
+        session.end()
+        table.close()
+
+    with translated(path, raised):
+        lend(connection, session.indexes.cursor, path, end)
+        try:
+            define_functions(connection, session)
+        except duckdb.CatalogException as error:  # they are there, but not for a transaction that began before
+            raise InputError(
+                "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
+                "first"
+            ) from error
 
 
-def _registered(
+def _session(
     connection: duckdb.DuckDBPyConnection,
     path: str,
     encoders: Encoders,
@@ -411,18 +427,9 @@ def _registered(
     read_only: bool,
     nprobe: int | None,
     score_cache: ScoreCache,
-) -> tuple[DuckDBIndexes, Functions]:
-    # DuckDB 2.0 fills stderr at exit for each connection with a Python function that is still open then.
-    atexit.register(_close_quietly, weakref.ref(connection))
+) -> Session:
+    close_at_exit(connection)
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())
-        functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
-        register_functions(connection, functions, indexes, raised)
-    return indexes, functions
-
-
-def _close_quietly(reference: weakref.ref[duckdb.DuckDBPyConnection]) -> None:
-    connection = reference()
-    if connection is not None:
-        connection.close()
+        return Session(Functions(indexes, encoders, rerank_limit, score_cache, nprobe), indexes, raised)

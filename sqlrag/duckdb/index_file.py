@@ -41,7 +41,7 @@ class IndexFile:
         self._path = path
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         # A connection of its own: it sees what is committed, also while a statement of the user's runs.
-        self._duckdb = self.closing(database.cursor())
+        self.cursor = self._duckdb = self.closing(database.cursor())
         self._read_only = read_only
         self._tables_seen = False
         self._names: list[str] = []

@@ -29,6 +29,7 @@ class DuckDBIndexes(IndexFile):
 
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self._unseen: dict[str, tuple[Signature | None, int]] = {}
+        self._macros: str | None = None
         self._read: tuple[Signature | None, list[IndexRecord]] = (None, [])
         super().__init__(database, path, read_only=read_only)
 
@@ -73,6 +74,9 @@ class DuckDBIndexes(IndexFile):
 
     def matching(self, record: IndexRecord, expression: str) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
+        if self._macros is not None:
+            self._duckdb.execute(self._macros)
+            self._macros = None
         ids = passing_ids(self._duckdb, self._path, record, expression)
 
         def passing(wanted: Sequence[int]) -> set[int]:
@@ -83,8 +87,8 @@ class DuckDBIndexes(IndexFile):
         return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
 
     def define(self, macros: str) -> None:
-        """Make macros known to filters, too; they are temporary, a connection's own."""
-        self._duckdb.execute(macros)
+        """Make macros known to filters, too; they are temporary, a connection's own. The first filter runs them."""
+        self._macros = macros
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""

@@ -1,0 +1,165 @@
+"""The Python functions in a DuckDB instance: registered once, removed with the last `Database` of it.
+
+An instance is what all connections of a process to one file share, and its functions stand in a catalog that they share
+too. DuckDB keeps no reference to a Python function whose connection is closed, and a call of it would end the process:
+so the functions live as long as the process, and know their connection by its token (sqlrag/duckdb/session.py).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from sqlrag.duckdb.udfs import UDFS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["close_at_exit", "lend", "register_in", "share"]
+
+_registering = threading.Lock()
+
+
+def register_in(connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
+    """Register the functions, unless the connection's instance has them; return the names of those registered.
+
+    Only this connection can remove them. It is in no transaction.
+    """
+    with _registering:
+        connection.execute("BEGIN")
+        try:
+            for udf in UDFS:
+                udf.register(connection)
+        except duckdb.CatalogException:  # all are there
+            connection.execute("ROLLBACK")
+            return ()
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return [udf.name for udf in UDFS]
+
+
+class _Instance:
+    """The instance of one file, with a connection to it that is open as long as a `Database` is."""
+
+    def __init__(self, path: str, *, read_only: bool) -> None:
+        self.users = 0
+        self._connection = duckdb.connect(path, read_only=read_only)
+        try:
+            self._registered = register_in(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self, *, keep: bool) -> None:
+        """Remove the functions, unless they are to be kept: they go with the instance then."""
+        try:
+            for name in () if keep else self._registered:
+                self._connection.remove_function(name)
+        finally:
+            self._connection.close()
+
+
+_instances: dict[str, _Instance] = {}
+_counting = threading.RLock()  # a garbage collection inside of it may let go of another one
+
+
+def share(owner: object, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> Callable[[], object]:
+    """Let the instance of an owner's connection have the functions.
+
+    Return what lets go of them; it is called when the owner is gone, too. The last one to let go removes them, unless a
+    connection that somebody else opened has them by `lend`.
+    """
+    if path == ":memory:":  # an instance of its own, with which they go
+        _register_in_cursor(connection)
+        return lambda: None
+    path = os.path.abspath(path)
+    with _counting:
+        if path not in _instances:
+            _instances[path] = _Instance(path, read_only=read_only)
+        _instances[path].users += 1
+    let_go = weakref.finalize(owner, _let_go, path)
+    let_go.atexit = False
+    return let_go
+
+
+def _let_go(path: str) -> None:
+    with _counting:
+        instance = _instances[path]
+        instance.users -= 1
+        if not instance.users:
+            del _instances[path]
+            instance.close(keep=any(borrower.path == path and borrower.is_open() for borrower in list(_borrowers)))
+
+
+class _Borrower:
+    """A connection that somebody else opened, by a cursor of it, which is closed with it."""
+
+    def __init__(self, path: str, cursor: duckdb.DuckDBPyConnection, end: Callable[[], object]) -> None:
+        self.path = os.path.abspath(path)
+        self._cursor = cursor
+        self._end = end
+
+    def is_open(self) -> bool:
+        """Tell whether the connection is open."""
+        try:
+            self._cursor.cursor().close()
+        except duckdb.ConnectionException:
+            return False
+        return True
+
+    def let_go(self) -> None:
+        """Let go of all that is open for the connection."""
+        _borrowers.discard(self)
+        self._cursor.close()
+        self._end()
+
+
+_borrowers: set[_Borrower] = set()
+
+
+def lend(
+    connection: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection, path: str, end: Callable[[], object]
+) -> None:
+    """Let the instance of somebody else's connection have the functions; `cursor` is one of the connection's.
+
+    `end` is called when the connection is gone, or found closed at another call of this. Nobody says when the last of
+    these connections is closed, so the functions go with the instance.
+    """
+    for borrower in list(_borrowers):
+        if not borrower.is_open():
+            borrower.let_go()
+    _register_in_cursor(connection)
+    borrower = _Borrower(path, cursor, end)
+    _borrowers.add(borrower)
+    weakref.finalize(connection, borrower.let_go).atexit = False
+
+
+def _register_in_cursor(connection: duckdb.DuckDBPyConnection) -> None:
+    cursor = connection.cursor()  # whatever transaction the connection is in
+    try:
+        register_in(cursor)
+    finally:
+        cursor.close()
+
+
+_still_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+_process = os.getpid()
+
+
+def close_at_exit(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have a connection closed when the interpreter ends: DuckDB 2.0 fills stderr for one that is open after it."""
+    _still_open.add(connection)
+
+
+@atexit.register
+def _close_all() -> None:
+    if os.getpid() == _process:  # a child has no part in its parent's connections
+        for connection in list(_still_open):
+            connection.close()

@@ -1,0 +1,62 @@
+"""What the SQL functions of one DuckDB connection work with, found by a token.
+
+All connections of a process to one file share the functions that are registered in it (sqlrag/duckdb/registered.py), so
+a function has to be told whose it is to be: the macros of a connection give its token. A token that is nobody's, or of
+a connection that has been closed, is an error.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from sqlrag.errors import SQLError
+
+if TYPE_CHECKING:
+    from sqlrag.duckdb.errors import Raised
+    from sqlrag.duckdb.indexes import DuckDBIndexes
+    from sqlrag.functions import Functions
+
+__all__ = ["Session", "session_of"]
+
+
+class Session:
+    """The settings, indexes and errors of one connection; `served`: all sessions of a server share it, in turns."""
+
+    def __init__(self, functions: Functions, indexes: DuckDBIndexes, raised: Raised, *, served: bool = False) -> None:
+        self.token = secrets.token_hex(16)
+        self.functions = functions
+        self.indexes = indexes
+        self.raised = raised
+        self.turns: AbstractContextManager[Any] = indexes.lock if served else nullcontext()
+        self.key_type = "BIGINT"
+        self.maintenance: dict[str, Callable[..., int]] = {}
+        self._transaction: object = None
+        _open[self.token] = self
+
+    def in_transaction(self, number: object) -> None:
+        """Begin a new statement for `rerank_limit` where this is another transaction than at the last call."""
+        if number != self._transaction:
+            self._transaction = number
+            self.functions.begin_statement()
+
+    def end(self) -> None:
+        """Let the token be nobody's from now on."""
+        _open.pop(self.token, None)
+
+
+_open: WeakValueDictionary[str, Session] = WeakValueDictionary()
+
+
+def session_of(token: object) -> Session:
+    """Return the session of a token. Raises SQLError where there is none."""
+    session = _open.get(token) if isinstance(token, str) else None
+    if session is None:
+        raise SQLError(
+            "a function of sqlrag was called under its internal name, or for a connection that has been closed: call "
+            "it as the README names it, such as search('chunks', 'a question'), on a connection that is open"
+        )
+    return session
