@@ -28,7 +28,7 @@ SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "sh
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Write the ids of the skipped tests to the file SQLRAG_SKIPPED: CI runs them again where what they need is there."""
+    """Write the ids of the skipped tests to the file SQLRAG_SKIPPED: CI runs them where what they need is there."""
     if path := os.environ.get("SQLRAG_SKIPPED"):
         skipped = {report.nodeid for report in terminalreporter.stats.get("skipped", [])}
         Path(path).write_text("".join(f"{nodeid}\n" for nodeid in sorted(skipped)), encoding="utf-8")
