@@ -1,11 +1,14 @@
-"""kill -9, and writes that fail, in the middle of ingest, sync, cell training, reindex and repair.
+"""kill -9, and writes that fail, in the middle of ingest, sync, cell training, reindex and repair, in company.
 
-    python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]   # ten to twenty minutes
+    python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]   # an hour or two
 
-Of each engine so many runs are killed, divided over the five operations, at moments that are uniform over the measured
-length of the operation; every second run has a reader. Then the n-th write fails, n = 1, 2, 4 ... until the operation
-does not write so much (on DuckDB n = 1, 4, 16 ...), with an error of four kinds. A run takes a copy of a small
-database, of short texts, with batches made small so that there are many commits. After each:
+Of each engine and operation so many runs are killed, at moments that are uniform over the measured length of the
+operation; every second run has a reader. The runs have company in turns, as tests/live/company.py says: nobody, other
+connections of the process, another program, forked children, `cp` of the live file, a clock that jumps, a backup put
+in the file's place, no descriptors left, little memory left.
+Then the n-th write fails, n = 1, 2, 4 ... until the operation does not write so much (on DuckDB n = 1, 4, 16 ...), with
+an error of four kinds. A run takes a copy of a small database, of short texts, with batches made small so that there
+are many commits. After each:
 
 - the file opens, for reading only and for writing;
 - `PRAGMA integrity_check` finds nothing in the SQLite file (of DuckDB: the index file), `check()` nothing in the index;
@@ -36,6 +39,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import sqlrag
+from tests.live.company import COMPANY
 from tests.live.crashes import Case
 from tests.live.faults import FAULTS
 from tests.live.interrupted import make_small
@@ -57,10 +61,12 @@ def killed(case: Case, kills: int, generator: random.Random) -> list[dict[str, o
     """Kill so many runs."""
     rows = []
     for number in range(kills):
+        company = tuple(COMPANY)[number % len(COMPANY)]
         moment = generator.uniform(0.0, case.seconds)
-        reading = number % 2 == 1 and case.operation.name != "repair"
-        outcome = case.killed(moment, reading=reading)
-        rows.append(row(case, outcome, kind="kill", at=f"{moment:.3f} s", reading=reading))
+        # A reader would keep the old file when it is replaced, and the disk busy when a program waits for its lock.
+        reading = number // len(COMPANY) % 2 == 1 and case.operation.name != "repair" and company != "replaced"
+        outcome = case.killed(moment, reading=reading, company=company)
+        rows.append(row(case, outcome, kind="kill", at=f"{moment:.3f} s", reading=reading, company=company))
     return rows
 
 
@@ -77,7 +83,7 @@ def failed(case: Case) -> list[dict[str, object]]:
                 break
             under_way = outcome.under_way
             if under_way or outcome.problems:
-                rows.append(row(case, outcome, kind=kind, at=f"n = {nth}", reading=False))
+                rows.append(row(case, outcome, kind=kind, at=f"n = {nth}", reading=False, company="alone"))
             nth *= STEP[case.engine]
     return rows
 
@@ -96,7 +102,7 @@ def runs_of(engine: str, names: str, kills: int, seed: int) -> list[dict[str, ob
     rows = []
     for operation in [one for one in OPERATIONS if one.name in names.split(",")]:
         generator = random.Random(f"{seed} {engine} {operation.name}")
-        of_each = share(kills // len(OPERATIONS), operation)
+        of_each = share(kills, operation)
         for variant, count in enumerate(of_each):
             with tempfile.TemporaryDirectory() as folder:
                 case = Case(engine, operation, variant, Path(folder), embedder).prepare()
@@ -127,6 +133,10 @@ def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Na
         "| --- | --- | ---: | ---: | ---: | ---: |",
         *table(kills, "operation"),
         "",
+        "| engine | company | kills | under way when killed | with a reader | runs with a problem |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        *table(kills, "company"),
+        "",
         "| engine | what failed | runs in which it did | runs with a problem |",
         "| --- | --- | ---: | ---: |",
         *table(faults, "kind"),
@@ -135,8 +145,8 @@ def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Na
     found = [one for one in rows if one["problems"]]
     lines += ["Problems:" if found else "No run had a problem.", ""]
     lines += [
-        f"- {one['engine']}, {one['operation']} (variant {one['variant']}), {one['kind']} at {one['at']}: "
-        f"{'; '.join(one['problems'])}"
+        f"- {one['engine']}, {one['operation']} (variant {one['variant']}), {one['kind']} at {one['at']}, "
+        f"{COMPANY[one['company']]}: {'; '.join(one['problems'])}"
         for one in found
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -150,17 +160,17 @@ def table(rows: list[dict[str, object]], column: str) -> list[str]:
         for value in dict.fromkeys(one[column] for one in of_engine):
             some = [one for one in of_engine if one[column] == value]
             counts = [len(some)]
-            if column == "operation":
+            if column != "kind":
                 counts += [sum(one["under_way"] for one in some), sum(one["reading"] for one in some)]
             counts.append(sum(bool(one["problems"]) for one in some))
-            name = FAULTS.get(value, value)
+            name = (FAULTS | COMPANY).get(value, value)
             lines.append(f"| {engine} | {name} | {' | '.join(map(str, counts))} |")
     return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="of each engine")
+    parser.add_argument("--kills", type=int, default=200, help="of each engine and operation")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--engine", choices=ENGINES)
     parser.add_argument("--operations", help="print the runs of these operations on one engine as JSON")

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sqlrag.errors import BacklogWarning, Error
 from sqlrag.sqlite.functions import load_vec
 from tests.conftest import database_path
 from tests.ingest.children import Child
+from tests.live.company import Beside
 from tests.live.faults import PAGE, disk_at
 from tests.live.interrupted import run_in_child, run_on_a_disk, run_with_faults, torn
 from tests.live.operations import Operation
@@ -126,24 +128,40 @@ class Case:
 
     # One run
 
-    def killed(self, moment: float, *, reading: bool = False) -> Outcome:
-        """Kill the operation after so many seconds."""
+    def killed(self, moment: float, *, reading: bool = False, company: str = "alone") -> Outcome:
+        """Kill the operation after so many seconds, with company as COMPANY has it."""
         outcome, path = Outcome(), self.copy()
-        child = Child(run_in_child, path, self.operation.name, self.variant, reading)
+        beside = Beside(company, path, self.folder / "base", self.engine)
+        run = partial(run_in_child, reading=reading, company=company)
+        child = Child(run, path, self.operation.name, self.variant)
         child.wait_until_ready()
         until = time.monotonic() + moment
         if reading:
             outcome.problems += self._read_until(path, until)
-        time.sleep(max(until - time.monotonic(), 0.0))
+        while time.monotonic() < until:
+            beside.step(child.process.is_alive)
+            time.sleep(min(0.005, max(until - time.monotonic(), 0.0)))
         child.process.kill()
         child.process.join()
         said = child.said()
         outcome.under_way = not said
-        outcome.problems += [f"the operation itself: {one!r}" for one in said if not isinstance(one, float)]
+        self._judge_ending([one for one in said if not isinstance(one, float)], company, outcome)
         torn = path.with_name("torn")
-        outcome.problems += [f"a reader in the process: {torn.read_text()}"] if torn.exists() else []
+        outcome.problems += [f"in the process: {torn.read_text()}"] if torn.exists() else []
+        beside.look(self.open)
+        outcome.problems += beside.problems
         self.look(path, outcome)
         return outcome
+
+    def _judge_ending(self, said: list[object], company: str, outcome: Outcome) -> None:
+        """Note how the operation ended: with an error of ours where something was missing, otherwise with none."""
+        for one in said:
+            outcome.error = f"{type(one).__name__}: {one}"
+            allowed = (
+                isinstance(one, Error) and "\n" not in str(one) and company in ("descriptors", "memory", "replaced")
+            )
+            if not allowed and not (company == "memory" and isinstance(one, MemoryError)):
+                outcome.problems.append(f"the operation itself: {one!r}")
 
     def failed(self, kind: str, nth: int) -> Outcome:
         """Let a write of the operation fail, as FAULTS says of the kind."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlrag
 from sqlrag.errors import Error
+from tests.live.company import within
 from tests.live.faults import PAGE, Faults
 from tests.live.operations import OPERATIONS, SMALL
 
@@ -32,7 +33,9 @@ def make_small() -> None:
         setattr(module, name, value)
 
 
-def run_in_child(pipe: Any, path: Path, name: str, variant: int, reading: bool = False) -> float:
+def run_in_child(
+    pipe: Any, path: Path, name: str, variant: int, *, reading: bool = False, company: str = "alone"
+) -> float:
     """Run an operation; return its seconds. `reading`: in DuckDB, with a reader in another thread."""
     make_small()
     operation = BY_NAME[name]
@@ -40,7 +43,8 @@ def run_in_child(pipe: Any, path: Path, name: str, variant: int, reading: bool =
         db.embedder.encode_document(["the model is loaded"])
         pipe.send("ready")
         started = time.monotonic()
-        operation.run(db, variant)
+        with within(company, path, db):
+            operation.run(db, variant)
         return time.monotonic() - started
 
 

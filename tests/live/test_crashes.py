@@ -15,11 +15,12 @@ import sqlrag
 from sqlrag.errors import DiskFullError, ReadOnlyError
 from sqlrag.index import cell_training
 from tests.conftest import database_path
+from tests.live.company import COMPANY
 from tests.live.crashes import Case
 from tests.live.faults import disk_at
 from tests.live.operations import OPERATIONS, SMALL, make_table
 
-KILLS = 3
+KILLS = 4
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +47,11 @@ def case(request, engine, embedder, small, tmp_path):
 def test_kill_9_and_failed_writes(case):
     """Whatever stops it whenever: the file is sound, nothing committed is lost, the operation goes on."""
     moments = [random.uniform(0.0, case.seconds) for _ in range(KILLS)]
-    for number, moment in enumerate(moments):
-        outcome = case.killed(moment, reading=number == 1 and case.operation.name != "repair")
-        assert outcome.problems == [], (case.variant, "killed", moment)
+    company = ["alone", *random.sample([kind for kind in COMPANY if kind != "alone"], KILLS - 1)]
+    for kind, moment in zip(company, moments, strict=True):
+        reading = kind == "alone" and case.operation.name != "repair"
+        outcome = case.killed(moment, reading=reading, company=kind)
+        assert outcome.problems == [], (case.variant, "killed", moment, kind)
     for kind, nth in (("full", 1), ("full", 24), ("io", 8)):
         outcome = case.failed(kind, nth)
         assert outcome.problems == [], (case.variant, kind, nth)
