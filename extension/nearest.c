@@ -5,7 +5,7 @@
 
 static bool is_farther(struct near one, struct near other)
 {
-    return one.distance > other.distance || (one.distance == other.distance && one.order > other.order);
+    return one.distance > other.distance || (one.distance == other.distance && one.id > other.id);
 }
 
 static void rise(struct near *at, size_t place)
@@ -36,9 +36,9 @@ double nearest_bound(const struct nearest *nearest)
     return is_full(nearest) && nearest->count ? nearest->at[0].distance : INFINITY;
 }
 
-bool nearest_take(struct nearest *nearest, double distance, int64_t order, int64_t id)
+bool nearest_take(struct nearest *nearest, double distance, int64_t id)
 {
-    struct near one = {isnan(distance) ? INFINITY : distance, order, id};
+    struct near one = {isnan(distance) ? INFINITY : distance, id};
     if (is_full(nearest)) {
         if (nearest->count && is_farther(nearest->at[0], one)) {
             nearest->at[0] = one;

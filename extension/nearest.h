@@ -9,8 +9,7 @@
 
 struct near {
     double distance;
-    int64_t order; /* of two that are equally far the one with the lower number is nearer */
-    int64_t id;
+    int64_t id; /* of two that are equally far the one with the lower id is nearer */
 };
 
 struct nearest {
@@ -21,7 +20,7 @@ struct nearest {
 };
 
 /* Takes one in if it is among the nearest. What is no number is infinitely far. False if memory is short. */
-bool nearest_take(struct nearest *nearest, double distance, int64_t order, int64_t id);
+bool nearest_take(struct nearest *nearest, double distance, int64_t id);
 
 /* How far the farthest is; what is farther need not be taken. */
 double nearest_bound(const struct nearest *nearest);

@@ -145,25 +145,9 @@ static bool is_wanted(const struct places *places, size_t place, const struct id
     return places->validity[place / 8] >> place % 8 & 1 && (!ids || ids_have(ids, id_at(places, place)));
 }
 
-/* What a scan has found: in the cell where it is, and in all before. */
-struct found {
-    struct nearest cell;
-    struct nearest *all;
-    sqlite3_int64 blocks; /* so many it has gone through */
-};
-
-static bool end_cell(struct found *found)
-{
-    bool done = true;
-    for (size_t place = 0; place < found->cell.count && done; place++)
-        done = nearest_take(found->all, found->cell.at[place].distance, found->cell.at[place].id, found->cell.at[place].id);
-    found->cell.count = 0;
-    return done;
-}
-
 /* Takes in what is wanted of some vectors of the open block. */
 static int take(struct shadow *shadow, size_t first, size_t count, const struct places *places, const struct ids *ids,
-                struct found *found)
+                struct nearest *nearest)
 {
     size_t dimension = shadow->size / shadow->metric->width;
     double slack = distances_slack(dimension);
@@ -174,20 +158,18 @@ static int take(struct shadow *shadow, size_t first, size_t count, const struct 
     for (size_t place = 0; place < count; place++) {
         if (!is_wanted(places, first + place, ids))
             continue;
-        found->all->seen++;
-        if (shadow->distances[place] > nearest_bound(found->all) * slack ||
-            shadow->distances[place] > nearest_bound(&found->cell) * slack)
+        nearest->seen++;
+        if (shadow->distances[place] > nearest_bound(nearest) * slack)
             continue;
         double distance = shadow->metric->measure(shadow->query, shadow->vectors + place * shadow->size, dimension);
-        sqlite3_int64 order = (found->blocks << 32) - (sqlite3_int64)(first + place);
-        if (!nearest_take(&found->cell, distance, order, id_at(places, first + place)))
+        if (!nearest_take(nearest, distance, id_at(places, first + place)))
             return SQLITE_NOMEM;
     }
     return SQLITE_OK;
 }
 
 static int scan_block(struct shadow *shadow, sqlite3_int64 block, struct places places, const struct ids *ids,
-                      struct found *found)
+                      struct nearest *nearest)
 {
     size_t first = 0, all = places.count, length = 0;
     while (first < places.count && !is_wanted(&places, first, ids))
@@ -203,7 +185,7 @@ static int scan_block(struct shadow *shadow, sqlite3_int64 block, struct places 
         return code;
     for (size_t count; first < places.count; first += count) {
         count = places.count - first < shadow->most ? places.count - first : shadow->most;
-        code = take(shadow, first, count, &places, ids, found);
+        code = take(shadow, first, count, &places, ids, nearest);
         if (code != SQLITE_OK)
             return code;
     }
@@ -227,35 +209,23 @@ static bool take_places(struct shadow *shadow, sqlite3_stmt *row, struct places 
 int shadow_scan(struct shadow *shadow, const char *cells, const struct ids *ids, struct nearest *nearest)
 {
     const struct sqlite_routines *api = shadow->api;
-    struct found found = {.cell = {.wanted = nearest->wanted}, .all = nearest};
-    sqlite3_int64 cell = 0;
     sqlite3_stmt *blocks = NULL;
     shadow->is_direct = cells != NULL;
     int code = make_room(shadow);
     if (code == SQLITE_OK)
         code = prepare(shadow,
-                       cells ? "SELECT chunk_id, validity, rowids, partition00 FROM main.\"%w_chunks\" "
+                       cells ? "SELECT chunk_id, validity, rowids FROM main.\"%w_chunks\" "
                                "WHERE partition00 IN (SELECT value FROM json_each(?1)) ORDER BY partition00, chunk_id"
-                             : "SELECT chunk_id, validity, rowids, 0 FROM main.\"%w_chunks\" ORDER BY chunk_id",
+                             : "SELECT chunk_id, validity, rowids FROM main.\"%w_chunks\" ORDER BY chunk_id",
                        &blocks);
     if (code == SQLITE_OK && cells)
         code = api->bind_text(blocks, 1, cells, -1, SQLITE_STATIC);
     while (code == SQLITE_OK && (code = api->step(blocks)) == SQLITE_ROW) {
         struct places places;
-        sqlite3_int64 next = api->column_int64(blocks, 3);
-        if (next != cell && !end_cell(&found)) {
-            code = SQLITE_NOMEM;
-            break;
-        }
-        cell = next;
-        found.blocks++;
         code = take_places(shadow, blocks, &places)
-                   ? scan_block(shadow, api->column_int64(blocks, 0), places, ids, &found)
+                   ? scan_block(shadow, api->column_int64(blocks, 0), places, ids, nearest)
                    : damaged(shadow);
     }
-    if (code == SQLITE_DONE && !end_cell(&found))
-        code = SQLITE_NOMEM;
-    nearest_free(&found.cell);
     return finish(shadow, blocks, code);
 }
 
@@ -283,7 +253,7 @@ int shadow_look_up(struct shadow *shadow, const char *ids, struct nearest *neare
             break;
         double distance = shadow->metric->measure(shadow->query, shadow->vectors, shadow->size / shadow->metric->width);
         nearest->seen++;
-        if (!nearest_take(nearest, distance, api->column_int64(wanted, 2), api->column_int64(wanted, 2)))
+        if (!nearest_take(nearest, distance, api->column_int64(wanted, 2)))
             code = SQLITE_NOMEM;
     }
     return finish(shadow, wanted, code);

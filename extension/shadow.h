@@ -35,8 +35,7 @@ struct shadow {
 
 /* Takes in all vectors, or those in the cells of a JSON array; with `ids`, only these. A result code.
 
-   As MATCH does: of each cell it takes as many as are wanted; of those that are equally far the ones in earlier blocks,
-   and of a block the last. Of what all cells give, the one with the lower id. */
+   Of those that are equally far it takes the ones with the lower ids, where MATCH takes any. */
 int shadow_scan(struct shadow *shadow, const char *cells, const struct ids *ids, struct nearest *nearest);
 
 /* Takes in the vectors of the ids of a JSON array, each looked up by itself; of those that are equally far the ones with

@@ -4,9 +4,8 @@
 -- The vectors have the weight :vector_weight, from 0 to 1, the words the rest: at 0.5 the score is the paper's,
 -- at 0 or 1 one list counts alone.
 -- :depth is how far down each list is read, at least :k.
--- In the braces stands sql/index/nearest_flat.sql or sql/index/nearest_cells.sql, with :wanted = :depth.
-WITH {nearest},
-worded AS MATERIALIZED (
+-- :near is a JSON array of ids, the :depth nearest of vector_top_k.
+WITH worded AS MATERIALIZED (
     SELECT   rowid AS id, bm25(chunks_fts) AS bm25
     FROM     main.chunks_fts
     WHERE    chunks_fts MATCH :match {word_filter}
@@ -14,7 +13,7 @@ worded AS MATERIALIZED (
     LIMIT    :depth
 ),
 ranked AS (
-    SELECT id, row_number() OVER (ORDER BY distance, id) AS rank, 2.0 * :vector_weight AS weight FROM nearest
+    SELECT value AS id, key + 1 AS rank, 2.0 * :vector_weight AS weight FROM main.json_each(:near)
     UNION ALL
     SELECT id, row_number() OVER (ORDER BY bm25, id), 2.0 * (1.0 - :vector_weight) FROM worded
 ),

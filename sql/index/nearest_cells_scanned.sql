@@ -1,7 +1,7 @@
--- A part of vector_top_k and hybrid_top_k: the rows of sql/index/nearest_cells.sql, where the connection has
--- sqlrag_scan() of sqlrag's C library. It does what MATCH does, several times as fast (extension/scan.h).
+-- A part of vector_top_k: the :wanted nearest chunks, of those in some cells, where the connection has sqlrag_scan() of
+-- sqlrag's C library. It does what MATCH does, several times as fast (extension/scan.h).
 
--- The cells whose centroids are nearest to the query, as many as in nearest_cells.sql; 0 is the cell of what is in none.
+-- The cells whose centroids are nearest to the query, as many as in near_ids.sql; 0 is the cell of what is in none.
 probed AS MATERIALIZED (
     SELECT id AS cell
     FROM   main.sqlrag_scan('chunks_cells', 'float32 L2', :vector, min(4096, coalesce(:nprobe, (

@@ -120,7 +120,8 @@ class CellTraining:
         del sample
         for block_ids, vectors in joined(stored_blocks(self._connection, self._record), _ROWS_AT_ONCE):
             measured.add(block_ids, vectors, nearest_centroids(vectors, centroids))
-        self._record_cells(before, chunks, centroids, measured)
+        # Where many vectors are alike, centroids are: a search that probes one of those without vectors finds nothing.
+        self._record_cells(before, chunks, centroids[measured.sizes > 0], measured)
 
     def _sample(self, share: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return ids and vectors of a random share of the chunks, in random order."""

@@ -80,11 +80,11 @@ class Index:
         them, or more: exact, where float32 is kept.
         """
         if k > VEC0_MAX_K and not self.scans():
-            return self._rows("index/vector_scan", matching, vector=vector, k=k)
+            return self._measured(vector, k, matching)
         state = self._ready()
         is_exact = nprobe is not None and state is not None and nprobe >= state.cells
         if k > VEC0_MAX_K or (is_exact and self.record.vectors == "float32"):
-            return self._rows("index/vector_top_k", matching, self._flat(), vector=vector, wanted=k)
+            return self._of_all(vector, k, matching)
         if matching is None or state is None:
             return self._probe(vector, k, nprobe=nprobe, matching=matching)
         return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
@@ -98,8 +98,41 @@ class Index:
         matching: Matching | None = None,
     ) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the k nearest lie in."""
-        nearest = self._nearest()
-        return self._rows("index/vector_top_k", matching, nearest, vector=vector, wanted=k, nprobe=nprobe, depth=k)
+        if self.record.vectors != "int8" and self._ready() is None:
+            return self._of_all(vector, k, matching)
+        if self.scans():
+            name, part = "index/vector_top_k", "index/nearest_cells_scanned"
+            return self._rows(name, matching, part, vector=vector, wanted=k, nprobe=nprobe, depth=k)
+        ids = self._near_ids(vector, CANDIDATES * k, nprobe=nprobe, depth=k, matching=matching)
+        return self.distances(vector, k, json.dumps(ids))
+
+    def _of_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` of all chunks, exact."""
+        if self.scans():
+            return self._rows("index/vector_top_k", matching, "index/nearest_flat_scanned", vector=vector, wanted=k)
+        if k >= VEC0_MAX_K:
+            return self._measured(vector, k, matching)
+        rows = self._rows("index/vector_top_k", matching, "index/nearest_flat", vector=vector, wanted=k + 1)
+        # Of those that are as far as the last one vec0 gives any: the ones with the lower ids come first.
+        if len(rows) > k and rows[k][1] == rows[k - 1][1]:
+            return self._measured(vector, k, matching)
+        return rows[:k]
+
+    def _measured(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` of all chunks, each measured by itself."""
+        return self._rows("index/vector_scan", matching, vector=vector, k=k)
+
+    def _near_ids(
+        self, vector: bytes, count: int, *, nprobe: int | None, depth: int, matching: Matching | None = None
+    ) -> list[int]:
+        """Return the ids of `count` chunks with the nearest codes in some cells, as vec0 finds them."""
+        candidates = min(count, VEC0_MAX_K)
+        bindings: dict[str, Any] = {"vector": vector, "candidates": candidates, "nprobe": nprobe, "depth": depth}
+        for each in (candidates, VEC0_MAX_K):
+            rows = self._rows("index/near_ids", matching, each=each, **bindings)
+            if not rows or not rows[0][1]:
+                return [id_ for id_, _ in rows]
+        return [id_ for id_, _ in self._rows("index/near_ids_each", matching, **bindings)]
 
     def distances(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` among the chunks of a JSON array, one by one: exact, at a look-up for each."""
@@ -120,17 +153,19 @@ class Index:
 
     def near_ids(self, vector: bytes, count: int, *, nprobe: int) -> list[int]:
         """Return the ids of `count` chunks with the nearest codes in some cells."""
-        name = "index/near_ids_scanned" if self.scans() else "index/near_ids"
-        return [row[0] for row in self._near(name, vector, count, nprobe, None)]
+        if self.scans():
+            return [row[0] for row in self._near_scanned(vector, count, nprobe, None)]
+        return self._near_ids(vector, count, nprobe=nprobe, depth=count)
 
     def near_listed(self, vector: bytes, count: int, ids: str, *, nprobe: int) -> tuple[list[int], int]:
         """Return `near_ids` among the chunks of a JSON array, and how many of these are in the cells; by a scan."""
-        rows = self._near("index/near_ids_scanned", vector, count, nprobe, ids)
+        rows = self._near_scanned(vector, count, nprobe, ids)
         return [id_ for id_, _ in rows], rows[0][1] if rows else 0
 
-    def _near(self, name: str, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
+    def _near_scanned(self, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
         probe, candidates = min(nprobe, VEC0_MAX_K), min(count, VEC0_MAX_K)
-        return self._rows(name, None, vector=vector, candidates=candidates, nprobe=probe, ids=ids)
+        bindings: dict[str, Any] = {"vector": vector, "candidates": candidates, "nprobe": probe, "ids": ids}
+        return self._rows("index/near_ids_scanned", None, **bindings)
 
     def scans(self) -> bool:
         """Tell whether the vectors are found by sqlrag_scan(): it looks for tables of the main database."""
@@ -188,22 +223,15 @@ class Index:
         if k > VEC0_MAX_K:
             raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
-        near = None
-        if matching is not None and self._ready() is not None:
-            near = json.dumps([row[:2] for row in self.vector_top_k(vector, depth, matching, nprobe)])
-        return self._rows(
-            "index/hybrid_top_k",
-            matching,
-            self._nearest() if near is None else "index/nearest_given",
-            vector=vector,
-            near=near,
-            match=self._match(text),
-            k=k,
-            wanted=depth,
-            depth=depth,
-            vector_weight=vector_weight,
-            nprobe=nprobe,
-        )
+        near = json.dumps([id_ for id_, _, _ in self.vector_top_k(vector, depth, matching, nprobe)])
+        bindings: dict[str, Any] = {
+            "near": near,
+            "match": self._match(text),
+            "k": k,
+            "depth": depth,
+            "vector_weight": vector_weight,
+        }
+        return self._rows("index/hybrid_top_k", matching, **bindings)
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
@@ -230,16 +258,6 @@ class Index:
 
     def _match(self, text: str) -> str:
         return match_expression(text, self.record.tokenizer)
-
-    def _nearest(self) -> str:
-        """Return the name of the part of a statement that finds the nearest chunks, of all or in some cells."""
-        if self.record.vectors == "int8" or self._ready() is not None:
-            return "index/nearest_cells_scanned" if self.scans() else "index/nearest_cells"
-        return self._flat()
-
-    def _flat(self) -> str:
-        """Return the name of the part of a statement that finds the nearest of all chunks."""
-        return "index/nearest_flat_scanned" if self.scans() else "index/nearest_flat"
 
     def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.

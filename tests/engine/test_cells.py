@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import sqlite3
 from dataclasses import replace
@@ -278,7 +279,7 @@ def test_two_that_train_at_once(small_limits, tmp_path):
 
 
 def test_the_statement_needs_nothing_but_sqlite_vec(small_limits, tmp_path):
-    """The .sql file gives the same rows in a connection without any of our functions."""
+    """The .sql files give the same rows in a connection without any of our functions."""
     path = str(tmp_path / "index.db")
     stored = Stored(path)
     stored.insert(vectors_of(2000))
@@ -288,10 +289,11 @@ def test_the_statement_needs_nothing_but_sqlite_vec(small_limits, tmp_path):
     bare.enable_load_extension(True)
     bare.load_extension(sqlite_vec.loadable_path())
     parts = {"filter": "", **kept_parts(stored.record)}
-    sql = statement("index/vector_top_k", nearest=statement("index/nearest_cells", **parts), **parts)
     code = codes_of(stored.record).encode(query).tobytes()
-    numbers = {"wanted": 25, "depth": 25, "nprobe": None, "candidates": 75}
-    rows = list(bare.execute(sql, {"vector": query.tobytes(), "code": code, **numbers}))
+    numbers = {"depth": 25, "nprobe": None, "candidates": 75, "each": 75}
+    bindings = {"vector": query.tobytes(), "code": code, **numbers}
+    ids = json.dumps([id_ for id_, _ in bare.execute(statement("index/near_ids", **parts), bindings)])
+    rows = list(bare.execute(statement("index/vector_distances", **parts), bindings | {"ids": ids, "k": 25}))
     assert rows == stored.top_k(query, 25)
 
 

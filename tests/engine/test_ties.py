@@ -1,0 +1,149 @@
+"""F15: of chunks that are equally near, or equally good, the ones with the lower ids come first, at every k."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import apsw
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sqlrag
+from sqlrag.index import cell_training
+from sqlrag.index.cell_training import CellTraining
+from sqlrag.index.registry import IndexRecord
+from sqlrag.index.top_k import Index
+from sqlrag.index.writer import IndexWriter, immediate
+from sqlrag.sqlite import libraries
+from sqlrag.sqlite.functions import load_vec
+from sqlrag.text.documents import Document
+from tests.computed_once import encoding_once
+from tests.conftest import database_path
+from tests.index.test_scan import matching
+
+TEXTS = ("Bees dance to tell where food is.", "Money lent at a bank bears interest.", "A ferry crosses the lake.")
+COPIES = 60
+KS = (1, 2, 3, 5, 20, 59, 61, 100, 170)
+
+CALLS = {
+    "vector_top_k": "SELECT id, distance FROM vector_top_k('chunks', 'where bees find food', {k}, {filter})",
+    "text_top_k": "SELECT id, score FROM text_top_k('chunks', 'food bank', {k}, {filter})",
+    "hybrid_top_k": "SELECT id, score FROM hybrid_top_k('chunks', 'bees lend money', {k}, {filter})",
+    "hybrid_top_k, weighed": "SELECT id, score FROM hybrid_top_k('chunks', 'bees lend', {k}, {filter}, 1)",
+    "search": "SELECT id, distance FROM search('chunks', 'where bees find food', {k}, {k}, {filter})",
+}
+
+
+def documents():
+    """Three texts, many times each, in an order without a pattern."""
+    texts = [text for text in TEXTS for _ in range(COPIES)]
+    random.Random(4).shuffle(texts)
+    return [Document(f"d{n}", "", text, {}, f"hash {n}") for n, text in enumerate(texts)]
+
+
+@pytest.fixture(scope="module", params=["scan", "vec0"])
+def finds(request):
+    """Vectors are found by sqlrag's C library, and by sqlite-vec where that was not built."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "vec0":
+            patch.setattr(libraries, "built_library", lambda: None)
+        elif libraries.built_library() is None:
+            pytest.skip("sqlrag's C library was not built: apt install gcc")
+        yield request.param
+
+
+@pytest.fixture(scope="module", params=["sqlite float32", "sqlite int8", "duckdb float32", "duckdb int8"])
+def kept(request):
+    """Engine and kind of vectors."""
+    return request.param.split()
+
+
+@pytest.fixture(scope="module", params=["flat", "cells"])
+def tied(request, finds, kept, tmp_path_factory):
+    """A database of many copies."""
+    engine, vectors = kept
+    with pytest.MonkeyPatch.context() as patch, encoding_once():
+        if request.param == "cells":
+            patch.setattr(cell_training, "FLAT_CHUNKS", 10)
+            patch.setattr(cell_training, "QUERIES", 5)
+        path = database_path(tmp_path_factory.mktemp("ties"), engine)
+        with sqlrag.connect(path, rerank_limit=1_000_000) as db:
+            db.ingest(documents(), vectors=vectors)
+            assert bool(db.info()[0].cells) == (request.param == "cells")
+            yield db
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("filter_", ["NULL", "'id % 2 = 1'", "'id > 20'"])
+def test_f15_a_longer_list_begins_with_the_shorter_one(tied, name, filter_):
+    """Whatever finds the rows, and however many are equal at the end of the list."""
+    longest = tied.execute(CALLS[name].format(k=KS[-1], filter=filter_)).fetchall()
+    if name != "search":  # there the second stage decides
+        assert longest == sorted(longest, key=lambda row: (row[1] if "vector" in name else -row[1], row[0]))
+    for k in KS[:-1]:
+        rows = tied.execute(CALLS[name].format(k=k, filter=filter_)).fetchall()
+        assert len(rows) == min(k, len(longest))
+        if name == "search":
+            first = tied.execute(CALLS["vector_top_k"].format(k=k, filter=filter_)).fetchall()
+            assert sorted(rows) == sorted(first)
+        elif k < 100 or "hybrid" not in name:  # beyond 100 the lists that are fused are longer, too
+            assert rows == longest[:k], k
+
+
+class Copies:
+    """Bare vectors of which many are equal, in memory."""
+
+    def __init__(self, vectors: str, places: list[int], *, cells: bool) -> None:
+        self.connection = apsw.Connection(":memory:")
+        load_vec(self.connection)
+        record = IndexRecord("papers", "documents", "id", "m", "h", 16, "", "", 256, 200, 0, vectors=vectors)
+        originals = np.random.default_rng(1).standard_normal((6, 16)).astype(np.float32)
+        originals /= np.linalg.norm(originals, axis=1, keepdims=True)
+        self.vectors = originals[places]
+        self.record = replace(record)
+        writer = IndexWriter(self.connection, record)
+        with immediate(self.connection):
+            writer.create()
+            ids = range(1, len(places) + 1)
+            writer.insert([(id_, id_, 0, 0, 4, "text", 1) for id_ in ids], self.vectors)
+        if cells:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cell_training, "FLAT_CHUNKS", 1)
+                patch.setattr(cell_training, "QUERIES", 1)
+                CellTraining(self.connection, record).keep_up()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    places=st.lists(st.integers(0, 5), min_size=30, max_size=120),
+    vectors=st.sampled_from(["float32", "int8"]),
+    cells=st.booleans(),
+    ks=st.lists(st.integers(1, 130), min_size=2, max_size=4).map(sorted),
+    step=st.integers(1, 3),
+)
+def test_f15_ties_of_bare_vectors(finds, places, vectors, cells, ks, step):  # noqa: PLR0917 - hypothesis gives them
+    """With a filter and without; among all that there is."""
+    copies = Copies(vectors, places, cells=cells)
+    index = Index(copies.connection, copies.record)
+    query = copies.vectors[0].tobytes()
+    assert index.scans() == (finds == "scan")
+    for listed in (None, list(range(1, len(places) + 1, step))):
+        filtered = None if listed is None else matching(listed)
+        longest = index.vector_top_k(query, 200, filtered, 4096)
+        assert [row[0] for row in longest] == [row[0] for row in sorted(longest, key=lambda row: (row[1], row[0]))]
+        for k in ks:
+            assert index.vector_top_k(query, k, filtered, 4096) == longest[:k]
+
+
+@pytest.mark.parametrize("vectors", ["float32", "int8"])
+def test_f15_more_copies_than_vec0_gives(finds, vectors):
+    """One text five thousand times: boilerplate. The first ids are found, with a filter too."""
+    copies = Copies(vectors, [0] * 5_000 + [1] * 40, cells=True)
+    index, query = Index(copies.connection, copies.record), copies.vectors[0].tobytes()
+    for k in (1, 7, 1500, 4096):
+        assert [row[0] for row in index.vector_top_k(query, k)] == list(range(1, k + 1))
+    odd = matching(list(range(1, 5_000, 2)))
+    assert [row[0] for row in index.vector_top_k(query, 50, odd)] == list(range(1, 100, 2))
