@@ -10,7 +10,7 @@
     ├── ModelMismatchError               the index was made with another model, or a vector with another one
     ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
     ├── TimeLimitError                   a statement ran longer than a server allows
-    ├── ServerError                      `sqlrag serve` is not there, busy, or does not keep to its protocol
+    ├── ServerError                      `sqlrag serve` is not there, busy, fails, or does not keep to its protocol
     ├── SQLError                         a statement that the engine cannot run: its own words
     ├── SourceError                      a file or folder cannot be read as documents
     ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
@@ -96,7 +96,7 @@ class TimeLimitError(Error):
 
 
 class ServerError(Error):
-    """The model server is not there, has too much to do, or does not keep to its protocol."""
+    """A server is not there, has too much to do, has failed, or does not keep to its protocol."""
 
 
 class SQLError(Error):
@@ -137,6 +137,14 @@ class LockedError(DatabaseError):
 
 class DiskFullError(DatabaseError):
     """There is no space left; everything that was committed before is intact."""
+
+
+def error_named(name: object, message: object) -> Error:
+    """Return the error of another process, of its class where this version knows it."""
+    kind = globals().get(name) if isinstance(name, str) and name in __all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, Error)):
+        kind = ServerError
+    return kind(str(message))
 
 
 class BacklogWarning(UserWarning):

@@ -6,9 +6,10 @@ What such a statement may do, `Database.confine` says; here is how long it may r
 from __future__ import annotations
 
 import json
+import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["BYTES", "PAIRS", "ROWS", "SECONDS", "Answer", "Guarded", "Watch", "open_confined", "open_guarded"]
+__all__ = [
+    "BYTES",
+    "PAIRS",
+    "ROWS",
+    "SECONDS",
+    "Answer",
+    "Guarded",
+    "Watch",
+    "open_confined",
+    "open_guarded",
+    "too_slow",
+]
 
 SECONDS = 10.0
 """How long one question may take."""
@@ -34,6 +46,9 @@ BYTES = 200_000
 
 PAIRS = 1_000
 """`rerank_limit`: what two cores score in the time that there is."""
+
+GRACE_SECONDS = 2.0
+"""For a statement that is to be stopped to end, before the process that runs it is ended."""
 
 _AGAIN = 0.05
 """Seconds between two attempts to stop: one can fall between the statements that a question is made of."""
@@ -49,9 +64,11 @@ class Answer:
     note: str | None
 
 
-def open_guarded(path: str, *, reranker: str | None = None, seconds: float = SECONDS) -> Guarded:
+def open_guarded(
+    path: str, *, reranker: str | None = None, seconds: float = SECONDS, ends_process: bool = False
+) -> Guarded:
     """Open a database that exists, for reading, and guard it. Raises what `connect` does."""
-    return Guarded(open_confined(path, reranker=reranker), seconds)
+    return Guarded(open_confined(path, reranker=reranker), seconds, ends_process=ends_process)
 
 
 def open_confined(path: str, *, reranker: str | None = None) -> Database:
@@ -103,23 +120,43 @@ class Watch:
         self._watcher.join()
         # An interrupted statement ends with one of several errors, KeyboardInterrupt among them.
         if error is not None and self._expired:
-            raise TimeLimitError(
-                f"stopped after {self._seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
-            ) from error
+            raise too_slow(self._seconds) from error
+
+
+def too_slow(seconds: float) -> TimeLimitError:
+    """Return the error for a statement that was stopped."""
+    return TimeLimitError(
+        f"stopped after {seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
+    )
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Have the system end this process by SIGALRM if the block takes longer; no code of ours needs to run for that."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class Guarded:
-    """A confined database that answers one question after the other, whichever thread asks."""
+    """A confined database that answers one question after the other, whichever thread asks.
 
-    def __init__(self, database: Database, seconds: float = SECONDS) -> None:
+    `ends_process`: a question that cannot be stopped ends the process, which then has to be nobody else's.
+    """
+
+    def __init__(self, database: Database, seconds: float = SECONDS, *, ends_process: bool = False) -> None:
         self.seconds = seconds
+        self._ends_process = ends_process
         self._database = database
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[Database], T], seconds: float | None = None) -> T:
         """Return what `work` makes of the database. Raises TimeLimitError when it was stopped."""
         seconds = self.seconds if seconds is None else seconds
-        with self._lock, Watch(self._database.interrupt, seconds):
+        last = _ended_after(seconds + GRACE_SECONDS) if self._ends_process else nullcontext()
+        with self._lock, last, Watch(self._database.interrupt, seconds):
             return work(self._database)
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Answer:

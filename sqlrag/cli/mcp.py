@@ -39,17 +39,19 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
     127.0.0.1 whoever sends the token, which is SQLRAG_MCP_TOKEN of the environment or made anew and printed.
     """
     from sqlrag.errors import MissingDependencyError
-    from sqlrag.guarded import open_guarded
+    from sqlrag.stderr import bound
+    from sqlrag.tool_process import ToolProcess
 
     try:
         from sqlrag.mcp.server import serve_http, serve_stdio
     except ImportError as error:
         raise MissingDependencyError(f'this needs the MCP SDK ({error}): pip install "sqlrag[mcp]"') from error
-    with closing(open_guarded(db, reranker=reranker, seconds=time_limit)) as guarded:
+    bound()
+    with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process:
         if not http:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # stdin is read in a thread that Ctrl-C does not wake
-            serve_stdio(guarded, db)
+            serve_stdio(process)
             return
         token, say = ready(token_of(TOKEN), as_json)
         with port_errors(port):
-            serve_http(guarded, db, port, token, say)
+            serve_http(process, port, token, say)

@@ -17,7 +17,8 @@ TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
 def serve_http(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
     """Serve a database over HTTP until it is stopped, and say where."""
     from sqlrag.errors import MissingDependencyError
-    from sqlrag.guarded import open_guarded
+    from sqlrag.stderr import bound
+    from sqlrag.tool_process import ToolProcess
 
     try:
         from sqlrag.http.app import serve_http as serve
@@ -25,5 +26,6 @@ def serve_http(db: str, *, port: int | None, time_limit: float, reranker: str | 
         raise MissingDependencyError(f'this needs a web server ({error}): pip install "sqlrag[http]"') from error
     port = PORT if port is None else port
     token, say = ready(token_of(TOKEN), as_json)
-    with closing(open_guarded(db, reranker=reranker, seconds=time_limit)) as guarded, port_errors(port):
-        serve(guarded, db, port, token, say)
+    bound()
+    with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process, port_errors(port):
+        serve(process, port, token, say)

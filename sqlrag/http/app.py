@@ -21,12 +21,12 @@ from sqlrag.errors import DatabaseError, Error, InputError, ReadOnlyError, Reran
 from sqlrag.http.arguments import Refused, from_body, from_query, model_of
 from sqlrag.http.openapi import description
 from sqlrag.loopback import LOOPBACK, Problem, listening, serve
-from sqlrag.tools import Tools
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from sqlrag.guarded import Guarded
+    from sqlrag.tool_process import ToolProcess
+    from sqlrag.tools import Tools
 
 __all__ = ["make_app", "serve_http"]
 
@@ -58,21 +58,20 @@ class Answer(Response):  # type: ignore[misc]  # checked without the extra, too
         return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).encode(errors="replace")
 
 
-def serve_http(guarded: Guarded, path: str, port: int, token: str, ready: Callable[[str], None]) -> None:
+def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str], None]) -> None:
     """Answer on this machine alone, those who have the token, until it is stopped.
 
     `port`: 0 takes any free one. `ready` is called with the URL. Raises OSError for a port that is taken.
     """
     with listening(port) as listener:
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        app = make_app(guarded, path, url)
+        app = make_app(process.tools, url)
         ready(url)
-        serve(app, listener, token)
+        serve(app, listener, token, process.close)
 
 
-def make_app(guarded: Guarded, path: str, url: str) -> Starlette:
-    """Return the application over a database; `url`: where it listens."""
-    tools = Tools(guarded, path)
+def make_app(tools: Tools, url: str) -> Starlette:
+    """Return the application over a database's tools; `url`: where it listens."""
     told = description(tools, url)
     turns = _Turns()
 

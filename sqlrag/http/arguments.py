@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pydantic
-from starlette.requests import ClientDisconnect
 
 from sqlrag.loopback import Problem
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["BODY_BYTES", "BODY_SECONDS", "Refused", "from_body", "from_query", "model_of"]
-
-BODY_BYTES = 1_000_000
-"""The longest text that a function takes has 100,000 characters."""
-
-BODY_SECONDS = 10.0
-"""How long a body may take to arrive."""
+__all__ = ["Refused", "from_body", "from_query", "model_of"]
 
 _JSON = "application/json"
 
@@ -51,35 +43,14 @@ def model_of(tool: Callable[..., Any]) -> type[pydantic.BaseModel]:
 
 
 async def from_body(request: Request, model: type[pydantic.BaseModel]) -> dict[str, Any]:
-    """Return the arguments of a POST. Raises Refused: 400, 408, 413, 415, 422."""
+    """Return the arguments of a POST. Raises Refused: 400, 415, 422."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _JSON:
         raise Refused(415, f"Content-Type is {kind or 'missing'}: send JSON, with the header Content-Type: {_JSON}")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Refused(415, "Content-Encoding: send the body as it is")
-    body = await _body(request)
+    body = await request.body()
     return _checked(lambda: model.model_validate_json(body))
-
-
-async def _body(request: Request) -> bytes:
-    too_large = Refused(413, f"the body is longer than {BODY_BYTES:,} bytes")
-    if int(request.headers.get("content-length", 0)) > BODY_BYTES:  # h11 has seen that it is a number
-        raise too_large
-    body = bytearray()
-
-    async def read() -> None:
-        async for part in request.stream():
-            body.extend(part)
-            if len(body) > BODY_BYTES:
-                raise too_large
-
-    try:
-        await asyncio.wait_for(read(), BODY_SECONDS)
-    except asyncio.TimeoutError as error:  # another class before Python 3.11
-        raise Refused(408, f"the body did not come within {BODY_SECONDS:g} s") from error
-    except ClientDisconnect as error:  # nobody reads that
-        raise Refused(400, "the body did not come to its end") from error
-    return bytes(body)
 
 
 def from_query(request: Request, model: type[pydantic.BaseModel]) -> dict[str, Any]:

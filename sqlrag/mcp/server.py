@@ -15,10 +15,10 @@ from mcp_types import ToolAnnotations
 import sqlrag
 from sqlrag.errors import Error
 from sqlrag.loopback import LOOPBACK, listening, serve
-from sqlrag.tools import Tools
 
 if TYPE_CHECKING:
-    from sqlrag.guarded import Guarded
+    from sqlrag.tool_process import ToolProcess
+    from sqlrag.tools import Tools
 
 __all__ = ["serve_http", "serve_stdio"]
 
@@ -29,12 +29,11 @@ A collection of texts that can be searched by meaning, and its database. Begin w
 stands around a hit; `describe` tells what `sql` can ask. Nothing can be written."""
 
 
-def make_server(guarded: Guarded, path: str) -> MCPServer[Any]:
+def make_server(tools: Tools) -> MCPServer[Any]:
     """Return a server with the tools over a database."""
     server: MCPServer[Any] = MCPServer(
         "sqlrag", instructions=_INSTRUCTIONS, version=sqlrag.__version__, log_level="WARNING"
     )
-    tools = Tools(guarded, path)
     reads = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.search, tools.read_chunk, tools.sql, tools.describe):
         server.add_tool(_told(tool), annotations=reads)
@@ -54,20 +53,20 @@ def _told(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     return call
 
 
-def serve_stdio(guarded: Guarded, path: str) -> None:
+def serve_stdio(process: ToolProcess) -> None:
     """Answer on stdin and stdout until stdin ends."""
-    anyio.run(make_server(guarded, path).run_stdio_async)
+    anyio.run(make_server(process.tools).run_stdio_async)
 
 
-def serve_http(guarded: Guarded, path: str, port: int, token: str, ready: Callable[[str], None]) -> None:
+def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str], None]) -> None:
     """Answer streamable HTTP on this machine alone, to those who have the token, until it is stopped.
 
     `port`: 0 takes any free one. `ready` is called with the URL. Raises OSError for a port that is taken.
     """
     with listening(port) as listener:
         checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # sqlrag.loopback sees to it
-        app = make_server(guarded, path).streamable_http_app(
+        app = make_server(process.tools).streamable_http_app(
             streamable_http_path=_PATH, transport_security=checked, json_response=True, stateless_http=True
         )
         ready(f"http://{LOOPBACK}:{listener.getsockname()[1]}{_PATH}")
-        serve(app, listener, token)
+        serve(app, listener, token, process.close)

@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlrag import errors
-from sqlrag.errors import Error, ServerError
+from sqlrag.errors import Error, ServerError, error_named
 from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.places import TOKEN, check_folder, check_peer
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query, read_row, read_table
@@ -179,9 +178,6 @@ class Client:
 
 
 def _error(body: bytes) -> Error:
-    """Return the error that the server tells, of its class where this version knows it."""
+    """Return the error that the server tells."""
     name, message, *_ = read_row(body, least=2)
-    kind = getattr(errors, name, None) if isinstance(name, str) and name in errors.__all__ else None
-    if not (isinstance(kind, type) and issubclass(kind, Error)):
-        kind = Error if name == "Error" else ServerError
-    return kind(str(message))
+    return error_named(name, message)

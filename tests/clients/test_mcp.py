@@ -190,7 +190,8 @@ def test_models_are_loaded_by_the_first_question(passage_files):
     """An agent's start does not wait for models that it may never need."""
     code = (
         "import sys; from sqlrag.guarded import open_guarded; from sqlrag.mcp.server import make_server; "
-        f"make_server(open_guarded({str(passage_files['sqlite'])!r}), 'x'); "
+        "from sqlrag.tools import Tools; "
+        f"make_server(Tools(open_guarded({str(passage_files['sqlite'])!r}), 'x')); "
         "print('onnxruntime' in sys.modules, 'torch' in sys.modules, 'duckdb' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False False\n"

@@ -13,7 +13,7 @@ import pytest
 
 import sqlrag
 from sqlrag.guarded import ROWS
-from sqlrag.http.arguments import BODY_BYTES
+from sqlrag.loopback import BODY_BYTES
 from tests.conftest import started
 from tests.http.servers import SERVE, served
 
