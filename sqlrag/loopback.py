@@ -188,7 +188,8 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extr
         return bool(await super().on_tick(counter))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let what runs finish for a second, and end it then."""
+        """Let what runs finish for a second, and end it then: threads that wait for it can't be cancelled."""
+        asyncio.get_running_loop().call_later(_STOP_SECONDS, self._end)
         await super().shutdown(sockets)
         self._end()
         for connection in list(self.server_state.connections):

@@ -199,8 +199,11 @@ def _answer(answers: BinaryIO, work: Callable[[], Any]) -> None:
 
 def _read(questions: queue.SimpleQueue[bytes]) -> None:
     """Take the questions as they come; at the end of who asks them, end, whatever runs."""
-    for line in sys.stdin.buffer:
-        questions.put(line)
+    rest = b""
+    while piece := os.read(0, 1 << 16):  # sys.stdin has a lock that this thread would hold at the end of the process
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            questions.put(line)
     os._exit(0)
 
 

@@ -186,6 +186,15 @@ def test_a_long_answer_is_cut(passage_files):
     assert (len(answer["rows"]), answer["note"]) == (ROWS, f"cut after {ROWS:,} rows: there are more")
 
 
+def test_x3_what_cannot_be_stopped_ends_no_conversation(passage_files):
+    """A function of SQLite's that nothing stops: the agent is told after the time limit, and asks on."""
+    sql = "SELECT length(replace(hex(zeroblob(10000000)), hex(zeroblob(5000000)) || '1', 'b'))"
+    calls = [("sql", {"statement": sql}), ("sql", {"statement": "SELECT 1 AS x"})]
+    stopped, answered = asked(passage_files["sqlite"], calls, "--time-limit", "0.5")
+    assert "stopped after 0.5 s" in stopped
+    assert answered["rows"] == [{"x": 1}]
+
+
 def test_models_are_loaded_by_the_first_question(passage_files):
     """An agent's start does not wait for models that it may never need."""
     code = (
