@@ -5,4 +5,4 @@ SELECT   hit.id, hit.source_id, document.uri, document.title, document.metadata,
 FROM     search(:index, :query, :top_k, :top_n, :filter, :budget_ms) AS hit
 JOIN     {main}.chunks AS chunk ON chunk.id = hit.id
 LEFT JOIN {main}.documents AS document ON document.id = hit.source_id
-ORDER BY hit.rank_after;
+ORDER BY hit.rank_after ASC;

@@ -5,4 +5,4 @@ SELECT   hit.id, chunk.source_id, NULL AS uri, NULL AS title, {metadata} AS meta
 FROM     search(:index, :query, :top_k, :top_n, :filter, :budget_ms) AS hit
 JOIN     {main}.chunks AS chunk ON chunk.id = hit.id
 LEFT JOIN {table} AS source ON {is_source}
-ORDER BY hit.rank_after;
+ORDER BY hit.rank_after ASC;

@@ -1,13 +1,14 @@
 -- What sqlrag keeps in a DuckDB database: the truth. The index file beside it is made from these tables.
+-- {main} is that of the database file.
 
 -- One row a fact about the whole database: schema_version, embedder (the database's default model).
-CREATE TABLE IF NOT EXISTS sqlrag_meta (
+CREATE TABLE IF NOT EXISTS {main}.sqlrag_meta (
     key   VARCHAR PRIMARY KEY,
     value VARCHAR NOT NULL
 );
 
 -- One row an index; the columns are explained in sql/index/schema.sql.
-CREATE TABLE IF NOT EXISTS sqlrag_indexes (
+CREATE TABLE IF NOT EXISTS {main}.sqlrag_indexes (
     name            VARCHAR PRIMARY KEY,
     source_table    VARCHAR NOT NULL,
     source_key      VARCHAR NOT NULL,
@@ -37,8 +38,8 @@ ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS filters VARCHAR DEFAULT '[]'
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS tracking VARCHAR DEFAULT '';
 
 -- The documents that were ingested, as in sql/index/documents.sql.
-CREATE SEQUENCE IF NOT EXISTS documents_ids;
-CREATE TABLE IF NOT EXISTS documents (
+CREATE SEQUENCE IF NOT EXISTS {main}.documents_ids;
+CREATE TABLE IF NOT EXISTS {main}.documents (
     id           BIGINT PRIMARY KEY,
     index_name   VARCHAR NOT NULL,
     uri          VARCHAR NOT NULL,

@@ -15,4 +15,4 @@ WITH counted AS (
 SELECT   block, [sum(rows), sum(ids), sum(sources), sum(ends), sum(vectors), sum(vector_ids)]::VARCHAR
 FROM     counted
 GROUP BY block
-ORDER BY block;
+ORDER BY block ASC;

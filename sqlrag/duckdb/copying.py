@@ -66,21 +66,27 @@ class IndexCopy:
         """
         registry = Registry(self._index)
         shown = registry.find(self._record.name)
-        if shown is not None and _made_as(shown) != _made_as(self._record):
+        key_type = self._key_type()
+        if shown is not None and (_made_as(shown) != _made_as(self._record) or self._shown_key_type() != key_type):
             drop_index(self._index, self._record.name)
             shown = None
         if shown is None:
             with immediate(self._index):
-                self._writer.create("INTEGER" if self._key_is_number() else "TEXT")
+                self._writer.create(key_type)
         blocks = state.changed_blocks(shown_state(registry, self._record.name))
         for block in self._all_blocks(state) if blocks is None else blocks:
             self._copy_block(state.ids(block))
         with immediate(self._index):
             note_state(registry, self._record, state)
 
-    def _key_is_number(self) -> bool:
+    def _key_type(self) -> str:
         described = self._duckdb.execute(f"SELECT source_id FROM {quote(self._record.name)} LIMIT 0").description or []
-        return str(described[0][1]) == "BIGINT"
+        return "INTEGER" if str(described[0][1]) == "BIGINT" else "TEXT"
+
+    def _shown_key_type(self) -> str:
+        """Return the type of the keys in the index file, which would make numbers of texts, or texts of numbers."""
+        sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
+        return next((str(kind) for (kind,) in self._index.execute(sql, (self._record.name,))), "")
 
     def _all_blocks(self, state: TableState) -> list[int]:
         """Return the blocks of the tables, and those that the index file has rows in."""
@@ -102,7 +108,7 @@ class IndexCopy:
 
     def _copy_chunks(self, ids: Sequence[int]) -> None:
         """Copy some chunks with their vectors."""
-        sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id"
+        sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
         chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
         vectors = stored_vectors(self._duckdb, self._record, ids)
         with immediate(self._index):

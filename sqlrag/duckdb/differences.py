@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.duckdb.cursors import HERE, catalog_of, own_cursor
 from sqlrag.errors import NotADatabaseError
 from sqlrag.index.names import quote
 from sqlrag.index.precision import codes_of
@@ -54,16 +55,13 @@ def chunk_differences(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
 ) -> Differences:
     """Compare the chunks that have a vector with those of the index file, text and all; `ids`: only these."""
-    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id"
+    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
     return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
     """Return which tables of an index are gone."""
-    sql = (
-        "SELECT table_name FROM duckdb_tables() "
-        "WHERE database_name = current_database() AND schema_name = current_schema()"
-    )
+    sql = f"SELECT table_name FROM duckdb_tables() WHERE {HERE}"
     there = {table for (table,) in database.execute(sql).fetchall()}
     parts = ["", "_embedding", *(["_rows"] if record.is_live else [])]
     return [record.name + part for part in parts if record.name + part not in there]
@@ -110,7 +108,7 @@ def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids
     """Return the vectors of some chunks, (n, dimension), in the order of their ids."""
     import numpy as np
 
-    sql = f"SELECT embedding FROM {quote(record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) ORDER BY id"
+    sql = f"SELECT embedding FROM {quote(record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
     column = list(database.execute(sql, [list(ids)]).fetchnumpy()["embedding"])
     if any(np.shape(vector) != (record.dimension,) for vector in column):
         raise NotADatabaseError(
@@ -126,15 +124,18 @@ def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range
         f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
         for columns, table in ((CHUNK_COLUMNS, record.name), ("id", f"{record.name}_embedding"))
     )
-    sql = f"SELECT {CHUNK_COLUMNS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id"
-    with database.cursor() as cursor:  # the caller's own may run another statement before this one is at its end
+    sql = f"SELECT {CHUNK_COLUMNS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
+    # the caller's own may run another statement before this one is at its end
+    with own_cursor(database, catalog_of(database)) as cursor:
         cursor.execute(sql, {"first": ids[0], "last": ids[-1]})
         while rows := cursor.fetchmany(ROWS_AT_ONCE):
             yield from rows
 
 
 def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[int, bytes]]:
-    sql = f"SELECT id FROM {quote(record.name + '_embedding')} SEMI JOIN {quote(record.name)} USING (id) ORDER BY id"
+    sql = (
+        f"SELECT id FROM {quote(record.name + '_embedding')} SEMI JOIN {quote(record.name)} USING (id) ORDER BY id ASC"
+    )
     ids = [row[0] for row in database.execute(sql).fetchall()]
     for start in range(0, len(ids), ROWS_AT_ONCE):
         some = ids[start : start + ROWS_AT_ONCE]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from sqlrag.duckdb.confinement import Confinement
+from sqlrag.duckdb.cursors import own_cursor, schema_of
 from sqlrag.duckdb.errors import Raised, translated
 from sqlrag.duckdb.functions import define_functions, define_maintenance, define_served
 from sqlrag.duckdb.index_file import index_file_of
@@ -23,11 +24,11 @@ from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.registered import close_at_exit, lend, register_in, share
 from sqlrag.duckdb.rows import DuckDBRows
 from sqlrag.duckdb.session import Session
-from sqlrag.duckdb.source_tables import checked_types, describe, schema_of, search_statement
+from sqlrag.duckdb.source_tables import checked_types, describe, search_statement
 from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.views import is_own
 from sqlrag.duckdb.writer import DuckDBWriter
-from sqlrag.errors import InputError, NotADatabaseError, ReadOnlyError, SourceGoneError, SQLError
+from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT
@@ -226,7 +227,7 @@ class DuckDBEngine:
         """Return what keeps an index in step with its table."""
         self._check_writable()
         self._asked.add(record.name)
-        return DuckDBLive(self.indexes.closing(self._connection.cursor()), self.path, self.indexes, record)
+        return DuckDBLive(self._closing_cursor(), self.path, self.indexes, record)
 
     def drop(self, record: IndexRecord) -> None:
         """Drop an index; of one over documents, with them."""
@@ -250,7 +251,7 @@ class DuckDBEngine:
         """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
         with translated(self.path), self._cursor() as cursor:
             switch(cursor, self.path, self.indexes, record, new)
-        self._types_changed = self._types_changed or new.dimension != record.dimension
+        self._types_changed = True
 
     def hurried(self) -> AbstractContextManager[None]:
         """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
@@ -303,11 +304,14 @@ class DuckDBEngine:
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open a connection of its own: it sees what is committed, and leaves the user's statement alone."""
-        cursor = self._connection.cursor()
+        cursor = own_cursor(self._connection, self.indexes.catalog)
         try:
             yield cursor
         finally:
             cursor.close()
+
+    def _closing_cursor(self) -> duckdb.DuckDBPyConnection:
+        return self.indexes.closing(own_cursor(self._connection, self.indexes.catalog))
 
     def _catch_up(self) -> None:
         with self.indexes.lock:
@@ -334,7 +338,9 @@ class DuckDBEngine:
                     try:
                         with self._cursor() as cursor:
                             checked_types(cursor, record)
-                    except SourceGoneError as error:
+                            with suppress(duckdb.CatalogException):  # one of its own tables is gone: told above
+                                DuckDBLive(cursor, self.path, self.indexes, record).check_key()
+                    except DatabaseError as error:
                         problems.append(f"{name}: {error}")
                     continue
                 backlog, _ = self.indexes.backlog(record)

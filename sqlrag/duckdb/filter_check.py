@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sqlrag.duckdb.errors import translated
-from sqlrag.duckdb.source_tables import checked_types, key_expression
+from sqlrag.duckdb.source_tables import as_key, checked_types, key_expression, key_type_of
 from sqlrag.errors import FilterError, SQLError
 from sqlrag.index.names import quote
-from sqlrag.index.source import source_of
+from sqlrag.index.source import key_columns, source_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,10 +32,12 @@ def passing_ids(
 ) -> NDArray[np.int64]:
     """Return the ids of the chunks whose source row satisfies an expression. Raises FilterError if it can't run."""
     types = checked_types(connection, record) if record.is_live else {}
-    source, key = quote(record.source_table), quote(record.source_key)
+    source, key, source_id = quote(record.source_table), quote(record.source_key), "source_id"
     if record.is_live:
         key = key_expression(source_of(record), types)
-    sql = f"SELECT id FROM {quote(record.name)} WHERE source_id IN (SELECT {key} FROM {source} WHERE ({expression}\n))"
+        source_id = as_key(source_id, key_type_of(key_columns(record.source_key), types))
+    chosen = f"SELECT {key} FROM {source} WHERE ({expression}\n)"
+    sql = f"SELECT id FROM {quote(record.name)} WHERE {source_id} IN ({chosen})"
     try:
         with translated(path):
             if problem := _problem(connection, expression):

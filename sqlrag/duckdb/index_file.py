@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
+from sqlrag.duckdb.cursors import HERE, catalog_of, own_cursor
 from sqlrag.duckdb.differences import problems_of
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
@@ -40,8 +41,9 @@ class IndexFile:
         self.lock = threading.RLock()
         self._path = path
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
-        # A connection of its own: it sees what is committed, also while a statement of the user's runs.
-        self.cursor = self._duckdb = self.closing(database.cursor())
+        with translated_duckdb(path):
+            self.catalog = catalog_of(database)
+        self.cursor = self._duckdb = self.closing(own_cursor(database, self.catalog))
         self._read_only = read_only
         self._tables_seen = False
         self._names: list[str] = []
@@ -207,10 +209,7 @@ class IndexFile:
 
     def _has_tables(self) -> bool:
         if not self._tables_seen:
-            sql = (
-                "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'sqlrag_indexes' "
-                "AND database_name = current_database() AND schema_name = current_schema()"
-            )
+            sql = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'sqlrag_indexes' AND {HERE}"
             self._tables_seen = bool(self._rows(sql)[0][0])
         return self._tables_seen
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.duckdb.cursors import HERE, schema_of
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.records import stored_records
 from sqlrag.index.names import quote
@@ -50,7 +51,7 @@ def upgrade(database: duckdb.DuckDBPyConnection) -> None:
     sql = "SELECT 1 FROM sqlrag_meta WHERE key = 'schema_version' AND value <> ?"
     if database.execute(sql, [version]).fetchall():
         with transaction(database):
-            database.execute(statement("duckdb/schema"))
+            database.execute(statement("duckdb/schema", main=schema_of(database)))
             database.execute("UPDATE sqlrag_meta SET value = ? WHERE key = 'schema_version'", [version])
 
 
@@ -83,9 +84,12 @@ class IndexTables:
         """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""
         check_room(self._path, self.record.name, self._columns(), documents=not self.record.is_live)
         record = self.record
-        self._duckdb.execute(statement("duckdb/schema"))
-        parts = {"dimension": record.dimension, "source_type": source_type, "first_id": first_id}
-        self._duckdb.execute(statement("duckdb/create", index=record.name, **parts))
+        main = schema_of(self._duckdb)
+        self._duckdb.execute(statement("duckdb/schema", main=main))
+        kept = source_type if source_type == "BIGINT" else f'{source_type} COLLATE "binary"'
+        parts = {"main": main, "dimension": record.dimension, "source_type": kept, "first_id": first_id}
+        for part in ("create", *(["live"] if record.is_live else [])):
+            self._duckdb.execute(statement(f"duckdb/{part}", index=record.name, **parts))
         names, places = ", ".join(quote(column) for column in COLUMNS), ", ".join("?" for _ in COLUMNS)
         self._duckdb.execute(f"INSERT INTO sqlrag_indexes ({names}) VALUES ({places})", [*record.values().values()])
         for key, value in (("schema_version", str(SCHEMA_VERSION)), ("embedder", record.embedder)):
@@ -162,8 +166,5 @@ class IndexTables:
 
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of each table."""
-        sql = (
-            "SELECT table_name, list(column_name) FROM duckdb_columns() "
-            "WHERE database_name = current_database() AND schema_name = current_schema() GROUP BY table_name"
-        )
+        sql = f"SELECT table_name, list(column_name) FROM duckdb_columns() WHERE {HERE} GROUP BY table_name"
         return dict(self._duckdb.execute(sql).fetchall())

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import apsw
 import numpy as np
 
+from sqlrag.duckdb.cursors import HERE, own_cursor
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.duckdb.filter_check import passing_ids
 from sqlrag.duckdb.index_file import IndexFile
 from sqlrag.duckdb.rescoring import RescoredIndex
-from sqlrag.errors import SourceGoneError, SQLError
+from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.names import NEXT
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.top_k import Index, Matching
@@ -95,7 +96,7 @@ class DuckDBIndexes(IndexFile):
         if record.is_live:
             try:
                 return self.unseen(record), None
-            except SourceGoneError:  # `sync` and `check` say so
+            except DatabaseError:  # `sync` and `check` say what is wrong with the table
                 return 0, None
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
         return int(self._rows(sql, [record.name])[0][0]), None
@@ -109,8 +110,7 @@ class DuckDBIndexes(IndexFile):
         names = [record.name.lower() for record in self._records()]
         sql = (
             "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
-            "AND database_name = current_database() AND schema_name = current_schema() "
-            "AND list_contains(?, lower(table_name))"
+            f"AND {HERE} AND list_contains(?, lower(table_name))"
         )
         return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
 
@@ -125,7 +125,7 @@ class DuckDBIndexes(IndexFile):
         known = self._unseen.get(record.name)
         if known is not None and files is not None and known[0] == files:
             return known[1]
-        cursor = self._duckdb.cursor()
+        cursor = own_cursor(self._duckdb, self.catalog)
         try:
             with translated_duckdb(self._path):
                 live = DuckDBLive(cursor, self._path, self, record)

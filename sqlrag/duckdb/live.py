@@ -16,7 +16,14 @@ import numpy as np
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
-from sqlrag.duckdb.source_tables import checked_types, describe, key_type_of, rows_of
+from sqlrag.duckdb.source_tables import (
+    checked_types,
+    describe,
+    kept_key_type,
+    key_expression,
+    key_type_of,
+    rows_of,
+)
 from sqlrag.errors import DatabaseError, LockedError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
@@ -49,6 +56,7 @@ class DuckDBLive:
         self._is_next = record.name.endswith(NEXT)
         self._rows = quote(f"{record.name}_rows")
         self._queued: dict[Any, None] = {}
+        self._without_key: list[QueuedRow] = []
 
     @property
     def record(self) -> IndexRecord:
@@ -60,20 +68,37 @@ class DuckDBLive:
         self._select()
         source_type = key_type_of(self._source.key, describe(self._duckdb, self._source.table).types)
         self._tables.create(source_type, first_id=first_id)
-        self._duckdb.execute(statement("duckdb/live", index=self.record.name, source_type=source_type))
+
+    def check_key(self) -> None:
+        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
+        table = describe(self._duckdb, self._source.table)
+        kept = kept_key_type(self._duckdb, self.record)
+        key_type = key_type_of(self._source.key, table.types)
+        if key_type != kept or (table.key and table.key != self._source.key):
+            name = self.record.name
+            raise DatabaseError(
+                f"index {name!r} knows rows of {table.name} by {', '.join(self._source.key)} {kept}, and the key of "
+                f"that {table.kind} is {', '.join(table.key or self._source.key)} {key_type} now: "
+                f"drop the index with drop_index({name!r}) and make it again"
+            )
 
     def differences(self) -> list[Any]:
         """Return the keys of the rows that came, changed or went."""
+        self._select()  # says what is gone
+        self.check_key()
         sql = statement("duckdb/live_differences", index=self.record.name, source=self._select())
         return [key for (key,) in self._duckdb.execute(sql).fetchall()]
 
     # What Sync asks
 
     def prepare(self, *, compare: bool) -> None:
-        """Compare every row; raises DatabaseError where the source is gone, or its key does not tell its rows apart."""
-        del compare  # there is no other way
+        """Compare every row; raises DatabaseError where the source is gone, or its key does not tell its rows apart.
+
+        `compare`: rows without a key are looked for, too, to be named in the report.
+        """
         with translated(self._path):
             self._queued = dict.fromkeys(self.differences())
+            self._without_key = self._rows_without_key() if compare else []
             sql = f"SELECT key FROM ({self._select()}) GROUP BY key HAVING count(*) > 1 LIMIT 1"
             for (key,) in self._duckdb.execute(sql).fetchall() if self._queued else ():
                 raise DatabaseError(
@@ -86,19 +111,25 @@ class DuckDBLive:
         return len(self._queued)
 
     def entries(self) -> int:
-        """Return how many entries the queue has: each row once."""
-        return len(self._queued)
+        """Return how many entries the queue has: each row once, and those without a key."""
+        return len(self._queued) + len(self._without_key)
 
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
         """Return the first of the rows that were found, so many at most, as `within` takes them."""
+        if self._without_key:
+            return self._without_key[:rows]
         keys = list(islice(self._queued, max(rows, limits.rows or 0)))
         return within(self._present(keys), rows, limits)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
 
-        None is written where the index has been made anew meanwhile, with another model perhaps.
+        None is written where the index has been made anew meanwhile, with another model perhaps. Rows without a key are
+        done with as soon as they are named.
         """
+        if self._without_key:
+            self._without_key = self._without_key[len(rows) :]
+            return [one.row.source_id for one in rows]
         with suppress(LockedError):  # another connection has just written them: nothing of this was
             return self._applied(rows)
         return []
@@ -132,6 +163,23 @@ class DuckDBLive:
     def _select(self) -> str:
         """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""
         return rows_of(self._source, checked_types(self._duckdb, self.record))
+
+    def _rows_without_key(self) -> list[QueuedRow]:
+        """Return the rows that cannot be found again, as part of their key is NULL; those that are alike once."""
+        names = self._source.key
+        types = checked_types(self._duckdb, self.record)
+        columns = [f"{quote(name)} IS NULL" for name in names]
+        key = key_expression(self._source, types) if self._source.is_composite else "NULL"
+        sql = (
+            f"SELECT DISTINCT {key}, {', '.join(columns)} FROM {quote(self._source.table)} "
+            f"WHERE ({self._source.where}) AND ({' OR '.join(columns)}) ORDER BY ALL ASC"
+        )
+        found = []
+        for source_id, *are_null in self._duckdb.execute(sql).fetchall():
+            missing = ", ".join(name for name, is_null in zip(names, are_null, strict=True) if is_null)
+            reason = f"its key is NULL ({missing})" if self._source.is_composite else "its key is NULL"
+            found.append(QueuedRow(source_id, None, None, None, reason))
+        return found
 
     def _present(self, keys: Sequence[Any]) -> list[QueuedRow]:
         """Return rows as they are now, in the order of their keys."""

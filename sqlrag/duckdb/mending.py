@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sqlrag.duckdb.cursors import schema_of
 from sqlrag.duckdb.differences import lost_tables
 from sqlrag.duckdb.index_tables import IndexTables, transaction
-from sqlrag.duckdb.source_tables import schema_of
+from sqlrag.duckdb.source_tables import describe, kept_key_type, key_type_of
 from sqlrag.index.names import quote
+from sqlrag.index.source import key_columns
 from sqlrag.index.statements import statement
 from sqlrag.parts import PARTIAL
 from sqlrag.text.documents import Document
@@ -24,8 +26,11 @@ __all__ = ["mark_partial", "mend", "partial_documents"]
 
 
 def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord) -> bool:
-    """Mend an index's tables, in one transaction; False where one is gone: only making the index anew helps."""
-    if lost_tables(database, record):
+    """Mend an index's tables, in one transaction; False where only making the index anew helps.
+
+    That is where one is gone, and where the source's key is of another type than the keys that the index has.
+    """
+    if lost_tables(database, record) or _has_other_keys(database, record):
         return False
     tables = IndexTables(database, path, indexes, record)
     chunks, vectors = quote(record.name), quote(f"{record.name}_embedding")
@@ -53,6 +58,14 @@ def mend(database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes,
             database.execute(forget, {"rows": rows})
         tables.bump_version()
     return True
+
+
+def _has_other_keys(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> bool:
+    if not record.is_live:
+        return False
+    table = describe(database, record.source_table)
+    key = key_columns(record.source_key)
+    return table.key in {(), key} and key_type_of(key, table.types) != kept_key_type(database, record)
 
 
 def mark_partial(database: duckdb.DuckDBPyConnection, documents: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sqlrag.duckdb.cursors import HERE
 from sqlrag.errors import NotADatabaseError
 from sqlrag.index.statements import statement
 
@@ -41,9 +42,7 @@ def check_tables(connection: duckdb.DuckDBPyConnection, records: Sequence[IndexR
     names = [*FIXED, *(record.name + part for record in records for part in ("", "_embedding", "_rows"))]
     names += ["documents"] if any(not record.is_live for record in records) else []
     views = connection.execute(
-        "SELECT view_name FROM duckdb_views() "
-        "WHERE database_name = current_database() AND schema_name = current_schema() "
-        "AND list_contains($names, lower(view_name))",
+        f"SELECT view_name FROM duckdb_views() WHERE {HERE} AND list_contains($names, lower(view_name))",
         {"names": [name.lower() for name in names]},
     ).fetchall()
     for (name,) in views:

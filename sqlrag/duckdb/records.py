@@ -22,7 +22,7 @@ def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
     described = connection.execute("SELECT * FROM sqlrag_indexes LIMIT 0").description or []
     columns = known_columns({column[0] for column in described})
     names = ", ".join(map(quote, columns))
-    rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name").fetchall()
+    rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name ASC").fetchall()
     records = [record_of(columns, row) for row in rows]
     check_tables(connection, records)
     return records

@@ -40,7 +40,7 @@ class RescoredIndex(Index):
         sql = (
             f"SELECT id, array_distance(embedding, ?::FLOAT[{self.record.dimension}])::DOUBLE AS distance "
             f"FROM {quote(self.record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) "
-            "ORDER BY distance, id LIMIT ?"
+            "ORDER BY distance ASC, id ASC LIMIT ?"
         )
         query = np.frombuffer(vector, np.float32).tolist()
         rows = self._duckdb_rows(sql, [query, [row[0] for row in candidates], k])

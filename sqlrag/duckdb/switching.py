@@ -12,7 +12,6 @@ from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.source_tables import describe, key_type_of
 from sqlrag.index.names import quote
 from sqlrag.index.source import key_columns
-from sqlrag.index.statements import statement
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +55,6 @@ def switch(
         tables.create(source_type, first_id=first_id)
         parts = ["", "_embedding"]
         if old.is_live:
-            database.execute(statement("duckdb/live", index=old.name, source_type=source_type))
             parts.append("_rows")
         for part in parts:
             database.execute(f"INSERT INTO {quote(old.name + part)} SELECT * FROM {quote(new.name + part)}")

@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.duckdb.cursors import HERE
 from sqlrag.duckdb.filter_check import WITH_EFFECTS, parts_of
 
 if TYPE_CHECKING:
@@ -24,15 +25,13 @@ _SELECT = re.compile(rf"CREATE VIEW {_NAME}(?:\.{_NAME})*\s*(?:\({_NAME}(?:, {_N
 _SOURCES = frozenset({"BASE_TABLE", "SUBQUERY", "JOIN", "EMPTY", "EXPRESSION_LIST"})
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE"})
 
-_HERE = "database_name = current_database() AND schema_name = current_schema()"
-
 
 def is_own(database: duckdb.DuckDBPyConnection, view: str) -> bool:
     """Tell whether a view, and every view behind it, reads tables of this database and nothing else."""
     tables = {
-        name for (name,) in database.execute(f"SELECT lower(table_name) FROM duckdb_tables() WHERE {_HERE}").fetchall()
+        name for (name,) in database.execute(f"SELECT lower(table_name) FROM duckdb_tables() WHERE {HERE}").fetchall()
     }
-    sql = f"SELECT lower(view_name), sql FROM duckdb_views() WHERE {_HERE} AND NOT internal"
+    sql = f"SELECT lower(view_name), sql FROM duckdb_views() WHERE {HERE} AND NOT internal"
     views = dict(database.execute(sql).fetchall())
     sql = "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE NOT internal AND database_name <> 'temp'"
     refused = WITH_EFFECTS | {name for (name,) in database.execute(sql).fetchall()}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.duckdb.cursors import own_cursor
 from sqlrag.duckdb.errors import translated
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
@@ -34,7 +35,7 @@ class DuckDBWriter:
         self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, new: IndexRecord
     ) -> None:
         self._path = path
-        self._duckdb = indexes.closing(database.cursor())
+        self._duckdb = indexes.closing(own_cursor(database, indexes.catalog))
         self._indexes = indexes
         self._tables = IndexTables(self._duckdb, path, indexes, new)
         with translated(path):

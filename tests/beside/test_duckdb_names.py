@@ -1,0 +1,134 @@
+"""What else has the names of sqlrag's tables, of an indexed table or of a function: sqlrag means its own, on DuckDB."""
+
+from __future__ import annotations
+
+import warnings
+
+import duckdb
+import pytest
+
+import sqlrag
+from sqlrag import errors
+
+TEXTS = {1: "It rains all night.", 2: "Bees dance in the hive.", 3: "Ships sail in the morning."}
+WOMBATS = "Wombats sleep all day."
+Q = "which animal sleeps long?"
+
+
+@pytest.fixture
+def db(tmp_path):
+    """A table with an index, and a document in an index of its own; a warning is an error."""
+    with warnings.catch_warnings(), sqlrag.connect(tmp_path / "names.duckdb") as db:
+        warnings.simplefilter("error")
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body VARCHAR, tag VARCHAR)")
+        for key, text in TEXTS.items():
+            db.execute("INSERT INTO note VALUES (?, ?, 'a')", [key, text])
+        db.create_index("notes", "note", "body", filters=["tag"])
+        text = tmp_path / "page.txt"
+        text.write_text("A page about koalas.", encoding="utf-8")
+        db.ingest(text, "pages")
+        yield db
+
+
+def assert_whole(db: sqlrag.Database, tmp_path) -> None:
+    """All that is there is found and joined, what is new comes in, and neither index lacks anything."""
+    found = {hit.source_id: (hit.text, hit.metadata) for hit in db.search(Q, "notes")}
+    assert found == {key: (text, {"tag": "a"}) for key, text in TEXTS.items()}
+    assert [hit.source_id for hit in db.search(Q, "notes", filter="id > 2")] == [3]
+    assert db.sync().removed == 0
+    assert db.backlog() == {}
+    home = db.execute("SELECT database_name FROM duckdb_databases() WHERE path = ?", [db.path]).fetchall()[0][0]
+    db.execute(f"INSERT INTO {home}.main.note VALUES (4, '{WOMBATS}', 'b')")
+    best = db.search(Q, "notes", top_n=1)[0]
+    assert (best.text, best.metadata) == (WOMBATS, {"tag": "b"})
+    db.execute(f"DELETE FROM {home}.main.note WHERE id = 4")
+    assert db.sync().removed == 1
+    text = tmp_path / "other.txt"
+    text.write_text("A page about kiwis.", encoding="utf-8")
+    assert db.ingest(text, "pages").added == 1
+    assert {hit.title for hit in db.search(Q, "pages")} == {"page.txt", "other.txt"}
+    assert db.alter_index("notes", text="{body}").added == 0
+    assert {info.index: info.documents for info in db.info()} == {"notes": 3, "pages": 2}
+    db.create_index("tags", "note", "tag")
+    db.reindex("tags", max_tokens=50)
+    db.drop_index("tags")
+    assert db.repair() == []
+
+
+OURS = ("note", "notes", "notes_rows", "notes_embedding", "pages", "documents", "sqlrag_indexes", "sqlrag_meta")
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_f3_temporary_tables_of_our_names(db, tmp_path, kind):
+    """F3: temporary tables and views of the user's connection are not read in the place of sqlrag's and the source."""
+    for name in OURS:
+        db.execute(f"CREATE TEMP {kind} {name} AS SELECT 7 AS id, 7 AS source_id, 'other' AS body, 'x' AS name")
+    assert_whole(db, tmp_path)
+
+
+def test_f3_an_attached_database_with_the_same_tables(db, tmp_path):
+    """F3: another database of the connection has an index of this name over a table of this name."""
+    path = tmp_path / "far.duckdb"
+    with sqlrag.connect(path) as far:
+        far.execute("CREATE TABLE note (id VARCHAR PRIMARY KEY, body VARCHAR, tag VARCHAR)")
+        far.execute("INSERT INTO note VALUES ('x', 'Something else.', 'z')")
+        far.create_index("notes", "note", "body")
+    db.execute(f"ATTACH '{path}' AS far")
+    db.execute("USE far")
+    assert_whole(db, tmp_path)
+
+
+@pytest.mark.parametrize("statement", ["USE other", "SET search_path = 'other'", "SET schema = 'other'", "USE memory2"])
+def test_f18_after_use(db, tmp_path, statement):
+    """F18: the user's connection is at another schema or database, with or without tables of the same names."""
+    db.execute("CREATE SCHEMA other")
+    db.execute("CREATE TABLE other.note AS SELECT 9 AS id, 'no' AS body, 'no' AS tag")
+    db.execute("CREATE TABLE other.notes AS SELECT 9 AS id")
+    db.execute("ATTACH ':memory:' AS memory2")
+    db.execute(statement)
+    assert_whole(db, tmp_path)
+
+
+MACROS = ("md5(x) AS 'evil'", "count(x) AS 77", '"+"(a, b) AS 99', '"||"(a, b) AS \'x\'', "lower(x) AS 'LOW'",
+          "hash(x) AS 1", "json_object(a, b) AS '{}'", "list_contains(a, b) AS false", "coalesce2(a) AS a",
+          "max(x) AS 0", "getvariable(x) AS 'no'", "length(x) AS 1", "nextval(x) AS 1", "isfinite(x) AS false",
+          "duckdb_tables() AS TABLE SELECT 1 AS no", "json_serialize_sql(x) AS '{}'")  # fmt: skip
+
+
+def test_f3_macros_with_the_names_of_duckdb_s_functions(db, tmp_path):
+    """F3: macros that the user makes while the database is open take part in none of sqlrag's own statements."""
+    for macro in MACROS:
+        db.execute(f"CREATE MACRO {macro}")
+    assert_whole(db, tmp_path)
+
+
+def test_f3_a_registered_connection_at_another_database(db, tmp_path):
+    """F3: what is registered is the database that the connection is at, whichever it was opened with."""
+    path = db.path
+    db.close()
+    with duckdb.connect(str(tmp_path / "first.duckdb")) as connection:
+        connection.execute(f"ATTACH '{path}' AS second")
+        connection.execute("USE second")
+        sqlrag.register(connection)
+        connection.execute("USE first")
+        rows = connection.execute("SELECT source_id FROM search('notes', 'bees', 25, 1)").fetchall()
+        assert rows == [(2,)]
+
+
+def test_d3_an_index_of_this_name_in_capitals(db, tmp_path):
+    """D3: names of indexes compare without case: no second index is begun in the place of the first."""
+    with pytest.raises(errors.InputError, match="'notes' is over the table note"):
+        db.ingest(tmp_path / "page.txt", "Notes")
+    assert db.ingest(tmp_path / "page.txt", "PAGES").unchanged == 1
+    with pytest.raises(errors.InputError, match="'notes' is there already"):
+        db.create_index("NOTES", "note", "tag")
+    db.create_index("NOTES", "NOTE", "BODY", filters=["TAG"])
+    assert db.indexes() == ["notes", "pages"]
+    assert db.search(Q, "NOTES", top_n=1)[0].text in TEXTS.values()
+    assert db.sync("Notes").added == 0
+    db.reindex("NOTES", max_tokens=50)
+    assert db.indexes() == ["notes", "pages"]
+    assert db.check() == []
+    db.drop_index("NoteS")
+    assert db.indexes() == ["pages"]
+    assert db.check() == []
