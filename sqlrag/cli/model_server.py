@@ -34,7 +34,9 @@ def serve_models(path: str | None, idle: float, reranker: str | None, *, backgro
     import os
 
     from sqlrag.serve.server import Server
+    from sqlrag.stderr import bound
 
+    bound()
     server = Server(place, reranker=reranker, idle=idle)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: server.stop())

@@ -18,6 +18,7 @@ from typing import TextIO
 
 import sqlrag
 from sqlrag.arguments import DEFAULT_IDLE_SECONDS
+from sqlrag.descriptors import accepted, room
 from sqlrag.errors import ServerError
 from sqlrag.models.registry import load_embedder, load_reranker
 from sqlrag.serve.channel import Channel
@@ -27,11 +28,20 @@ from sqlrag.serve.protocol import VERSION
 from sqlrag.serve.session import MODEL_SECONDS, Session, refuse
 from sqlrag.sqlite.functions import vec_library
 
-__all__ = ["MOST_CLIENTS", "Server"]
+__all__ = ["MOST_CLIENTS", "START_SECONDS", "Server"]
 
 MOST_CLIENTS = 64
+"""At once; fewer where the process may have fewer descriptors."""
+
+START_SECONDS = 60.0
+"""For a server to open its models on a busy machine."""
+
+_DESCRIPTORS = 3
+"""Of a client: its connection, and a pair of sockets that wakes whoever waits for its models."""
 
 _TICK = 1.0
+
+_LOOK = 0.05
 
 
 class Server:
@@ -57,6 +67,7 @@ class Server:
         queue_models()
         self._warm_up()
         self._listening = _listen(path)
+        self._room = room(MOST_CLIENTS, _DESCRIPTORS)
         self._woken, self._waker = socket.socketpair()
         self._waker.setblocking(False)
 
@@ -130,29 +141,35 @@ class Server:
         return max(self._touched + self._idle - time.monotonic(), 0)
 
     def _take_in(self) -> None:
-        try:
-            connection, _ = self._listening.accept()
-        except OSError as error:  # it went before it was taken in, or there are no descriptors left
-            self.log(f"a client could not be taken in: {error}")
-            time.sleep(_TICK)
+        connection = accepted(self._listening)
+        if connection is None:
             return
         channel = Channel(connection)
         try:
             check_peer(connection)
-            self._check_room()
+            self._make_room()
+            session = Session(channel, self)
         except ServerError as error:
             refuse(channel, error)
             return
+        except OSError as error:  # there are no descriptors left
+            refuse(channel, ServerError(f"the model server cannot take a client: {error}"))
+            return
         self.touch()
-        session = Session(channel, self)
         thread = threading.Thread(target=self._serve, args=(session, channel), name="sqlrag-client", daemon=True)
         with self._lock:
             self._sessions[session] = thread
         thread.start()
 
-    def _check_room(self) -> None:
-        if len(self._all()) >= MOST_CLIENTS:
-            raise ServerError(f"the model server has {MOST_CLIENTS} clients, which is its limit: try again later")
+    def _make_room(self) -> None:
+        """End the oldest connection that has not said who it is, where there are as many as there is room for."""
+        there = [session for session in self._all() if not session.is_ended]
+        if len(there) < self._room:
+            return
+        unknown = next((session for session in there if not session.is_known), None)
+        if unknown is None:
+            raise ServerError(f"the model server has {self._room} clients, which is its limit: try again later")
+        unknown.end()
 
     def _serve(self, session: Session, channel: Channel) -> None:
         try:
@@ -196,14 +213,28 @@ class Server:
 
 
 def _only_one(path: Path) -> int:
-    """Take the lock beside the socket, for as long as the process lives. Raises ServerError where another has it."""
+    """Take the lock beside the socket, for as long as the process lives.
+
+    One that starts at the same time is waited for, and one that ends. Raises ServerError where another serves.
+    """
     held = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(held)
-        raise ServerError(f"a server runs already at {path}: sqlrag status, sqlrag stop") from None
-    return held
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return held
+        except BlockingIOError:
+            if _answers(path) or time.monotonic() > until:
+                os.close(held)
+                raise ServerError(f"a server runs already at {path}: sqlrag status, sqlrag stop") from None
+        time.sleep(_LOOK)
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether somebody listens on a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(_TICK)
+        return asking.connect_ex(str(path)) == 0
 
 
 def _listen(path: Path) -> socket.socket:
@@ -221,6 +252,7 @@ def _listen(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     listening.listen(MOST_CLIENTS)
+    listening.setblocking(False)  # who has gone before it is taken in keeps nobody waiting
     return listening
 
 

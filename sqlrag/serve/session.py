@@ -56,6 +56,9 @@ class Session:
         self.name = ""
         self.calls = 0
         self.in_call = 0
+        self.is_known = False
+        """Whether the client has said who it is, with the token where there is one."""
+        self.is_ended = False
         self._channel = channel
         self._server = server
         self._recorded = False
@@ -91,6 +94,7 @@ class Session:
 
     def end(self) -> None:
         """End the connection, from another thread."""
+        self.is_ended = True
         if not self._asked:
             self._channel.shut()
 
@@ -122,6 +126,7 @@ class Session:
         except InputError as error:
             raise ServerError(str(error)) from error
         self._prepare(nprobe, limit)
+        self.is_known = True
         self._channel.send(Frame.WELCOME, as_row(self._server.welcome()))
 
     def _prepare(self, nprobe: int | None, rerank_limit: int) -> None:

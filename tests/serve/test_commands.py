@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -45,6 +46,49 @@ def test_start_status_stop(free_place):
     assert json.loads(command("stop", "--json", path=free_place)) == {"stopped": True}
     assert command("stop", path=free_place) == "no server runs\n"
     assert json.loads(command("status", "--json", path=free_place, code=1)) == {"running": False}
+
+
+def test_x10_started_in_the_background_eight_times_at_once(free_place):
+    """All of them succeed, with the one server that there is then."""
+    arguments = [sys.executable, "-m", "sqlrag", "serve", "--background", "--json"]
+    environment = os.environ | {"SQLRAG_SOCKET": str(free_place)}
+    started = [
+        subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    said = [process.communicate(timeout=200) for process in started]
+    try:
+        assert [process.returncode for process in started] == [0] * 8, said
+        assert len({json.loads(out)["pid"] for out, _ in said}) == 1
+    finally:
+        command("stop", path=free_place)
+
+
+def test_x10_started_in_the_background_while_another_starts(free_place):
+    """One that was started otherwise, as the extension does, is waited for and found."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)], stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            while not free_place.with_suffix(".lock").exists():
+                time.sleep(0.01)
+            said = json.loads(command("serve", "--background", "--json", path=free_place))
+            assert said["pid"] == process.pid
+        finally:
+            process.kill()
+
+
+def test_x10_a_server_that_dies_at_its_start(free_place):
+    """Those that wait for it are told, or start one themselves."""
+    environment = os.environ | {"SQLRAG_SOCKET": str(free_place), "SQLRAG_CACHE": "/nonexistent"}
+    arguments = [sys.executable, "-m", "sqlrag", "serve", "--background", "--reranker", "none-such"]
+    failing = [
+        subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in failing:
+        _, told = process.communicate(timeout=100)
+        assert (process.returncode, "there is no model 'none-such'" in told) == (1, True)
 
 
 def test_a_server_that_cannot_start(free_place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -188,6 +189,39 @@ def test_too_many_clients(free_place):
         assert channels[0].receive(5)[0] == Frame.RESULT
         for channel in channels:
             channel.close()
+
+
+def test_x2_clients_that_say_nothing_give_way(free_place):
+    """More silent connections than there is room for, and than descriptors: who greets is served, before and after."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); from sqlrag.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "serve", "--socket", str(free_place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline()
+            known = greeted(free_place)
+            silent = [raw(free_place) for _ in range(120)]
+            with client_of_nothing(free_place) as client:
+                assert client.status()["clients"] <= 30
+                known.send(Frame.STATUS)
+                assert known.receive(30)[0] == Frame.RESULT
+            for channel in silent:
+                channel.close()
+            with client_of_nothing(free_place) as client:
+                assert client.pid == process.pid
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def client_of_nothing(path):
+    """Yield a client without a database."""
+    client = Client(path, "test")
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def test_calls_within_calls_have_an_end(server, database):
