@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ WELCOME_SECONDS = 2.0
 
 SILENT_SECONDS = 10.0
 """Between two frames of the server."""
+
+_AGAIN = 0.02
 
 Run = Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]
 """Runs a statement of the server's: its columns and rows. Raises QueryError."""
@@ -59,11 +62,7 @@ class Client:
         self._calls = 0
         self._cancelled = False
         try:
-            connection.settimeout(WELCOME_SECONDS)
-            try:
-                connection.connect(str(path))
-            except (TimeoutError, BlockingIOError) as error:
-                raise ServerError(f"the model server at {path} takes no connection: {error}") from error
+            _connect(connection, path)
             check_peer(connection)
             hello = as_row([VERSION, name, os.environ.get(TOKEN), nprobe, rerank_limit])
             version, server, pid, vec = self._welcome(hello)
@@ -175,6 +174,20 @@ class Client:
         except QueryError as error:
             return Frame.FAILED, as_row([error.code, str(error)])
         return Frame.ROWS, as_table(columns, rows)
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    """Connect to a server; one whose queue of connections is full is asked again for a while."""
+    connection.settimeout(WELCOME_SECONDS)
+    until = time.monotonic() + WELCOME_SECONDS
+    while True:
+        try:
+            connection.connect(str(path))
+            return
+        except (TimeoutError, BlockingIOError) as error:
+            if time.monotonic() > until:
+                raise ServerError(f"the model server at {path} takes no connection: {error}") from error
+        time.sleep(_AGAIN)
 
 
 def _error(body: bytes) -> Error:

@@ -43,6 +43,9 @@ _TICK = 1.0
 
 _LOOK = 0.05
 
+_BACKLOG = 128
+"""Connections that the system keeps until they are taken."""
+
 
 class Server:
     """One process's models, for the clients of one user.
@@ -251,7 +254,7 @@ def _listen(path: Path) -> socket.socket:
         raise ServerError(f"{path} cannot be a socket: {error}") from error
     finally:
         os.umask(before)
-    listening.listen(MOST_CLIENTS)
+    listening.listen(_BACKLOG)
     listening.setblocking(False)  # who has gone before it is taken in keeps nobody waiting
     return listening
 
