@@ -167,9 +167,10 @@ class IndexFile:
     def differences(self) -> list[str]:
         """Return how the index file differs from DuckDB's tables, text by text and number by number; for `check`."""
         path = index_file_of(self._path)
+        from sqlrag.sqlite.integrity import damage
+
         with translated(path), translated_duckdb(self._path):
-            found = self.connection.execute("PRAGMA integrity_check")
-            problems = [f"{path}: {row[0]}" for row in found if row[0] != "ok"]
+            problems = [f"{path}: {problem}" for problem in damage(self.connection)]
             for record in self._records():
                 problems += problems_of(self._duckdb, self.connection, record, path)
         return problems

@@ -330,9 +330,10 @@ class SQLiteEngine:
 
     def check(self) -> list[str]:
         """Return what is wrong with the database, empty when it is sound."""
+        from sqlrag.sqlite.integrity import damage
+
         with translated(self.path):
-            problems = [f"database: {row[0]}" for row in self.connection.execute("PRAGMA main.integrity_check")]
-            problems = [problem for problem in problems if problem != "database: ok"]
+            problems = [f"database: {problem}" for problem in damage(self.connection)]
             for name in self.indexes.names():
                 index = self.indexes.open(name)
                 problems += check_index(self.connection, index.record)
