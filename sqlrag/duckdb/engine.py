@@ -86,7 +86,7 @@ class DuckDBEngine:
         self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
-        with translated(path):
+        with translated(path, opening=True):
             self._connection = duckdb.connect(path, read_only=read_only)
             # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages. Where another
             # connection of this process has locked all settings, it stays.

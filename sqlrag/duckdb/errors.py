@@ -44,8 +44,11 @@ class Raised:
 
 
 @contextmanager
-def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
-    """Turn what DuckDB raises in the body into sqlrag's errors; `raised` knows what our functions raised."""
+def translated(path: str, raised: Raised | None = None, *, opening: bool = False) -> Iterator[None]:
+    """Turn what DuckDB raises in the body into sqlrag's errors; `raised` knows what our functions raised.
+
+    `opening`: the body opens the database, so that what is wrong with a file is wrong with this one.
+    """
     if raised is not None:
         raised.take()
     try:
@@ -69,7 +72,7 @@ def translated(path: str, raised: Raised | None = None) -> Iterator[None]:
         if _INTERRUPTED.search(str(error)):  # Ctrl-C while it took rows from Arrow
             raise KeyboardInterrupt from None
         said = original if isinstance(original, duckdb.Error) else error
-        raise _translation(said, path) from (original or error)
+        raise _translation(said, path, opening=opening) from (original or error)
 
 
 # A str that UTF-8 can't hold, as DuckDB 1.5 and 2 put it.
@@ -77,44 +80,90 @@ _NO_UTF8 = re.compile(r"Unable to cast Python instance of type <class 'str'>|std
 
 _INTERRUPTED = re.compile(r"^Invalid Input Error: .* failed: KeyboardInterrupt")
 
-# What DuckDB says, in lower case, and what it means.
+_IN_USE = "another process has it open: close that one, or open it with read_only=True"
 _FULL = "the disk is full; what was committed before is intact: make room and run it again"
 _OTHER_VERSION = f"DuckDB {duckdb.__version__} can't read it, another version wrote it: install that one, or a newer"
-_MEANINGS: tuple[tuple[str, type[Error], str], ...] = (
-    ("could not set lock", LockedError, "another process has it open: close that one, or open it with read_only=True"),
-    ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
-    ("transactioncontext error: conflict", LockedError, "another connection has just written the same rows: try again"),
-    ("not a valid duckdb database", NotADatabaseError, "it is not a DuckDB database"),
-    ("with version number", NotADatabaseError, _OTHER_VERSION),
-    ("corrupt database file", NotADatabaseError, "it is damaged: DuckDB's checksum of it is another"),
-    ("sqlite_scanner", NotADatabaseError, "it is a SQLite database: open it with engine='sqlite'"),
-    ("no space left", DiskFullError, _FULL),
+
+_OF_FILES = (
+    duckdb.ConnectionException,
+    duckdb.FatalException,
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.SerializationException,
+    duckdb.TransactionException,
+)
+"""What DuckDB raises about files and transactions; what is quoted in any other may be anybody's text."""
+
+_FILE = re.compile(r'(?:file|database) \\*"(?P<file>[^"\\]+)\\*"')
+
+# Whatever is about to happen: what DuckDB says of a file, which stands in quotes before it, and what it means.
+_ALWAYS: tuple[tuple[str, type[Error], str], ...] = (
+    ("^IO Error: Could not set lock on file", LockedError, _IN_USE),
+    ("^TransactionContext Error: Conflict", LockedError, "another connection has just written these rows: try again"),
+    ('": No space left on device', DiskFullError, _FULL),
     ("out of disk space", DiskFullError, _FULL),
-    ("file too large", DiskFullError, "the file may not grow (ulimit -f); what was committed before is intact"),
-    ("read-only mode", ReadOnlyError, "it is open read-only"),
-    ("read-only file system", ReadOnlyError, "it is on a read-only file system: open it with read_only=True"),
-    ("permission denied", DatabaseError, "you may not open it: check its permissions, or use read_only=True"),
-    ("database does not exist", DatabaseError, "it does not exist"),
-    ("has been invalidated", DatabaseError, "an earlier error stopped it: close it and open it again"),
-    ("cannot encode str as utf-8", InputError, LONE_SURROGATE),
-    ("values were not provided", InputError, "the parameters do not fit the statement"),
-    ("argument/count mismatch", InputError, "the parameters do not fit the statement"),
+    ('": File too large', DiskFullError, "the file may not grow (ulimit -f); what was committed before is intact"),
+    ("^FATAL Error: .*database has been invalidated", DatabaseError, "an error stopped it: close it and open it again"),
 )
 
+# While a database is opened.
+_OPENING: tuple[tuple[str, type[Error], str], ...] = (
+    ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
+    ("not a valid DuckDB database", NotADatabaseError, "it is not a DuckDB database"),
+    ("with version number", NotADatabaseError, _OTHER_VERSION),
+    ("sqlite_scanner", NotADatabaseError, "it is a SQLite database: open it with engine='sqlite'"),
+    ("Read-only file system", ReadOnlyError, "it is on a read-only file system: open it with read_only=True"),
+    ("Permission denied", DatabaseError, "you may not open it: check its permissions, or use read_only=True"),
+    ("database does not exist", DatabaseError, "it does not exist"),
+)
 
-def _translation(error: duckdb.Error, path: str) -> Error:
+# Whole sentences of DuckDB's about a statement, which quote little of it.
+_READ_ONLY = re.compile(r'Invalid Input Error: Cannot execute .* on database "(?P<name>.*)" .* read-only mode!')
+_PARAMETERS = re.compile(
+    r"Invalid Input Error: (?:Values were not provided for the following|Parameter argument/count mismatch).*"
+)
+_NO_UNICODE = re.compile(r"Invalid Input Error: Python Conversion Failure: cannot encode str as UTF-8, .*")
+_CHECKSUM = re.compile(r"(?:IO Error: )?Corrupt database file: computed checksum \d+ does not match .*", re.DOTALL)
+_CUT_OFF = re.compile('IO Error: Could not read enough bytes from file "')
+
+
+def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:
     words = str(error)
-    # These three quote the statement, in which anything may stand.
-    if isinstance(error, (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException)):
-        return SQLError(words)
     first_line = words.splitlines()[0] if words else ""
-    damaged = isinstance(error, (duckdb.IOException, duckdb.FatalException, duckdb.SerializationException))
-    if damaged and os.path.isfile(path) and not os.path.getsize(path):
-        return NotADatabaseError(f"{path} is empty, so it is no DuckDB database: remove it, and it is made anew")
-    for sign, kind, meaning in _MEANINGS:
-        if sign in first_line.lower():
-            said = f" ({first_line})" if kind is InputError else ""
-            return kind(f"{path}: {meaning}{said}")
-    if damaged:
-        return NotADatabaseError(f"{path} is damaged, or cannot be read: {first_line}")
+    if _CHECKSUM.fullmatch(words) and (type(error) is duckdb.Error or isinstance(error, _OF_FILES)):
+        which = path if opening else f"{path}, or a database that is attached to it,"
+        return NotADatabaseError(f"{which} is damaged: DuckDB's checksum of it is another")
+    if isinstance(error, _OF_FILES):
+        return _about_a_file(error, first_line, path, opening=opening)
+    if (read_only := _READ_ONLY.fullmatch(first_line)) is not None:
+        is_main = read_only["name"] == os.path.splitext(os.path.basename(path))[0]
+        return ReadOnlyError(f"{path if is_main else read_only['name']}: it is open read-only")
+    if _PARAMETERS.fullmatch(first_line):
+        return InputError(f"{path}: the parameters do not fit the statement ({first_line})")
+    if _NO_UNICODE.fullmatch(first_line):
+        return InputError(LONE_SURROGATE)
     return SQLError(words)
+
+
+def _about_a_file(error: duckdb.Error, first_line: str, path: str, *, opening: bool) -> Error:
+    """Return the error about the file that DuckDB names, the database's own where it names none."""
+    named = _FILE.search(first_line)
+    is_other = named is not None and not _is_of(named["file"], path)
+    which = named["file"] if named is not None and is_other else path
+    if opening and not is_other and os.path.isfile(path) and not os.path.getsize(path):
+        return NotADatabaseError(f"{path} is empty, so it is no DuckDB database: remove it, and it is made anew")
+    for sign, kind, meaning in (*_ALWAYS, *(_OPENING if opening else ())):
+        if re.search(sign, first_line):
+            return kind(f"{which}: {meaning}")
+    if not is_other and (opening or _CUT_OFF.match(first_line)):
+        return NotADatabaseError(f"{path} is damaged, or cannot be read: {first_line}")
+    if named is not None and not is_other:
+        return DatabaseError(f"{path} cannot be read or written: {first_line}")
+    return SQLError(str(error))
+
+
+def _is_of(file: str, path: str) -> bool:
+    """Tell whether a file is a database's own: itself, its log, what it has no room for in memory."""
+    own = os.path.realpath(path)
+    found = os.path.realpath(file)
+    return found == own or found.startswith((f"{own}.wal", f"{own}.tmp"))

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -44,6 +44,9 @@ __all__ = ["SQLiteEngine"]
 _ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
 """What of a statement may ask an index."""
 
+_OTHER_FILE = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|VACUUM\b[^;]*\bINTO)\b", re.IGNORECASE | re.DOTALL)
+"""A statement that is about another file than the database's."""
+
 Columns = list[tuple[str, str | None]]
 """Names and declared types."""
 
@@ -52,13 +55,18 @@ class SQLiteRows:
     """The rows of a SQLite statement, stepped as they are asked for."""
 
     def __init__(
-        self, cursor: apsw.Cursor, described: Columns, path: str, turns: Turns, at_end: Callable[[], None]
+        self,
+        cursor: apsw.Cursor,
+        described: Columns,
+        errors: Callable[[], AbstractContextManager[None]],
+        turns: Turns,
+        at_end: Callable[[], None],
     ) -> None:
         self.columns = [name for name, _ in described]
         self.types = [declared for _, declared in described]
         self._turns = turns
         self._cursor = cursor
-        self._path = path
+        self._errors = errors
         self._at_end = at_end
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -67,7 +75,7 @@ class SQLiteRows:
         self._at_end()
 
     def _next(self) -> tuple[Any, ...] | None:
-        with self._turns, translated(self._path):
+        with self._turns, self._errors():
             return next(self._cursor, None)
 
     def close(self) -> None:
@@ -138,9 +146,20 @@ class SQLiteEngine:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
         self._freshen(sql)
         cursor, described = self._traced(runs=True)
-        with translated(self.path), _parameters_named():
+
+        def errors() -> AbstractContextManager[None]:
+            return translated(self.path, lambda: self._subject(sql))
+
+        with errors(), _parameters_named():
             cursor.execute(sql, params)
-        return Result(SQLiteRows(cursor, described, self.path, self.turns, self._scores.flush))
+        return Result(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush))
+
+    def _subject(self, sql: str) -> str:
+        """Return which file an error of a statement is about: SQLite does not say it."""
+        if _OTHER_FILE.match(sql):
+            return "the file that this statement names"
+        attached = set(self.connection.db_names()) - {"main", "temp"}
+        return f"{self.path}, or a database that is attached to it," if attached else self.path
 
     def _freshen(self, sql: str) -> None:
         """Bring in changed rows before a statement that may ask an index."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,8 +32,8 @@ LONE_SURROGATE = (
 
 # What sqlite-vec and FTS5 say where SQLite says that the file is damaged.
 _DAMAGED_TABLES = re.compile(
-    "vectors? blob|iter error|opening blob failed|Could not fetch vector data|Internal sqlite-vec error"
-    "|fts5 file format"
+    "vectors blob |could not open vectors? blob |Error opening vector blob |Could not fetch vector data "
+    r"|chunks iter error|Internal sqlite-vec error: |invalid fts5 file format \("
 )
 
 
@@ -41,8 +41,11 @@ _LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|cells|codes|fts|queu
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through."""
+def translated(path: str, subject: Callable[[], str] | None = None) -> Iterator[None]:
+    """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through.
+
+    `subject`: tells which file an error is about; by default it is the database's own.
+    """
     try:
         yield
     except UnicodeEncodeError as error:
@@ -52,7 +55,7 @@ def translated(path: str) -> Iterator[None]:
             "a text among the results is not UTF-8, as SQLite allows: read it as CAST(... AS BLOB)"
         ) from error
     except apsw.Error as error:
-        raise _translation(error, path) from error
+        raise _translation(error, path, subject or (lambda: path)) from error
 
 
 def apsw_error(code: int, message: str) -> apsw.Error:
@@ -67,41 +70,45 @@ def apsw_error(code: int, message: str) -> apsw.Error:
     return found
 
 
-def _translation(error: apsw.Error, path: str) -> Error:  # noqa: C901, PLR0911 - one return for each kind of error
+def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
+    error: apsw.Error, path: str, subject: Callable[[], str]
+) -> Error:
     # Shared memory of the WAL that can't grow is an I/O error to SQLite.
     if isinstance(error, apsw.FullError) or _code(error) == apsw.SQLITE_IOERR_SHMSIZE:
         return DiskFullError(
-            f"{path}: the disk is full; what was committed before is intact: make room and run it again"
+            f"{subject()}: the disk is full; what was committed before is intact: make room and run it again"
         )
     if _code(error) == apsw.SQLITE_READONLY_ROLLBACK:
         return ReadOnlyError(
-            f"{path}: a process was stopped while it wrote, which has to be undone before anybody can read: "
+            f"{subject()}: a process was stopped while it wrote, which has to be undone before anybody can read: "
             "open it again, where it can be written"
         )
     if isinstance(error, apsw.ReadOnlyError):
-        return ReadOnlyError(f"{path} is read-only: {error}")
+        return ReadOnlyError(f"{subject()} is read-only: {error}")
     # A file that ends in the middle of a page.
     if isinstance(error, (apsw.NotADBError, apsw.CorruptError)) or _code(error) == apsw.SQLITE_IOERR_SHORT_READ:
-        return _not_a_database(error, path)
+        return _not_a_database(error, path, subject())
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
-        return LockedError(f"{path} is being written by another process: try again when it has finished")
+        return LockedError(f"{subject()} is being written by another process: try again when it has finished")
     if isinstance(error, apsw.CantOpenError):
         return DatabaseError(
-            f"{path} cannot be opened: is it there, and may you read it? "
+            f"{subject()} cannot be opened: is it there, and may you read it? "
             "Where its folder can't be written, open it with read_only=True"
         )
     if isinstance(error, apsw.IOError):
-        return DatabaseError(f"{path}: the disk reports an error ({error}); what was committed before is intact")
+        return DatabaseError(f"{subject()}: the disk reports an error ({error}); what was committed before is intact")
     if isinstance(error, apsw.BindingsError):
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
-    if _DAMAGED_TABLES.search(str(error)):
-        return _not_a_database(error, path)
+    if _DAMAGED_TABLES.match(str(error)):
+        return _not_a_database(error, path, path)
     if _LOST_TABLE.search(str(error)):
         return SQLError(f"{error}: where it was a part of an index, sqlrag check --repair makes it anew")
     return SQLError(str(error))
 
 
-def _not_a_database(error: apsw.Error, path: str) -> Error:
+def _not_a_database(error: apsw.Error, path: str, subject: str) -> Error:
+    if subject != path:
+        return NotADatabaseError(f"{subject} is not a SQLite database, or it is damaged: {error}")
     if is_duckdb(path):
         return NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
     if path.endswith(INDEX_FILE_SUFFIX):

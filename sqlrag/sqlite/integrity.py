@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-
-import apsw
+from typing import TYPE_CHECKING
 
 from sqlrag.sqlite.opening import open_sqlite
+
+if TYPE_CHECKING:
+    import apsw
 
 __all__ = ["damage"]
 

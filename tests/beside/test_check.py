@@ -13,7 +13,9 @@ from tests.conftest import database_path
 
 
 def documents(first: int, last: int) -> list[Document]:
-    return [Document(f"d{n}", "", f"Text number {n} of many: {n * 7} {n * 13}.", {}, f"h{n}") for n in range(first, last)]
+    return [
+        Document(f"d{n}", "", f"Text number {n} of many: {n * 7} {n * 13}.", {}, f"h{n}") for n in range(first, last)
+    ]
 
 
 def test_f11_what_others_have_written_is_no_damage(engine, tmp_path):

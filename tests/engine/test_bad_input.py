@@ -452,7 +452,7 @@ def test_a_file_of_another_duckdb():
     """What DuckDB 1.5 says of a file of 2.0 is not that it is damaged."""
     said = "Trying to read a database file with version number 999, but we can only read versions between 64 and 68."
     expected = f"DuckDB {duckdb.__version__} can't read it, another version"
-    with pytest.raises(errors.NotADatabaseError, match=expected), translated("x.duckdb"):
+    with pytest.raises(errors.NotADatabaseError, match=expected), translated("x.duckdb", opening=True):
         raise duckdb.IOException(said)
 
 
