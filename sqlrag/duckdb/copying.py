@@ -59,10 +59,11 @@ class IndexCopy:
         self._writer = IndexWriter(index, record)
 
     def bring_to(self, state: TableState) -> None:
-        """Let what is gone or changed go, and what is new come; the caller has read the state before.
+        """Let what is gone or changed go, and what is new come.
 
-        One transaction for some thousands of rows, and the state at the end: whatever stops it, the next one compares
-        the same blocks.
+        The caller has read the state in the transaction that `database` is in, so that the rows are those of the state,
+        and sees to it that nobody else writes the index file meanwhile. One transaction of the index file for some
+        thousands of rows, and the state at the end: whatever stops it, the next one compares the same blocks.
         """
         registry = Registry(self._index)
         shown = registry.find(self._record.name)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
 from sqlrag.duckdb.cursors import HERE, catalog_of, own_cursor
@@ -39,6 +39,7 @@ class IndexFile:
 
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self.lock = threading.RLock()
+        self.changing = _lock_of(path)
         self._path = path
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         with translated_duckdb(path):
@@ -52,13 +53,19 @@ class IndexFile:
         self._file = os.path.abspath(path)  # wherever the process goes
         self._files: Signature | None = None
         try:
+            files = file_signature(self._file)  # before the tables: what is committed after this shows next time
             with translated_duckdb(path):
                 check_functions(self._duckdb, path)
-                check_tables(self._duckdb)
-            self._check_version()
-            self.connection = self._open()
-            self.registry = Registry(self.connection)
-            self._catch_up_or_make_again()
+            # What is wrong with the tables is nothing that a new index file could mend.
+            check_schema_version(self._meta("schema_version"), path)
+            records = self._records()
+            with self.changing:
+                states = self._states(records)
+                self.connection = self._open(states)
+                self.registry = Registry(self.connection)
+                brought = self._show_or_make_again(records, states)
+            self._keep_up(brought)
+            self._names, self._files = [record.name for record in records], files
         except BaseException:
             self._close_cursors()
             raise
@@ -70,13 +77,17 @@ class IndexFile:
         self._cursors.add(cursor)
         return cursor
 
-    def state(self, record: IndexRecord) -> TableState:
-        """Return the present state of an index's tables. Raises DatabaseError where one is gone."""
+    def state(self, record: IndexRecord, database: duckdb.DuckDBPyConnection | None = None) -> TableState:
+        """Return the state of an index's tables, the present one or that of the transaction which `database` is in.
+
+        Raises DatabaseError where one is gone.
+        """
+        database = database or self._duckdb
         try:
             with translated_duckdb(self._path):
                 if record.is_live:
-                    self._duckdb.execute(f"SELECT 1 FROM {quote(f'{record.name}_rows')} LIMIT 0")
-                return TableState.of(self._duckdb, record)
+                    database.execute(f"SELECT 1 FROM {quote(f'{record.name}_rows')} LIMIT 0")
+                return TableState.of(database, record)
         except SQLError as error:
             raise self._without_table(record, error) from error
 
@@ -90,15 +101,15 @@ class IndexFile:
         """Return which state of DuckDB's tables the index file shows, None where it does not have the index."""
         return shown_state(self.registry, name) if self.registry.find(name) else None
 
-    def record_state(self, record: IndexRecord) -> None:
-        """Note in the index file, in the caller's transaction, that it shows DuckDB's present state."""
-        note_state(self.registry, record, self.state(record))
+    def record_state(self, record: IndexRecord, state: TableState) -> None:
+        """Note in the index file, in the caller's transaction, that it shows a state of DuckDB's tables."""
+        note_state(self.registry, record, state)
 
     # Keeping the file in step
 
     def catch_up(self) -> None:
         """Make the index file show what DuckDB's tables hold."""
-        if self._read_only and self._seen is not None:
+        if self._read_only:
             return  # DuckDB lets nobody else write meanwhile
         files = file_signature(self._file)  # before the tables: what is committed after this shows next time
         if files is not None and files == self._files:
@@ -108,35 +119,58 @@ class IndexFile:
             if seen is not None and seen == self._seen:
                 self._files = files
                 return
-            records = {record.name: record for record in self._records()}
-            states = self._states(records.values())
-            for name in self.registry.names():
-                if name not in states:
-                    drop_index(self.connection, name)
-            for name, state in states.items():
-                if self.state_shown(name) != state:
-                    self._bring(records[name], state)
-            if list(records) != self._names:
-                self._names = list(records)
+            with self.changing:
+                records = self._records()
+                brought = self._show(records, self._states(records))
+            if [record.name for record in records] != self._names:
+                self._names = [record.name for record in records]
                 seen = None  # it told of other indexes; one taken now might tell of what is not copied
             self._seen, self._files = seen, files
+            self._keep_up(brought)
 
-    def _bring(self, record: IndexRecord, state: TableState) -> None:
-        """Bring the index file's copy of an index to a state; if that is none of sqlrag's, the index is lost."""
+    def _show(self, records: Sequence[IndexRecord], states: Mapping[str, TableState]) -> list[IndexRecord]:
+        """Let the index file show these states; return the records of those that it did not show.
+
+        The caller holds `changing`.
+        """
+        for name in self.registry.names():
+            if name not in states:
+                drop_index(self.connection, name)
+        behind = [record for record in records if record.name in states]
+        behind = [record for record in behind if self.state_shown(record.name) != states[record.name]]
+        return [record for record in behind if self._bring(record.name)]
+
+    def _bring(self, name: str) -> bool:
+        """Bring the index file's copy of an index to DuckDB's tables; if they are none of sqlrag's, the index is lost.
+
+        State and rows are read in one transaction: what others commit meanwhile is in neither.
+        """
+        reader = self.closing(own_cursor(self._duckdb, self.catalog))
+        record: IndexRecord | None = None
         try:
-            with translated(index_file_of(self._path)):
-                IndexCopy(self._duckdb, self.connection, record).bring_to(state)
+            reader.execute("BEGIN")
+            record = next((one for one in stored_records(reader) if one.name == name), None)
+            if record is not None:
+                with translated(index_file_of(self._path)):
+                    IndexCopy(reader, self.connection, record).bring_to(self.state(record, reader))
         except SQLError as error:
-            if "UNIQUE constraint failed" not in str(error):
+            if record is None or "UNIQUE constraint failed" not in str(error):
                 raise
-            self._lost[record.name.lower()] = (
+            self._lost[name.lower()] = (
                 record,
                 DatabaseError(
-                    f"{self._path}: index {record.name!r} has a chunk twice ({error}): sqlrag check --repair mends it"
+                    f"{self._path}: index {name!r} has a chunk twice ({error}): sqlrag check --repair mends it"
                 ),
             )
-            return
-        self.keep_up(record)
+            return False
+        finally:
+            reader.close()
+        return record is not None
+
+    def _keep_up(self, records: Iterable[IndexRecord]) -> None:
+        with self.lock, translated(index_file_of(self._path)):
+            for record in records:
+                self.keep_up(record)
 
     def _states(self, records: Iterable[IndexRecord]) -> dict[str, TableState]:
         """Return the present states of those indexes that have their tables; the others are lost until a repair."""
@@ -210,8 +244,8 @@ class IndexFile:
 
     def _has_tables(self) -> bool:
         if not self._tables_seen:
-            sql = f"SELECT count(*) FROM duckdb_tables() WHERE table_name = 'sqlrag_indexes' AND {HERE}"
-            self._tables_seen = bool(self._rows(sql)[0][0])
+            with translated_duckdb(self._path):
+                self._tables_seen = "sqlrag_indexes" in check_tables(self._duckdb)
         return self._tables_seen
 
     def _meta(self, key: str) -> str | None:
@@ -220,17 +254,12 @@ class IndexFile:
         rows = self._rows("SELECT value FROM sqlrag_meta WHERE key = ?", [key])
         return str(rows[0][0]) if rows else None
 
-    def _check_version(self) -> None:
-        check_schema_version(self._meta("schema_version"), self._path)
-
     def _records(self) -> list[IndexRecord]:
         """Return what DuckDB's tables record of each index."""
-        if not self._has_tables():
-            return []
         with translated_duckdb(self._path):
-            return stored_records(self._duckdb)
+            return stored_records(self._duckdb) if self._has_tables() else []
 
-    def _open(self) -> apsw.Connection:
+    def _open(self, states: Mapping[str, TableState]) -> apsw.Connection:
         """Open the index file; for a database that is open read-only, one that is behind is of no use."""
         path = index_file_of(self._path)
         if not self._read_only:
@@ -242,23 +271,27 @@ class IndexFile:
             registry = Registry(connection)
             with translated(path):
                 shown = {name: shown_state(registry, name) for name in registry.names()}
-            if shown == self._states(self._records()):
+            if shown == states:
                 return connection
         except (NotADatabaseError, SQLError):
             pass
         connection.close()
         return in_memory()
 
-    def _catch_up_or_make_again(self) -> None:
-        """Catch up; an index file that turns out to be damaged is begun anew."""
-        self._records()  # what is wrong with the tables is nothing that a new index file could mend
+    def _show_or_make_again(
+        self, records: Sequence[IndexRecord], states: Mapping[str, TableState]
+    ) -> list[IndexRecord]:
+        """Let the index file show these states; one that turns out to be damaged is begun anew."""
+        path = index_file_of(self._path)
         try:
-            self.catch_up()
+            with translated(path), translated_duckdb(self._path):
+                return self._show(records, states)
         except (NotADatabaseError, SQLError) as error:
             self.connection.close()
-            self.connection = in_memory() if self._read_only else remake_index(index_file_of(self._path), error)
+            self.connection = in_memory() if self._read_only else remake_index(path, error)
             self.registry = Registry(self.connection)
-            self.catch_up()
+            with translated(path), translated_duckdb(self._path):
+                return self._show(records, states)
 
     def keep_up(
         self, record: IndexRecord, progress: Callable[[str, float], None] | None = None, *, wrote: bool = True
@@ -275,3 +308,27 @@ def _sums_of(name: str) -> str:
         (SELECT [count(*), max(id), sum(id), sum(hash(source_id)), sum(end_char)]::VARCHAR FROM {quote(name)}),
         (SELECT [count(*), sum(id)]::VARCHAR FROM {quote(name + "_embedding")})
     """
+
+
+class _Changing:
+    """Held while an index file is changed: only one connection of the process at a time compares and writes it.
+
+    No other process has the database open then (DuckDB sees to it).
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+_changing: WeakValueDictionary[str, _Changing] = WeakValueDictionary()
+
+
+def _lock_of(path: str) -> _Changing:
+    """Return what those share that change the index file of one database."""
+    return _Changing() if path == ":memory:" else _changing.setdefault(os.path.abspath(path), _Changing())

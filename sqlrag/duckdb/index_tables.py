@@ -134,6 +134,10 @@ class IndexTables:
         self._duckdb.execute(f"DELETE FROM {self._vectors} WHERE id IN (SELECT id FROM {chosen})", ids)
         self._duckdb.execute(f"DELETE FROM {chosen}", ids)
 
+    def state(self) -> TableState:
+        """Return the state of the tables, as the transaction sees it. Raises DatabaseError where one is gone."""
+        return self._indexes.state(self.record, self._duckdb)
+
     def bump_version(self) -> None:
         """Give the tables another version, by which an index file knows whether it shows them."""
         # By the clock, not by one: two copies of a database that went different ways never have the same version.
@@ -144,25 +148,29 @@ class IndexTables:
     def write_index_file(
         self,
         before: TableState,
+        after: TableState,
         replaced: Sequence[Any],
         chunks: Sequence[StoredChunk],
         vectors: NDArray[np.float32] | None,
     ) -> None:
         """Bring the index file to what DuckDB has just committed; a crash before this is caught up on open.
 
-        `before`: the state of DuckDB's tables before the commit. A file that shows another one lacks more than this.
+        `before`, `after`: the states of DuckDB's tables at the beginning and the end of that transaction, as it saw
+        them: what others commit is in neither. A file that shows another state than `before` lacks more than this, or
+        has this already.
         """
         connection = self._indexes.connection
         index = IndexWriter(connection, self.record)
-        with self._indexes.lock, translated_sqlite(index_file_of(self._path)):
-            if self._indexes.state_shown(self.record.name) != before:
-                self._indexes.catch_up()
-                return
+        with self._indexes.lock, self._indexes.changing, translated_sqlite(index_file_of(self._path)):
             with immediate(connection):
-                index.delete_chunks_of(replaced)
-                if chunks and vectors is not None:
-                    index.insert(chunks, vectors)
-                self._indexes.record_state(self.record)
+                shows_before = self._indexes.state_shown(self.record.name) == before
+                if shows_before:
+                    index.delete_chunks_of(replaced)
+                    if chunks and vectors is not None:
+                        index.insert(chunks, vectors)
+                    self._indexes.record_state(self.record, after)
+            if not shows_before:
+                self._indexes.catch_up()
 
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of each table."""

@@ -135,17 +135,18 @@ class DuckDBLive:
         return []
 
     def _applied(self, rows: Sequence[IndexedRow]) -> list[Any]:
-        before = self._indexes.state(self.record)
         with translated(self._path), transaction(self._duckdb):
+            before = self._tables.state()
             if not self._tables.is_as_recorded():
                 return []
             now = {row.source_id: row for row in self._present([one.row.source_id for one in rows])}
             same = [one for one in rows if now[one.row.source_id].is_as(one.row)]
             changed = [one for one in same if one.row.is_changed]
             chunks, vectors = self._write(changed)
+            after = self._tables.state()
         replaced = [one.row.source_id for one in changed]
         if changed:
-            self._tables.write_index_file(before, replaced, chunks, vectors)
+            self._tables.write_index_file(before, after, replaced, chunks, vectors)
         written = [one.row.source_id for one in same]
         for source_id in written:
             del self._queued[source_id]

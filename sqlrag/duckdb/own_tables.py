@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["check_functions", "check_tables"]
+__all__ = ["check_functions", "check_tables", "check_tables_of"]
 
 FIXED = ("sqlrag_meta", "sqlrag_indexes")
 
@@ -37,15 +37,29 @@ def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
         )
 
 
-def check_tables(connection: duckdb.DuckDBPyConnection, records: Sequence[IndexRecord] = ()) -> None:
-    """Raise NotADatabaseError for a view in the place of a table of sqlrag's, those of indexes included."""
-    names = [*FIXED, *(record.name + part for record in records for part in ("", "_embedding", "_rows"))]
-    names += ["documents"] if any(not record.is_live for record in records) else []
-    views = connection.execute(
-        f"SELECT view_name FROM duckdb_views() WHERE {HERE} AND list_contains($names, lower(view_name))",
-        {"names": [name.lower() for name in names]},
-    ).fetchall()
-    for (name,) in views:
+def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the names of the database's tables, in lower case.
+
+    Raises NotADatabaseError for a view in the place of a table of sqlrag's that every database with an index has.
+    """
+    sql = f"SELECT lower(table_name) FROM duckdb_tables() WHERE {HERE}"
+    tables = {name for (name,) in connection.execute(sql).fetchall()}
+    _check_no_views(connection, {*FIXED} - tables)
+    return tables
+
+
+def check_tables_of(connection: duckdb.DuckDBPyConnection, tables: set[str], records: Sequence[IndexRecord]) -> None:
+    """Raise NotADatabaseError for a view in the place of a table of an index; `tables` are those that there are."""
+    names = {(record.name + part).lower() for record in records for part in ("", "_embedding", "_rows")}
+    names |= {"documents"} if any(not record.is_live for record in records) else set()
+    _check_no_views(connection, names - tables)
+
+
+def _check_no_views(connection: duckdb.DuckDBPyConnection, names: set[str]) -> None:
+    if not names:
+        return
+    sql = f"SELECT view_name FROM duckdb_views() WHERE {HERE} AND list_contains($names, lower(view_name))"
+    for (name,) in connection.execute(sql, {"names": sorted(names)}).fetchall():
         raise NotADatabaseError(
             f"this database is damaged, or somebody has changed it: its view {name} is not as sqlrag makes it"
         )

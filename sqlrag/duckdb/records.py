@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlrag.duckdb.own_tables import check_tables
+from sqlrag.duckdb.own_tables import check_tables, check_tables_of
 from sqlrag.index.names import quote
 from sqlrag.index.registry import known_columns, record_of
 
@@ -17,12 +17,17 @@ __all__ = ["stored_records"]
 
 
 def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
-    """Return the record of each index, by name. Raises NotADatabaseError for what sqlrag never writes."""
-    check_tables(connection)
+    """Return the record of each index, by name; none for a database without sqlrag's tables.
+
+    Raises NotADatabaseError for what sqlrag never writes.
+    """
+    tables = check_tables(connection)
+    if "sqlrag_indexes" not in tables:
+        return []
     described = connection.execute("SELECT * FROM sqlrag_indexes LIMIT 0").description or []
     columns = known_columns({column[0] for column in described})
     names = ", ".join(map(quote, columns))
     rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name ASC").fetchall()
     records = [record_of(columns, row) for row in rows]
-    check_tables(connection, records)
+    check_tables_of(connection, tables, records)
     return records

@@ -50,9 +50,24 @@ class TableState:
 
     @classmethod
     def parsed(cls, text: str | None) -> TableState | None:
-        """Return the state that a text is of; None for one of an earlier sqlrag, or none."""
-        values = json.loads(text) if text else None
-        return cls(**values) if isinstance(values, dict) else None
+        """Return the state that a text is of; None for one that this sqlrag does not write, or none."""
+        try:
+            state = cls(**json.loads(text or "null"))
+        except (TypeError, ValueError, RecursionError):
+            return None
+        return state if str(state) == text and state._can_be() else None
+
+    def _can_be(self) -> bool:
+        """Tell whether a state read from a file has the types that its fields are declared with."""
+        types = (str, int | None, int, dict)
+        fields = (self.embedder_hash, self.version, self.bits, self.blocks)
+        is_typed = all(isinstance(value, kind) for value, kind in zip(fields, types, strict=True))
+        return is_typed and 0 <= self.bits < 64 and all(self._is_block(block) for block in self.blocks)
+
+    def _is_block(self, block: str) -> bool:
+        """Tell whether a text is the number of a block of ids."""
+        is_number = block.removeprefix("-").isdecimal() and len(block) < 20
+        return is_number and -(2**63) <= int(block) << self.bits < 2**63
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))

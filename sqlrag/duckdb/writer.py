@@ -71,9 +71,9 @@ class DuckDBWriter:
         """Write parts of documents, all or nothing."""
         stored = dict(self._stored)
         replaced: list[int] = []
-        before = self._indexes.state(self.record)
         vectors = _vectors(parts)
         with translated(self._path), transaction(self._duckdb):
+            before = self._tables.state()
             if not self._tables.is_as_recorded():
                 raise DatabaseError(made_anew(self._path, self.record.name))
             for part in parts:
@@ -82,20 +82,22 @@ class DuckDBWriter:
             chunks = self._chunk_rows(parts, stored)
             self._tables.insert(chunks, vectors)
             self._tables.bump_version()
+            after = self._tables.state()
         self._stored = stored
-        self._tables.write_index_file(before, replaced, chunks, vectors)
+        self._tables.write_index_file(before, after, replaced, chunks, vectors)
 
     def remove(self, uris: Sequence[str]) -> None:
         """Remove documents and their chunks."""
         ids = [self._stored[uri][0] for uri in uris]
-        before = self._indexes.state(self.record)
         with translated(self._path), transaction(self._duckdb):
+            before = self._tables.state()
             self._tables.delete_chunks_of(ids)
             self._duckdb.execute("DELETE FROM documents WHERE id IN (SELECT unnest($ids))", {"ids": ids})
             self._tables.bump_version()
+            after = self._tables.state()
         for uri in uris:
             del self._stored[uri]
-        self._tables.write_index_file(before, ids, [], None)
+        self._tables.write_index_file(before, after, ids, [], None)
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
