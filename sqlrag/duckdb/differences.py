@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.duckdb.cursors import HERE, catalog_of, own_cursor
+from sqlrag.duckdb.cursors import HERE
 from sqlrag.errors import NotADatabaseError
 from sqlrag.index.names import quote
 from sqlrag.index.precision import codes_of
@@ -125,11 +125,9 @@ def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range
         for columns, table in ((CHUNK_COLUMNS, record.name), ("id", f"{record.name}_embedding"))
     )
     sql = f"SELECT {CHUNK_COLUMNS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
-    # the caller's own may run another statement before this one is at its end
-    with own_cursor(database, catalog_of(database)) as cursor:
-        cursor.execute(sql, {"first": ids[0], "last": ids[-1]})
-        while rows := cursor.fetchmany(ROWS_AT_ONCE):
-            yield from rows
+    database.execute(sql, {"first": ids[0], "last": ids[-1]})  # in the transaction that it is in
+    while rows := database.fetchmany(ROWS_AT_ONCE):
+        yield from rows
 
 
 def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[int, bytes]]:

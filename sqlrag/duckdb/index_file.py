@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
 from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
-from sqlrag.duckdb.cursors import HERE, catalog_of, own_cursor
+from sqlrag.duckdb.cursors import catalog_of, own_cursor
 from sqlrag.duckdb.differences import problems_of
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
