@@ -100,7 +100,10 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
     if isinstance(error, apsw.BindingsError):
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
     if _DAMAGED_TABLES.match(str(error)):
-        return _not_a_database(error, path, path)
+        return NotADatabaseError(
+            f"{path}: the vectors or the full text of an index are damaged ({error}): "
+            "sqlrag check --repair makes them anew"
+        )
     if _LOST_TABLE.search(str(error)):
         return SQLError(f"{error}: where it was a part of an index, sqlrag check --repair makes it anew")
     return SQLError(str(error))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import apsw
 import duckdb
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -54,6 +55,11 @@ class Company(RuleBasedStateMachine):
         self.first.create_index("notes", "note", "body")
         self.make_view()
         self.second = sqlrag.connect(self.path)
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self.first.close()
+        self.second.close()
 
     def make_view(self) -> None:
         """Make the view that asks the index, where the engine lets a view of the file do so."""
@@ -130,6 +136,7 @@ class Company(RuleBasedStateMachine):
         """A forked child asks the connection that it has inherited: an error; the parent goes on."""
         pid = os.fork()
         if pid == 0:
+            signal.alarm(20)  # one that hangs ends
             status = 1
             with contextlib.suppress(BaseException):
                 try:
@@ -155,8 +162,7 @@ class Company(RuleBasedStateMachine):
         assert self.first.check() == []
         assert dict(self.run("first")("SELECT id, body FROM note")) == self.rows
         assert dict(self.run("first")(QUESTIONS[0])) == self.rows
-        self.first.close()
-        self.second.close()
+        self.close()
         other = Program(syncing, self.path)
         assert other.opened is None
         assert other.ask("check") == ([], None)
@@ -185,6 +191,10 @@ class SQLiteCompany(Company):
         if which == "second" and self.second.read_only:
             which = "first"
         return super().run(which)
+
+    def close(self) -> None:
+        super().close()
+        self.registered.close()
 
     def elsewhere(self, sql: str, *values: Any) -> list[Any]:
         """Run a statement in the other program."""
@@ -260,7 +270,6 @@ class SQLiteCompany(Company):
 
     def teardown(self) -> None:
         self.program.close()
-        self.registered.close()
         super().teardown()
 
 
@@ -329,7 +338,13 @@ class DuckDBCompany(Company):
             self.run("first")(sql)
 
 
-SETTINGS = settings(max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(
+    max_examples=8,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],  # a run takes a second: to shrink fifteen steps would take ten minutes
+)
 LONG = settings(SETTINGS, max_examples=150, stateful_step_count=40)
 
 

@@ -211,7 +211,7 @@ SQLITE = [
     Hostile("a queue of 300,000 rows that are not there", (f"INSERT INTO reviews_queue (source_id, queued_at) {ENDLESS.replace('FROM n)', 'FROM n WHERE i < 300000)')} SELECT i + 1000, 2400000 FROM n",), "changed rows of review yet"),
     Hostile("rows with hashes of other types", ("UPDATE reviews_rows SET content_hash = 'text'",), "have another text than the index"),
     Hostile("vectors of NaN", vectors("CAST(replace(printf('%.*c', 6144 * 4, 'x'), 'xxxx', char(127, 127, 127, 127)) AS BLOB)"), "are not of unit length"),
-    Hostile("vectors of another length", vectors("zeroblob(7)"), "the vectors of index 'reviews' are damaged"),
+    Hostile("vectors of another length", vectors("zeroblob(7)"), "are damaged"),
     Hostile("vectors of zeros", vectors("zeroblob(16 * 384 * 4)"), "are not of unit length"),
     Hostile("ids behind the vectors that no chunk has", ("UPDATE reviews_vec_chunks SET rowids = randomblob(128)",), "vectors lie under another id"),
     Hostile("cells that there are not", ("INSERT INTO sqlrag_ivf VALUES ('reviews', 1, 4611686018427387904, -1, 1e308, 0, 1)", "INSERT INTO sqlrag_nprobe VALUES ('reviews', 25, 9223372036854775807, 2.0)"), "has lost its cells"),
