@@ -4,4 +4,5 @@ FROM   main.{kept} WHERE (SELECT ready FROM main.sqlrag_ivf WHERE index_name = '
 AND    rowid NOT IN (SELECT rowid FROM main.chunks_codes_rowids)
 UNION ALL
 SELECT 'blocks of codes are in a cell without a centroid, where no search finds them', count(*)
-FROM   main.chunks_codes_chunks WHERE partition00 <> 0 AND partition00 NOT IN (SELECT rowid FROM main.chunks_cells);
+FROM   main.chunks_codes_chunks WHERE partition00 IS NOT 0 AND (typeof(partition00) <> 'integer'
+OR     partition00 NOT IN (SELECT rowid FROM main.chunks_cells));

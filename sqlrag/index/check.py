@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import NotADatabaseError
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import in_main, quote
+from sqlrag.index.places import damaged, places_of
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.source import key_expression, source_of
 from sqlrag.index.statements import statement
@@ -18,11 +19,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.index.registry import IndexRecord
+    from sqlrag.models import Embedder
 
-__all__ = ["check_index", "full_text_is_sound", "lost_parts", "misfiled_vectors", "not_unit"]
+__all__ = [
+    "check_index",
+    "foreign_vectors",
+    "full_text_is_sound",
+    "lost_parts",
+    "not_unit",
+    "vector_tables",
+]
 
 ROUNDING = {"float32": 1e-3, "int8": 0.1}
 """How far from 1 the squared length of a stored unit vector may be."""
+
+LOOKED_AT = 64
+"""Vectors that are made again to be compared: half a second."""
+
+ALIKE = 0.9
+"""The least cosine between a vector and the same made again; rounding takes a hundredth of what is left."""
 
 
 def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
@@ -32,10 +47,9 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     problems = [f"{name}: {part} is gone" for part in lost]
     if not all("_after_" in part for part in lost):
         return problems  # a table: nothing can be asked
-    has_cells = Index(connection, record).has_cells()
-    for part in ("check", "check_cells") if has_cells else ():
-        sql = statement(f"index/{part}", index=name, items="chunks", **kept_parts(record))
-        problems += [f"{name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    if Index(connection, record).has_cells():
+        misplaced = _misplaced(connection, record)
+        problems += misplaced or _wrong_vectors(connection, record)
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
@@ -46,32 +60,64 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         )
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
-    wrong = misfiled = 0
-    try:
-        for _, (_, vectors) in stored_blocks(connection, record) if has_cells else ():
-            wrong += int(not_unit(vectors, record).sum())
-        misfiled = misfiled_vectors(connection, record) if has_cells else 0
-    except NotADatabaseError as error:
-        problems.append(f"{name}: {error}")
-    if wrong:
-        problems.append(f"{name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
-    if misfiled:
-        problems.append(f"{name}: {misfiled} vectors lie under another id than vec0 has for them")
     return problems
 
 
-def misfiled_vectors(connection: apsw.Connection, record: IndexRecord) -> int:
-    """Return how many vectors a search would give another id, or none, than a look-up by id: vec0 keeps both ways.
+def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with the places of vectors, of codes and of centroids."""
+    problems = []
+    for table, size in vector_tables(record).items():
+        places = places_of(connection, table, size)
+        if places.blocks:
+            problems.append(f"{record.name}: {damaged(record.name)}")
+        elif places.wrong:
+            problems.append(
+                f"{record.name}: {places.wrong} vectors lie under another id than vec0 has for them ({table})"
+            )
+    return problems
 
-    Raises NotADatabaseError for a block that vec0 has not written.
+
+def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with vectors that lie where they should."""
+    problems = []
+    for part in ("check", "check_cells"):
+        sql = statement(f"index/{part}", index=record.name, items="chunks", **kept_parts(record))
+        problems += [f"{record.name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    wrong = sum(int(not_unit(vectors, record).sum()) for _, (_, vectors) in stored_blocks(connection, record))
+    if wrong:
+        problems.append(f"{record.name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
+    return problems
+
+
+def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: Embedder) -> tuple[int, int]:
+    """Return how many of some vectors, of each block one, are not those of their chunks' texts; and how many these are.
+
+    Each may be sound by itself, and lie where it should: that it is another text's, only the model can tell.
     """
     import numpy as np
 
-    blocks = [ids for _, (ids, _) in stored_blocks(connection, record)]
-    found = np.concatenate(blocks) if blocks else np.empty(0, np.int64)
-    rows = connection.execute(f"SELECT rowid FROM main.{kept_parts(record)['kept']}")
-    kept = np.fromiter((id_ for (id_,) in rows), np.int64)
-    return len(np.setxor1d(found, kept))
+    taken = [pair for _, block in stored_blocks(connection, record) for pair in _some(*block)]
+    taken = taken[:: -(-len(taken) // LOOKED_AT) or 1]
+    find = f"SELECT id, text FROM {in_main(record.name)} WHERE id IN (SELECT value FROM main.json_each(?))"
+    texts = dict(connection.execute(find, (json.dumps([id_ for id_, _ in taken]),)))
+    pairs = [(texts[id_], vector) for id_, vector in taken if isinstance(texts.get(id_), str)]
+    if not pairs:
+        return 0, 0
+    vectors = embedder.encode_document([text for text, _ in pairs])
+    alike = np.einsum("ij,ij->i", vectors, np.stack([vector for _, vector in pairs]))
+    return int((~(alike >= ALIKE)).sum()), len(pairs)
+
+
+def _some(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
+    """Return a few vectors of a block with their ids: the first, the last and those between at equal distances."""
+    places = range(0, len(ids), max(1, len(ids) // 4))
+    return [(int(ids[place]), vectors[place]) for place in places]
+
+
+def vector_tables(record: IndexRecord) -> dict[str, int]:
+    """Return the tables of vec0 that an index has, and how many bytes a vector has there; the kept vectors first."""
+    codes, cells = {f"{record.name}_codes": record.dimension}, {f"{record.name}_cells": 4 * record.dimension}
+    return (codes if record.vectors == "int8" else {f"{record.name}_vec": 4 * record.dimension} | codes) | cells
 
 
 def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
@@ -101,9 +147,10 @@ def full_text_is_sound(connection: apsw.Connection, record: IndexRecord) -> bool
     try:
         # https://www.sqlite.org/fts5.html#the_integrity_check_command; 1 compares with the chunk table too
         connection.execute(f"INSERT INTO main.{words} ({words}, rank) VALUES ('integrity-check', 1)")
-    except apsw.CorruptError:
+        sql = statement("index/check_full_text", index=record.name)
+        return not list(connection.execute(sql))
+    except (apsw.CorruptError, apsw.SQLError):  # the latter for a configuration or a structure that it cannot read
         return False
-    return True
 
 
 def not_unit(vectors: NDArray[np.float32], record: IndexRecord) -> NDArray[np.bool_]:

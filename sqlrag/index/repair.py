@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.index.blocks import stored_blocks
-from sqlrag.index.check import full_text_is_sound, not_unit
+from sqlrag.index.check import full_text_is_sound, not_unit, vector_tables
 from sqlrag.index.names import in_main
+from sqlrag.index.places import places_of
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["has_broken_cells", "mend_index", "wrong_rows"]
+__all__ = ["has_broken_cells", "mend_index", "mend_places", "wrong_rows"]
 
 
 def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
@@ -39,6 +40,24 @@ def has_broken_cells(connection: apsw.Connection, record: IndexRecord) -> bool:
     """Tell whether some vectors are in no cell that a search looks into."""
     sql = statement("index/check_cells", index=record.name, **kept_parts(record))
     return any(count for _, count in connection.execute(sql))
+
+
+def mend_places(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Make the tables of vectors anew where they are not as vec0 keeps them.
+
+    The new ones have the vectors whose place is not in doubt, the others are embedded again. False where codes are all
+    that there is. The caller holds the write transaction.
+    """
+    writer = IndexWriter(connection, record)
+    tables = {table: places_of(connection, table, size) for table, size in vector_tables(record).items()}
+    kept = tables.pop(kept_parts(record)["kept"])
+    if record.vectors == "int8":
+        return kept.are_sound and all(places.are_sound for places in tables.values())
+    if not kept.are_sound:
+        writer.remake_vectors(kept.agreed)
+    if not all(places.are_sound for places in tables.values()):
+        writer.remake_cells()
+    return True
 
 
 def mend_index(connection: apsw.Connection, record: IndexRecord) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.cells import Cells, cell_state
 from sqlrag.index.names import in_main, quote
-from sqlrag.index.precision import codes_of
+from sqlrag.index.places import check_deletable, check_insertable, vectors_at
+from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord, Registry
 from sqlrag.index.statements import statement
 from sqlrag.index.tokenizers import TOKENIZERS
@@ -157,9 +158,48 @@ class IndexWriter:
     def remake_full_text(self) -> None:
         """Make the full text anew, with the record's tokenizer."""
         words = quote(f"{self.record.name}_fts")
-        self._connection.execute(f"DROP TABLE IF EXISTS main.{words}")
+        self._drop_full_text()
         self._connection.execute(self._full_text())
         self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
+
+    def remake_vectors(self, agreed: NDArray[np.int64]) -> None:
+        """Make the table of float32 vectors anew, with those of the old one that lie at these places (places.py)."""
+        name = self.record.name
+        self._connection.execute("CREATE TEMP TABLE sqlrag_kept (id INTEGER PRIMARY KEY, vector BLOB)")
+        self._connection.executemany(
+            "INSERT INTO temp.sqlrag_kept VALUES (?, ?)", vectors_at(self._connection, f"{name}_vec", agreed)
+        )
+        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
+        self._connection.execute(f"DROP TABLE {self._vectors}")
+        self._connection.execute(self._made_for("index/create_vectors"))
+        self._connection.execute(
+            f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, vector FROM temp.sqlrag_kept "
+            f"WHERE id IN (SELECT id FROM {self._table})"
+        )
+        self._connection.execute("DROP TABLE temp.sqlrag_kept")
+        if self.record.is_live:  # sql/index/live.sql says why
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
+
+    def remake_cells(self) -> None:
+        """Make the tables of cells and codes anew, empty: an index that keeps float32 is searched whole meanwhile."""
+        name = self.record.name
+        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
+        for table in (self._codes, in_main(f"{name}_cells")):
+            self._connection.execute(f"DROP TABLE {table}")
+        self._connection.execute(self._made_for("index/create_cells"))
+        if self.record.is_live:
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_code_after_delete')}")
+        self._forget_cells()
+
+    def _drop_full_text(self) -> None:
+        """Drop the full text; FTS5 refuses that with a configuration that it cannot read, so it gets one."""
+        words = f"{self.record.name}_fts"
+        config = in_main(f"{words}_config")
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
+        if list(self._connection.execute(sql, (f"{words}_config",))):
+            self._connection.execute(f"DELETE FROM {config}")
+            self._connection.execute(f"INSERT INTO {config} VALUES ('version', 4)")
+        self._connection.execute(f"DROP TABLE IF EXISTS {in_main(words)}")
 
     def upgrade(self) -> None:
         """Give an index of schema 1 its cells."""
@@ -181,6 +221,7 @@ class IndexWriter:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         ids = [chunk[0] for chunk in chunks]
+        check_insertable(self._connection, self.record.name, kept_parts(self.record)["kept"])
         if self.record.vectors == "int8":
             self.insert_codes(ids, vectors)
             return
@@ -205,6 +246,7 @@ class IndexWriter:
 
     def delete_vectors(self, ids: Sequence[int]) -> None:
         """Delete vectors that have no chunk, with their codes."""
+        self._check_deletable(ids)
         if self.record.vectors == "float32":
             self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
@@ -213,15 +255,20 @@ class IndexWriter:
         """Forget the cells of an index that keeps float32: it is searched whole until it has new ones."""
         for table in (self._codes, in_main(f"{self.record.name}_cells")):
             self._connection.execute(f"DELETE FROM {table}")
+        self._forget_cells()
+
+    def _forget_cells(self) -> None:
         for table in ("sqlrag_ivf", "sqlrag_nprobe"):
             self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (self.record.name,))
 
     def delete_codes(self, ids: Sequence[int]) -> None:
         """Delete codes, of vectors that go, or go into other cells."""
+        check_deletable(self._connection, self.record.name, f"{self.record.name}_codes", ids)
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
     def drop(self) -> None:
         """Drop the index's tables and forget it."""
+        self._drop_full_text()
         # What an index over documents does not have may be a table of the user's.
         for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
             self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")
@@ -235,11 +282,18 @@ class IndexWriter:
 
     def delete_chunks(self, ids: Sequence[int]) -> None:
         """Delete chunks by their own ids; triggers take their words along, and their vectors unless it is live."""
+        self._check_deletable(ids)
         if self.record.is_live:
             self.delete_codes(ids)
             if self.record.vectors != "int8":
                 self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
+
+    def _check_deletable(self, ids: Sequence[int]) -> None:
+        sql = "SELECT name FROM main.sqlite_schema WHERE lower(name) IN (lower(?), lower(?))"  # schema 1 has no codes
+        tables = (f"{self.record.name}_vec", f"{self.record.name}_codes")
+        for (table,) in list(self._connection.execute(sql, tables)):
+            check_deletable(self._connection, self.record.name, table, ids)
 
     def _many(self, sql: str, ids: Sequence[Any]) -> None:
         self._connection.executemany(sql, ((id_,) for id_ in ids))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from sqlrag.errors import InputError, ReadOnlyError
+from sqlrag.errors import InputError, MissingDependencyError, ModelMismatchError, ReadOnlyError, UnknownModelError
 from sqlrag.functions import Functions
-from sqlrag.index.check import check_index
+from sqlrag.index.check import check_index, foreign_vectors
 from sqlrag.index.names import NEXT, in_main, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, key_condition, source_of
@@ -355,7 +355,8 @@ class SQLiteEngine:
             problems = [f"database: {problem}" for problem in damage(self.connection)]
             for name in self.indexes.names():
                 index = self.indexes.open(name)
-                problems += check_index(self.connection, index.record)
+                found = check_index(self.connection, index.record)
+                problems += found or self._foreign_vectors(index.record)
                 if index.record.is_live:
                     problems += self._live(index.record).problems()
                     continue
@@ -364,13 +365,21 @@ class SQLiteEngine:
                     problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
             return problems
 
+    def _foreign_vectors(self, record: IndexRecord) -> list[str]:
+        """Return whether vectors are other texts', as far as the index's model is here."""
+        try:
+            wrong, of = foreign_vectors(self.connection, record, self.encoders.embedder_of(record))
+        except (ModelMismatchError, MissingDependencyError, UnknownModelError):
+            return []
+        return [f"{record.name}: {wrong} of {of} vectors looked at are not of their texts"] if wrong else []
+
     def mend(self, record: IndexRecord) -> bool:
         """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
         from sqlrag.sqlite.mending import mend
 
         self._check_writable()
         with translated(self.path):
-            return mend(self.connection, self.path, record)
+            return mend(self.connection, self.path, record) and not self._foreign_vectors(record)
 
     def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
         """Yield the documents of which not every chunk is stored."""

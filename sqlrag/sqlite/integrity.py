@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+
+import apsw
 
 from sqlrag.sqlite.opening import open_sqlite
-
-if TYPE_CHECKING:
-    import apsw
 
 __all__ = ["damage"]
 
@@ -30,5 +28,8 @@ def damage(connection: apsw.Connection) -> list[str]:
 
 def _found(connection: apsw.Connection) -> list[str]:
     # https://www.sqlite.org/pragma.html#pragma_integrity_check
-    lines = [str(line) for (line,) in connection.execute("PRAGMA main.integrity_check")]
+    try:
+        lines = [str(line) for (line,) in connection.execute("PRAGMA main.integrity_check")]
+    except apsw.SQLError as error:  # FTS5 says so of a configuration that it cannot read
+        lines = [str(error)]
     return [] if lines == ["ok"] else lines

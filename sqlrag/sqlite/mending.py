@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.index.check import lost_parts, misfiled_vectors
+from sqlrag.index.check import lost_parts
 from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.repair import has_broken_cells, mend_index, wrong_rows
+from sqlrag.index.repair import has_broken_cells, mend_index, mend_places, wrong_rows
 from sqlrag.index.source import key_expression, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, immediate
@@ -27,7 +27,7 @@ def mend(connection: apsw.Connection, path: str, record: IndexRecord) -> bool:
     with immediate(connection):
         if lost_parts(connection, record) or (record.is_live and SQLiteLive(connection, path, record).lost()):
             return False
-        if misfiled_vectors(connection, record):
+        if not mend_places(connection, record):
             return False
         if record.vectors == "int8" and has_broken_cells(connection, record):
             return False  # its codes are all that there is

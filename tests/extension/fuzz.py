@@ -28,6 +28,12 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
 """For one file: the machine may be busy."""
 
+EVERY = 8
+"""Of so many files one is asked through the server, too, which takes several times as long as all scans."""
+
+TREES = frozenset({2, 5, 10, 13})
+"""What a page of a B-tree begins with (https://www.sqlite.org/fileformat2.html#b_tree_pages)."""
+
 MOST_STEPS = 200
 """Of a thousand of SQLite's instructions each: what is longer is a circle in a page."""
 
@@ -49,6 +55,8 @@ NUMBERS = (
     2**63,
     2**64 - 1,
 )
+
+ASAN = ("exitcode=99", "detect_leaks=0", "allocator_may_return_null=1", "handle_abort=1", "quarantine_size_mb=32")
 
 SCANS = (
     "SELECT id, distance, measured FROM sqlrag_scan('{index}_vec', 'float32 L2', :vector, 5)",
@@ -106,26 +114,27 @@ def make(folder: Path) -> list[Path]:
 # Mutations
 
 
-def mutated(base: bytes, generator: random.Random, size: int) -> tuple[bytes, int]:
-    """Return a file with some bytes of some of its pages changed, and of how many."""
-    data = bytearray(base)
-    pages = len(base) // size
-    chosen = {generator.randrange(1, pages) for _ in range(generator.choice((1, 1, 2, 3, 5)))}
+def mutated(base: bytes, trees: list[int], generator: random.Random, size: int) -> dict[int, bytes]:
+    """Return some pages of a file with some of their bytes changed, by their place in it.
+
+    `trees`: the pages of B-trees, which are taken more often: the others are mostly vectors.
+    """
+    pages = range(1, len(base) // size)
+    chosen = {
+        generator.choice(generator.choice((pages, trees, trees))) for _ in range(generator.choice((1, 1, 2, 3, 5)))
+    }
     if not generator.randrange(20):
         chosen.add(0)
-    for page in chosen:
-        _change(data, page * size, size, generator)
-    return bytes(data), len(chosen)
+    return {page * size: bytes(_changed(base, page * size, size, generator)) for page in chosen}
 
 
-def _change(data: bytearray, start: int, size: int, generator: random.Random) -> None:
-    """Change a page; mostly a little of it, so that SQLite still finds its way."""
+def _changed(base: bytes, start: int, size: int, generator: random.Random) -> bytearray:
+    """Return a page that is changed; mostly a little of it, so that SQLite still finds its way."""
+    data = bytearray(base[start : start + size])
     for _ in range(generator.choice((1, 1, 1, 2, 4, 16))):
         # Headers of pages, and of rows: at the beginning and where the cells lie.
-        at = start + generator.choice(
-            (generator.randrange(size), generator.randrange(64), _cell(data, start, size, generator))
-        )
-        at = min(at, start + size - 9)
+        at = generator.choice((generator.randrange(size), generator.randrange(64), _cell(data, generator)))
+        at = min(at, size - 9)
         kind = generator.randrange(7)
         if kind == 0:
             data[at] ^= 1 << generator.randrange(8)
@@ -135,26 +144,25 @@ def _change(data: bytearray, start: int, size: int, generator: random.Random) ->
             width, number = generator.choice((1, 2, 4, 8)), generator.choice(NUMBERS)
             data[at : at + width] = (number % 256**width).to_bytes(width, generator.choice(("little", "big")))
         elif kind == 3:
-            length = generator.randrange(1, start + size - at)
+            length = generator.randrange(1, size - at)
             data[at : at + length] = bytes((generator.choice((0, 255)),)) * length
         elif kind == 4:
-            length = generator.randrange(1, min(64, start + size - at))
+            length = generator.randrange(1, min(64, size - at))
             data[at : at + length] = generator.randbytes(length)
         elif kind == 5:
-            other = generator.randrange(len(data) // size) * size
-            data[start : start + size] = data[other : other + size]
+            other = generator.randrange(len(base) // size) * size
+            data[:] = base[other : other + size]
         else:
             data[at : at + 8] = data[at + 1 : at + 8] + data[at : at + 1]
+    return data
 
 
-def _cell(data: bytearray, start: int, size: int, generator: random.Random) -> int:
+def _cell(data: bytearray, generator: random.Random) -> int:
     """Return a place near the beginning of one of a page's cells."""
-    kind, count = data[start], int.from_bytes(data[start + 3 : start + 5], "big")
-    if kind not in (2, 5, 10, 13) or not count:
+    size, kind, count = len(data), data[0], int.from_bytes(data[3:5], "big")
+    if kind not in TREES or not count:
         return generator.randrange(size)
-    pointer = start + (12 if kind in (2, 5) else 8) + 2 * generator.randrange(min(count, 200))
-    if pointer + 2 > len(data):
-        return 0
+    pointer = (12 if kind in {2, 5} else 8) + 2 * generator.randrange(min(count, 200))
     return min(int.from_bytes(data[pointer : pointer + 2], "big") + generator.randrange(24), size - 1)
 
 
@@ -165,26 +173,44 @@ def work(bases: list[Path], library: str, *, seed: int, first: int, pages: int, 
     """Try one file after the other, and print a line for each."""
     sound = [path.read_bytes() for path in bases]
     sizes = [int.from_bytes(base[16:18], "big") or 65536 for base in sound]
+    trees = [
+        [page for page in range(1, len(base) // size) if base[page * size] in TREES]
+        for base, size in zip(sound, sizes, strict=True)
+    ]
     generator = random.Random(0)
     vector = struct.pack("<384f", *(generator.gauss(0, 0.05) for _ in range(384)))
     code = bytes(generator.randrange(256) for _ in range(384))
-    path = scratch / "file.db"
+    paths = [scratch / f"file{which}.db" for which in range(len(sound))]
+    for path, data in zip(paths, sound, strict=True):
+        path.write_bytes(data)
     number = first
     while pages > 0:
         generator = random.Random(f"{seed}:{number}")
         which = generator.randrange(len(sound))
-        data, changed = mutated(sound[which], generator, sizes[which])
-        path.write_bytes(data)
-        answers, errors = ask(path, library, {"vector": vector, "code": code}, ("chunks", "small")[: which + 1])
-        print(number, changed, answers, errors, flush=True)
-        pages -= changed
+        path, changed = paths[which], mutated(sound[which], trees[which], generator, sizes[which])
+        _write(path, changed)
+        functions = FUNCTIONS if number % EVERY == 0 else ()
+        indexes = ("chunks", "small")[: which + 1]
+        answers, errors = ask(path, library, {"vector": vector, "code": code}, (*SCANS, *functions), indexes)
+        print(number, len(changed), answers, errors, flush=True)
+        _write(path, {place: sound[which][place : place + len(data)] for place, data in changed.items()})
+        pages -= len(changed)
         number += 1
-        for suffix in ("-wal", "-shm", "-journal"):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").unlink()
 
 
-def ask(path: Path, library: str, bindings: dict[str, bytes], indexes: tuple[str, ...]) -> tuple[int, int]:
+def _write(path: Path, pages: dict[int, bytes]) -> None:
+    for suffix in ("-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").unlink()
+    with path.open("r+b") as file:
+        for place, data in pages.items():
+            file.seek(place)
+            file.write(data)
+
+
+def ask(
+    path: Path, library: str, bindings: dict[str, bytes], statements: tuple[str, ...], indexes: tuple[str, ...]
+) -> tuple[int, int]:
     """Ask one file everything; return how many answers and how many errors came."""
     import apsw
 
@@ -202,7 +228,7 @@ def ask(path: Path, library: str, bindings: dict[str, bytes], indexes: tuple[str
         connection.load_extension(library)
         connection.execute("PRAGMA cache_size = 2")  # each page then lies by itself in memory
         connection.set_progress_handler(stop, 1000)
-        for statement in (*SCANS, *FUNCTIONS):
+        for statement in statements:
             for index in indexes:
                 steps = 0
                 try:
@@ -235,7 +261,7 @@ def fuzz(pages: int, seed: int, kept: Path) -> Found:
         environment = {
             **os.environ,
             "LD_PRELOAD": runtime.stdout.strip(),
-            "ASAN_OPTIONS": "exitcode=99:detect_leaks=0:allocator_may_return_null=1:handle_abort=1",
+            "ASAN_OPTIONS": ":".join(ASAN),
             "UBSAN_OPTIONS": "print_stacktrace=1",
             "SQLRAG_SOCKET": str(socket),
             "SQLRAG_COMMAND": "/nowhere",
@@ -266,6 +292,8 @@ def _one_process(found: Found, command: list[str], environment: dict[str, str], 
             found.pages += changed
             found.answers += answers
             found.errors += errors
+            if found.files % 1000 == 0:
+                print(found, file=sys.stderr, flush=True)
         code = process.wait()
         watch.stop()
     said = log.read_text(errors="replace")
@@ -275,7 +303,8 @@ def _one_process(found: Found, command: list[str], environment: dict[str, str], 
     ours = "sqlrag_extension" in said or "runtime error" in said or watch.fired or not said
     kept.mkdir(parents=True, exist_ok=True)
     case = kept / str(found.files)
-    shutil.copy(folder / "file.db", f"{case}.db")
+    for file in folder.glob("file?.db"):
+        shutil.copy(file, f"{case}.{file.name}")
     Path(f"{case}.txt").write_text(said)
     why = (
         "does not end"

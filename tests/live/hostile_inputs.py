@@ -213,7 +213,7 @@ SQLITE = [
     Hostile("vectors of NaN", vectors("CAST(replace(printf('%.*c', 6144 * 4, 'x'), 'xxxx', char(127, 127, 127, 127)) AS BLOB)"), "are not of unit length"),
     Hostile("vectors of another length", vectors("zeroblob(7)"), "are damaged"),
     Hostile("vectors of zeros", vectors("zeroblob(16 * 384 * 4)"), "are not of unit length"),
-    Hostile("ids behind the vectors that no chunk has", ("UPDATE reviews_vec_chunks SET rowids = randomblob(128)",), "vectors lie under another id"),
+    Hostile("ids behind the vectors that no chunk has", ("UPDATE reviews_vec_chunks SET rowids = randomblob(128)",), "the vectors of index 'reviews' are damaged"),
     Hostile("cells that there are not", ("INSERT INTO sqlrag_ivf VALUES ('reviews', 1, 4611686018427387904, -1, 1e308, 0, 1)", "INSERT INTO sqlrag_nprobe VALUES ('reviews', 25, 9223372036854775807, 2.0)"), "has lost its cells"),
     Hostile("cells of other types", ("INSERT INTO sqlrag_ivf VALUES ('reviews', 'a', 'b', 'c', 'd', 'e', 'f')", "INSERT INTO sqlrag_nprobe VALUES ('reviews', 'x', 'y', 'z')"), "its table sqlrag_ivf has"),
     Hostile("view for the score cache, endless", (f"CREATE VIEW sqlrag_scores AS {ENDLESS} SELECT i AS model, i AS pair, 1.0 AS score, i AS used, i AS hits FROM n",), NOTHING),
