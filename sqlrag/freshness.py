@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlrag.engine import Engine
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["Freshness"]
+__all__ = ["Freshness", "warn_of_backlog"]
 
 STEP_ROWS = 16
 STEP_CHARS = 5_000
@@ -35,12 +35,12 @@ class Freshness:
         self._engine = engine
         self._rows = rows
 
-    def freshen(self, record: IndexRecord) -> None:
+    def freshen(self, record: IndexRecord, *, late: str | None = None) -> None:
         """Bring in what is queued for an index, `rows` at most; one over documents is left alone.
 
         It is done in small steps, and no further one is begun after SECONDS, so that a query waits for little more than
         that, whoever else writes. Warns (BacklogWarning) of what is left: more than that, or all of it where this
-        connection cannot write now.
+        connection cannot write now. `late`: nothing can be brought in for this statement any more, and why.
         """
         if not record.is_live:
             return
@@ -55,16 +55,20 @@ class Freshness:
                     f"that are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
                 )
                 return
-            if self._rows and self._engine.can_write_now():
+            if late is None and self._rows and self._engine.can_write_now():
                 backlog = self._brought_in(record)
         except Error as error:  # a table that is gone, a writer that takes its time, a full disk, no such model
             _warn(f"index {record.name!r} could not be brought up to date: {error}")
             return
         if backlog:
-            _warn(
-                f"index {record.name!r} does not have {backlog:,} changed row{'s' if backlog > 1 else ''} of "
-                f"{record.source_table} yet: call sync(), or run: sqlrag sync {self._engine.path}"
-            )
+            warn_of_backlog(record, backlog, self._engine.path, late)
+
+    def warn_of_newer(self, record: IndexRecord, what: str) -> None:
+        """Warn that an index is newer than what a transaction or statement of the user's sees of its chunk table."""
+        _warn(
+            f"index {record.name!r} has been written since this {what} began, which does not see the new chunks and "
+            f"joins no row to their hits: end the {what}, then ask again"
+        )
 
     def warn_of_view(self, record: IndexRecord) -> None:
         """Warn that a view which may read other files, or have no end, is not read for a question's sake."""
@@ -84,6 +88,14 @@ class Freshness:
                 return sync(self._engine, record.name, limits=limits).backlog
         except LockedError:  # others are writing, for longer than a query waits
             return self._engine.stale(record)
+
+
+def warn_of_backlog(record: IndexRecord, backlog: int, path: str, why: str | None = None) -> None:
+    """Warn of the rows that an index lacks; `why` they were not brought in, where that is not their number."""
+    _warn(
+        f"index {record.name!r} does not have {backlog:,} changed row{'s' if backlog > 1 else ''} of "
+        f"{record.source_table} yet{f' ({why})' if why else ''}: call sync(), or run: sqlrag sync {path}"
+    )
 
 
 def _warn(message: str) -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.duckdb.asking import Asking
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.cursors import own_cursor, schema_of
-from sqlrag.duckdb.errors import Raised, translated
+from sqlrag.duckdb.errors import Raised, StaleIndexError, translated
 from sqlrag.duckdb.functions import define_functions, define_maintenance, define_served
 from sqlrag.duckdb.index_file import index_file_of
 from sqlrag.duckdb.index_tables import IndexTables, transaction
@@ -29,12 +30,14 @@ from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.views import is_own
 from sqlrag.duckdb.writer import DuckDBWriter
 from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
+from sqlrag.freshness import warn_of_backlog
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
 from sqlrag.index.names import NEXT
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable
 from sqlrag.index.statements import statement
+from sqlrag.index.writer import TRANSACTION_IS_OPEN
 from sqlrag.paths import is_sqlite
 from sqlrag.results import Result
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -49,8 +52,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DuckDBEngine", "register_duckdb"]
 
-_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
-"""What of a statement may ask an index."""
+Bindings = dict[str, Any] | list[Any]
+"""Parameters of a statement, with or without names."""
+
+_TRANSACTION = re.compile(r"\b(?:begin|start|commit|end|rollback|abort)\b", re.IGNORECASE)
+"""What of a statement may begin or end a transaction."""
+
+_TRANSACTION_ID = "SELECT system.main.txid_current()"
 
 _MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
 """What of a statement may name a function that changes the database."""
@@ -82,6 +90,8 @@ class DuckDBEngine:
         self._open_rows: DuckDBRows | None = None
         self._types_changed = False
         self._named: set[str] = set()
+        self._asking = Asking(self.stale)
+        self._in_transaction = False
         self._confinement: Confinement | None = None
         self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         if is_sqlite(path):  # DuckDB would try to download an extension for it
@@ -98,6 +108,7 @@ class DuckDBEngine:
             self._scores = _score_table(path, score_cache, read_only=read_only)
             options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
             self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
+            self._session.asking = self._asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
             with translated(path, self._raised):
                 define_functions(self._connection, self._session)
@@ -109,24 +120,75 @@ class DuckDBEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
-        self._freshen(sql)
         sql, bindings = self._prepared(sql, params)
         try:
             with translated(self.path, self._raised):
                 if self._confinement is not None:
                     self._confinement.check(sql)
-                self._connection.execute(sql, bindings)
-                self._open_rows = DuckDBRows(self._connection, sql, self.path, self._raised, self.turns)
+                *before, last = _statements(sql, bindings)
+            for one in before:  # so that what has run is not run again with the one that is
+                self._rows_of(*one).read_to_end()
+            self._open_rows = self._rows_of(*last)
         except KeyboardInterrupt:
             self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
             raise
         return Result(self._open_rows)
 
-    def _freshen(self, sql: str) -> None:
-        """Bring in changed rows before a statement that may ask an index."""
-        if self.freshness is not None and _ASKS.search(sql):
-            for record in self.indexes.records():
-                self.freshness.freshen(record)
+    def _rows_of(self, sql: str, bindings: Bindings) -> DuckDBRows:
+        """Run one statement, again where an index that it asks has lacked rows; return its rows."""
+        self._asking.begin(may_stop=self.can_write_now() and self.freshness is not None)
+        ends = _TRANSACTION.search(sql) is not None and _is_of_transaction(sql)
+        while True:
+            try:
+                with translated(self.path, self._raised):
+                    self._connection.execute(sql, bindings)
+                    break
+            except StaleIndexError as stale:
+                if self.freshness is not None:
+                    self.freshness.freshen(stale.record)
+                self._asking.again(stale.record)
+                self.functions.begin_statement()
+            finally:
+                if ends:
+                    self._in_transaction = self._is_in_transaction()
+        self._asking.may_stop = False
+        with translated(self.path, self._raised):
+            rows = DuckDBRows(
+                self._connection, sql, self.path, self._raised, turns=self.turns, after_read=lambda: self._warn(rows)
+            )
+        self._warn(rows)
+        return rows
+
+    def _is_in_transaction(self) -> bool:
+        """Tell whether the user has a transaction open: each statement outside of one is a transaction of its own."""
+        try:
+            first, second = (self._connection.execute(_TRANSACTION_ID).fetchall() for _ in range(2))
+        except duckdb.Error:  # one that an error has ended, but for its ROLLBACK
+            return True
+        return bool(first == second)
+
+    def _warn(self, rows: DuckDBRows) -> None:
+        """Warn of what the indexes lacked that a statement asked, as soon as that can be known."""
+        if self.freshness is None:
+            return
+        if not self._in_transaction:
+            for record in self._asking.late.values():
+                self.freshness.freshen(record, late="they came while this statement ran, or its result was being read")
+            for record in self._asking.newer.values():
+                self.freshness.warn_of_newer(record, "statement")
+            self._asking.late, self._asking.newer = {}, {}
+        elif rows.exhausted:
+            asked, self._asking.asked = self._asking.asked, {}
+            for record in asked.values():
+                self.freshness.freshen(record, late="nothing is brought in within a transaction: COMMIT it first")
+                if record.version != self._version_seen(record):
+                    self.freshness.warn_of_newer(record, "transaction")
+
+    def _version_seen(self, record: IndexRecord) -> int | None:
+        """Return which version of an index the user's transaction sees."""
+        sql = f"SELECT version FROM {self.indexes.main}.sqlrag_indexes WHERE name = ?"
+        with translated(self.path):
+            return next((version for (version,) in self._connection.execute(sql, [record.name]).fetchall()), None)
 
     def describe(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
@@ -139,9 +201,7 @@ class DuckDBEngine:
             rows = self._connection.execute(f"DESCRIBE {sql}", bindings).fetchall()
         return [(row[0], row[1]) for row in rows]
 
-    def _prepared(
-        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None
-    ) -> tuple[str, dict[str, Any] | list[Any]]:
+    def _prepared(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, Bindings]:
         """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
         if self._open_rows is not None:
             self._open_rows.drain()
@@ -195,8 +255,11 @@ class DuckDBEngine:
         self._catch_up()
 
     def stale(self, record: IndexRecord) -> int:
-        """Return how many rows of its table an index has not seen."""
-        return self.indexes.unseen(record)
+        """Return how many rows of its table an index has not seen; in the user's transaction, as that sees them."""
+        if not self._in_transaction:
+            return self.indexes.unseen(record)
+        with self._cursor() as cursor:
+            return self.indexes.unseen_by(self._connection, cursor, record)
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's: it makes none, so all of them."""
@@ -208,8 +271,8 @@ class DuckDBEngine:
                 return []
 
     def can_write_now(self) -> bool:
-        """Tell whether a transaction can be begun: a cursor of its own can always, unless all is read-only."""
-        return not self.read_only
+        """Tell whether rows can be brought in that the user's next statement sees."""
+        return not self.read_only and not self._in_transaction
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
@@ -217,6 +280,7 @@ class DuckDBEngine:
         def inside(*values: Any) -> int:
             if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
                 raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
+            self._asking.may_stop = False  # what it does would be done twice
             with self.turns.lent():
                 return function(*values)
 
@@ -320,6 +384,8 @@ class DuckDBEngine:
     def _check_writable(self, what: str = "written to") -> None:
         if self.read_only:
             raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
+        if self._in_transaction:
+            raise SQLError(TRANSACTION_IS_OPEN)
 
     def check(self) -> list[str]:
         """Return what is wrong with the database or its index file, empty when both are sound."""
@@ -384,6 +450,25 @@ class DuckDBEngine:
             self._let_go()
 
 
+def _statements(sql: str, bindings: Bindings) -> list[tuple[str, Bindings]]:
+    """Return the statements of a text with the parameters of each; values without a name are for the last one."""
+    if ";" not in sql.rstrip("; \t\r\n"):
+        return [(sql, bindings)]
+    found = duckdb.extract_statements(sql)
+    if not found:
+        return [(sql, bindings)]
+    if isinstance(bindings, dict):
+        return [(one.query, {name: bindings[name] for name in one.named_parameters}) for one in found]
+    return [*((one.query, []) for one in found[:-1]), (found[-1].query, bindings)]
+
+
+def _is_of_transaction(sql: str) -> bool:
+    try:
+        return any(one.type == duckdb.StatementType.TRANSACTION for one in duckdb.extract_statements(sql))
+    except (duckdb.Error, UnicodeEncodeError):
+        return False
+
+
 def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
     # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
     return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
@@ -412,6 +497,11 @@ def register_duckdb(
         session.end()
         table.close()
 
+    def warn(record: IndexRecord) -> None:
+        if record.is_live and (backlog := session.indexes.backlog(record)[0]):
+            warn_of_backlog(record, backlog, path, "a connection that was registered brings none in")
+
+    session.asking = warn
     with translated(path, raised):
         lend(connection, session.indexes.cursor, path, end)
         try:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import apsw
 import duckdb
@@ -24,7 +25,18 @@ from sqlrag.paths import INDEX_FILE_SUFFIX
 from sqlrag.sqlite.errors import LONE_SURROGATE
 from sqlrag.sqlite.errors import translated as translated_sqlite
 
-__all__ = ["Raised", "translated"]
+if TYPE_CHECKING:
+    from sqlrag.index.registry import IndexRecord
+
+__all__ = ["Raised", "StaleIndexError", "translated"]
+
+
+class StaleIndexError(Exception):
+    """An index that a statement asks lacks rows: the statement is stopped, to be run again."""
+
+    def __init__(self, record: IndexRecord) -> None:
+        super().__init__(f"index {record.name!r} lacks rows")
+        self.record = record
 
 
 class Raised:
@@ -64,7 +76,7 @@ def translated(path: str, raised: Raised | None = None, *, opening: bool = False
         raise InputError(LONE_SURROGATE) from error
     except duckdb.Error as error:
         original = raised.take() if raised is not None else None
-        if isinstance(original, (Error, KeyboardInterrupt)):
+        if isinstance(original, (Error, StaleIndexError, KeyboardInterrupt)):
             raise original from None
         if isinstance(original, apsw.Error):
             with translated_sqlite(f"{path}{INDEX_FILE_SUFFIX}"):

@@ -44,6 +44,7 @@ class IndexFile:
         self._cursors: WeakSet[duckdb.DuckDBPyConnection] = WeakSet()
         with translated_duckdb(path):
             self.catalog = catalog_of(database)
+        self.main = f"{quote(self.catalog)}.main"
         self.cursor = self._duckdb = self.closing(own_cursor(database, self.catalog))
         self._read_only = read_only
         self._tables_seen = False

@@ -114,6 +114,21 @@ class DuckDBIndexes(IndexFile):
         )
         return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
 
+    def unseen_by(
+        self, transaction: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection, record: IndexRecord
+    ) -> int:
+        """Return how many rows of its table an index has not seen, as a transaction of the user's sees both.
+
+        `cursor` is one of sqlrag's own. Of a view nothing is known.
+        """
+        from sqlrag.duckdb.live import DuckDBLive
+
+        if record.tracking == "view":
+            return 0
+        with translated_duckdb(self._path):
+            sql = DuckDBLive(cursor, self._path, self, record).differences_statement()
+            return len(transaction.execute(sql).fetchall())
+
     def unseen(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
 

@@ -84,10 +84,13 @@ class DuckDBLive:
 
     def differences(self) -> list[Any]:
         """Return the keys of the rows that came, changed or went."""
-        self._select()  # says what is gone
+        return [key for (key,) in self._duckdb.execute(self.differences_statement()).fetchall()]
+
+    def differences_statement(self) -> str:
+        """Return the SELECT of these keys, for any connection. Raises DatabaseError where the source is another one."""
+        source = self._select()  # says what is gone
         self.check_key()
-        sql = statement("duckdb/live_differences", index=self.record.name, source=self._select())
-        return [key for (key,) in self._duckdb.execute(sql).fetchall()]
+        return statement("duckdb/live_differences", index=self.record.name, main=self._indexes.main, source=source)
 
     # What Sync asks
 
@@ -163,7 +166,7 @@ class DuckDBLive:
 
     def _select(self) -> str:
         """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""
-        return rows_of(self._source, checked_types(self._duckdb, self.record))
+        return rows_of(self._source, checked_types(self._duckdb, self.record), self._indexes.main)
 
     def _rows_without_key(self) -> list[QueuedRow]:
         """Return the rows that cannot be found again, as part of their key is NULL; those that are alike once."""

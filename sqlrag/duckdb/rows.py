@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from sqlrag.duckdb.errors import Raised, translated
-from sqlrag.errors import SQLError
+from sqlrag.errors import Error, SQLError
 from sqlrag.results import columns_of
 from sqlrag.turns import Turns
 
@@ -28,10 +28,20 @@ _STATUS = (["Count"], ["Success"])
 
 
 class DuckDBRows:
-    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement."""
+    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement.
+
+    `after_read` is called after each look at the rows; the connection is free then if they are `exhausted`.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, sql: str, path: str, raised: Raised, turns: Turns
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sql: str,
+        path: str,
+        raised: Raised,
+        *,
+        turns: Turns,
+        after_read: Callable[[], None],
     ) -> None:
         self._described = connection.description or []
         self.columns = columns_of(self._described)
@@ -42,9 +52,10 @@ class DuckDBRows:
         self._path = path
         self._raised = raised
         self._turns = turns
-        self._drained: list[tuple[Any, ...]] | None = None
-        self._cut = False
-        self._exhausted = not self.columns
+        self._after_read = after_read
+        self._drained: list[tuple[Any, ...]] = []
+        self._error: Error | None = None
+        self.exhausted = not self.columns
 
     @property
     def types(self) -> list[str | None]:
@@ -58,42 +69,50 @@ class DuckDBRows:
     def _more(self) -> list[tuple[Any, ...]]:
         """Return the next rows, none at the end."""
         with self._turns:
-            if self._drained is not None:
+            if self._drained:
                 rows, self._drained = self._drained, []
-                if self._cut and not rows:
+                return rows
+            if self._error is not None:
+                raise self._error
+            return [] if self.exhausted else self._fetched()
+
+    def _fetched(self) -> list[tuple[Any, ...]]:
+        with translated(self._path, self._raised):
+            rows = self._connection.fetchmany(_FETCH_ROWS)
+        self.exhausted = len(rows) < _FETCH_ROWS
+        self._after_read()
+        return rows
+
+    def read_to_end(self) -> None:
+        """Read all that is left, and keep none of it."""
+        while not self.exhausted:
+            self._fetched()
+
+    def drain(self) -> None:
+        """Take what is left from the connection, as far as _MOST_DRAINED.
+
+        Reading beyond that is an error then; what DuckDB raises meanwhile is for the reader of these rows, too.
+        """
+        try:
+            while not self.exhausted:
+                if len(self._drained) >= _MOST_DRAINED:
                     raise SQLError(
                         f"of this result more than {_MOST_DRAINED:,} rows had not been read when another statement "
                         "ran, which ended it: read it to its end before, or on a connection of its own"
                     )
-                return rows
-            if self._exhausted:
-                return []
-            with translated(self._path, self._raised):
-                rows = self._connection.fetchmany(_FETCH_ROWS)
-            self._exhausted = not rows
-            return rows
-
-    def drain(self) -> None:
-        """Take what is left from the connection, as far as _MOST_DRAINED; reading beyond that is an error then."""
-        if self._exhausted or self._drained is not None:
-            return
-        self._drained = []
-        with translated(self._path, self._raised):
-            while rows := self._connection.fetchmany(_FETCH_ROWS):
-                if len(self._drained) >= _MOST_DRAINED:
-                    self._cut = True
-                    return
-                self._drained += rows
+                self._drained += self._fetched()
+        except Error as error:
+            self._error, self.exhausted = error, True
 
     def close(self) -> None:
         """Give up what is left; the next statement takes the connection."""
-        self._exhausted, self._drained = True, None
+        self.exhausted, self._drained, self._error = True, [], None
 
     def arrow(self) -> pa.Table:
         """Return what is left as an Arrow table, in DuckDB's own types."""
         import pyarrow as pa
 
-        if self._drained is not None or self._exhausted:
+        if self._drained or self.exhausted:
             rows = list(self)
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
@@ -101,5 +120,6 @@ class DuckDBRows:
             # DuckDB 2 advises con.sql(), which runs a statement when its result is asked for.
             warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
             table = self._connection.to_arrow_table()
-        self._exhausted = True
+        self.exhausted = True
+        self._after_read()
         return table

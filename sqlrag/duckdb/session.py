@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from sqlrag.errors import SQLError
+from sqlrag.errors import SQLError, UnknownIndexError
 
 if TYPE_CHECKING:
     from sqlrag.duckdb.errors import Raised
     from sqlrag.duckdb.indexes import DuckDBIndexes
     from sqlrag.functions import Functions
+    from sqlrag.index.registry import IndexRecord
 
 __all__ = ["Session", "session_of"]
 
@@ -34,6 +35,8 @@ class Session:
         self.turns: AbstractContextManager[Any] = indexes.lock if served else nullcontext()
         self.key_type = "BIGINT"
         self.maintenance: dict[str, Callable[..., int]] = {}
+        self.asking: Callable[[IndexRecord], None] = lambda _: None
+        """Called for each index that a statement asks, when it asks."""
         self._transaction: object = None
         _open[self.token] = self
 
@@ -42,6 +45,11 @@ class Session:
         if number != self._transaction:
             self._transaction = number
             self.functions.begin_statement()
+
+    def asks(self, name: object) -> None:
+        """Tell that a statement asks an index; a name that is none's is for the index function to refuse."""
+        with suppress(UnknownIndexError):
+            self.asking(self.indexes.record(name))
 
     def end(self) -> None:
         """Let the token be nobody's from now on."""

@@ -122,8 +122,8 @@ def canonical(column: str, types: Mapping[str, str], prefix: str = "") -> str:
     return name
 
 
-def rows_of(source: Source, types: Mapping[str, str]) -> str:
-    """Return the SELECT of every row's key and text, as `Source.render` makes it.
+def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
+    """Return the SELECT of every row's key and text, as `Source.render` makes it; `main` is the source's schema.
 
     Raises InputError where a column of the text holds bytes.
     """
@@ -141,7 +141,7 @@ def rows_of(source: Source, types: Mapping[str, str]) -> str:
     text = f"CASE WHEN NOT ({nothing}) THEN {' || '.join(piece for piece in pieces if piece)} END"
     key = key_expression(source, types)
     whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in source.key)
-    return f"SELECT {key} AS key, {text} AS text FROM {quote(source.table)} WHERE ({source.where}) AND {whole}"
+    return f"SELECT {key} AS key, {text} AS text FROM {main}.{quote(source.table)} WHERE ({source.where}) AND {whole}"
 
 
 def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:

@@ -195,8 +195,10 @@ def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
 # Functions that give rows
 
 
-def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]]) -> UDF:
-    """Return a function that asks the indexes, caught up, and gives a list of structs, which a macro makes rows of.
+def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]], *, asks: bool = False) -> UDF:
+    """Return a function that gives a list of structs, which a macro makes rows of; the indexes are caught up before.
+
+    `asks`: its first argument names the index that it asks.
 
     It is volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search) and carries the list through
     each of its passes, for 1.5 ms.
@@ -206,6 +208,8 @@ def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]
     def rows(session: Session, *arguments: Any) -> list[Any]:
         with session.indexes.lock:
             session.indexes.catch_up()
+            for index in dict.fromkeys(map(str, arguments[0].to_pylist())) if asks else ():
+                session.asks(index)
             calls = [function(session, *values) for values in _rows(arguments)]
         return [[dict(zip(names, row, strict=True)) for row in call] for call in calls]
 
@@ -231,10 +235,10 @@ UDFS = (
     UDF("rerank_score", "FLOAT", _rerank_score, volatile=True),
     UDF("measure", "DOUBLE", _measure),
     UDF("maintain", "BIGINT", _maintain, volatile=True),
-    _table("vector_top_k", _DISTANCE, lambda session, *given: session.functions.vector_top_k(*given)),
-    _table("text_top_k", _SCORE, lambda session, *given: session.functions.text_top_k(*given)),
-    _table("hybrid_top_k", _SCORE, lambda session, *given: session.functions.hybrid_top_k(*given)),
-    _table("search", _SEARCH, _search),
+    _table("vector_top_k", _DISTANCE, lambda session, *given: session.functions.vector_top_k(*given), asks=True),
+    _table("text_top_k", _SCORE, lambda session, *given: session.functions.text_top_k(*given), asks=True),
+    _table("hybrid_top_k", _SCORE, lambda session, *given: session.functions.hybrid_top_k(*given), asks=True),
+    _table("search", _SEARCH, _search, asks=True),
     _table("chunk_text", _CHUNK, lambda session, *given: session.functions.chunk_text(*given)),
     _table("info", _INFO, lambda session, _: session.functions.sqlrag_info()),
 )

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IndexWriter", "StoredChunk", "check_room", "immediate", "made_anew", "upgrade"]
+__all__ = ["TRANSACTION_IS_OPEN", "IndexWriter", "StoredChunk", "check_room", "immediate", "made_anew", "upgrade"]
 
 StoredChunk = tuple[int, Any, int, int, int, str, int]
 """`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
 
 PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
 """What the tables of an index are called after its name and a `_`, beside the chunk table."""
+
+TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
+"""What is said where an index would be written in the middle of a transaction of the user's."""
 
 _NORMAL = 1
 """SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
@@ -42,7 +45,7 @@ def immediate(connection: Connection) -> Iterator[None]:
     Where there is a write-ahead log, the commit does not wait until the disk has it: see `_without_the_disk`.
     """
     if not connection.getautocommit():  # type: ignore[attr-defined]
-        raise SQLError("a transaction is open on this connection: COMMIT or ROLLBACK it, then try again")
+        raise SQLError(TRANSACTION_IS_OPEN)
     with _without_the_disk(connection):
         try:
             connection.execute("BEGIN IMMEDIATE")
