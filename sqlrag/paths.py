@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from sqlrag.errors import DatabaseError
+from sqlrag.errors import DatabaseError, LockedError
+from sqlrag.open_files import inode_of, names_of, start_of
 
-__all__ = ["INDEX_FILE_SUFFIX", "check_path", "is_duckdb", "is_sqlite"]
+__all__ = ["INDEX_FILE_SUFFIX", "check_one_name", "check_path", "is_duckdb", "is_sqlite"]
 
 INDEX_FILE_SUFFIX = ".sqlrag"
 """Stands behind the path of a DuckDB database in that of its index file."""
@@ -28,20 +29,22 @@ def check_path(path: str, *, must_exist: bool) -> None:
         raise DatabaseError(f"{path} cannot be made: there is no folder {folder}")
 
 
+def check_one_name(path: str) -> None:
+    """Raise LockedError for another name of a file that this process has open: a hard link, say, or another mount.
+
+    DuckDB would take it for another file, and drop the lock of the first when it closes the second.
+    """
+    inode = inode_of(path)
+    others = [] if inode is None else [name for name in names_of(inode) if name != os.path.realpath(path)]
+    if others:
+        raise LockedError(f"{path}: this process has it open as {others[0]}: open it by that name, or close that first")
+
+
 def is_sqlite(path: str) -> bool:
     """Tell whether a file is a SQLite database by its first bytes."""
-    return _header(path) == _SQLITE_MAGIC
+    return start_of(path, 16) == _SQLITE_MAGIC
 
 
 def is_duckdb(path: str) -> bool:
     """Tell whether a file is a DuckDB database by its first bytes."""
-    return _header(path)[8:12] == _DUCKDB_MAGIC
-
-
-def _header(path: str) -> bytes:
-    """Return the first bytes of a file, none where it cannot be read: whoever opens it says why."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(16)
-    except OSError:
-        return b""
+    return start_of(path, 12)[8:] == _DUCKDB_MAGIC

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
-from typing import TextIO
+from typing import IO, Any, TextIO
 
 import click
 
 from sqlrag.cli.options import database_argument
 from sqlrag.cli.rows import FORMATS, write_rows
 from sqlrag.cli.statements import Runner, parse_parameter, split_statements, stopped_by_ctrl_c
+from sqlrag.open_files import check_no_database
 
 __all__ = ["sql"]
 
@@ -29,10 +31,24 @@ class _WithStatement(click.Command):
         return super().parse_args(ctx, [protected(arg) for arg in args])
 
 
+class _Script(click.File):
+    """A file of statements; no database that this process has open, as a file is closed again."""
+
+    def convert(
+        self, value: str | os.PathLike[str] | IO[Any], param: click.Parameter | None, ctx: click.Context | None
+    ) -> IO[Any]:
+        if isinstance(value, (str, os.PathLike)):
+            try:
+                check_no_database(value)
+            except OSError as error:
+                self.fail(f"{os.fspath(value)!r}: {error.strerror}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(cls=_WithStatement)
 @database_argument
 @click.argument("statement", required=False)
-@click.option("-f", "--file", type=click.File(encoding="utf-8"), help="Run the statements of a file ('-': stdin).")
+@click.option("-f", "--file", type=_Script(encoding="utf-8"), help="Run the statements of a file ('-': stdin).")
 @click.option(
     "-p",
     "--param",

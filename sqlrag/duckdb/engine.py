@@ -38,7 +38,7 @@ from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import TRANSACTION_IS_OPEN
-from sqlrag.paths import is_sqlite
+from sqlrag.paths import check_one_name, is_sqlite
 from sqlrag.results import Result
 from sqlrag.sqlite.errors import translated as translated_sqlite
 from sqlrag.sqlite.score_table import ScoreTable
@@ -96,6 +96,7 @@ class DuckDBEngine:
         self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
+        check_one_name(path)
         with translated(path, opening=True):
             self._connection = duckdb.connect(path, read_only=read_only)
             # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages. Where another

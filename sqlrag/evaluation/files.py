@@ -22,6 +22,7 @@ from typing import TypeAlias
 
 from sqlrag.arguments import DEFAULT_SPLIT
 from sqlrag.errors import SourceError
+from sqlrag.open_files import check_no_database
 
 __all__ = ["Qrels", "Queries", "Run", "read_qrels", "read_queries", "read_run"]
 
@@ -170,6 +171,7 @@ def _in_folder(path: str | os.PathLike[str], names: tuple[str, ...]) -> str:
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """Iterate over the lines that are not blank, with their numbers. Raises SourceError for what is no text."""
     try:
+        check_no_database(path)
         with open(path, "rb") as file:
             packed = file.read(2) == _GZIP
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:

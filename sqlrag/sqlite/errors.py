@@ -21,7 +21,7 @@ from sqlrag.errors import (
 )
 from sqlrag.paths import INDEX_FILE_SUFFIX, is_duckdb
 
-__all__ = ["LONE_SURROGATE", "apsw_error", "translated"]
+__all__ = ["LONE_SURROGATE", "apsw_error", "check_not_duckdb", "translated"]
 
 LONE_SURROGATE = (
     "the statement or one of its parameters has a lone surrogate in it, so it is not Unicode: "
@@ -109,11 +109,15 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
     return SQLError(str(error))
 
 
+def check_not_duckdb(path: str) -> None:
+    """Raise NotADatabaseError for a file of DuckDB's."""
+    if is_duckdb(path):
+        raise NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
+
+
 def _not_a_database(error: apsw.Error, path: str, subject: str) -> Error:
     if subject != path:
         return NotADatabaseError(f"{subject} is not a SQLite database, or it is damaged: {error}")
-    if is_duckdb(path):
-        return NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
     if path.endswith(INDEX_FILE_SUFFIX):
         return NotADatabaseError(f"{path} is damaged ({error}): close the database and delete it, it is made again")
     return NotADatabaseError(f"{path} is not a SQLite database, or it is damaged: {error}")

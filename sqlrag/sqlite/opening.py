@@ -9,7 +9,8 @@ from pathlib import Path
 import apsw
 
 from sqlrag.errors import ReadOnlyError
-from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.errors import check_not_duckdb, translated
+from sqlrag.sqlite.neighbours import opened
 from sqlrag.sqlite.own_statements import set_aside
 
 __all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
@@ -30,11 +31,12 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
 
     Where a process was killed in the middle of a write, what it left is undone first, also for `read_only`.
     """
+    check_not_duckdb(path)  # before SQLite has it open: a close would drop DuckDB's lock
     with translated(path):
         if not read_only:
             flags = apsw.SQLITE_OPEN_READWRITE | (0 if must_exist else apsw.SQLITE_OPEN_CREATE)
-            return _prepared(apsw.Connection(path, flags=flags))
-        connection = set_aside(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY))
+            return _prepared(_opened(path, flags))
+        connection = _opened(path, apsw.SQLITE_OPEN_READONLY)
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         try:
             connection.execute("SELECT 1 FROM main.sqlite_schema")
@@ -43,7 +45,7 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
             in_read_only_folder = getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DIRECTORY
             if isinstance(error, apsw.ReadOnlyError) and not in_read_only_folder:
                 _roll_back(path)
-                connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+                connection = _opened(path, apsw.SQLITE_OPEN_READONLY)
             else:
                 connection = _open_immutable(path)
         return _prepared(connection)
@@ -61,7 +63,7 @@ def _open_immutable(path: str) -> apsw.Connection:
             f"{path} has writes in {log.name} that can't be read in a folder that is read-only: copy both to another"
         )
     uri = f"{Path(path).resolve().as_uri()}?immutable=1"
-    return apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    return _opened(path, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, uri)
 
 
 def _roll_back(path: str) -> None:
@@ -69,9 +71,13 @@ def _roll_back(path: str) -> None:
 
     (https://www.sqlite.org/lockingv3.html#hot_journals)
     """
-    with closing(apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+    with closing(_opened(path, apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("SELECT 1 FROM main.sqlite_schema")
+
+
+def _opened(path: str, flags: int, uri: str | None = None) -> apsw.Connection:
+    return set_aside(opened(path, lambda: apsw.Connection(uri or path, flags=flags)))
 
 
 def is_new(path: str) -> bool:
@@ -87,6 +93,6 @@ def use_wal(connection: apsw.Connection) -> None:
 
 
 def _prepared(connection: apsw.Connection) -> apsw.Connection:
-    set_aside(connection).set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.execute(f"PRAGMA main.cache_size = -{CACHE_KIB}")
     return connection

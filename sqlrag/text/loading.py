@@ -18,6 +18,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, SourceError
+from sqlrag.open_files import check_no_database
 from sqlrag.text.decoding import decode_html, decode_text
 from sqlrag.text.documents import Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
 from sqlrag.text.sources import OFFICE_KINDS, PAGE_KINDS, ROW_KINDS, Found, find_sources
@@ -88,6 +89,7 @@ def source_hash(
     """
     digest = _new_digest(source, _columns(text, title, id, metadata))
     try:
+        check_no_database(source.path)
         with source.path.open("rb") as file:
             while block := file.read(_READ_BYTES):
                 digest.update(block)
@@ -117,6 +119,7 @@ def _new_digest(source: Source, columns: RowColumns) -> hashlib._Hash:
 def _read_file(source: Source) -> Document | Unreadable:
     """Return the one document that a file is."""
     try:
+        check_no_database(source.path)
         size = source.path.stat().st_size
         if size > _MOST_BYTES:
             limit = f"{_MOST_BYTES // 2**20} MiB"

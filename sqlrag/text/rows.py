@@ -15,6 +15,7 @@ import re
 import zlib
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
+from sqlrag.open_files import check_no_database
 from sqlrag.text.documents import Document, Json, RowColumns, Unreadable, UnreadableError, reason
 from sqlrag.text.values import as_json, as_text
 
@@ -45,6 +46,7 @@ def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Doc
     reader = _READERS[source.kind]
     bad = 0
     try:
+        check_no_database(source.path)
         for number, row, chosen in reader(source, columns):
             item = _document_or_error(source, number, row, chosen, version)
             if isinstance(item, UnreadableError):

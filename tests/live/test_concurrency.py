@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_journal_of_a_database(tmp_path, whose):
     """A database that sqlrag has made is written through a log, beside which readers go on; another stays as it is."""
     path = database_path(tmp_path, "sqlite")
     if whose == "theirs":
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE other (id INTEGER)")
     with sqlrag.connect(path) as db:
         db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
