@@ -9,10 +9,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from datasette import hookimpl
 
 from sqlrag.errors import Error, MissingDependencyError
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
 
 __all__ = ["prepare_connection"]
 
@@ -25,20 +29,30 @@ _NO_EXTENSIONS = (
 
 
 @hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
-def prepare_connection(conn: sqlite3.Connection, database: str) -> None:
-    """Give one of Datasette's connections the functions; where that cannot be, a warning says why, once."""
+def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datasette) -> None:
+    """Give one of Datasette's connections the functions; where that cannot be, a warning says why, once.
+
+    Datasette's time limit ends a statement between SQLite's own steps: within a batch of ours, `stop` does, and a
+    single text is no longer than a model takes some hundredths of a second for.
+    """
     if database == "_internal":
         return
+    from sqlrag.database import LONGEST_TEXT
     from sqlrag.guarded import PAIRS
-    from sqlrag.registration import register
+    from sqlrag.index.encoders import Encoders
+    from sqlrag.sqlite.functions import register_stdlib
 
     try:
-        # Datasette's own time limit does not end a function that runs.
-        register(conn, rerank_limit=PAIRS)
+        functions = register_stdlib(
+            conn, Encoders(None, None, "onnx"), rerank_limit=PAIRS, nprobe=None, score_cache=None
+        )
     except MissingDependencyError:
         _warn_once(_NO_EXTENSIONS)
     except Error as error:
         _warn_once(f"{database} has no functions of sqlrag: {error}")
+    else:
+        functions.longest_text = LONGEST_TEXT
+        functions.stop.seconds = datasette.setting("sql_time_limit_ms") / 1000
 
 
 @lru_cache

@@ -8,8 +8,9 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlrag.arguments import (
     DEFAULT_TOP_K,
@@ -27,6 +28,7 @@ from sqlrag.index.candidates import Candidates
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.filters import check_filter
 from sqlrag.index.scores import Scores
+from sqlrag.models.stopping import Stop
 
 if TYPE_CHECKING:
     from sqlrag.index.encoders import Encoders
@@ -75,8 +77,25 @@ class IndexSource(Protocol):
         """Return how many documents are still to be finished, or rows queued, and since when in seconds."""
 
 
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def _stops(
+    method: Callable[Concatenate[Functions, Arguments], Returned],
+) -> Callable[Concatenate[Functions, Arguments], Returned]:
+    """Make a function that runs a model end between two texts, or pairs, when its statement is interrupted."""
+
+    @wraps(method)
+    def stopping(self: Functions, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        with self.stop.applied():
+            return method(self, *args, **kwargs)
+
+    return stopping
+
+
 class Functions:
-    """The SQL functions of one connection."""
+    """The SQL functions of one connection; `stop` ends those of a statement between two texts, or pairs."""
 
     def __init__(
         self,
@@ -92,6 +111,7 @@ class Functions:
         self._indexes = indexes
         self._candidates = Candidates()
         self._scores = Scores(rerank_limit, score_cache)
+        self.stop = Stop()
 
     def begin_statement(self) -> None:
         """Start counting the pairs of a new statement, for `rerank_limit`, and forget old candidates."""
@@ -100,6 +120,7 @@ class Functions:
 
     # Scalars
 
+    @_stops
     def embed(self, text: object, model: object = None) -> bytes | None:
         """Return the vector of a query, float32; NULL for NULL."""
         if text is None:
@@ -107,6 +128,7 @@ class Functions:
         vector = self.encoders.embedder_named(model).query_vector(self._text("embed", "text", text))
         return vector.tobytes()
 
+    @_stops
     def embed_document(self, text: object, model: object = None) -> bytes | None:
         """Return the vector of a passage, float32; NULL for NULL."""
         if text is None:
@@ -114,6 +136,7 @@ class Functions:
         embedder = self.encoders.embedder_named(model)
         return embedder.encode_document(self._text("embed_document", "text", text)).tobytes()
 
+    @_stops
     def embed_documents(self, texts: Sequence[object], models: Sequence[object] | None = None) -> list[bytes | None]:
         """Return the vectors of many passages, as `embed_document`; those of one model run as one batch."""
         models = models or [None] * len(texts)
@@ -127,12 +150,14 @@ class Functions:
                     vectors[place] = vector.tobytes()
         return vectors
 
+    @_stops
     def token_count(self, text: object, model: object = None) -> int | None:
         """Return the number of tokens of a text, without the model's special ones; NULL for NULL."""
         if text is None:
             return None
         return self.encoders.embedder_named(model).token_count(self._text("token_count", "text", text))
 
+    @_stops
     def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
         """Return the relevance of a text to a query; NULL for NULL.
 
@@ -148,6 +173,7 @@ class Functions:
             texts += self._candidates.beside(text, self._scores.left)
         return self._scores.score(reranker, query, texts)[0]
 
+    @_stops
     def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:
         """Return the scores of many pairs, `None` where the query or the text is NULL."""
         reranker = self.encoders.reranker_named(model)
@@ -221,6 +247,7 @@ class Functions:
         )
         return self._remembered(found, rows)
 
+    @_stops
     def search(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
@@ -257,6 +284,7 @@ class Functions:
             rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked))
         return rows
 
+    @_stops
     def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:
         """Return `(ordinal, start_char, end_char, text)` of the chunks of a text."""
         from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP

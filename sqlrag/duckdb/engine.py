@@ -206,6 +206,7 @@ class DuckDBEngine:
         """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
         if self._open_rows is not None:
             self._open_rows.drain()
+        self.functions.stop.begin()
         self.functions.begin_statement()
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
         if self._types_changed:  # embed() gives vectors of a fixed length, search() keys of one type
@@ -436,6 +437,7 @@ class DuckDBEngine:
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
+        self.functions.stop.ask()
         self._connection.interrupt()
         self.indexes.interrupt()
 

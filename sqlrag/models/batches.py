@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlrag.models.stopping import current_stop
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -18,16 +20,19 @@ _WINDOW_CHARS = 4_000_000
 def windows(texts: Sequence[str | tuple[str, str]], window_texts: int = _WINDOW_TEXTS) -> Iterator[tuple[int, int]]:
     """Cut texts, or pairs, into consecutive runs of at most so many texts and 4,000,000 characters.
 
-    Yields (start, end); a single text may be longer.
+    Yields (start, end); a single text may be longer. Raises SQLError where the batch is to stop.
     """
+    stop = current_stop()
     start, chars = 0, 0
     for place, text in enumerate(texts):
         length = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
         if place > start and (place - start >= window_texts or chars + length > _WINDOW_CHARS):
+            stop.check()
             yield start, place
             start, chars = place, 0
         chars += length
     if start < len(texts):
+        stop.check()
         yield start, len(texts)
 
 

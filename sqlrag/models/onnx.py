@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import InputError
 from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
+from sqlrag.models.stopping import current_stop
 from sqlrag.models.tokenizer import ModelTokenizer
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class _Session:
         self._open()
         results: list[Any] = [None] * len(order)
         waiting = list(reversed(order))
+        stop = current_stop()
 
         def work() -> None:
             while until is None or len(waiting) == len(order) or time.monotonic() < until:
@@ -162,6 +164,7 @@ class _Session:
                     place = waiting.pop()
                 except IndexError:
                     return
+                stop.check()
                 encoding = encode(place)
                 with self._one_long if len(encoding) > _LONG_TOKENS else nullcontext():
                     results[place] = finish(self._opened.run(None, self._feed(encoding))[0])

@@ -400,6 +400,7 @@ class SQLiteEngine:
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
+        self.functions.stop.ask()
         self.connection.interrupt()
 
     def close(self) -> None:

@@ -199,6 +199,7 @@ def give_functions(
     def begin(event: dict[str, object]) -> None:
         # What a trigger or a virtual table runs belongs to the statement outside.
         if not event["trigger"]:
+            functions.stop.begin()
             functions.begin_statement()
 
     connection.trace_v2(apsw.SQLITE_TRACE_STMT, begin, id="sqlrag")
@@ -212,7 +213,7 @@ def register_stdlib(
     rerank_limit: int,
     nprobe: int | None,
     score_cache: int | None,
-) -> None:
+) -> Functions:
     """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
 
     Raises MissingDependencyError where this Python was built without extension loading, InputError for a score cache.
@@ -245,6 +246,7 @@ def register_stdlib(
     for table_function in table_functions(functions):
         tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
     connection.set_trace_callback(outer.trace)
+    return functions
 
 
 class _Outermost:
@@ -269,4 +271,5 @@ class _Outermost:
     def trace(self, _sql: str) -> None:
         """Begin a statement, if it is the user's."""
         if not self._depth:
+            self._functions.stop.begin()
             self._functions.begin_statement()

@@ -130,6 +130,13 @@ def test_errors_are_ours(served):
     assert "rerank_limit = 1000 pairs" in answer(served, pairs)["error"]
 
 
+def test_x11_no_text_is_longer_than_the_time_limit_bears(served):
+    """A model takes some hundredths of a second for the longest, and no function of ours ends in the middle."""
+    for function in ("token_count", "embed", "embed_document"):
+        error = answer(served, f"SELECT {function}(hex(zeroblob(5000000))) AS n")["error"]
+        assert f"{function}(): text has 10,000,000 characters: here it takes 100,000 at most" in error
+
+
 def test_nothing_is_written(served, database):
     """The connections are read-only, and what makes an index is not there."""
     before = hashlib.sha256(database.read_bytes()).hexdigest()
