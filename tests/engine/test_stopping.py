@@ -68,7 +68,7 @@ def test_x3_a_batch_is_stopped_at_the_time_limit(engine, passage_files, encoded,
 
 @pytest.mark.parametrize("function", ["token_count", "embed"])
 def test_x11_a_statement_has_its_time(engine, passage_files, encoded, function):
-    """As in Datasette, which has a limit and calls no interrupt(): our functions look at the clock between two texts."""
+    """As in Datasette, which calls no interrupt(): our functions look at the clock between two texts."""
     with sqlrag.connect(passage_files[engine], read_only=True) as db:
         db.execute("SELECT embed('c')").fetchall()
         db._engine.functions.stop.seconds = 0.2
