@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["IndexCopy", "drop_index", "note_state", "shown_state"]
+__all__ = ["FILES", "IndexCopy", "drop_index", "note_state", "shown_state"]
+
+FILES = "files"
+"""Key of the index file's sqlrag_meta: the signature of the database's files whose tables all indexes show."""
 
 _log = logging.getLogger("sqlrag")
 
@@ -32,6 +35,13 @@ def note_state(registry: Registry, record: IndexRecord, state: TableState) -> No
     """Note in the index file, in the caller's transaction, which state of DuckDB's tables it shows."""
     registry.put(record)
     registry.set_meta(_key(record.name), str(state))
+    forget_files(registry)
+
+
+def forget_files(registry: Registry) -> None:
+    """Forget, in the caller's transaction, which files the index file shows."""
+    if registry.exists():
+        registry.set_meta(FILES, "")
 
 
 def _key(name: str) -> str:
@@ -46,7 +56,7 @@ def drop_index(connection: apsw.Connection, name: str) -> None:
         connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
         for table in ("sqlrag_ivf", "sqlrag_nprobe"):
             connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
-        connection.execute("DELETE FROM sqlrag_meta WHERE key = ?", (_key(name),))
+        connection.execute("DELETE FROM sqlrag_meta WHERE key IN (?, ?)", (_key(name), FILES))
 
 
 class IndexCopy:
@@ -71,8 +81,9 @@ class IndexCopy:
         if shown is not None and (_made_as(shown) != _made_as(self._record) or self._shown_key_type() != key_type):
             drop_index(self._index, self._record.name)
             shown = None
-        if shown is None:
-            with immediate(self._index):
+        with immediate(self._index):
+            forget_files(registry)
+            if shown is None:
                 self._writer.create(key_type)
         blocks = state.changed_blocks(shown_state(registry, self._record.name))
         for block in self._all_blocks(state) if blocks is None else blocks:

@@ -20,6 +20,7 @@ from sqlrag.duckdb.index_tables import IndexTables, transaction
 from sqlrag.duckdb.indexes import DuckDBIndexes
 from sqlrag.duckdb.live import DuckDBLive
 from sqlrag.duckdb.mending import mend, partial_documents
+from sqlrag.duckdb.own_tables import check_functions
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.registered import close_at_exit, lend, register_in, share
@@ -88,7 +89,8 @@ class DuckDBEngine:
         self.turns = Turns()
         self.freshness: Freshness | None = None
         self._open_rows: DuckDBRows | None = None
-        self._types_changed = False
+        self._maintenance: dict[str, Sequence[int]] = {}
+        self._is_defined = False
         self._named: set[str] = set()
         self._asking = Asking(self.stale)
         self._in_transaction = False
@@ -105,18 +107,16 @@ class DuckDBEngine:
                 self._connection.execute("SET enable_progress_bar = false")
             self.schema = schema_of(self._connection)
         try:
-            self._let_go = share(self, self._connection, path, read_only=read_only)
+            self._shared = share(self, self._connection, path, read_only=read_only)
             self._scores = _score_table(path, score_cache, read_only=read_only)
             options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
             self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
             self._session.asking = self._asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
-            with translated(path, self._raised):
-                define_functions(self._connection, self._session)
             encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
         except BaseException:
             self._connection.close()
-            self._let_go()
+            self._shared.let_go()
             raise
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
@@ -209,13 +209,24 @@ class DuckDBEngine:
         self.functions.stop.begin()
         self.functions.begin_statement()
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
-        if self._types_changed:  # embed() gives vectors of a fixed length, search() keys of one type
-            define_functions(self._connection, self._session)
-            self._types_changed = False
+        if not self._is_defined:
+            self._define()
         if params is None or isinstance(params, Mapping):
             sql, bindings = bind_named(sql, params or {})
             return sql, bindings or []
         return sql, list(params)
+
+    def _define(self) -> None:
+        """Make the functions known to the user's statements, before the first of them: opening is to cost little.
+
+        Again where their types change: embed() gives vectors of a fixed length, search() keys of one type.
+        """
+        with translated(self.path, self._raised):
+            self._shared.prepare(lambda: check_functions(self.indexes.cursor, self.path))
+            define_functions(self._connection, self._session)
+            for name, arguments in self._maintenance.items():
+                define_maintenance(self._connection, self._session, name, arguments)
+        self._is_defined = True
 
     def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
         """Return the writer of an index; `record` is what a new index is made with."""
@@ -253,7 +264,7 @@ class DuckDBEngine:
             if IndexTables(cursor, self.path, self.indexes, record).find() is None:
                 with transaction(cursor):
                     DuckDBLive(cursor, self.path, self.indexes, record).create()
-        self._types_changed = True
+        self._is_defined = False
         self._catch_up()
 
     def stale(self, record: IndexRecord) -> int:
@@ -287,7 +298,7 @@ class DuckDBEngine:
                 return function(*values)
 
         self._session.maintenance[name] = inside
-        define_maintenance(self._connection, self._session, name, arguments)
+        self._maintenance[name] = arguments
 
     def live(self, record: IndexRecord) -> DuckDBLive:
         """Return what keeps an index in step with its table."""
@@ -304,7 +315,7 @@ class DuckDBEngine:
                     IndexTables(cursor, self.path, self.indexes, one).drop()
             if not record.is_live:
                 cursor.execute("DELETE FROM documents WHERE index_name = ?", [record.name])
-        self._types_changed = True
+        self._is_defined = False
         self._catch_up()
 
     def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
@@ -317,7 +328,7 @@ class DuckDBEngine:
         """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
         with translated(self.path), self._cursor() as cursor:
             switch(cursor, self.path, self.indexes, record, new)
-        self._types_changed = True
+        self._is_defined = False
 
     def hurried(self) -> AbstractContextManager[None]:
         """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
@@ -450,7 +461,7 @@ class DuckDBEngine:
         finally:
             self._session.end()
             self._connection.close()  # an index file that fails does not keep the database locked
-            self._let_go()
+            self._shared.let_go()
 
 
 def _statements(sql: str, bindings: Bindings) -> list[tuple[str, Bindings]]:
@@ -506,6 +517,7 @@ def register_duckdb(
 
     session.asking = warn
     with translated(path, raised):
+        check_functions(session.indexes.cursor, path)
         lend(connection, session.indexes.cursor, path, end)
         try:
             define_functions(connection, session)

@@ -13,18 +13,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
-from sqlrag.duckdb.copying import IndexCopy, drop_index, note_state, shown_state
+from sqlrag.duckdb.copying import FILES, IndexCopy, drop_index, note_state, shown_state
 from sqlrag.duckdb.cursors import catalog_of, own_cursor
 from sqlrag.duckdb.differences import problems_of
 from sqlrag.duckdb.errors import translated as translated_duckdb
 from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.duckdb.index_connection import in_memory, index_file_of, open_index, open_index_read_only, remake_index
-from sqlrag.duckdb.own_tables import check_functions, check_tables
+from sqlrag.duckdb.own_tables import check_tables
 from sqlrag.duckdb.records import stored_records
 from sqlrag.duckdb.state import TableState
 from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.index.names import quote
 from sqlrag.index.registry import IndexRecord, Registry, check_schema_version
+from sqlrag.index.writer import immediate
 from sqlrag.sqlite.errors import translated
 
 if TYPE_CHECKING:
@@ -55,16 +56,13 @@ class IndexFile:
         self._files: Signature | None = None
         try:
             files = file_signature(self._file)  # before the tables: what is committed after this shows next time
-            with translated_duckdb(path):
-                check_functions(self._duckdb, path)
             # What is wrong with the tables is nothing that a new index file could mend.
             check_schema_version(self._meta("schema_version"), path)
             records = self._records()
             with self.changing:
-                states = self._states(records)
-                self.connection = self._open(states)
+                self.connection = self._open()
                 self.registry = Registry(self.connection)
-                brought = self._show_or_make_again(records, states)
+                brought = self._begin(records, files)
             self._keep_up(brought)
             self._names, self._files = [record.name for record in records], files
         except BaseException:
@@ -86,8 +84,6 @@ class IndexFile:
         database = database or self._duckdb
         try:
             with translated_duckdb(self._path):
-                if record.is_live:
-                    database.execute(f"SELECT 1 FROM {quote(f'{record.name}_rows')} LIMIT 0")
                 return TableState.of(database, record)
         except SQLError as error:
             raise self._without_table(record, error) from error
@@ -123,6 +119,7 @@ class IndexFile:
             with self.changing:
                 records = self._records()
                 brought = self._show(records, self._states(records))
+                self._note(files)
             if [record.name for record in records] != self._names:
                 self._names = [record.name for record in records]
                 seen = None  # it told of other indexes; one taken now might tell of what is not copied
@@ -260,39 +257,46 @@ class IndexFile:
         with translated_duckdb(self._path):
             return stored_records(self._duckdb) if self._has_tables() else []
 
-    def _open(self, states: Mapping[str, TableState]) -> apsw.Connection:
-        """Open the index file; for a database that is open read-only, one that is behind is of no use."""
+    def _open(self) -> apsw.Connection:
         path = index_file_of(self._path)
-        if not self._read_only:
-            return open_index(path)
-        connection = open_index_read_only(path)
-        if connection is None:
-            return in_memory()
-        try:
-            registry = Registry(connection)
-            with translated(path):
-                shown = {name: shown_state(registry, name) for name in registry.names()}
-            if shown == states:
-                return connection
-        except (NotADatabaseError, SQLError):
-            pass
-        connection.close()
-        return in_memory()
+        return (open_index_read_only(path) or in_memory()) if self._read_only else open_index(path)
 
-    def _show_or_make_again(
-        self, records: Sequence[IndexRecord], states: Mapping[str, TableState]
-    ) -> list[IndexRecord]:
-        """Let the index file show these states; one that turns out to be damaged is begun anew."""
+    def _begin(self, records: Sequence[IndexRecord], files: Signature | None) -> list[IndexRecord]:
+        """Let the index file show DuckDB's tables; return the records of those indexes that it did not show.
+
+        One that turns out to be damaged is begun anew; for a database that is open read-only, one that is behind is of
+        no use. The caller holds `changing`.
+        """
         path = index_file_of(self._path)
-        try:
-            with translated(path), translated_duckdb(self._path):
-                return self._show(records, states)
-        except (NotADatabaseError, SQLError) as error:
-            self.connection.close()
-            self.connection = in_memory() if self._read_only else remake_index(path, error)
+        with translated_duckdb(self._path):
+            try:
+                with translated(path):
+                    if files is not None and self.registry.meta(FILES) == str(files):
+                        return []
+                    states = self._states(records)
+                    if not self._read_only:
+                        brought = self._show(records, states)
+                        self._note(files)
+                        return brought
+                    if {name: self.state_shown(name) for name in self.registry.names()} == states:
+                        return []
+                    self.connection.close()
+                    self.connection = in_memory()
+            except (NotADatabaseError, SQLError) as error:
+                self.connection.close()
+                self.connection = in_memory() if self._read_only else remake_index(path, error)
             self.registry = Registry(self.connection)
-            with translated(path), translated_duckdb(self._path):
-                return self._show(records, states)
+            with translated(path):
+                return self._show(records, self._states(records))
+
+    def _note(self, files: Signature | None) -> None:
+        """Note that the index file shows what the database's files are by their signature, for whoever opens it next.
+
+        Whatever changes the index file forgets it (see `note_state`).
+        """
+        if files is not None and not self._lost and self.registry.exists() and self.registry.meta(FILES) != str(files):
+            with immediate(self.connection):
+                self.registry.set_meta(FILES, str(files))
 
     def keep_up(
         self, record: IndexRecord, progress: Callable[[str, float], None] | None = None, *, wrote: bool = True

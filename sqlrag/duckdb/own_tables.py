@@ -6,10 +6,12 @@ real one in every statement: they are refused before a statement of sqlrag's run
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.duckdb.cursors import HERE
+from sqlrag.duckdb.file_signature import Signature, file_signature
 from sqlrag.errors import NotADatabaseError
 from sqlrag.index.statements import statement
 
@@ -22,9 +24,19 @@ __all__ = ["check_functions", "check_tables", "check_tables_of"]
 
 FIXED = ("sqlrag_meta", "sqlrag_indexes")
 
+_sound: dict[str, Signature] = {}
+"""Files without such macros, as they were when this process looked."""
+
 
 def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    """Raise NotADatabaseError for macros in the place of DuckDB's own functions."""
+    """Raise NotADatabaseError for macros in the place of DuckDB's own functions.
+
+    Looking through all functions takes some 15 ms: it is done once for the files as they are.
+    """
+    path_now = os.path.abspath(path)
+    files = file_signature(path_now)
+    if files is not None and _sound.get(path_now) == files:
+        return
     ((macros,),) = connection.execute(
         "SELECT system.main.count(*) FROM system.main.duckdb_functions() "
         "WHERE NOT internal AND function_type IN ('macro', 'table_macro')"
@@ -35,6 +47,8 @@ def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
             f"{path} has macros with the names of DuckDB's own functions ({', '.join(names)}), which sqlrag's "
             "statements would run: drop them (DROP MACRO), or leave this file alone if it is not yours"
         )
+    if files is not None:
+        _sound[path_now] = files
 
 
 def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:

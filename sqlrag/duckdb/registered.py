@@ -20,7 +20,7 @@ from sqlrag.duckdb.udfs import UDFS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["close_at_exit", "lend", "register_in", "share"]
+__all__ = ["Shared", "close_at_exit", "lend", "register_in", "share"]
 
 _registering = threading.Lock()
 
@@ -48,14 +48,20 @@ def register_in(connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
 class _Instance:
     """The instance of one file, with a connection to it that is open as long as a `Database` is."""
 
-    def __init__(self, path: str, *, read_only: bool) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.users = 0
-        self._connection = duckdb.connect(path, read_only=read_only)
-        try:
-            self._registered = register_in(self._connection)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = connection
+        self._registered: Sequence[str] = ()
+        self._is_prepared = False
+        self._preparing = threading.Lock()
+
+    def prepare(self, check: Callable[[], None]) -> None:
+        """Register the functions, once; `check` may raise before."""
+        with self._preparing:
+            if not self._is_prepared:
+                check()
+                self._registered = register_in(self._connection)
+                self._is_prepared = True
 
     def close(self, *, keep: bool) -> None:
         """Remove the functions, unless they are to be kept: they go with the instance then."""
@@ -70,28 +76,38 @@ _instances: dict[str, _Instance] = {}
 _counting = threading.RLock()  # a garbage collection inside of it may let go of another one
 
 
-def share(owner: object, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> Callable[[], object]:
-    """Let the instance of an owner's connection have the functions.
+class Shared:
+    """What a `Database` has of the functions in its instance."""
 
-    Return what lets go of them; it is called when the owner is gone, too. The last one to let go removes them, unless a
-    connection that somebody else opened has them by `lend`.
-    """
-    if path == ":memory:":  # an instance of its own, with which they go
-        _register_in_cursor(connection)
-        return lambda: None
+    def __init__(self, owner: object, instance: _Instance, path: str) -> None:
+        self._instance = instance
+        self.let_go = weakref.finalize(owner, _let_go, path, instance)
+        """Lets go of them; it is called when the owner is gone, too. The last one to let go removes them, unless a
+        connection that somebody else opened has them by `lend`."""
+        self.let_go.atexit = False
+
+    def prepare(self, check: Callable[[], None]) -> None:
+        """Register the functions, if nobody has; `check` looks at the file before, and may raise."""
+        self._instance.prepare(check)
+
+
+def share(owner: object, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> Shared:
+    """Let an owner share the functions in the instance of its connection, until it lets go."""
+    if path == ":memory:":
+        return Shared(owner, _Instance(connection.cursor()), path)
     path = os.path.abspath(path)
     with _counting:
         if path not in _instances:
-            _instances[path] = _Instance(path, read_only=read_only)
-        _instances[path].users += 1
-    let_go = weakref.finalize(owner, _let_go, path)
-    let_go.atexit = False
-    return let_go
-
-
-def _let_go(path: str) -> None:
-    with _counting:
+            _instances[path] = _Instance(duckdb.connect(path, read_only=read_only))
         instance = _instances[path]
+        instance.users += 1
+    return Shared(owner, instance, path)
+
+
+def _let_go(path: str, instance: _Instance) -> None:
+    if path == ":memory:":
+        return  # they go with the instance, which nobody else has
+    with _counting:
         instance.users -= 1
         if not instance.users:
             del _instances[path]
@@ -135,18 +151,14 @@ def lend(
     for borrower in list(_borrowers):
         if not borrower.is_open():
             borrower.let_go()
-    _register_in_cursor(connection)
+    own = connection.cursor()  # whatever transaction the connection is in
+    try:
+        register_in(own)
+    finally:
+        own.close()
     borrower = _Borrower(path, cursor, end)
     _borrowers.add(borrower)
     weakref.finalize(connection, borrower.let_go).atexit = False
-
-
-def _register_in_cursor(connection: duckdb.DuckDBPyConnection) -> None:
-    cursor = connection.cursor()  # whatever transaction the connection is in
-    try:
-        register_in(cursor)
-    finally:
-        cursor.close()
 
 
 _still_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()

@@ -37,15 +37,19 @@ class TableState:
     @classmethod
     def of(cls, database: duckdb.DuckDBPyConnection, record: IndexRecord) -> TableState:
         """Return the present state. Raises duckdb.CatalogException where a table is gone."""
-        versions = database.execute("SELECT version FROM sqlrag_indexes WHERE name = ?", [record.name]).fetchall()
-        ends = " UNION ALL ".join(
-            f"SELECT min(id) AS least, max(id) AS most FROM {quote(table)}"
+        ends = [
+            f"(SELECT min(id) AS least, max(id) AS most FROM {quote(table)})"
             for table in (record.name, f"{record.name}_embedding")
-        )
-        ((least, most),) = database.execute(f"SELECT min(least), max(most) FROM ({ends})").fetchall()
+        ]
+        if record.is_live:  # nothing of it counts, but that it is there
+            ends.append(f"(SELECT NULL AS least, NULL AS most FROM {quote(f'{record.name}_rows')} LIMIT 0)")
+        sql = f"""
+            SELECT (SELECT max(version) FROM sqlrag_indexes WHERE name = ?), min(least), max(most)
+            FROM   ({" UNION ALL ".join(ends)})
+        """
+        ((version, least, most),) = database.execute(sql, [record.name]).fetchall()
         bits = _BITS if least is None else max(_BITS, (most - least).bit_length() - _BLOCKS_BITS)
         blocks = database.execute(statement("duckdb/state", index=record.name, bits=bits)).fetchall()
-        version = versions[0][0] if versions else None
         return cls(record.embedder_hash, version, bits, {str(block): sums for block, sums in blocks})
 
     @classmethod

@@ -45,6 +45,12 @@ def registered_objects() -> tuple[int, int, int, int]:
     return len(session._open), len(registered._instances), len(registered._borrowers), threading.active_count()
 
 
+def use_and_close(path: str) -> None:
+    """Open a database, have its functions defined, which the first statement does, and close it."""
+    with sqlrag.connect(path) as db:
+        db.execute("SELECT 1").fetchall()
+
+
 def leaves_nothing(beside: duckdb.DuckDBPyConnection, open_and_close) -> None:
     """Whatever opens and closes connections leaves functions, threads and what the process knows as they were."""
     open_and_close()
@@ -56,19 +62,20 @@ def leaves_nothing(beside: duckdb.DuckDBPyConnection, open_and_close) -> None:
 
 def test_d1_connections_leave_nothing(path, beside):
     """After the last connection the instance has none of the functions, and the process knows of none."""
-    leaves_nothing(beside, lambda: sqlrag.connect(path).close())
+    leaves_nothing(beside, lambda: use_and_close(path))
     assert internal(beside) == 0
 
 
 def test_d1_interleaved_connections_share_the_functions(path, beside):
     """The functions are there once, however many connections come and go, and the one that stays can use them."""
     with sqlrag.connect(path) as stays:
-        once = internal(beside)
         others = [sqlrag.connect(path) for _ in range(5)]
-        assert internal(beside) == once > 0
+        stays.execute("SELECT 1").fetchall()
+        once = internal(beside)
         rows = {tuple(db.execute(SEARCH).fetchall()) for db in (stays, *others)}
         assert len(rows) == 1
-        leaves_nothing(beside, lambda: sqlrag.connect(path).close())
+        assert internal(beside) == once > 0
+        leaves_nothing(beside, lambda: use_and_close(path))
         for db in others:
             db.close()
         assert len(stays.execute(SEARCH).fetchall()) == 4
@@ -120,7 +127,8 @@ def test_x1_an_internal_function_of_a_connection_that_has_ended(path, beside, en
     """It says that the connection is closed; it used to end the process."""
     db = sqlrag.connect(path)
     token = db._engine._session.token if ended != "made up" else "0" * 32
-    with sqlrag.connect(path):
+    with sqlrag.connect(path) as other:
+        other.execute("SELECT 1").fetchall()
         if ended == "closed":
             db.close()
         del db
@@ -133,6 +141,7 @@ def test_x1_an_internal_function_of_a_connection_that_has_ended(path, beside, en
 def test_x1_a_plan_of_a_connection_that_has_ended(path, beside):
     """A prepared statement over a function of a closed connection is an error, too."""
     with sqlrag.connect(path) as db:
+        db.execute("SELECT 1").fetchall()
         token = db._engine._session.token
         beside.execute(f"PREPARE counting AS SELECT _sqlrag_token_count('{token}', 'ice' || $1, NULL)")
         assert beside.execute("EXECUTE counting('berg')").fetchall() != []
@@ -164,6 +173,7 @@ def test_x1_no_internal_function_in_a_confined_statement(path, call):
 def test_x1_a_token_tells_nothing_of_another(path):
     """Each connection has its own, and sees only its own."""
     with sqlrag.connect(path) as one, sqlrag.connect(path) as other:
+        other.execute("SELECT 1").fetchall()
         own = "SELECT count(*) FROM duckdb_functions() WHERE contains(macro_definition, ?)"
         assert one.execute(own, [one._engine._session.token]).fetchall()[0][0] > 0
         assert one.execute(own, [other._engine._session.token]).fetchall() == [(0,)]
