@@ -442,6 +442,7 @@ class DuckDBEngine:
     def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
         self._served = Session(self.functions, self.indexes, self._raised, served=True)
+        self._served.asking = _warning(self.indexes, self.path, "a database that is served is only read")
         with translated(self.path):
             register_in(connection)
             define_served(connection, self._served)
@@ -511,11 +512,7 @@ def register_duckdb(
         session.end()
         table.close()
 
-    def warn(record: IndexRecord) -> None:
-        if record.is_live and (backlog := session.indexes.backlog(record)[0]):
-            warn_of_backlog(record, backlog, path, "a connection that was registered brings none in")
-
-    session.asking = warn
+    session.asking = _warning(session.indexes, path, "a connection that was registered brings none in")
     with translated(path, raised):
         check_functions(session.indexes.cursor, path)
         lend(connection, session.indexes.cursor, path, end)
@@ -526,6 +523,16 @@ def register_duckdb(
                 "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
                 "first"
             ) from error
+
+
+def _warning(indexes: DuckDBIndexes, path: str, why: str) -> Callable[[IndexRecord], None]:
+    """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
+
+    def warn(record: IndexRecord) -> None:
+        if record.is_live and (backlog := indexes.backlog(record)[0]):
+            warn_of_backlog(record, backlog, path, why)
+
+    return warn
 
 
 def _session(

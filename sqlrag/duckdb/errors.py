@@ -135,6 +135,10 @@ _PARAMETERS = re.compile(
     r"Invalid Input Error: (?:Values were not provided for the following|Parameter argument/count mismatch).*"
 )
 _NO_UNICODE = re.compile(r"Invalid Input Error: Python Conversion Failure: cannot encode str as UTF-8, .*")
+_NESTED = re.compile(
+    "Binder Error: infinite recursion detected: attempting to recursively expand table macro "
+    '"(?P<name>search|(?:vector|text|hybrid)_top_k|chunk_text)"'
+)
 _CHECKSUM = re.compile(r"(?:IO Error: )?Corrupt database file: computed checksum \d+ does not match .*", re.DOTALL)
 _CUT_OFF = re.compile('IO Error: Could not read enough bytes from file "')
 
@@ -154,7 +158,19 @@ def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:
         return InputError(f"{path}: the parameters do not fit the statement ({first_line})")
     if _NO_UNICODE.fullmatch(first_line):
         return InputError(LONE_SURROGATE)
-    return SQLError(words)
+    return SQLError(_without_nesting(words))
+
+
+def _without_nesting(words: str) -> str:
+    """Return DuckDB's words, or what to do where they are about an index function within itself."""
+    nested = _NESTED.match(words)
+    if nested is None:
+        return words
+    name = nested["name"]
+    return (
+        f"{name}() stands within {name}(), which DuckDB does not allow of such a function: give the outer one a "
+        f"column, as in FROM (SELECT text FROM {name}(...)) AS inside, {name}(..., inside.text, ...)"
+    )
 
 
 def _about_a_file(error: duckdb.Error, first_line: str, path: str, *, opening: bool) -> Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import Error
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from sqlrag.duckdb.session import Session
+
+_CALLS = re.compile(r"\b(_sqlrag_\w+|list|txid_current|unnest)\(")
+"""The functions that the macros call."""
 
 __all__ = ["define_functions", "define_maintenance", "define_served"]
 
@@ -37,7 +41,8 @@ def _macros(session: Session) -> str:
     session.key_type = session.indexes.key_type()
     types = {"dimension": _dimension(session), "key_type": session.key_type}
     macros = statement("duckdb/macros", **types) + statement("duckdb/measures")
-    return macros.replace("'session'", f"'{session.token}'")
+    # A macro of the file's, or of the connection's, may have the name of any function.
+    return _CALLS.sub(r"system.main.\1(", macros).replace("'session'", f"'{session.token}'")
 
 
 def _dimension(session: Session) -> int:
@@ -57,5 +62,5 @@ def define_maintenance(
     forms = []
     for count in arguments:
         given = [f"'{session.token}'", f"'{name}'", *names[:count], *["NULL"] * (most - count)]
-        forms.append(f"({', '.join(names[:count])}) AS _sqlrag_maintain({', '.join(given)})")
+        forms.append(f"({', '.join(names[:count])}) AS system.main._sqlrag_maintain({', '.join(given)})")
     connection.execute(f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)}")

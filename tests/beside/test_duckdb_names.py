@@ -132,3 +132,35 @@ def test_d3_an_index_of_this_name_in_capitals(db, tmp_path):
     db.drop_index("NoteS")
     assert db.indexes() == ["pages"]
     assert db.check() == []
+
+
+def test_f3_macros_with_the_names_of_sqlrag_s_own_functions(db, tmp_path):
+    """F3: neither a macro of the file nor one of the connection takes the place of what sqlrag's macros call."""
+    for temp in ("", "TEMP "):
+        db.execute(f"CREATE {temp}MACRO _sqlrag_search(a, b, c, d, e, f, g) AS [{{'id': 1, 'text': 'evil'}}]")
+        db.execute(f"CREATE {temp}MACRO _sqlrag_token_count(a, b, c) AS 77")
+        db.execute(f"CREATE {temp}MACRO list(x) AS [1]")
+        db.execute(f"CREATE {temp}MACRO unnest(x) AS 'evil'")
+        db.execute(f"CREATE {temp}MACRO txid_current() AS 5")
+    assert_whole(db, tmp_path)
+    assert db.execute("SELECT token_count('a b c'), ndcg(1, 1)").fetchall() == [(3, 1.0)]
+
+
+def test_f18_search_within_search(db):
+    """F18: an index function within itself is an error that says how to write it; so written, it works."""
+    with pytest.raises(errors.SQLError, match=r"search\(\) stands within search\(\).*AS inside, search") as told:
+        db.execute("FROM search('notes', (SELECT text FROM search('notes', 'bees', 1, 1)))")
+    assert "\n" not in str(told.value)
+    first = "(SELECT text FROM search('notes', 'bees', 1, 1)) AS inside"
+    rows = db.execute(f"SELECT hit.source_id FROM {first}, search('notes', inside.text, 1, 1) AS hit").fetchall()
+    assert rows == [(2,)]
+
+
+@pytest.mark.parametrize("name", ["query", "index", "filter", "text", "hit", "k", "top_k", "search"])
+def test_f18_a_table_with_the_name_of_a_parameter(db, name):
+    """F18: tables and columns are called as the functions' parameters are."""
+    db.execute(f"CREATE TABLE {name} AS SELECT 'bees' AS query, 'notes' AS index, 2 AS k, 'id > 1' AS filter, 1 AS n")
+    sql = f"SELECT found.source_id FROM {name}, search({name}.index, {name}.query, {name}.k, n, {name}.filter) AS found"
+    assert db.execute(sql).fetchall() == [(2,)]
+    sql = f"SELECT found.id FROM {name}, vector_top_k(index, query, k, filter) AS found"
+    assert len(db.execute(sql).fetchall()) == 2
