@@ -149,7 +149,10 @@ class Database(TableIndexes):
 
     @in_turn
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
-        """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines."""
+        """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines.
+
+        On DuckDB `x[:n]` is its slice up to the column n; the element is `x[(:n)]`, or `x[$n]`.
+        """
         _check_whole(sql)
         return self._engine.execute(sql, params)
 
