@@ -55,8 +55,17 @@ class _Compilation:
         self._with_effects: set[str] | None = None
 
     def problem(self, expression: str) -> str | None:
-        # Twice: what would end one of the parentheses fits no other place.
-        sql = f"SELECT ({expression}\n) FROM {quote(self._table)} WHERE ({expression}\n)"
+        # SQLite's parser decides what is one expression, in three places. What ends a parenthesis and opens another,
+        # as `a) OR (b` does, is an expression in the first two, and no part of a window.
+        table = quote(self._table)
+        forms = (
+            f"SELECT ({expression}\n) FROM {table} WHERE ({expression}\n)",
+            f"SELECT 1 FROM {table} WINDOW filtered AS (ORDER BY {expression}\n)",
+        )
+        return next((problem for form in forms if (problem := self._problem(form))), None)
+
+    def _problem(self, sql: str) -> str | None:
+        """Return why SQLite does not compile a statement, or the authorizer refuses it."""
         known: set[str] = set()
         while True:
             self._selects = 0

@@ -45,6 +45,11 @@ SQLITE = {
     "a tokenizer's address": "fts3_tokenizer('simple') IS NULL",
     "a function that has effects": "effect() > 0",
     "RAISE": "RAISE(IGNORE)",
+    "brackets around a quote": "CAST(id AS [']) = 5 ) OR ( CAST(title AS [']) <> 7",
+    "brackets around a parenthesis": "CAST(id AS [(]) = 5 ) OR ( CAST(title AS [)]) <> 7",
+    "brackets around quotes, twice": "[title'] = 5 ) AND ( title <> ['] OR id",
+    "another window": "1), w AS (ORDER BY 1",
+    "an order after a window": "1) ORDER BY (1",
 }
 
 DUCKDB = {
