@@ -1,93 +1,62 @@
-"""The command line: `sqlrag COMMAND DB …`, a thin front over `sqlrag.Database`.
+"""The command line: `sqlrag COMMAND DB …`; the commands are in `sqlrag.cli.program`.
 
-What is slow to import is imported by the command that needs it, and a command by the first that asks for it:
-`sqlrag search` doesn't wait for the code of the others.
+Here is what comes before anything else is imported: Ctrl-C, standard files and the encoding of arguments.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
 
-import click
+if TYPE_CHECKING:
+    from sqlrag.cli.program import cli
 
-from sqlrag.cli.errors import Commands
+__all__ = ["cli", "end_at_once", "main"]
 
-__all__ = ["cli", "main"]
-
-_COMMANDS = {
-    "demo": "demo:demo",
-    "ingest": "ingest:ingest",
-    "index": "index:index",
-    "search": "query:search",
-    "compare": "query:compare",
-    "sql": "sql:sql",
-    "shell": "shell:shell",
-    "sync": "index:sync",
-    "reindex": "index:reindex",
-    "info": "status:info",
-    "check": "status:check",
-    "eval": "evaluation:evaluate",
-    "models": "models:models",
-    "serve": "serve:serve",
-    "status": "model_server:server_status",
-    "stop": "model_server:stop",
-    "extension": "extension:extension",
-    "mcp": "mcp:mcp",
-}
-"""Where each command is: a module of this package, and its name there. The first one is the one to try first."""
+INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C has ended."""
 
 
-class _Commands(Mapping[str, click.Command]):
-    """The commands by their names, each imported when it is asked for."""
+def __getattr__(name: str) -> Any:
+    if name != "cli":
+        raise AttributeError(f"module 'sqlrag.cli' has no attribute {name!r}")
+    from sqlrag.cli.program import cli
 
-    def __getitem__(self, name: str) -> click.Command:
-        module, attribute = _COMMANDS[name].split(":")
-        command: click.Command = getattr(importlib.import_module(f"sqlrag.cli.{module}"), attribute)
-        return command
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_COMMANDS)
-
-    def __len__(self) -> int:
-        return len(_COMMANDS)
-
-
-def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
-    if not value or ctx.resilient_parsing:
-        return
-    import platform
-
-    import sqlrag
-
-    click.echo(f"sqlrag {sqlrag.__version__} (Python {platform.python_version()})")
-    ctx.exit()
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Try `sqlrag demo`, then `sqlrag ingest notes.db FOLDER` and `sqlrag search notes.db QUESTION`.",
-)
-@click.option(
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
-def cli() -> None:
-    """Search documents by meaning, in two stages, in one SQL statement, on SQLite or DuckDB.
-
-    A first stage (vectors) finds candidates in milliseconds; a second one (a cross-encoder) reads the
-    question and each candidate together and puts the best first.
-    """
-
-
-cli.commands = _Commands()  # type: ignore[assignment]  # nothing is added to it
+    return cli
 
 
 def main() -> None:
     """Run the program `sqlrag`."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell has it ignored
+        signal.signal(signal.SIGINT, end_at_once)
+    _use_utf8()
+    _open_standard_files()
+    from sqlrag.cli.program import cli
+
     cli(prog_name="sqlrag")
+
+
+def end_at_once(*_: object) -> None:
+    """End the program on Ctrl-C: while modules are imported, an exception could become anything."""
+    os.write(2, b"Interrupted: nothing was changed\n")
+    os._exit(INTERRUPTED)
+
+
+def _use_utf8() -> None:
+    """Begin again in UTF-8 where the locale says ASCII or something else: texts are UTF-8 in databases and files."""
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - the same program
+
+
+def _open_standard_files() -> None:
+    """Open those that the caller has closed: another file would get their numbers, a database perhaps."""
+    is_closed = sys.stdout is None
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # it takes the lowest number that is free
+        pass
+    os.close(number)
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    if is_closed:
+        sys.exit("Error: standard output is closed: let it go to a file, or to /dev/null")

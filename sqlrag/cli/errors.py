@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import signal
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from sqlrag.cli import INTERRUPTED, end_at_once
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 __all__ = ["Commands", "Interrupted", "one_line"]
 
@@ -20,10 +24,29 @@ __all__ = ["Commands", "Interrupted", "one_line"]
 class Interrupted(click.ClickException):
     """Ctrl-C; the message says what is kept."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
 
     def __init__(self, message: str = "nothing was changed") -> None:
         super().__init__(message)
+
+
+class _Interrupts:
+    """Whether Ctrl-C was pressed while the command ran; before that, and after it, it ends the program at once."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._is_program = signal.getsignal(signal.SIGINT) is end_at_once
+        if self._is_program:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+    def close(self) -> None:
+        """From now on there is nothing left to be interrupted."""
+        if self._is_program:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(Interrupted.exit_code))
 
 
 class Commands(click.Group):
@@ -43,11 +66,14 @@ class Commands(click.Group):
         except KeyboardInterrupt as error:
             raise Interrupted from error
         except Error as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_of_arguments(str(error))) from error
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
             raise click.ClickException(_system_error(error)) from error
+        except (ImportError, MemoryError) as error:
+            last = one_line(str(error).strip().rpartition("\n")[2]) or "out of memory"
+            raise click.ClickException(f"{last}: is there enough memory (ulimit -v), and all installed?") from error
 
     def main(  # type: ignore[override]  # click's overloads tell its two modes apart; this one ends the program
         self,
@@ -57,19 +83,29 @@ class Commands(click.Group):
     ) -> NoReturn:
         """Run as a program, and exit."""
         extra["standalone_mode"] = False
+        interrupts = _Interrupts()
         try:
             code = super().main(args, prog_name, **extra)
             sys.stdout.flush()
         except click.ClickException as error:
+            if interrupts.came and isinstance(error.__cause__, ImportError):  # so it ends inside of an import
+                error = Interrupted()
             click.echo(_line(error), err=True)
             sys.exit(error.exit_code)
         except click.Abort:
-            click.echo(f"Interrupted: {Interrupted().message}", err=True)
+            click.echo(_line(Interrupted()), err=True)
             sys.exit(Interrupted.exit_code)
         except BrokenPipeError:
             # Whoever read the output has enough of it; what is still buffered must not complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except Exception:
+            if not interrupts.came:
+                raise
+            click.echo(_line(Interrupted()), err=True)  # a library has made something else of it
+            sys.exit(Interrupted.exit_code)
+        finally:
+            interrupts.close()
         gc.freeze()  # a last look for garbage, at the end of the process, would take 20 ms
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -91,6 +127,14 @@ def _line(error: click.ClickException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         line += f" (see: {error.ctx.command_path} --help)"
     return line
+
+
+def _of_arguments(message: str) -> str:
+    """Return what is said of an argument that is not UTF-8, else the message as it is."""
+    wrong = next((word for word in sys.argv[1:] if any("\ud800" <= sign <= "\udfff" for sign in word)), None)
+    if wrong is None or "lone surrogate" not in message:
+        return message
+    return f"the argument {wrong!r} is not UTF-8: your terminal, or whoever calls, uses another encoding"
 
 
 def _system_error(error: OSError) -> str:

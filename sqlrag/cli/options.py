@@ -20,6 +20,7 @@ __all__ = [
     "engine_option",
     "existing_database",
     "index_option",
+    "is_writable",
     "json_option",
     "opened_for_query",
     "print_json",
@@ -47,6 +48,13 @@ def existing_database(_ctx: click.Context, _param: click.Parameter, value: str |
     except DatabaseError as error:
         raise click.BadParameter(str(error)) from error
     return value
+
+
+def is_writable(path: str) -> bool:
+    """Tell whether a database can be opened for writing; SQLite finds that out by itself, and reads it if not."""
+    from sqlrag.engine import engine_of
+
+    return engine_of(path, None) != "duckdb" or os.access(path, os.W_OK)
 
 
 def json_option(command: Command) -> Command:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sqlrag.cli.errors import one_line
-from sqlrag.cli.options import database_argument
+from sqlrag.cli.options import database_argument, is_writable
 from sqlrag.cli.rows import FORMATS, printable, shown, write_rows
 from sqlrag.cli.statements import Runner, Value, is_complete, parse_value, split_statements, stopped_by_ctrl_c
 
@@ -49,7 +49,7 @@ def shell(db: str, form: str, as_json: bool) -> None:
     """
     from sqlrag.serve.served import connect_served
 
-    with connect_served(db, read_only=False) as database, contextlib.closing(Runner(database)) as runner:
+    with connect_served(db, read_only=not is_writable(db)) as database, contextlib.closing(Runner(database)) as runner:
         session = _Session(database, runner, "json" if as_json else form)
         if sys.stdin.isatty():
             _talk(session)

@@ -9,7 +9,7 @@ from typing import IO, Any, TextIO
 
 import click
 
-from sqlrag.cli.options import database_argument
+from sqlrag.cli.options import database_argument, is_writable
 from sqlrag.cli.rows import FORMATS, write_rows
 from sqlrag.cli.statements import Runner, parse_parameter, split_statements, stopped_by_ctrl_c
 from sqlrag.open_files import check_no_database
@@ -86,7 +86,7 @@ def sql(
     from sqlrag.serve.served import connect_served
 
     with (
-        connect_served(db, read_only=False) as database,
+        connect_served(db, read_only=not is_writable(db)) as database,
         closing(Runner(database)) as runner,
         stopped_by_ctrl_c(),
     ):

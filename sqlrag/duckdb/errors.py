@@ -17,6 +17,7 @@ from sqlrag.errors import (
     Error,
     InputError,
     LockedError,
+    MissingDependencyError,
     NotADatabaseError,
     ReadOnlyError,
     SQLError,
@@ -143,8 +144,14 @@ _CHECKSUM = re.compile(r"(?:IO Error: )?Corrupt database file: computed checksum
 _CUT_OFF = re.compile('IO Error: Could not read enough bytes from file "')
 
 
-def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):.*\n(?P<last>\S[^\n]*)\s*", re.DOTALL)
+"""What DuckDB says where a library of Python's, which it imports itself, cannot be loaded."""
+
+
+def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:  # noqa: PLR0911 - one for each kind
     words = str(error)
+    if (failed := _TRACEBACK.search(words)) is not None:
+        return MissingDependencyError(f"{failed['last']}: is there enough memory (ulimit -v), and all installed?")
     first_line = words.splitlines()[0] if words else ""
     if _CHECKSUM.fullmatch(words) and (type(error) is duckdb.Error or isinstance(error, _OF_FILES)):
         which = path if opening else f"{path}, or a database that is attached to it,"
