@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
 
@@ -28,6 +31,7 @@ __all__ = [
     "DEFAULT_VECTOR_WEIGHT",
     "check_budget",
     "check_count",
+    "check_flag",
     "check_k",
     "check_nprobe",
     "check_score_cache",
@@ -35,7 +39,10 @@ __all__ = [
     "check_text",
     "check_top_n",
     "check_vector",
+    "number",
+    "several",
     "shown",
+    "whole",
 ]
 
 DEFAULT_TOP_K = 25
@@ -90,7 +97,47 @@ def shown(value: object) -> str:
         return f"a BLOB of {len(value)} bytes"
     if isinstance(value, str) and len(value) > 60:
         return repr(value[:57] + "...")
-    return repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - anybody's class
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number of any type, numpy's and IntEnum's too, as an int; None for what is none, as True is."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # this is how to find out
+    except TypeError:
+        return None
+
+
+def number(value: object) -> float | None:
+    """Return a number of any type as a float, NaN too; None for what is none, as True is."""
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, ValueError):  # of more digits than a float has; a signalling NaN
+        return math.inf
+
+
+def several(argument: str, value: object, of: str) -> list[Any]:
+    """Return the members of a list, a tuple, an array or anything else that has some; a text is one value, not many."""
+    if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
+        raise InputError(f"{argument} is {shown(value)}: it takes a list of {of}")
+    return list(value)
+
+
+def check_flag(function: str, argument: str, value: object) -> bool:
+    """Return whether something is to be done: True or False, numpy's too, or 1 or 0."""
+    if type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    if (number := whole(value)) in (0, 1):
+        return bool(number)
+    raise InputError(f"{function}(): {argument} is {shown(value)}: it takes True or False")
 
 
 def check_text(function: str, argument: str, value: object) -> str:
@@ -102,16 +149,18 @@ def check_text(function: str, argument: str, value: object) -> str:
 
 def check_k(function: str, argument: str, value: object) -> int:
     """Return how many rows are wanted, a whole number from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K:
+    count = whole(value)
+    if count is None or not 1 <= count <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
-    return value
+    return count
 
 
 def check_count(function: str, argument: str, value: object) -> int:
     """Return a number of rows that may be none, a whole number from 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_K:
+    count = whole(value)
+    if count is None or not 0 <= count <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
-    return value
+    return count
 
 
 def check_nprobe(function: str, value: object) -> int | None:
@@ -121,9 +170,10 @@ def check_nprobe(function: str, value: object) -> int | None:
 
 def check_share(function: str, argument: str, value: object) -> float:
     """Return a share, a number from 0 to 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)) or not 0 <= value <= 1:
+    share = number(value)
+    if share is None or not 0 <= share <= 1:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a number from 0 to 1")
-    return float(value)
+    return share
 
 
 def check_top_n(value: object, top_k: int) -> int:
@@ -139,23 +189,26 @@ def check_top_n(value: object, top_k: int) -> int:
 
 def check_budget(value: object) -> float:
     """Return how many milliseconds reranking may take, from 0."""
-    number = not isinstance(value, bool) and isinstance(value, (int, float, Decimal))
-    if not number or not 0 <= value < math.inf:  # type: ignore[operator]  # NaN is not
+    milliseconds = number(value)
+    if milliseconds is None or not 0 <= milliseconds < math.inf:  # NaN is not
         raise InputError(
             f"search(): budget_ms is {shown(value)}: it takes milliseconds for reranking, from 0; leave it out for "
             "as many as it needs"
         )
-    return float(value)  # type: ignore[arg-type]
+    return milliseconds
 
 
 def check_score_cache(value: object) -> int | None:
     """Return how many scores a score cache keeps, None where there is none."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_K):
+    if value is None:
+        return None
+    scores = whole(value)
+    if scores is None or not 1 <= scores <= _MAX_K:
         raise InputError(
             f"score_cache is {shown(value)}: it takes how many scores to keep, from 1 (100,000 take 10 MB); "
             "leave it out to keep none"
         )
-    return value
+    return scores
 
 
 def check_vector(value: object, record: IndexRecord) -> bytes:

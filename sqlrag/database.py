@@ -15,9 +15,14 @@ from sqlrag.arguments import (
     DEFAULT_TOP_K,
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
+    check_budget,
     check_count,
+    check_flag,
+    check_k,
     check_nprobe,
     check_score_cache,
+    check_top_n,
+    shown,
 )
 from sqlrag.engine import Engine, engine_of
 from sqlrag.errors import InputError, SQLError
@@ -27,6 +32,7 @@ from sqlrag.index.encoders import Encoders, chunker_of
 from sqlrag.index.names import check_new_index_name, same_name
 from sqlrag.index.new_record import Making, check_made_with
 from sqlrag.maintenance import add_maintenance
+from sqlrag.paths import as_path, check_path
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
 from sqlrag.table_indexes import DEFAULT_INDEX, TableIndexes
 from sqlrag.turns import in_turn
@@ -81,18 +87,18 @@ def connect(
 
     Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
     """
-    path = os.fspath(path)
+    path = as_path(path)
     encoders = Encoders(embedder, reranker, backend)
+    read_only = check_flag("connect", "read_only", read_only)
+    must_exist = check_flag("connect", "must_exist", must_exist) or read_only
     options: dict[str, Any] = {
         "read_only": read_only,
-        "must_exist": must_exist or read_only,
-        "rerank_limit": rerank_limit,
+        "must_exist": must_exist,
+        "rerank_limit": check_count("connect", "rerank_limit", rerank_limit),
         "nprobe": check_nprobe("connect", nprobe),
         "score_cache": check_score_cache(score_cache),
     }
-    from sqlrag.paths import check_path
-
-    check_path(path, must_exist=must_exist or read_only)
+    check_path(path, must_exist=must_exist)
     sync_rows = check_count("connect", "sync_rows", sync_rows)
     if engine_of(path, engine) == "duckdb":
         from sqlrag.duckdb.engine import DuckDBEngine
@@ -205,6 +211,7 @@ class Database(TableIndexes):
 
         check_new_index_name(index)
         making = Making(max_tokens, overlap, tokenizer, vectors)
+        prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
         found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
@@ -239,6 +246,9 @@ class Database(TableIndexes):
         `budget_ms`: how long reranking may take; how many candidates it has scored in that time is each hit's
         `reranked`. The first is scored at any rate, with a budget of 0 only those whose score is known.
         """
+        top_k = check_k("search", "top_k", top_k)
+        top_n = check_top_n(top_n, top_k)
+        budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
         params = {"index": record.name, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
         params["budget_ms"] = budget_ms
@@ -257,8 +267,6 @@ class Database(TableIndexes):
         filter: str | None = None,  # noqa: A002
     ) -> Comparison:
         """Return the order of all candidates before and after reranking."""
-        from sqlrag.arguments import check_k, check_top_n
-
         check_top_n(top_n, check_k("compare", "top_k", top_k))
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter)
         return Comparison(query, top_k, top_n, candidates)
@@ -320,10 +328,12 @@ class Database(TableIndexes):
         """Return what `sqlrag_info()` says, an object for each index."""
         return [IndexInfo(*row) for row in self.execute("SELECT * FROM sqlrag_info()")]
 
+    @in_turn
     def size(self) -> int:
         """Return the bytes on disk, the index file of a DuckDB database included."""
         return self._engine.size()
 
+    @in_turn
     def confine(self) -> None:
         """Let SQL do nothing but read this database, from now on: for statements of people you do not know.
 
@@ -338,12 +348,18 @@ class Database(TableIndexes):
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
+        self._turns.check()
         self._engine.interrupt()
 
-    @in_turn
     def close(self) -> None:
-        """Close the database."""
-        self._engine.close()
+        """Close the database; whatever else is called then raises DatabaseError."""
+        if self._turns.over:
+            return
+        with self._turns:
+            try:
+                self._engine.close()
+            finally:
+                self._turns.over = True
 
     def __enter__(self) -> Self:
         return self
@@ -354,8 +370,10 @@ class Database(TableIndexes):
         self.close()
 
 
-def _check_whole(sql: str) -> None:
-    """Raise SQLError for a statement with a NUL in it: DuckDB 1 would run what stands before it."""
+def _check_whole(sql: object) -> None:
+    """Raise InputError for what is no text, SQLError for one with a NUL in it: DuckDB 1 would run what is before it."""
+    if not isinstance(sql, str):
+        raise InputError(f"sql is {shown(sql)}: a statement is a text")
     if "\0" in sql:
         raise SQLError("the statement has a NUL character in it: pass texts as parameters")
 

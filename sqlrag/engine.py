@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlrag.arguments import shown
 from sqlrag.errors import InputError
 from sqlrag.paths import is_duckdb, is_sqlite
 
@@ -125,8 +126,8 @@ class Engine(Protocol):
 def engine_of(path: str, engine: str | None) -> str:
     """Return "sqlite" or "duckdb": what is asked for, else what the file is, for a new one by its suffix."""
     if engine is not None:
-        if engine not in ("sqlite", "duckdb"):
-            raise InputError(f"engine is {engine!r}: it is 'sqlite' or 'duckdb'")
+        if not isinstance(engine, str) or engine not in ("sqlite", "duckdb"):
+            raise InputError(f"engine is {shown(engine)}: it is 'sqlite' or 'duckdb'")
         return engine
     if is_duckdb(path):
         return "duckdb"

@@ -22,6 +22,8 @@ from sqlrag.arguments import (
     check_text,
     check_top_n,
     check_vector,
+    shown,
+    whole,
 )
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.index.candidates import Candidates
@@ -359,6 +361,7 @@ def _or_lowest(score: float | None) -> float:
 
 
 def _half(max_tokens: object) -> int:
-    if not isinstance(max_tokens, int):
-        raise InputError(f"chunk_text(): max_tokens is {max_tokens!r}: it is a whole number of tokens, from 1")
-    return max_tokens // 2
+    number = whole(max_tokens)
+    if number is None:
+        raise InputError(f"chunk_text(): max_tokens is {shown(max_tokens)}: it is a whole number of tokens, from 1")
+    return number // 2

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sqlrag.arguments import several, shown
 from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.names import check_new_index_name, same_name
@@ -166,8 +167,9 @@ def add_report(total: SyncReport, one: SyncReport) -> None:
 
 def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
     """Return columns as the table spells them. Raises InputError for those that it does not have."""
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{what} is {names!r}: it is a list of columns of {source.name}")
+    names = several(what, names, f"columns of {source.name}")
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} is {shown(names)}: it takes a list of columns of {source.name}")
     known = {column.lower(): column for column in source.columns}
     for name in names:
         if name.lower() not in known:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
-from sqlrag.errors import DatabaseError, LockedError
+from sqlrag.arguments import shown
+from sqlrag.errors import DatabaseError, InputError, LockedError
 from sqlrag.open_files import inode_of, names_of, start_of
 
-__all__ = ["INDEX_FILE_SUFFIX", "check_one_name", "check_path", "is_duckdb", "is_sqlite"]
+__all__ = ["INDEX_FILE_SUFFIX", "as_path", "check_one_name", "check_path", "is_duckdb", "is_sqlite"]
 
 INDEX_FILE_SUFFIX = ".sqlrag"
 """Stands behind the path of a DuckDB database in that of its index file."""
 
 _SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
 _DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage
+
+
+def as_path(path: Any) -> str:
+    """Return a path as text. Raises InputError for what is none, or has a character that no path has."""
+    try:
+        name = os.fsdecode(path)
+        os.fsencode(name)
+    except (TypeError, UnicodeError):
+        raise InputError(f"path is {shown(path)}: it is the path of a database file, or ':memory:'") from None
+    if "\0" in name or not name:
+        raise InputError(f"path is {shown(path)}: it has {'a NUL in it' if name else 'nothing in it'}")
+    return name
 
 
 def check_path(path: str, *, must_exist: bool) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlrag.arguments import check_nprobe, check_score_cache
+from sqlrag.arguments import check_count, check_nprobe, check_score_cache
 from sqlrag.errors import InputError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders
@@ -42,7 +42,7 @@ def register(
     """
     encoders = Encoders(embedder, reranker, backend)
     options: dict[str, Any] = {
-        "rerank_limit": rerank_limit,
+        "rerank_limit": check_count("register", "rerank_limit", rerank_limit),
         "nprobe": check_nprobe("register", nprobe),
         "score_cache": check_score_cache(score_cache),
     }

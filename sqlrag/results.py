@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlrag.arguments import check_count
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -62,6 +64,7 @@ class Result:
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
         """Return up to `size` further rows."""
+        size = check_count("fetchmany", "size", size)
         return [row for _, row in zip(range(size), self, strict=False)]
 
     def fetchall(self) -> list[tuple[Any, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sqlrag.arguments import check_flag
 from sqlrag.index.new_record import Making
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.turns import Turns, in_turn
@@ -136,6 +137,7 @@ class TableIndexes:
         """
         from sqlrag.live import sync
 
+        compare = check_flag("sync", "compare", compare)
         return sync(self._engine, index, compare=compare, progress=progress)
 
     @in_turn

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sqlrag.errors import DatabaseError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -24,10 +26,21 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._borrowers: set[int] = set()
+        self.over = False
+        """Whether the database is closed: nobody has a turn any more."""
+
+    def check(self) -> None:
+        """Raise DatabaseError when the database is closed."""
+        if self.over:
+            raise DatabaseError("this database is closed: open it again with sqlrag.connect()")
 
     def __enter__(self) -> None:
+        self.check()
         if threading.get_ident() not in self._borrowers:
             self._lock.acquire()
+            if self.over:  # while this one waited
+                self._lock.release()
+                self.check()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -82,7 +82,7 @@ def test_dependencies_point_one_way():
     """Nothing lower imports anything higher (the layers of the design)."""
     layers = [
         {"errors", "turns", "descriptors", "stderr", "open_files", "forks"},
-        {"models", "text", "arguments", "sql", "json_values"},
+        {"models", "text", "arguments", "bindings", "sql", "json_values"},
         {"extension", "index", "parts", "results", "paths"},
         {"functions", "metrics", "sync"},
         {"sqlite"},

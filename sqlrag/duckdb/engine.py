@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.bindings import bound, duckdb_value
 from sqlrag.duckdb.asking import Asking
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.cursors import own_cursor, schema_of
@@ -211,10 +212,11 @@ class DuckDBEngine:
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
         if not self._is_defined:
             self._define()
-        if params is None or isinstance(params, Mapping):
-            sql, bindings = bind_named(sql, params or {})
-            return sql, bindings or []
-        return sql, list(params)
+        bindings = bound(params, duckdb_value)
+        if isinstance(bindings, list):
+            return sql, bindings
+        sql, named = bind_named(sql, bindings or {})
+        return sql, named or []
 
     def _define(self) -> None:
         """Make the functions known to the user's statements, before the first of them: opening is to cost little.

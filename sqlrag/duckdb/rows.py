@@ -52,6 +52,7 @@ class DuckDBRows:
         self._path = path
         self._raised = raised
         self._turns = turns
+        self._batch: Iterator[tuple[Any, ...]] = iter(())
         self._after_read = after_read
         self._drained: list[tuple[Any, ...]] = []
         self._error: Error | None = None
@@ -63,8 +64,18 @@ class DuckDBRows:
         return [str(column[1]) for column in self._described]
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while rows := self._more():
-            yield from rows
+        return self
+
+    def __next__(self) -> tuple[Any, ...]:
+        self._turns.check()
+        row = next(self._batch, None)
+        while row is None:
+            rows = self._more()
+            if not rows:
+                raise StopIteration
+            self._batch = iter(rows)
+            row = next(self._batch)
+        return row
 
     def _more(self) -> list[tuple[Any, ...]]:
         """Return the next rows, none at the end."""
@@ -112,8 +123,9 @@ class DuckDBRows:
         """Return what is left as an Arrow table, in DuckDB's own types."""
         import pyarrow as pa
 
-        if self._drained or self.exhausted:
-            rows = list(self)
+        rows = list(self._batch)
+        if rows or self._drained or self.exhausted:
+            rows += self
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
         with self._turns, translated(self._path, self._raised), warnings.catch_warnings():

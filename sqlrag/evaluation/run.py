@@ -14,8 +14,11 @@ from sqlrag.arguments import (
     DEFAULT_SEED,
     DEFAULT_SPLIT,
     DEFAULT_TOP_KS,
+    check_count,
     check_k,
+    several,
     shown,
+    whole,
 )
 from sqlrag.errors import InputError
 from sqlrag.evaluation.files import read_qrels, read_queries, read_run
@@ -63,8 +66,7 @@ def evaluate(
     for name, value in (("most", most), ("resamples", resamples)):
         if value is not None:
             check_k("evaluate", name, value)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"evaluate(): seed is {shown(seed)}: it takes a whole number from 0")
+    seed = check_count("evaluate", "seed", seed)
     names = _checked_stages(first_stages, with_run=run is not None)
     if synthetic is not None or (queries is None and qrels is None):
         given = {"queries": queries, "qrels": qrels, "run": run, "document_id": document_id}
@@ -147,11 +149,10 @@ def _judged_task(
 
 
 def _checked_top_ks(top_k: Sequence[int]) -> list[int]:
-    if isinstance(top_k, int):
-        top_k = [top_k]
-    if not top_k:
+    given = [top_k] if whole(top_k) is not None else several("top_k", top_k, "numbers of candidates")
+    if not given:
         raise InputError("top_k is empty: give one number of candidates or more, such as [10, 25, 50, 100]")
-    return sorted({check_k("evaluate", "top_k", value) for value in top_k})
+    return sorted({check_k("evaluate", "top_k", value) for value in given})
 
 
 def _checked_stages(first_stages: Sequence[str] | None, *, with_run: bool) -> list[str]:
@@ -159,7 +160,8 @@ def _checked_stages(first_stages: Sequence[str] | None, *, with_run: bool) -> li
     known = [*FIRST_STAGES, *([RUN] if with_run else [])]
     if first_stages is None:
         return [RUN] if with_run else list(FIRST_STAGES)
-    unknown = [name for name in first_stages if name not in known]
+    first_stages = several("first_stages", first_stages, f"some of {', '.join(known)}")
+    unknown = [name for name in first_stages if not isinstance(name, str) or name not in known]
     if unknown or not first_stages:
         raise InputError(f"first_stages is {shown(list(first_stages))}: it takes some of {', '.join(known)}")
     return list(dict.fromkeys([*first_stages, *([RUN] if with_run else [])]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from sqlrag.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS
+from sqlrag.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS, shown, whole
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.names import check_index_name
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Making", "check_made_with"]
 
+MOST_TOKENS = 1_000_000_000
+"""Of a chunk: more than any text has."""
+
 
 @dataclass(frozen=True)
 class Making:
@@ -29,6 +32,12 @@ class Making:
     vectors: str | None = None
 
     def __post_init__(self) -> None:
+        for size, least in (("max_tokens", 1), ("overlap", 0)):
+            value = getattr(self, size)
+            number = whole(value)
+            if value is not None and (number is None or not least <= number <= MOST_TOKENS):
+                raise InputError(f"{size} is {shown(value)}: it takes a whole number of tokens from {least}")
+            object.__setattr__(self, size, number)
         if self.tokenizer is not None:
             check_tokenizer(self.tokenizer)
         if self.vectors is not None:
@@ -49,8 +58,8 @@ class Making:
 
         max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
         overlap = self.overlap
-        if overlap is None:  # what is no number is refused below
-            overlap = min(DEFAULT_OVERLAP, max_tokens // 2) if isinstance(max_tokens, int) else DEFAULT_OVERLAP
+        if overlap is None:
+            overlap = min(DEFAULT_OVERLAP, max_tokens // 2)
         spec = embedder.spec
         chunker_of(embedder, max_tokens, overlap)  # says what is wrong with them
         assert spec.dimension is not None

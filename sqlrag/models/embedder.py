@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Protocol
 
+from sqlrag.errors import InputError
 from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
 from sqlrag.models.registry import open_encoder
@@ -127,7 +128,9 @@ class Embedder:
         return np.frombuffer(vector, np.float32)
 
     def made(self, vector: bytes) -> bool:
-        """Whether `query_vector` has lately returned these very float32 bytes."""
+        """Whether `query_vector` has lately returned these very float32 bytes. Raises InputError for anything else."""
+        if not isinstance(vector, (bytes, bytearray, memoryview)):
+            raise InputError(f"vector is a {type(vector).__name__}: it is the bytes of a vector")
         return self._queries.holds(bytes(vector))
 
     def token_count(self, text: str) -> int:

@@ -213,10 +213,10 @@ def _unknown(name: str) -> str:
 
 
 def _check(backend: str, threads: int | None) -> None:
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         msg = f"backend must be one of {BACKENDS}, not {backend!r}"
         raise InputError(msg)
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         msg = f"threads must be a whole number from 1, or None for one per usable CPU, not {threads!r}"
         raise InputError(msg)
 

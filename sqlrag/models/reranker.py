@@ -7,6 +7,7 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sqlrag.arguments import check_flag, check_k, several
 from sqlrag.errors import InputError
 from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
@@ -101,6 +102,7 @@ class Reranker:
 
     def score_pairs(self, pairs: Iterable[Sequence[str]]) -> NDArray[np.float32]:
         """Return the score of each (query, document), as `score`."""
+        pairs = several("pairs", pairs, "(query, document)")
         return self._score([_as_pair(pair, number) for number, pair in enumerate(pairs)])
 
     def rank(
@@ -111,13 +113,15 @@ class Reranker:
         return_documents: bool = False,
     ) -> list[dict[str, Any]]:
         """Return `{"corpus_id", "score"[, "text"]}` of the documents, best first, as `CrossEncoder.rank`."""
+        best = None if top_k is None else check_k("rank", "top_k", top_k)
+        return_documents = check_flag("rank", "return_documents", return_documents)
         texts = as_texts(documents, "documents")
         scores = self.score(query, texts).tolist()
         ranked: list[dict[str, Any]] = [
             {"corpus_id": number, "score": score} | ({"text": texts[number]} if return_documents else {})
             for number, score in enumerate(scores)
         ]
-        return sorted(ranked, key=lambda hit: -hit["score"])[:top_k]
+        return sorted(ranked, key=lambda hit: -hit["score"])[:best]
 
     def score_until(self, query: str, documents: Sequence[str], until: float) -> NDArray[np.float32]:
         """Return what `score` does, as far as time allows: NaN for a document whose turn did not come.
@@ -130,7 +134,7 @@ class Reranker:
 
     def remembered(self, query: str, documents: Sequence[str]) -> list[float | None]:
         """Return the scores that are remembered, so that asking for them costs nothing; None for the others."""
-        return [self._scores.get(self.digest(query, document)) for document in documents]
+        return [self._scores.get(self.digest(query, text)) for text in as_texts(documents, "documents")]
 
     @property
     def fingerprint(self) -> bytes:
@@ -162,6 +166,7 @@ class Reranker:
 
         A query meets many texts: what has been hashed of the last one is kept, so that 50 MB are hashed once.
         """
+        query, text = as_text(query, "query"), as_text(text, "text")
         last, hashed = self._hashed
         if query != last:
             encoded = query.encode()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from sqlrag.bindings import bound, sqlite_value
 from sqlrag.errors import InputError, MissingDependencyError, ModelMismatchError, ReadOnlyError, UnknownModelError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index, foreign_vectors
@@ -70,16 +71,20 @@ class SQLiteRows:
         self._at_end = at_end
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        while (row := self._next()) is not None:
-            yield row
-        self._at_end()
+        return self
 
-    def _next(self) -> tuple[Any, ...] | None:
+    def __next__(self) -> tuple[Any, ...]:
         with self._turns, self._errors():
-            return next(self._cursor, None)
+            row: tuple[Any, ...] | None = next(self._cursor, None)
+        if row is None:
+            self._at_end()
+            raise StopIteration
+        return row
 
     def close(self) -> None:
         """Give up what is left: an open statement would keep a writer's log from being emptied."""
+        if self._turns.over:
+            return
         with self._turns:
             self._cursor.close()
 
@@ -151,7 +156,7 @@ class SQLiteEngine:
             return translated(self.path, lambda: self._subject(sql))
 
         with errors(), _parameters_named():
-            cursor.execute(sql, params)
+            cursor.execute(sql, bound(params, sqlite_value))
         return Result(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush))
 
     def _subject(self, sql: str) -> str:
@@ -171,7 +176,7 @@ class SQLiteEngine:
         """Return the columns of a statement, with the type that each is declared with, without running it."""
         cursor, described = self._traced(runs=False)
         with translated(self.path), _parameters_named(), suppress(apsw.ExecTraceAbort):
-            cursor.execute(sql, params)
+            cursor.execute(sql, bound(params, sqlite_value))
         return described
 
     def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
+from sqlrag.arguments import shown, whole
 from sqlrag.errors import InputError
 from sqlrag.text.counting import TokenCounter
 
@@ -89,9 +90,9 @@ class Chunker:
     ) -> None:
         self.max_tokens = _whole_number("max_tokens", max_tokens, least=1)
         self.overlap = _whole_number("overlap", overlap, least=0)
-        if overlap >= max_tokens:
+        if self.overlap >= self.max_tokens:
             raise InputError(
-                f"overlap is {overlap} tokens and max_tokens {max_tokens}: overlap must be the smaller one"
+                f"overlap is {self.overlap} tokens and max_tokens {self.max_tokens}: overlap must be the smaller one"
             )
         self._tokenizer = _without_window(tokenizer)
         self._counter = TokenCounter(self._tokenizer)
@@ -177,12 +178,13 @@ class Chunker:
 
 
 def _whole_number(name: str, value: object, least: int) -> int:
-    """Return `value` if it is an int of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"{name} is {value!r}, and should be a whole number of tokens")
-    if value < least:
-        raise InputError(f"{name} is {value}, and should be at least {least}")
-    return value
+    """Return `value` as an int if it is a whole number of at least `least`."""
+    number = whole(value)
+    if number is None:
+        raise InputError(f"{name} is {shown(value)}, and should be a whole number of tokens")
+    if number < least:
+        raise InputError(f"{name} is {number}, and should be at least {least}")
+    return number
 
 
 def _without_window(tokenizer: Tokenizer | str | os.PathLike[str]) -> Tokenizer:
