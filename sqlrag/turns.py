@@ -7,6 +7,8 @@ another thread asked in the middle of a sync would see half of it.
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -17,17 +19,35 @@ from sqlrag.errors import DatabaseError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Turns", "in_turn"]
+__all__ = ["Turns", "in_turn", "longest_turn"]
+
+_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+_all_lock = threading.Lock()
+
+
+def longest_turn() -> float:
+    """Return for how many seconds the longest call of an engine runs now, of any connection of this process."""
+    now = time.monotonic()
+    with _all_lock:
+        turns = list(_all)
+    return max((now - since for since in (one.since for one in turns) if since is not None), default=0.0)
 
 
 class Turns:
-    """A lock that a thread may take again, and lend to another one that works for it."""
+    """A lock that a thread may take again, and lend to another one that works for it.
+
+    `since`: when the turn began that is being had (`time.monotonic`); None while nobody has one.
+    """
 
     def __init__(self) -> None:
+        self.since: float | None = None
         self._lock = threading.RLock()
+        self._depth = 0
         self._borrowers: set[int] = set()
         self.over = False
         """Whether the database is closed: nobody has a turn any more."""
+        with _all_lock:
+            _all.add(self)
 
     def check(self) -> None:
         """Raise DatabaseError when the database is closed."""
@@ -41,11 +61,17 @@ class Turns:
             if self.over:  # while this one waited
                 self._lock.release()
                 self.check()
+            if not self._depth:
+                self.since = time.monotonic()
+            self._depth += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if threading.get_ident() not in self._borrowers:
+            self._depth -= 1
+            if not self._depth:
+                self.since = None
             self._lock.release()
 
     @contextmanager

@@ -8,11 +8,11 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-__all__ = ["port_errors", "ready", "time_limit_option", "token_of"]
+__all__ = ["begin_anew", "port_errors", "ready", "time_limit_option", "token_of"]
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -62,3 +62,19 @@ def port_errors(port: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise click.ClickException(f"port {port}: {os.strerror(error.errno or 0)}: take another --port") from error
+
+
+def begin_anew(arguments: list[str], reranker: str | None, environment: dict[str, str], why: str) -> NoReturn:
+    """Have another server take this process's place, where a statement runs that nothing else ends.
+
+    `arguments`: of `sqlrag serve`. `environment`: the token, so that clients connect again as before.
+    """
+    from sqlrag.stderr import release
+
+    click.echo(f"Note: the server begins anew: {why}", err=True)
+    arguments = [*arguments, *(["--reranker", reranker] if reranker is not None else [])]
+    os.environ.update(environment)
+    release()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it has said where it listens
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # sockets would be inherited, and keep the port
+    os.execv(sys.executable, [sys.executable, "-m", "sqlrag", "serve", *arguments])  # noqa: S606

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
+import threading
+import time
 from contextlib import suppress
 from urllib.parse import quote
 
 import click
 
-from sqlrag.cli.loopback import port_errors, ready, token_of
+from sqlrag.cli.loopback import begin_anew, port_errors, ready, token_of
 
 __all__ = ["PASSWORD", "serve_postgres"]
 
@@ -19,6 +21,11 @@ PORT = 5433
 """One more than a PostgreSQL server's."""
 
 _SHORTEST = 12
+
+_LAST_SECONDS = 5.0
+"""For a statement that is to be stopped to end, before the server begins anew."""
+
+_LOOK = 0.5
 
 
 def serve_postgres(
@@ -39,7 +46,20 @@ def serve_postgres(
         raise click.ClickException(f"{certificate} is no certificate with its key, in PEM") from error
 
     def listening(port: int) -> None:
+        arguments = [db, "--postgres", "--port", str(port), "--time-limit", str(time_limit)]
+        arguments += ["--certificate", certificate] if certificate is not None else []
+        watching = (arguments, reranker, {PASSWORD: password}, time_limit)
+        threading.Thread(target=_watch, args=watching, name="sqlrag-watch", daemon=True).start()
         say(f"postgresql://sqlrag@{LOOPBACK}:{port}/{quote(server.name, safe='')}")
 
     with port_errors(port), suppress(KeyboardInterrupt):
         server.serve(port, listening)
+
+
+def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:
+    """Begin anew where a call of the engine goes on after it was to stop: SQLite and DuckDB end no function."""
+    from sqlrag.turns import longest_turn
+
+    while longest_turn() < time_limit + _LAST_SECONDS:
+        time.sleep(_LOOK)
+    begin_anew(arguments, reranker, environment, f"a statement could not be stopped after {time_limit:g} s")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from contextlib import closing
 
-import click
-
-from sqlrag.cli.loopback import port_errors, ready, token_of
+from sqlrag.cli.loopback import begin_anew, port_errors, ready, token_of
 from sqlrag.cli.serve_http import TOKEN
 
 __all__ = ["PORT", "serve_quack"]
@@ -30,19 +27,11 @@ def serve_quack(db: str, *, port: int | None, time_limit: float, reranker: str |
         with port_errors(PORT if port is None else port):
             free = _free(PORT if port is None else port)
 
-        def begin_again(sql: str) -> None:
-            """Take this process's place: DuckDB 1.5 lets nobody stop a statement of a quack session."""
-            shown = " ".join(sql.split())[:60]
-            click.echo(f"Note: the server begins anew: {shown!r} ran for longer than {time_limit:g} s", err=True)
-            arguments = [db, "--quack", "--port", str(free), "--time-limit", str(time_limit)]
-            arguments += ["--reranker", reranker] if reranker is not None else []
-            os.environ[TOKEN] = token
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it has said where it listens
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # quack's sockets would be inherited, and keep the port
-            os.execv(sys.executable, [sys.executable, "-m", "sqlrag", "serve", *arguments])  # noqa: S606
-
         say(server.listen(_HOST, free, token))
-        begin_again(server.watch())
+        # DuckDB 1.5 lets nobody stop a statement of a quack session.
+        shown = " ".join(server.watch().split())[:60]
+        arguments = [db, "--quack", "--port", str(free), "--time-limit", str(time_limit)]
+        begin_anew(arguments, reranker, {TOKEN: token}, f"{shown!r} ran for longer than {time_limit:g} s")
 
 
 def _free(port: int) -> int:

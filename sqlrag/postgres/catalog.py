@@ -16,6 +16,7 @@ from sqlrag.errors import Error
 from sqlrag.index.names import is_internal
 from sqlrag.index.statements import statement
 from sqlrag.postgres.types import BY_OID, TEXT, of_declared, of_duckdb
+from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,13 +128,14 @@ class CatalogCursor:
     def __init__(self, connection: duckdb.DuckDBPyConnection, confinement: Confinement) -> None:
         self._connection = connection
         self._confinement = confinement
+        self._turns = Turns()
 
     def execute(self, sql: str, params: list[Any]) -> tuple[list[tuple[str, str | None]], list[tuple[Any, ...]]]:
         """Return the columns of a question, with DuckDB's types, and its rows. Raises Error in DuckDB's words."""
         from sqlrag.duckdb.errors import translated
 
         rewritten = rewrite(sql)
-        with translated(":memory:"):
+        with self._turns, translated(":memory:"):
             self._confinement.check(rewritten)
             self._connection.execute(rewritten, params)
             columns: list[tuple[str, str | None]] = []

@@ -31,8 +31,17 @@ _OUTSIDE = frozenset(
     {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "fsdir", "lsmode", "zipfile"}
 )
 
-_LARGEST = 64 << 20
-"""Bytes of one text or BLOB that a statement may make; a document can be as large."""
+# What one function may be given: none of SQLite's looks at an interrupt, and LIKE and instr() multiply two lengths.
+_LIMITS = {
+    apsw.SQLITE_LIMIT_LENGTH: 16 << 20,  # bytes of a text or BLOB; the largest documents are some MB
+    apsw.SQLITE_LIMIT_SQL_LENGTH: 4_000_000,
+    apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
+    apsw.SQLITE_LIMIT_VDBE_OP: 1_000_000,
+    apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+}
+
+_BUSY_MS = 3_000
+"""For a lock of another process's: no interrupt ends the waiting, so it is shorter than the time limit."""
 
 _NAMES = {code: name for name, code in apsw.mapping_authorizer_function.items() if isinstance(name, str)}
 
@@ -42,7 +51,9 @@ def confine(connection: apsw.Connection) -> None:
 
     What is not allowed raises ReadOnlyError when it is prepared.
     """
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LARGEST)
+    for kind, most in _LIMITS.items():
+        connection.limit(kind, most)
+    connection.set_busy_timeout(_BUSY_MS)
     connection.authorizer = _authorize
 
 

@@ -188,7 +188,7 @@ def test_a_long_answer_is_cut(passage_files):
 
 def test_x3_what_cannot_be_stopped_ends_no_conversation(passage_files):
     """A function of SQLite's that nothing stops: the agent is told after the time limit, and asks on."""
-    sql = "SELECT length(replace(hex(zeroblob(10000000)), hex(zeroblob(5000000)) || '1', 'b'))"
+    sql = "SELECT length(replace(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1', 'b'))"
     calls = [("sql", {"statement": sql}), ("sql", {"statement": "SELECT 1 AS x"})]
     stopped, answered = asked(passage_files["sqlite"], calls, "--time-limit", "0.5")
     assert "stopped after 0.5 s" in stopped

@@ -197,6 +197,25 @@ def test_an_endless_statement_is_stopped(guarded, sql):
     assert guarded.run(lambda database: database.search("bees"), seconds=60)
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT length(hex(zeroblob(9000000)))", "too big"),
+        ("SELECT hex(zeroblob(500000)) LIKE '%' || hex(zeroblob(10000)) || '1'", "pattern too complex"),
+        ("SELECT hex(zeroblob(500000)) GLOB '*' || hex(zeroblob(10000)) || '1'", "pattern too complex"),
+        (f"SELECT 1 {'+ 1 ' * 2000}", "too large"),
+        (f"SELECT 1 {'UNION ALL SELECT 1 ' * 2000}", "too many terms"),
+    ],
+    ids=["text", "LIKE", "GLOB", "expression", "UNION"],
+)
+def test_x3_what_sqlite_would_take_minutes_for_is_refused(opened, sql, said):
+    """No interrupt ends one of its functions, so their arguments are limited; an honest text is not."""
+    with pytest.raises(SQLError, match=said):
+        opened["sqlite"].rows(sql)
+    honest = "SELECT length(hex(zeroblob(5000000))) AS n, 'abc' LIKE '%b%' AS found"
+    assert opened["sqlite"].rows(honest).rows == [{"n": 10_000_000, "found": 1}]
+
+
 def test_a_slow_filter_is_stopped(engine, tmp_path):
     """The statements that a table function runs by itself end at the time limit too."""
     path = database_path(tmp_path, engine)

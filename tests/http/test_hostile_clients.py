@@ -212,7 +212,7 @@ def test_x2_an_owner_goes_before_strangers(passage_files):
 @pytest.mark.parametrize("presses", [1, 2])
 def test_x2_ctrl_c_ends_the_server_whatever_runs(kind, passage_files, presses):
     """A statement that nothing can stop, a half-open connection and a full queue keep nobody."""
-    sql = "SELECT length(replace(hex(zeroblob(10000000)), hex(zeroblob(5000000)) || '1', 'b')) AS n"
+    sql = "SELECT length(replace(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1', 'b')) AS n"
     with served(kind, passage_files["sqlite"], "--time-limit", "600") as server, server.connect(b"GET"):
         headers = {"Authorization": f"Bearer {server.token}", "Accept": "application/json, text/event-stream"}
         call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}

@@ -1,0 +1,43 @@
+"""Statements that neither engine can stop: the server begins anew, and whoever connects then is served."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+
+from tests.postgres.conftest import serving
+
+UNSTOPPABLE = [
+    ("sqlite", "SELECT instr(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1')"),
+    ("duckdb", "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000))"),
+    ("sqlite", "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000)) FROM pg_type LIMIT 1"),
+]
+
+
+@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE, ids=["sqlite", "duckdb", "catalog"])
+def test_x3_the_server_begins_anew(served_files, engine, sql):
+    """At the same address, with the same password; nothing else ends the function, and all cores are free again."""
+    with serving(served_files[engine], engine, "--time-limit", "0.5") as served:
+        with served.connect() as other:
+            assert other.execute("SELECT 1").fetchone() == (1,)
+            with served.connect() as connection, pytest.raises(psycopg.OperationalError):
+                connection.execute(sql)
+        until = time.monotonic() + 60
+        while (answer := answered(served)) is None and time.monotonic() < until:
+            time.sleep(0.1)
+        assert answer == (25,)
+        assert served.process.poll() is None
+        assert (
+            "the server begins anew: a statement could not be stopped after 0.5 s" in served.process.stderr.readline()
+        )
+
+
+def answered(served):
+    """Return what a new client is answered, None while nobody listens."""
+    try:
+        with served.connect() as connection:
+            return connection.execute("SELECT count(*) FROM documents").fetchone()
+    except psycopg.OperationalError:
+        return None
