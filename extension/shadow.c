@@ -215,7 +215,7 @@ int shadow_scan(struct shadow *shadow, const char *cells, const struct ids *ids,
     if (code == SQLITE_OK)
         code = prepare(shadow,
                        cells ? "SELECT chunk_id, validity, rowids FROM main.\"%w_chunks\" "
-                               "WHERE partition00 IN (SELECT value FROM json_each(?1)) ORDER BY partition00, chunk_id"
+                               "WHERE partition00 IN (SELECT value FROM main.json_each(?1)) ORDER BY partition00, chunk_id"
                              : "SELECT chunk_id, validity, rowids FROM main.\"%w_chunks\" ORDER BY chunk_id",
                        &blocks);
     if (code == SQLITE_OK && cells)
@@ -236,7 +236,7 @@ int shadow_look_up(struct shadow *shadow, const char *ids, struct nearest *neare
     int code = make_room(shadow);
     if (code == SQLITE_OK)
         code = prepare(shadow,
-                       "SELECT DISTINCT place.chunk_id, place.chunk_offset, place.rowid FROM json_each(?1) AS wanted "
+                       "SELECT DISTINCT place.chunk_id, place.chunk_offset, place.rowid FROM main.json_each(?1) AS wanted "
                        "CROSS JOIN main.\"%w_rowids\" AS place ON place.rowid = wanted.value ORDER BY 1, 2",
                        &wanted);
     if (code == SQLITE_OK)

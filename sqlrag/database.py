@@ -250,8 +250,7 @@ class Database(TableIndexes):
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
-        params = {"index": record.name, "query": query, "top_k": top_k, "top_n": top_n, "filter": filter}
-        params["budget_ms"] = budget_ms
+        params = {"query": query, "top_k": top_k, "top_n": top_n, "filter": filter, "budget_ms": budget_ms}
         rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), params).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows

@@ -40,19 +40,20 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datas
     from sqlrag.database import LONGEST_TEXT
     from sqlrag.guarded import PAIRS
     from sqlrag.index.encoders import Encoders
-    from sqlrag.sqlite.functions import register_stdlib
+    from sqlrag.registration import keep_in_step
+    from sqlrag.sqlite.registered import register_stdlib
 
     try:
-        functions = register_stdlib(
-            conn, Encoders(None, None, "onnx"), rerank_limit=PAIRS, nprobe=None, score_cache=None
-        )
+        encoders = Encoders(None, None, "onnx")
+        engine = register_stdlib(conn, encoders, rerank_limit=PAIRS, nprobe=None, score_cache=None, read_only=True)
+        keep_in_step(engine, 0)
     except MissingDependencyError:
         _warn_once(_NO_EXTENSIONS)
     except Error as error:
         _warn_once(f"{database} has no functions of sqlrag: {error}")
     else:
-        functions.longest_text = LONGEST_TEXT
-        functions.stop.seconds = datasette.setting("sql_time_limit_ms") / 1000
+        engine.functions.longest_text = LONGEST_TEXT
+        engine.functions.stop.seconds = datasette.setting("sql_time_limit_ms") / 1000
 
 
 @lru_cache

@@ -74,8 +74,11 @@ class Engine(Protocol):
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
 
-    def can_write_now(self) -> bool:
-        """Tell whether a transaction can be begun on this connection."""
+    def gap(self, record: IndexRecord) -> str | None:
+        """Return why changes of an index's table may be missed that nobody counts, None where `stale` knows all."""
+
+    def hindrance(self) -> str | None:
+        """Return why no transaction can be begun on this connection now, None where one can."""
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, with so many arguments, by the user alone."""

@@ -6,7 +6,10 @@ An engine decides when an index is asked, and calls `Freshness.freshen` for each
 from __future__ import annotations
 
 import inspect
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import BacklogWarning, Error, LockedError
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from sqlrag.engine import Engine
     from sqlrag.index.registry import IndexRecord
 
-__all__ = ["Freshness", "warn_of_backlog"]
+__all__ = ["Freshness", "lacks", "told", "warn_of_backlog"]
+
+_listening = threading.local()
 
 STEP_ROWS = 16
 STEP_CHARS = 5_000
@@ -25,15 +30,29 @@ LONGEST = 20_000
 """Characters: a row with a longer text takes longer than a query waits, and is left to `sync`."""
 
 SECONDS = 0.25
-"""After so long a query begins no further step, but goes on with what the index has, and tells what it lacks."""
+"""After so long a query begins no further step, but goes on with what the index has, and warns of what it lacks."""
+
+
+def lacks(record: IndexRecord, backlog: int, gap: str | None, hindrance: str | None) -> list[str]:
+    """Return what an index lacks, in words. `gap`: why the backlog may not be all; `hindrance`: why it is not gone."""
+    found = []
+    if gap is not None:
+        found.append(f"index {record.name!r} may lack changes of {record.source_table}, as {gap}")
+    if backlog:
+        rows = f"{backlog:,} changed row{'s' if backlog > 1 else ''}"
+        why = f" ({hindrance})" if hindrance else ""
+        found.append(f"index {record.name!r} does not have {rows} of {record.source_table} yet{why}")
+    return found
 
 
 class Freshness:
     """What one connection does about rows that its indexes do not have yet."""
 
-    def __init__(self, engine: Engine, rows: int) -> None:
+    def __init__(self, engine: Engine, rows: int, remedy: str | None = None) -> None:
+        """`remedy`: what brings in the rest."""
         self._engine = engine
         self._rows = rows
+        self._remedy = remedy or f"call sync(), or run: sqlrag sync {engine.path}"
 
     def freshen(self, record: IndexRecord, *, late: str | None = None) -> None:
         """Bring in what is queued for an index, `rows` at most; one over documents is left alone.
@@ -42,26 +61,30 @@ class Freshness:
         that, whoever else writes. Warns (BacklogWarning) of what is left: more than that, or all of it where this
         connection cannot write now. `late`: nothing can be brought in for this statement any more, and why.
         """
+        for message in self._lacks(record, late):
+            _warn(message)
+
+    def _lacks(self, record: IndexRecord, late: str | None) -> list[str]:
+        """Bring in what is queued; return what the index may lack then, a sentence each."""
         if not record.is_live:
-            return
+            return []
         try:
-            backlog = self._engine.stale(record)
-            if not backlog:
-                return
-            others = self._engine.other_triggers(record)
-            if others:
-                _warn(
-                    f"index {record.name!r} is not brought up to date before a query, since its table has triggers "
-                    f"that are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
-                )
-                return
-            if late is None and self._rows and self._engine.can_write_now():
-                backlog = self._brought_in(record)
+            return self._behind(record, late)
         except Error as error:  # a table that is gone, a writer that takes its time, a full disk, no such model
-            _warn(f"index {record.name!r} could not be brought up to date: {error}")
-            return
-        if backlog:
-            warn_of_backlog(record, backlog, self._engine.path, late)
+            return [f"index {record.name!r} could not be brought up to date: {error}"]
+
+    def _behind(self, record: IndexRecord, late: str | None) -> list[str]:
+        backlog = self._engine.stale(record)
+        hindrance = late or self._engine.hindrance()
+        if backlog and (others := self._engine.other_triggers(record)):
+            message = (
+                f"index {record.name!r} is not brought up to date before a query, since its table has triggers "
+                f"that are not sqlrag's ({', '.join(others)}) and would run: call sync() if you want that"
+            )
+            return [message]
+        if backlog and self._rows and hindrance is None:
+            backlog = self._brought_in(record)
+        return [f"{lack}: {self._remedy}" for lack in lacks(record, backlog, self._engine.gap(record), hindrance)]
 
     def warn_of_newer(self, record: IndexRecord, what: str) -> None:
         """Warn that an index is newer than what a transaction or statement of the user's sees of its chunk table."""
@@ -92,14 +115,28 @@ class Freshness:
 
 def warn_of_backlog(record: IndexRecord, backlog: int, path: str, why: str | None = None) -> None:
     """Warn of the rows that an index lacks; `why` they were not brought in, where that is not their number."""
-    _warn(
-        f"index {record.name!r} does not have {backlog:,} changed row{'s' if backlog > 1 else ''} of "
-        f"{record.source_table} yet{f' ({why})' if why else ''}: call sync(), or run: sqlrag sync {path}"
-    )
+    for lack in lacks(record, backlog, None, why):
+        _warn(f"{lack}: call sync(), or run: sqlrag sync {path}")
+
+
+@contextmanager
+def told() -> Iterator[list[str]]:
+    """Collect what is warned of in the body, in this thread, for a server to tell its client; no warning is issued."""
+    outer = getattr(_listening, "messages", None)
+    messages: list[str] = []
+    _listening.messages = messages
+    try:
+        yield messages
+    finally:
+        _listening.messages = outer
 
 
 def _warn(message: str) -> None:
     """Warn, at the line of the caller of sqlrag."""
+    messages = getattr(_listening, "messages", None)
+    if messages is not None:
+        messages.append(message)
+        return
     level, frame = 1, inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__", "").startswith("sqlrag."):
         level, frame = level + 1, frame.f_back

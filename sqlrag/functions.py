@@ -75,6 +75,9 @@ class IndexSource(Protocol):
     def default_embedder(self) -> str | None:
         """Return the database's own model, None for a database without an index."""
 
+    def is_tracked(self, record: IndexRecord) -> bool:
+        """Tell whether the changes of an index's table are noticed."""
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are still to be finished, or rows queued, and since when in seconds."""
 
@@ -110,6 +113,9 @@ class Functions:
         self.encoders = encoders
         self._nprobe = nprobe
         self.longest_text: int | None = None
+        self.on_asked: Callable[[IndexRecord], None] | None = None
+        """Called with an index before it is searched, once a statement."""
+        self._asked: set[str] = set()
         self._indexes = indexes
         self._candidates = Candidates()
         self._scores = Scores(rerank_limit, score_cache)
@@ -119,6 +125,7 @@ class Functions:
         """Start counting the pairs of a new statement, for `rerank_limit`, and forget old candidates."""
         self._scores.begin_statement()
         self._candidates.clear()
+        self._asked.clear()
 
     # Scalars
 
@@ -205,7 +212,7 @@ class Functions:
 
         `nprobe`: cells of the index to look into; by default the connection's, or what the index has measured.
         """
-        found = self._indexes.open(index)
+        found = self._open(index)
         k = check_k("vector_top_k", "k", k)
         nprobe = self._nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
         matching = self._matching(found, filter)
@@ -216,7 +223,7 @@ class Functions:
 
     def text_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
         """Return `(id, score, rank)` of the k best chunks by BM25."""
-        found = self._indexes.open(index)
+        found = self._open(index)
         k = check_k("text_top_k", "k", k)
         matching = self._matching(found, filter)
         if query is None:
@@ -236,7 +243,7 @@ class Functions:
 
         `vector_weight`: the vectors' share of the score, from 0 to 1; the words have the rest.
         """
-        found = self._indexes.open(index)
+        found = self._open(index)
         k = check_k("hybrid_top_k", "k", k)
         weight = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
         weight = check_share("hybrid_top_k", "vector_weight", weight)
@@ -264,7 +271,7 @@ class Functions:
         `budget_ms`: how long the second stage may take. It scores the candidates in the order of the first as far as
         time allows; the others come after those that it scored, in that order, with the score NULL.
         """
-        found = self._indexes.open(index)
+        found = self._open(index)
         top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
         top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
         seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
@@ -308,7 +315,10 @@ class Functions:
             index = self._indexes.open(name)
             record = index.record
             documents, chunks, tokens, truncated, _ = index.counts()
+            backlog: int | None
             backlog, waiting = self._indexes.backlog(record)
+            if not self._indexes.is_tracked(record):
+                backlog = None
             rows.append((
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
@@ -318,6 +328,15 @@ class Functions:
         return rows
 
     # What they share
+
+    def _open(self, name: object) -> Index:
+        """Return an index that is asked."""
+        found = self._indexes.open(name)
+        if self.on_asked is not None and found.record.name not in self._asked:
+            self._asked.add(found.record.name)
+            self.on_asked(found.record)
+            return self._indexes.open(name)
+        return found
 
     def _text(self, function: str, argument: str, value: object) -> str:
         """Return a text, no longer than `longest_text` where that is set: a model takes a second for a megabyte."""

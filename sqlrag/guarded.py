@@ -10,11 +10,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.database import Database, connect
 from sqlrag.errors import TimeLimitError
+from sqlrag.freshness import told
 from sqlrag.json_values import BLOB, distinct, json_value
 
 if TYPE_CHECKING:
@@ -161,12 +162,20 @@ class Guarded:
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Answer:
         """Return the rows of a statement, up to ROWS and BYTES; of several statements, those of the last."""
-        return self.run(lambda database: _answer(database, sql, params or {}))
+        return self.run(lambda database: _told(database, sql, params or {}))
 
     def close(self) -> None:
         """Close the database, once the question that is being answered has ended."""
         with self._lock:
             self._database.close()
+
+
+def _told(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:
+    """Return the answer, with what is warned of in its note."""
+    with told() as messages:
+        answer = _answer(database, sql, params)
+    notes = [answer.note, *messages]
+    return replace(answer, note="; ".join(note for note in notes if note is not None) or None)
 
 
 def _answer(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:

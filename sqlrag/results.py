@@ -145,8 +145,9 @@ class Comparison:
 class IndexInfo:
     """A row of `sqlrag_info()`.
 
-    `cached_scores`, `cache_hits`: those of the database's score cache, None where it has none. `backlog_seconds`: for
-    how long the oldest queued row has waited, None where none does.
+    `backlog`: documents ingested in part, or rows that wait; None where changes of the table are not noticed, since its
+    triggers are gone: `sync` makes them again. `cached_scores`, `cache_hits`: those of the database's score cache, None
+    where it has none. `backlog_seconds`: for how long the oldest queued row has waited, None where none does.
     """
 
     index: str
@@ -163,7 +164,7 @@ class IndexInfo:
     window: int
     reranker: str
     reranker_hash: str
-    backlog: int
+    backlog: int | None
     tokenizer: str
     vectors: str
     cells: int

@@ -148,6 +148,12 @@ class TableIndexes:
         return {name: rows for name, rows in found.items() if rows}
 
     @in_turn
+    def is_fresh(self) -> bool:
+        """Tell whether the indexes are known to have all rows of their tables: there is no backlog, nor a gap in it."""
+        records = [record for record in self._engine.indexes.records() if record.is_live]
+        return not any(self._engine.stale(record) or self._engine.gap(record) for record in records)
+
+    @in_turn
     def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:
         """Make every index whole again, and return what `check` still finds.
 

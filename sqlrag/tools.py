@@ -10,6 +10,7 @@ from pydantic import Field
 
 from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, check_k, check_top_n, shown
 from sqlrag.errors import InputError, TimeLimitError, UnknownChunkError, UnknownIndexError
+from sqlrag.freshness import told
 from sqlrag.guarded import BYTES, PAIRS, ROWS
 from sqlrag.index.names import is_internal, quote
 from sqlrag.index.statements import statement
@@ -76,7 +77,8 @@ class Tools:
         check_top_n(top_n, check_k("search", "top_k", top_k))  # some are larger than a parameter of SQL can be
 
         def ask(database: Database) -> dict[str, Any]:
-            hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)
+            with told() as messages:
+                hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)
             found = [
                 {
                     "id": hit.id,
@@ -88,12 +90,7 @@ class Tools:
                 }
                 for hit in hits
             ]
-            behind = [
-                f"{name} lacks {rows:,} changed row{'s' if rows > 1 else ''}"
-                for name, rows in database.backlog().items()
-            ]
-            note = f"{'; '.join(behind)}: run `sqlrag sync {self._path}`" if behind else None
-            return {"hits": json_value(found), "note": note}
+            return {"hits": json_value(found), "note": "; ".join(messages) or None}
 
         return self._guarded.run(ask)
 
@@ -135,7 +132,7 @@ class Tools:
     def sql(self, statement: Statement, params: Params = None) -> dict[str, Any]:
         """Run a SELECT over the database's tables, with the functions of sqlrag; `describe` lists both.
 
-        Read-only and limited in time, rows and size: `note` says what was cut.
+        Read-only and limited in time, rows and size: `note` says what was cut, and which rows an index lacks.
         """
         for name, value in (params or {}).items():
             if not _can_be_bound(value):

@@ -125,7 +125,7 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
     from sqlrag.serve.served import connect_served
 
     database = connect_served(db, reranker=reranker)
-    if not database.backlog() or not os.access(db, os.W_OK):
+    if database.is_fresh() or not os.access(db, os.W_OK):
         return database
     database.close()
     try:

@@ -187,6 +187,8 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
 
 
 def _backlog(one: IndexInfo) -> str:
+    if one.backlog is None:
+        return f"unknown: the triggers on {one.source} are gone, sqlrag sync makes them again"
     if not one.backlog:
         return "none: up to date"
     if one.source == "documents":

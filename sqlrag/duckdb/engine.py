@@ -287,7 +287,17 @@ class DuckDBEngine:
 
     def can_write_now(self) -> bool:
         """Tell whether rows can be brought in that the user's next statement sees."""
-        return not self.read_only and not self._in_transaction
+        return self.hindrance() is None
+
+    def gap(self, record: IndexRecord) -> None:
+        """Return None: every row is compared."""
+        del record
+
+    def hindrance(self) -> str | None:
+        """Return why no rows can be brought in that the user's next statement sees."""
+        if self.read_only:
+            return "this connection is read-only"
+        return "nothing is brought in within a transaction: COMMIT it first" if self._in_transaction else None
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
@@ -371,13 +381,13 @@ class DuckDBEngine:
     def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
-            return statement("search", index=record.name, main=self.schema)
+            return statement("search", index=record.name, main=self.schema, search="search")
         with translated(self.path), self._cursor() as cursor:
             asked = filtered or record.tracking != "view" or record.name in self._asked
             if record.filters != "[]" and not asked and not is_own(cursor, record.source_table):
                 if self.freshness is not None:
                     self.freshness.warn_of_view(record)
-                return statement("search_rows", index=record.name, main=self.schema)
+                return statement("search_rows", index=record.name, main=self.schema, search="search")
             return search_statement(cursor, record)
 
     @contextmanager

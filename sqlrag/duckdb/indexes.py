@@ -91,6 +91,11 @@ class DuckDBIndexes(IndexFile):
         """Make macros known to filters, too; they are temporary, a connection's own. The first filter runs them."""
         self._macros = macros
 
+    def is_tracked(self, record: IndexRecord) -> bool:
+        """Tell that changes are noticed: rows are compared."""
+        del record
+        return True
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
         if record.is_live:

@@ -167,7 +167,7 @@ def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -
     source = source_of(record)
     main = schema_of(database)
     if not names:
-        return statement("search_rows", index=record.name, main=main)
+        return statement("search_rows", index=record.name, main=main, search="search")
     types = checked_types(database, record)
     pairs = ", ".join(f"{_literal(name)}, {canonical(name, types, 'source.')}" for name in names)
     key = key_expression(source, types, "source.")
@@ -175,6 +175,7 @@ def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -
         "search_table",
         index=record.name,
         main=main,
+        search="search",
         table=f"{main}.{quote(source.table)}",
         is_source=f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
         metadata=f"system.main.json_object({pairs})",

@@ -69,7 +69,7 @@ class Stages:
     def _warm_up(self) -> None:
         """Load the models, so that no query is charged for it."""
         params = {"index": self._index, "query": "warm up"}
-        self._db.execute("SELECT rank FROM vector_top_k(:index, :query, 1)", params).fetchall()
+        self._db.execute(f"SELECT rank FROM {self._function('vector')}(:index, :query, 1)", params).fetchall()
         self._db.reranker.score("warm up", ["warm up"])
 
     def _find(self, name: str, query_id: str, query: str) -> None:
@@ -77,8 +77,12 @@ class Stages:
         if name == RUN:
             self._db.execute(statement("evaluation/run_candidates"), params).fetchall()
             return
-        sql = statement("evaluation/candidates", function=FIRST_STAGES[name])
+        sql = statement("evaluation/candidates", function=self._function(name))
         self._db.execute(sql, params | {"index": self._index, "query": query}).fetchall()
+
+    def _function(self, name: str) -> str:
+        """Return what SQL calls a first stage; on SQLite by the name that no table of the user's hides."""
+        return f"main.sqlrag_{FIRST_STAGES[name]}" if self._db.engine == "sqlite" else FIRST_STAGES[name]
 
     def _score(self, query_id: str, query: str, times: Times) -> None:
         """Score the candidates of a query.

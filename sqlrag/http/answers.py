@@ -61,7 +61,7 @@ class Rows(_Answer):
     """Rows as objects; of two columns of one name the second is called name_2."""
 
     rows: list[dict[str, Any]]
-    note: str | None = Field(description="What was cut, and why.")
+    note: str | None = Field(description="What was cut, and why; which indexes lack changed rows.")
 
 
 class Index(_Answer):
@@ -76,7 +76,7 @@ class Index(_Answer):
     embedder: str
     reranker: str
     tokenizer: str
-    backlog: int
+    backlog: int | None
 
 
 class Column(_Answer):

@@ -131,7 +131,7 @@ def source_of(record: IndexRecord) -> Source:
     where = "true"
     if record.tracking == "documents":
         name = record.name.removesuffix(NEXT)
-        where = f"index_name = '{name}' AND content_hash NOT LIKE '{PARTIAL}%'"
+        where = f"index_name = '{name}' AND substr(content_hash, 1, {len(PARTIAL)}) <> '{PARTIAL}'"
     key = key_columns(record.source_key)
     return Source(record.source_table, key, record.template, where, null_is_key=record.tracking in ("compare", "view"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.cells import Cells, cell_state
-from sqlrag.index.names import in_main, quote
+from sqlrag.index.names import in_main, quote, same_name
 from sqlrag.index.places import check_deletable, check_insertable, vectors_at
 from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord, Registry
@@ -31,6 +31,9 @@ PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
 TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
 """What is said where an index would be written in the middle of a transaction of the user's."""
 
+_TXN_WRITE = 2
+"""apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, its statement writes."""
+
 _NORMAL = 1
 """SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
 
@@ -46,6 +49,8 @@ def immediate(connection: Connection) -> Iterator[None]:
     """
     if not connection.getautocommit():  # type: ignore[attr-defined]
         raise SQLError(TRANSACTION_IS_OPEN)
+    if connection.txn_state() == _TXN_WRITE:  # type: ignore[attr-defined]
+        raise SQLError("the statement that runs on this connection writes: do this in a statement of its own")
     with _without_the_disk(connection):
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -207,8 +212,8 @@ class IndexWriter:
     def upgrade(self) -> None:
         """Give an index of schema 1 its cells."""
         cells = f"{self.record.name}_cells"
-        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
-        if not list(self._connection.execute(sql, (cells,))):
+        names = self._connection.execute("SELECT name FROM main.sqlite_schema")
+        if not any(same_name(name, cells) for (name,) in names):
             self._connection.execute(self._made_for("index/create_cells"))
 
     def _made_for(self, name: str) -> str:

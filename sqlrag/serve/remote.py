@@ -28,6 +28,11 @@ class RemoteConnection:
             raise ProtocolError("FAILED takes a result code and a message")
         raise apsw_error(code, message)
 
+    @staticmethod
+    def getautocommit() -> bool:
+        """Return False: whether a transaction is open there is not known."""
+        return False
+
 
 class RemoteScores:
     """The score cache of a client's database, which the server only counts: a `sqlrag.index.scores.ScoreCache`."""

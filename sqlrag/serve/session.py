@@ -8,8 +8,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import apsw
+
 from sqlrag.arguments import check_k, check_nprobe
 from sqlrag.errors import Error, InputError, ServerError, TimeLimitError
+from sqlrag.freshness import lacks
 from sqlrag.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.index.encoders import Encoders
 from sqlrag.serve.callees import callees
@@ -17,10 +20,12 @@ from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.models import asking
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_row
 from sqlrag.serve.remote import RemoteConnection, RemoteScores
+from sqlrag.sqlite.changes import Changes
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.functions import SQLiteIndexes
 
 if TYPE_CHECKING:
+    from sqlrag.index.registry import IndexRecord
     from sqlrag.serve.queue import Job
     from sqlrag.serve.server import Server
 
@@ -136,7 +141,19 @@ class Session:
         scores = RemoteScores(self._connection)
         self._functions = Functions(self._indexes, self._encoders, rerank_limit, scores, nprobe)
         self._functions.longest_text = LONGEST_TEXT
+        self._functions.on_asked = self._log_lacks
+        self._changes = Changes(self._connection, self._indexes)
         self._callees = {one.name: one for one in callees(self._functions)}
+
+    def _log_lacks(self, record: IndexRecord) -> None:
+        """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there."""
+        if not record.is_live:
+            return
+        with suppress(apsw.Error, Error):  # the client may forbid it, and the search says what is wrong itself
+            backlog = self._changes.rows(record, None)
+            for lack in lacks(record, backlog, self._changes.gap(record), "the extension only reads"):
+                message = f"sqlrag: {lack}: run sqlrag sync"
+                self._connection.execute("SELECT sqlite_log(?, ?)", (apsw.SQLITE_WARNING, message))
 
     def _answer(self, kind: Frame, body: bytes) -> None:
         if kind == Frame.BEGIN:

@@ -15,16 +15,18 @@ from sqlrag.bindings import bound, sqlite_value
 from sqlrag.errors import InputError, MissingDependencyError, ModelMismatchError, ReadOnlyError, UnknownModelError
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index, foreign_vectors
-from sqlrag.index.names import NEXT, in_main, quote
+from sqlrag.index.names import NEXT, folded, in_main, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable, key_condition, source_of
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result
+from sqlrag.sqlite.changes import Changes
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
+from sqlrag.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
+from sqlrag.sqlite.rows import Columns, OpenRows, SQLiteRows
 from sqlrag.sqlite.score_table import table_in
 from sqlrag.sqlite.source_tables import checked_columns, describe, has_end, key_type_of, tables_in_the_way
 from sqlrag.sqlite.tracking import Tracking
@@ -32,69 +34,17 @@ from sqlrag.sqlite.writer import SQLiteWriter
 from sqlrag.turns import Turns
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from sqlrag.freshness import Freshness
     from sqlrag.index.encoders import Encoders
     from sqlrag.sqlite.live import SQLiteLive
+    from sqlrag.sqlite.table_functions import SQLValue
     from sqlrag.text.documents import Document
 
 __all__ = ["SQLiteEngine"]
 
 
-_ASKS = re.compile(r"\b(?:vector_top_k|text_top_k|hybrid_top_k|search)\s*\(", re.IGNORECASE)
-"""What of a statement may ask an index."""
-
 _OTHER_FILE = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|VACUUM\b[^;]*\bINTO)\b", re.IGNORECASE | re.DOTALL)
 """A statement that is about another file than the database's."""
-
-Columns = list[tuple[str, str | None]]
-"""Names and declared types."""
-
-
-class SQLiteRows:
-    """The rows of a SQLite statement, stepped as they are asked for."""
-
-    def __init__(
-        self,
-        cursor: apsw.Cursor,
-        described: Columns,
-        errors: Callable[[], AbstractContextManager[None]],
-        turns: Turns,
-        at_end: Callable[[], None],
-    ) -> None:
-        self.columns = [name for name, _ in described]
-        self.types = [declared for _, declared in described]
-        self._turns = turns
-        self._cursor = cursor
-        self._errors = errors
-        self._at_end = at_end
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return self
-
-    def __next__(self) -> tuple[Any, ...]:
-        with self._turns, self._errors():
-            row: tuple[Any, ...] | None = next(self._cursor, None)
-        if row is None:
-            self._at_end()
-            raise StopIteration
-        return row
-
-    def close(self) -> None:
-        """Give up what is left: an open statement would keep a writer's log from being emptied."""
-        if self._turns.over:
-            return
-        with self._turns:
-            self._cursor.close()
-
-    def arrow(self) -> pa.Table:
-        """Return what is left as an Arrow table, its types those of the values."""
-        import pyarrow as pa
-
-        rows = list(self)
-        arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
-        return pa.Table.from_arrays(arrays, names=self.columns)
 
 
 class SQLiteEngine:
@@ -115,28 +65,45 @@ class SQLiteEngine:
         score_cache: int | None,
         make_functions: Callable[..., Functions] = Functions,
     ) -> None:
+        made_here = not read_only and is_new(path)
+        connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
+        try:
+            with translated(path):
+                self._begin(connection, path, encoders, read_only=read_only)
+                self._made_here = made_here
+                self.indexes.registry.check_version(path)
+                self._upgrade()
+                self._scores = table_in(self.connection, score_cache, read_only=read_only)
+                self.functions = give_functions(
+                    self.connection,
+                    encoders,
+                    rerank_limit,
+                    nprobe,
+                    self._scores,
+                    make=make_functions,
+                    on_plan=self._plan,
+                )
+                encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
+        except BaseException:
+            connection.close()
+            raise
+
+    def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
+        """Take a connection, before anything is asked of it."""
+        self.connection = connection
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
         self.turns = Turns()
         self.freshness: Freshness | None = None
-        self._schemas_seen: dict[str, int] = {}
+        self.indexes = SQLiteIndexes(connection)
+        self._made_here = False
         self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
-        self._made_here = not read_only and is_new(path)
-        self.connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
-        try:
-            with translated(path):
-                self.indexes = SQLiteIndexes(self.connection)
-                self.indexes.registry.check_version(path)
-                self._upgrade()
-                self._scores = table_in(self.connection, score_cache, read_only=read_only)
-                self.functions = give_functions(
-                    self.connection, encoders, rerank_limit, nprobe, self._scores, make=make_functions
-                )
-                encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
-        except BaseException:
-            self.connection.close()
-            raise
+        self._changes = Changes(connection, self.indexes)
+        self._open_rows = OpenRows()
+        self._held = False
+        self._planned: set[str | None] = set()
+        """The indexes that a statement asks, in lower case, as far as its text says; None for any."""
 
     def _upgrade(self) -> None:
         """Upgrade a database of an earlier schema; one that cannot be written now is read as it is."""
@@ -149,15 +116,15 @@ class SQLiteEngine:
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
-        self._freshen(sql)
         cursor, described = self._traced(runs=True)
 
         def errors() -> AbstractContextManager[None]:
             return translated(self.path, lambda: self._subject(sql))
 
         with errors(), _parameters_named():
-            cursor.execute(sql, bound(params, sqlite_value))
-        return Result(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush))
+            # Each is compiled here, and says which indexes it asks.
+            cursor.execute(sql, bound(params, sqlite_value), can_cache=False)
+        return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush)))
 
     def _subject(self, sql: str) -> str:
         """Return which file an error of a statement is about: SQLite does not say it."""
@@ -166,10 +133,18 @@ class SQLiteEngine:
         attached = set(self.connection.db_names()) - {"main", "temp"}
         return f"{self.path}, or a database that is attached to it," if attached else self.path
 
-    def _freshen(self, sql: str) -> None:
-        """Bring in changed rows before a statement that may ask an index."""
-        if self.freshness is not None and _ASKS.search(sql):
-            for record in self.indexes.records():
+    def _plan(self, index: SQLValue) -> None:
+        """Note that the statement that is being compiled asks an index, in a view or trigger perhaps."""
+        self._planned.add(folded(index) if isinstance(index, str) else None)
+
+    def _freshen(self) -> None:
+        """Bring changed rows into the indexes that a statement asks, before it runs."""
+        asked, self._planned = self._planned, set()
+        if self.freshness is None or not asked:
+            return
+        self._open_rows.keep()
+        for record in self.indexes.records():
+            if None in asked or folded(record.name) in asked:
                 self.freshness.freshen(record)
 
     def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
@@ -181,11 +156,14 @@ class SQLiteEngine:
 
     def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
         """Return a cursor and what it will know of the columns of its last statement, which runs or does not."""
+        self._planned = set()
         cursor = self.connection.cursor()
         described: Columns = []
 
         def remember(tracing: apsw.Cursor, _sql: str, _bindings: object) -> bool:
             described[:] = [(str(column[0]), column[1]) for column in tracing.get_description()]
+            if runs and not tracing.is_explain:
+                self._freshen()
             return runs
 
         cursor.exec_trace = remember
@@ -218,7 +196,7 @@ class SQLiteEngine:
         else's keeps its journal.
         """
         self._check_writable()
-        if self._made_here and self.can_write_now():
+        if self._made_here and self.hindrance() is None:
             use_wal(self.connection)
         with translated(self.path), immediate(self.connection):
             if self.indexes.registry.find(record.name) is None:  # another process may have made it since
@@ -229,30 +207,42 @@ class SQLiteEngine:
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
-        with translated(self.path):
-            version = self._schema_version()
-            if (
-                self._schemas_seen.get(record.name) != version
-                and self.can_write_now()
-                and record.tracking == "triggers"
-            ):
-                self.live(record).prepare(compare=False)
-                version = self._schema_version()
-            self._schemas_seen[record.name] = version
-            return self.indexes.backlog(record)[0]
+        self._held = self._is_held()
 
-    def _schema_version(self) -> int:
-        ((version,),) = self.connection.execute("PRAGMA main.schema_version")
-        return int(version)
+        def mend() -> None:
+            self.live(record).prepare(compare=False)
+
+        with translated(self.path):
+            return self._changes.rows(record, mend if self.hindrance() is None else None)
+
+    def gap(self, record: IndexRecord) -> str | None:
+        """Return why changes may be missed that `stale` does not count: triggers are gone, where none can be made."""
+        return str(self._open_rows.left()) if self._held else self._changes.gap(record)
+
+    def _is_held(self) -> bool:
+        """Tell whether rows that are too many to be kept hold this connection to what it saw before others wrote."""
+        if self._open_rows.keep() or self.hindrance() is not None:
+            return False
+        try:
+            self.connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+        except apsw.BusyError as error:
+            return getattr(error, "extendedresult", None) == apsw.SQLITE_BUSY_SNAPSHOT
+        return False
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
         with translated(self.path):
             return self.indexes.registry.other_triggers(record)
 
-    def can_write_now(self) -> bool:
-        """Tell whether a transaction can be begun on this connection."""
-        return not self.read_only and not self.connection.readonly("main") and self.connection.getautocommit()
+    def hindrance(self) -> str | None:
+        """Return why no transaction can be begun on this connection now, None where one can."""
+        if self.read_only or self.connection.readonly("main"):
+            return "this connection is read-only"
+        if not self.connection.getautocommit():
+            return "a transaction is open on this connection: COMMIT it first"
+        if self.connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+            return "the statement that asks also writes"
+        return None
 
     @contextmanager
     def hurried(self) -> Iterator[None]:
@@ -325,17 +315,17 @@ class SQLiteEngine:
     def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
-            return statement("search", index=record.name, main=self.schema)
+            return statement("search", index=record.name, main=self.schema, search=SEARCH)
         source, names = source_of(record), json.loads(record.filters)
         if not names:
-            return statement("search_rows", index=record.name, main=self.schema)
+            return statement("search_rows", index=record.name, main=self.schema, search=SEARCH)
         with translated(self.path):
             checked_columns(self.connection, record)
             asked = filtered or record.tracking == "triggers" or record.name in self._asked
             if not asked and not has_end(self.connection, source.table):
                 if self.freshness is not None:
                     self.freshness.warn_of_view(record)
-                return statement("search_rows", index=record.name, main=self.schema)
+                return statement("search_rows", index=record.name, main=self.schema, search=SEARCH)
         columns = {_literal(name): f"source.{quote(name)}" for name in names}
         # JSON has no BLOBs.
         pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
@@ -343,6 +333,7 @@ class SQLiteEngine:
             "search_table",
             index=record.name,
             main=self.schema,
+            search=SEARCH,
             table=in_main(source.table),
             is_source=key_condition(source, "chunk.source_id", "source."),
             metadata=f"json_object({pairs})",
@@ -351,6 +342,8 @@ class SQLiteEngine:
     def _check_writable(self, what: str = "written to") -> None:
         if self.read_only or self.connection.readonly("main"):
             raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
+        if self._is_held():
+            raise self._open_rows.left()
 
     def check(self) -> list[str]:
         """Return what is wrong with the database, empty when it is sound."""

@@ -37,6 +37,11 @@ _DAMAGED_TABLES = re.compile(
 )
 
 
+_HIDDEN_FUNCTION = re.compile(
+    r"'(vector_top_k|text_top_k|hybrid_top_k|search|chunk_text)' is not a function", re.IGNORECASE
+)
+"""What SQLite says of a table function where a table has the same name."""
+
 _LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|cells|codes|fts|queue|rows)$")
 
 
@@ -103,6 +108,11 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
         return NotADatabaseError(
             f"{path}: the vectors or the full text of an index are damaged ({error}): "
             "sqlrag check --repair makes them anew"
+        )
+    if hidden := _HIDDEN_FUNCTION.fullmatch(str(error)):
+        return SQLError(
+            f"{error}: a table or view called {hidden[1]} hides sqlrag's function {hidden[1]}(): "
+            f"call it as sqlrag_{hidden[1].lower()}(), or rename the table"
         )
     if _LOST_TABLE.search(str(error)):
         return SQLError(f"{error}: where it was a part of an index, sqlrag check --repair makes it anew")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from sqlrag.index.names import quote
+from sqlrag.index.names import quote, same_name
 from sqlrag.sqlite.own_statements import set_aside
 
 if TYPE_CHECKING:
@@ -121,5 +121,5 @@ class _Compilation:
         return True
 
     def _has(self, pragma: str, name: str) -> bool:
-        sql = f"SELECT 1 FROM main.{pragma} WHERE name = ? COLLATE NOCASE"
-        return bool(list(self._connection.execute(sql, (name,))))
+        names = self._connection.execute(f"SELECT name FROM main.{pragma}")
+        return any(same_name(one, name) for (one,) in names)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from sqlrag.errors import FilterError, InputError, MissingDependencyError
+from sqlrag.errors import FilterError
 from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.names import in_main
 from sqlrag.index.registry import IndexRecord, Registry
@@ -23,19 +22,32 @@ from sqlrag.sqlite.libraries import load_vec, vec_library
 from sqlrag.sqlite.own_statements import APSWStatements
 from sqlrag.sqlite.source_tables import checked_columns
 from sqlrag.sqlite.table_functions import SQLValue, TableFunction
+from sqlrag.sqlite.tracking import Tracking
 
 if TYPE_CHECKING:
-    import sqlite3
-
     import apsw
 
     from sqlrag.index.encoders import Encoders
     from sqlrag.index.registry import Connection
     from sqlrag.index.scores import ScoreCache
 
-Result = TypeVar("Result")
+OWN = "sqlrag_"
+"""What the names of table functions begin with that a table of the user's cannot have by chance."""
 
-__all__ = ["SQLiteIndexes", "load_vec", "register_apsw", "register_stdlib", "table_functions", "vec_library"]
+SEARCH = f"main.{OWN}search"
+"""What our own statements call search()."""
+
+__all__ = [
+    "SEARCH",
+    "SQLiteIndexes",
+    "aggregate_functions",
+    "give_functions",
+    "load_vec",
+    "scalar_functions",
+    "table_functions",
+    "under_both_names",
+    "vec_library",
+]
 
 
 class SQLiteIndexes:
@@ -110,6 +122,12 @@ class SQLiteIndexes:
         with translated(self._path):
             return self.registry.meta("embedder")
 
+    def is_tracked(self, record: IndexRecord) -> bool:
+        """Tell whether the changes of an index's table are noticed: its triggers are there, or it is compared."""
+        if record.tracking != "triggers":
+            return True
+        return Tracking(self.connection, Tracking(self.connection, record).followed()).is_there()
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.
 
@@ -140,6 +158,13 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     ]
 
 
+def under_both_names(functions: Functions) -> list[TableFunction]:
+    """Return the table functions, and each again under a name that no table of the user's hides: `sqlrag_search`."""
+    found = table_functions(functions)
+    own = [one for one in found if not one.name.startswith(OWN)]
+    return [*found, *(replace(one, name=f"{OWN}{one.name}") for one in own)]
+
+
 def scalar_functions(functions: Functions) -> list[tuple[str, int, Callable[..., SQLValue]]]:
     """Return `(name, least number of arguments, callable)` of the scalar functions; each takes a model more."""
     return [
@@ -159,17 +184,6 @@ def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
     return [(name, arguments, maker(measure)) for name, measure in MEASURES.items() for arguments in measure.arities()]
 
 
-def register_apsw(
-    connection: apsw.Connection, encoders: Encoders, *, rerank_limit: int, nprobe: int | None, score_cache: int | None
-) -> None:
-    """Give an APSW connection of the user's the functions and sqlite-vec."""
-    from sqlrag.sqlite.score_table import table_in
-
-    table = table_in(connection, score_cache)
-    # The functions go with the connection.
-    weakref.finalize(give_functions(connection, encoders, rerank_limit, nprobe, table), table.close)
-
-
 def give_functions(
     connection: apsw.Connection,
     encoders: Encoders,
@@ -178,8 +192,12 @@ def give_functions(
     score_cache: ScoreCache,
     *,
     make: Callable[..., Functions] = Functions,
+    on_plan: Callable[[SQLValue], None] | None = None,
 ) -> Functions:
-    """Give an APSW connection the functions, made by `make`, and sqlite-vec."""
+    """Give an APSW connection the functions, made by `make`, and sqlite-vec.
+
+    `on_plan` is called when a statement that asks an index is compiled, with the index's name where it is a literal.
+    """
     import apsw
 
     import sqlrag.sqlite.apsw_tables as tables
@@ -193,8 +211,9 @@ def give_functions(
             connection.create_scalar_function(name, function, arguments, deterministic=True)
     for name, arguments, aggregate in aggregate_functions():
         connection.create_aggregate_function(name, aggregate, arguments)
-    for table_function in table_functions(functions):
-        tables.create(connection, table_function)
+    for table_function in under_both_names(functions):
+        asks = table_function.parameters[:1] == ("index",)
+        tables.create(connection, table_function, on_plan=on_plan if asks else None)
 
     def begin(event: dict[str, object]) -> None:
         # What a trigger or a virtual table runs belongs to the statement outside.
@@ -204,72 +223,3 @@ def give_functions(
 
     connection.trace_v2(apsw.SQLITE_TRACE_STMT, begin, id="sqlrag")
     return functions
-
-
-def register_stdlib(
-    connection: sqlite3.Connection,
-    encoders: Encoders,
-    *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: int | None,
-) -> Functions:
-    """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
-
-    Raises MissingDependencyError where this Python was built without extension loading, InputError for a score cache.
-    """
-    import sqlrag.sqlite.stdlib_functions as scalars
-    import sqlrag.sqlite.stdlib_tables as tables
-    from sqlrag.sqlite.stdlib_statements import StdlibStatements
-
-    if not hasattr(connection, "enable_load_extension"):
-        raise MissingDependencyError(
-            "this Python's sqlite3 was built without extension loading, which sqlite-vec needs: "
-            "open the database with sqlrag.connect(path) or with apsw.Connection(path), both are installed with sqlrag"
-        )
-    if score_cache is not None:
-        # https://www.sqlite.org/howtocorrupt.html#multiple_copies_of_sqlite_linked_into_the_same_application
-        raise InputError(
-            f"score_cache is {score_cache}: the cache is written through APSW's own SQLite, and two SQLite libraries "
-            "in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or leave it out"
-        )
-    load_vec(connection)
-    indexes = SQLiteIndexes(StdlibStatements(connection))
-    encoders.use_recorded(indexes.default_embedder())
-    functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
-    outer = _Outermost(functions)
-    for name, least, function in scalar_functions(functions):
-        for arguments in (least, least + 1):
-            scalars.create(connection, name, arguments, outer.inside(function))
-    for name, arguments, aggregate in aggregate_functions():
-        scalars.create_aggregate(connection, name, arguments, aggregate)
-    for table_function in table_functions(functions):
-        tables.create(connection, replace(table_function, rows=outer.inside(table_function.rows)))
-    connection.set_trace_callback(outer.trace)
-    return functions
-
-
-class _Outermost:
-    """Tells the user's statements from those that the functions run inside of them; a trace callback sees both."""
-
-    def __init__(self, functions: Functions) -> None:
-        self._functions = functions
-        self._depth = 0
-
-    def inside(self, function: Callable[..., Result]) -> Callable[..., Result]:
-        """Return a function whose own SQL counts as part of the statement that calls it."""
-
-        def call(*arguments: SQLValue) -> Result:
-            self._depth += 1
-            try:
-                return function(*arguments)
-            finally:
-                self._depth -= 1
-
-        return call
-
-    def trace(self, _sql: str) -> None:
-        """Begin a statement, if it is the user's."""
-        if not self._depth:
-            self._functions.stop.begin()
-            self._functions.begin_statement()

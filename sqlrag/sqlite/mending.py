@@ -49,8 +49,9 @@ def mark_partial(connection: apsw.Connection, record: IndexRecord, documents: Se
     """Take documents' chunks out of the index, and note that they are to come. The caller holds the transaction."""
     IndexWriter(connection, record).delete_chunks_of(documents)
     connection.executemany(
-        "UPDATE main.documents SET content_hash = ? || content_hash WHERE id = ? AND content_hash NOT LIKE ? || '%'",
-        ((PARTIAL, document, PARTIAL) for document in documents),
+        "UPDATE main.documents SET content_hash = ?1 || content_hash "
+        "WHERE id = ?2 AND substr(content_hash, 1, length(?1)) <> ?1",
+        ((PARTIAL, document) for document in documents),
     )
 
 
@@ -60,8 +61,8 @@ def partial_documents(connection: apsw.Connection, record: IndexRecord) -> Itera
 
     sql = (
         "SELECT uri, title, text, metadata, substr(content_hash, ?) FROM main.documents "
-        "WHERE index_name = ? AND content_hash LIKE ? || '%'"
+        "WHERE index_name = ? AND substr(content_hash, 1, ?) = ?"
     )
-    rows = list(connection.execute(sql, (len(PARTIAL) + 1, record.name, PARTIAL)))
+    rows = list(connection.execute(sql, (len(PARTIAL) + 1, record.name, len(PARTIAL), PARTIAL)))
     for uri, title, text, metadata, content_hash in rows:
         yield Document(uri, title, text, json.loads(metadata), content_hash)

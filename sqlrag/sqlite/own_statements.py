@@ -61,6 +61,14 @@ class APSWStatements:
         """Tell whether an attached database is read-only."""
         return self._connection.readonly(schema)
 
+    def txn_state(self) -> int:
+        """Return whether the connection reads or writes just now: one of apsw.SQLITE_TXN_."""
+        return self._connection.txn_state()
+
+    def last_insert_rowid(self) -> int:
+        """Return the rowid of the row that was inserted last."""
+        return self._connection.last_insert_rowid()
+
     def cursor(self) -> apsw.Cursor:
         """Return a cursor that the application's traces do not see."""
         cursor = apsw.Cursor(self._connection)

@@ -10,7 +10,7 @@ from sqlrag.index.names import in_main, quote
 from sqlrag.index.source import Source, joined_key, key_expression
 
 if TYPE_CHECKING:
-    import apsw
+    from sqlrag.index.registry import Connection
 
 __all__ = ["SourceRows"]
 
@@ -22,7 +22,7 @@ class SourceRows:
     and refused in a key (`Source.key_problem`).
     """
 
-    def __init__(self, connection: apsw.Connection, source: Source) -> None:
+    def __init__(self, connection: Connection, source: Source) -> None:
         self._connection = connection
         self._source = source
         self._table = in_main(source.table)

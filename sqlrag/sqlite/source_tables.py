@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
-from sqlrag.index.names import in_main
+from sqlrag.index.names import in_main, same_name
 from sqlrag.index.source import ROWID, SourceTable, check_is_table, check_source
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ __all__ = [
     "tables_in_the_way",
     "unique_constraints",
 ]
+
+_OWN = re.compile(r"sqlite_|sqlrag_|.*_chunks\d\d$", re.IGNORECASE)
+"""Names of tables that nobody indexes."""
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
@@ -42,15 +46,13 @@ def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
 
 def describe(connection: Connection, table: object) -> SourceTable:
     """Return what the database says of a table or view. Raises InputError that lists those that there are."""
-    sql = "SELECT name, type, wr, strict FROM main.pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE"
-    rows = list(connection.execute(sql, (table,))) if isinstance(table, str) else []
+    # Compared here: the collation NOCASE, LIKE and lower() may be the application's.
+    sql = "SELECT name, type, wr, strict FROM main.pragma_table_list WHERE schema = 'main' ORDER BY name"
+    tables = list(connection.execute(sql))
+    rows = [row for row in tables if same_name(row[0], table)]
     if not rows:
-        names = connection.execute(
-            "SELECT name FROM main.pragma_table_list WHERE schema = 'main' AND type <> 'shadow' "
-            "AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'sqlrag_%' "
-            "AND name NOT GLOB '*_chunks[0-9][0-9]' ORDER BY name"
-        )
-        there_are = ", ".join(name for (name,) in names) or "none"
+        names = [name for name, kind, *_ in tables if kind != "shadow" and not _OWN.match(name)]
+        there_are = ", ".join(names) or "none"
         raise InputError(
             f"table is {table!r}: this database has no such table or view (it has {there_are})"
             f"{_elsewhere(connection, table)}"
@@ -69,11 +71,10 @@ def describe(connection: Connection, table: object) -> SourceTable:
 
 def _elsewhere(connection: Connection, table: object) -> str:
     """Return what is said of a table that is a temporary one, or in an attached database; nothing for any other."""
-    sql = (
-        "SELECT schema FROM main.pragma_table_list WHERE schema <> 'main' "
-        "AND ?1 COLLATE NOCASE IN (name, schema || '.' || name) LIMIT 1"
-    )
-    for (schema,) in connection.execute(sql, (table,)) if isinstance(table, str) else ():
+    sql = "SELECT schema, name FROM main.pragma_table_list WHERE schema <> 'main'"
+    for schema, name in connection.execute(sql):
+        if not (same_name(table, name) or same_name(table, f"{schema}.{name}")):
+            continue
         where = "is temporary" if schema == "temp" else f"is in the attached database {schema}"
         return f"; {table} {where}, and an index is over a table of the database itself: copy it, or open that database"
     return ""
@@ -81,9 +82,10 @@ def _elsewhere(connection: Connection, table: object) -> str:
 
 def kind_of(connection: Connection, table: str) -> str | None:
     """Return "table", "view" or "virtual", None where there is no such thing; it is looked up, and not opened."""
-    sql = "SELECT type, rootpage FROM main.sqlite_schema WHERE type IN ('table', 'view') AND name = ? COLLATE NOCASE"
-    for kind, page in connection.execute(sql, (table,)):
-        return str(kind) if kind == "view" or page else "virtual"
+    sql = "SELECT type, name, rootpage FROM main.sqlite_schema WHERE type IN ('table', 'view')"
+    for kind, name, page in connection.execute(sql):
+        if same_name(name, table):
+            return str(kind) if kind == "view" or page else "virtual"
     return None
 
 

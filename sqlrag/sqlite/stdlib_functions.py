@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Aggregation", "create", "create_aggregate"]
 
 # https://www.sqlite.org/c3ref/c_deterministic.html
-_UTF8, _DETERMINISTIC = 0x1, 0x800
+_UTF8, _DETERMINISTIC, _DIRECTONLY = 0x1, 0x800, 0x80000
 
 # sqlite3 lets go of the interpreter's lock while SQLite runs; CFUNCTYPE takes it again.
 _Function = ctypes.CFUNCTYPE(None, c_void_p, c_int, c_void_p)
@@ -42,10 +42,18 @@ class Aggregation(Protocol):
         """Return the value of the group."""
 
 
-def create(connection: sqlite3.Connection, name: str, arguments: int, function: Callable[..., SQLValue]) -> None:
+def create(
+    connection: sqlite3.Connection,
+    name: str,
+    arguments: int,
+    function: Callable[..., SQLValue],
+    *,
+    with_effects: bool = False,
+) -> None:
     """Make `name`, with this number of arguments, callable in a connection.
 
-    What `function` raises becomes the text of the sqlite3.OperationalError that the statement ends with. Raises
+    What `function` raises becomes the text of the sqlite3.OperationalError that the statement ends with. One
+    `with_effects` can be called by a statement itself, and by no view or trigger. Raises
     MissingDependencyError when the C library can't be reached.
     """
     sqlite = library()
@@ -57,7 +65,8 @@ def create(connection: sqlite3.Connection, name: str, arguments: int, function: 
             _complain(sqlite, context, error)
 
     callback = _Function(call)
-    _create(sqlite, connection, name, arguments, (callback, None, None))
+    flags = _DIRECTONLY if with_effects else _DETERMINISTIC
+    _create(sqlite, connection, name, arguments, (callback, None, None), flags=flags)
 
 
 def create_aggregate(
@@ -103,12 +112,18 @@ def _complain(sqlite: Library, context: int, error: BaseException) -> None:
 
 
 def _create(
-    sqlite: Library, connection: sqlite3.Connection, name: str, arguments: int, callbacks: tuple[Any, Any, Any]
+    sqlite: Library,
+    connection: sqlite3.Connection,
+    name: str,
+    arguments: int,
+    callbacks: tuple[Any, Any, Any],
+    *,
+    flags: int = _DETERMINISTIC,
 ) -> None:
     # They live as long as the connection, as a function of it.
     connection.create_function(f"{name}/{arguments} (sqlrag)", 0, lambda: bool(callbacks))
     code = sqlite.create_function(
-        sqlite.handle(connection), name.encode(), arguments, _UTF8 | _DETERMINISTIC, None, *callbacks, None
+        sqlite.handle(connection), name.encode(), arguments, _UTF8 | flags, None, *callbacks, None
     )
     if code:
         raise sqlite3.OperationalError(f"SQLite refuses the function {name}: error {code}")

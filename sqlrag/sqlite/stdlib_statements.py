@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from ctypes import c_void_p
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["StdlibStatements"]
 
 _OK, _ROW, _DONE = 0, 100, 101
+_TXN_WRITE = 2
 
 
 class StdlibStatements:
@@ -39,8 +41,10 @@ class StdlibStatements:
         return Rows(self._run(statement, [bindings]))
 
     def executemany(self, statement: str, bindings: Iterable[Any], /) -> Rows:
-        """Run a statement once for each of the bindings."""
-        return Rows(self._run(statement, bindings))
+        """Run a statement once for each of the bindings; without any it is not compiled, as by apsw."""
+        for first in (given := iter(bindings)):
+            return Rows(self._run(statement, itertools.chain([first], given)))
+        return Rows(iter(()))
 
     def getautocommit(self) -> bool:
         """Tell whether no transaction is open."""
@@ -49,6 +53,18 @@ class StdlibStatements:
     def readonly(self, schema: str) -> bool:
         """Tell whether an attached database is read-only."""
         return bool(self._sqlite.database_readonly(self._handle(), schema.encode()) == 1)
+
+    def txn_state(self) -> int:
+        """Return apsw.SQLITE_TXN_WRITE while a statement that writes runs, as far as it is not known otherwise."""
+        handle, running = self._handle(), None
+        while running := self._sqlite.next_statement(handle, running):
+            if self._sqlite.is_running(running) and not self._sqlite.is_reading(running):
+                return _TXN_WRITE
+        return 0
+
+    def last_insert_rowid(self) -> int:
+        """Return the rowid of the row that was inserted last."""
+        return int(self._sqlite.last_insert_rowid(self._handle()))
 
     def _handle(self) -> int | None:
         """Return the handle; raises what `sqlite3` does for a connection that is closed or another thread's."""

@@ -12,9 +12,7 @@ from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import Unique, unique_constraints
 
 if TYPE_CHECKING:
-    import apsw
-
-    from sqlrag.index.registry import IndexRecord
+    from sqlrag.index.registry import Connection, IndexRecord
 
 __all__ = ["Tracking"]
 
@@ -29,7 +27,7 @@ _TRIGGER = re.compile(r"CREATE TRIGGER main\.((\w+).*?\nEND);", re.DOTALL)
 class Tracking:
     """The triggers of one index on its source."""
 
-    def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
+    def __init__(self, connection: Connection, record: IndexRecord) -> None:
         self._connection = connection
         self._record = record
         self._source = source_of(record)

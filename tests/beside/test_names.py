@@ -113,6 +113,19 @@ def test_f3_a_temp_table_of_the_source_s_name_is_not_read(path):
         assert db.search(Q, "notes", top_n=1)[0].text == "Wombats sleep on and on."
 
 
+def test_f3_sqlite_s_own_table_functions_are_qualified(path):
+    """A temporary table called json_each hides none of ours."""
+    with sqlrag.connect(path) as db:
+        for name in ("json_each", "pragma_table_info", "pragma_table_xinfo", "pragma_table_list", "pragma_index_list"):
+            db.execute(f"CREATE TEMP TABLE {name} (name, value)")
+        db.execute("INSERT INTO note VALUES (9, 'Koalas sleep even longer.', 'tag 9')")
+        for index in ("notes", "papers"):
+            assert len(db.search(Q, index, filter="id > 1")) == 3
+        assert db.reindex("notes", vectors="int8").added == 5
+        assert len(db.search(Q, "notes", filter="id > 1")) == 3
+        assert db.check() == []
+
+
 def test_f3_an_attached_table_is_no_source(path):
     """An index is over a table of the database itself; one of another file is named as missing."""
     with sqlrag.connect(path) as db:

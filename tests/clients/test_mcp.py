@@ -136,9 +136,32 @@ def test_an_index_over_a_table(engine, tmp_path):
 
     found, read, described = over_stdio(path, talk)
     assert found["hits"][0]["source"] == {"id": 7, "uri": None, "title": None, "metadata": {"product": "kettle"}}
-    assert "reviews lacks 1 changed row:" in found["note"]
+    assert "'reviews' does not have 1 changed row of review yet" in found["note"]
     assert (read["source"]["id"], read["chunks"][0]["text"]) == (7, "It boils fast.")
     assert {table["name"] for table in described["tables"]} - {"documents"} == {"review", "reviews"}
+
+
+def test_f9_the_note_says_that_triggers_are_gone(tmp_path):
+    """After a migration nobody knows what the index lacks: the notes of search and sql say so."""
+    path = tmp_path / "migrated.db"
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO review VALUES (7, 'It boils fast.')")
+        db.create_index("reviews", "review", "body")
+        db.execute("ALTER TABLE review RENAME TO old; CREATE TABLE review AS SELECT * FROM old; DROP TABLE old")
+        db.execute("CREATE TABLE new (id INTEGER PRIMARY KEY, body TEXT); INSERT INTO new SELECT * FROM review")
+        db.execute("DROP TABLE review; ALTER TABLE new RENAME TO review")
+
+    async def talk(client):
+        found = (await client.call_tool("search", {"question": "how quick is it?", "top_n": 1})).structured_content
+        sql = {"statement": "SELECT id FROM vector_top_k('reviews', 'quick', 1)"}
+        asked = (await client.call_tool("sql", sql)).structured_content
+        return found, asked, (await client.call_tool("describe", {})).structured_content
+
+    found, asked, described = over_stdio(path, talk)
+    for note in (found["note"], asked["note"]):
+        assert "index 'reviews' may lack changes of review, as its triggers on the table are gone" in note
+    assert [index["backlog"] for index in described["indexes"]] == [None]
 
 
 def test_errors_are_one_clear_line(engine, passage_files):

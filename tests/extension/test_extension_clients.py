@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+import sqlrag
 from tests.conftest import started
 from tests.engine.test_conformance import DESIGN_STATEMENT, Q, assert_same
 
@@ -158,3 +159,25 @@ def test_java(tmp_path, given, wanted):
     ]
     lines = [line.split("\t") for line in output(command, given.environment).splitlines()]
     assert_same([(int(id_), text, float(score)) for id_, text, score in lines], wanted)
+
+
+def test_f9_the_log_says_what_an_index_lacks(sqlite3_shell, library, served, tmp_path):
+    """A backlog, and triggers that are gone: in SQLite's log, since nobody sees a warning of Python's there."""
+    path = str(tmp_path / "notes.db")
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO note VALUES (1, 'It rains.'), (2, 'Bees dance.')")
+        db.create_index("notes", "note", "body")
+    search = "SELECT text FROM search('notes', 'weather', 5, 1);"
+    info = "SELECT coalesce(backlog, 'unknown') FROM sqlrag_info();"
+
+    def shell(statements: str) -> str:
+        program = f".log stdout\n.load {library}\n{statements}\n{search}\n{info}"
+        return output([sqlite3_shell, "-batch", path], served, input=program)
+
+    assert "index 'notes'" not in shell("")
+    added = shell("INSERT INTO note VALUES (3, 'It snows.');")
+    assert "(28) sqlrag: index 'notes' does not have 1 changed row of note yet" in added
+    gone = shell("DROP TRIGGER notes_source_insert; INSERT INTO note VALUES (4, 'It pours.');")
+    assert "(28) sqlrag: index 'notes' may lack changes of note, as its triggers" in gone
+    assert gone.splitlines()[-1] == "unknown"
