@@ -136,30 +136,39 @@ class DuckDBEngine:
             raise
         return Result(self._open_rows)
 
-    def _rows_of(self, sql: str, bindings: Bindings) -> DuckDBRows:
+    def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
         """Run one statement, again where an index that it asks has lacked rows; return its rows."""
         self._asking.begin(may_stop=self.can_write_now() and self.freshness is not None)
-        ends = _TRANSACTION.search(sql) is not None and _is_of_transaction(sql)
-        while True:
-            try:
-                with translated(self.path, self._raised):
-                    self._connection.execute(sql, bindings)
-                    break
-            except StaleIndexError as stale:
-                if self.freshness is not None:
-                    self.freshness.freshen(stale.record)
-                self._asking.again(stale.record)
+        try:
+            while not self._ran(sql, bindings):
                 self.functions.begin_statement()
-            finally:
-                if ends:
-                    self._in_transaction = self._is_in_transaction()
-        self._asking.may_stop = False
-        with translated(self.path, self._raised):
-            rows = DuckDBRows(
-                self._connection, sql, self.path, self._raised, turns=self.turns, after_read=lambda: self._warn(rows)
-            )
+            self._asking.may_stop = False
+            with translated(self.path, self._raised):
+                rows = DuckDBRows(
+                    self._connection,
+                    sql,
+                    self.path,
+                    self._raised,
+                    turns=self.turns,
+                    after_read=lambda: self._warn(rows),
+                )
+        finally:
+            if _is_of_transaction(sql):
+                self._in_transaction = self._is_in_transaction()
         self._warn(rows)
         return rows
+
+    def _ran(self, sql: str | duckdb.Statement, bindings: Bindings) -> bool:
+        """Run a statement; return whether it came to its end, and was not stopped by an index that lacked rows."""
+        try:
+            with translated(self.path, self._raised):
+                self._connection.execute(sql, bindings)
+        except StaleIndexError as stale:
+            if self.freshness is not None:
+                self.freshness.freshen(stale.record)
+            self._asking.again(stale.record)
+            return False
+        return True
 
     def _is_in_transaction(self) -> bool:
         """Tell whether the user has a transaction open: each statement outside of one is a transaction of its own."""
@@ -477,7 +486,7 @@ class DuckDBEngine:
             self._shared.let_go()
 
 
-def _statements(sql: str, bindings: Bindings) -> list[tuple[str, Bindings]]:
+def _statements(sql: str, bindings: Bindings) -> list[tuple[str | duckdb.Statement, Bindings]]:
     """Return the statements of a text with the parameters of each; values without a name are for the last one."""
     if ";" not in sql.rstrip("; \t\r\n"):
         return [(sql, bindings)]
@@ -485,15 +494,20 @@ def _statements(sql: str, bindings: Bindings) -> list[tuple[str, Bindings]]:
     if not found:
         return [(sql, bindings)]
     if isinstance(bindings, dict):
-        return [(one.query, {name: bindings[name] for name in one.named_parameters}) for one in found]
-    return [*((one.query, []) for one in found[:-1]), (found[-1].query, bindings)]
+        return [(one, {name: bindings[name] for name in one.named_parameters}) for one in found]
+    return [*((one, []) for one in found[:-1]), (found[-1], bindings)]
 
 
-def _is_of_transaction(sql: str) -> bool:
-    try:
-        return any(one.type == duckdb.StatementType.TRANSACTION for one in duckdb.extract_statements(sql))
-    except (duckdb.Error, UnicodeEncodeError):
-        return False
+def _is_of_transaction(sql: str | duckdb.Statement) -> bool:
+    """Tell whether a statement begins or ends a transaction."""
+    if isinstance(sql, str):
+        try:
+            found = duckdb.extract_statements(sql) if _TRANSACTION.search(sql) else []
+        except (duckdb.Error, UnicodeEncodeError):
+            return False
+    else:
+        found = [sql]
+    return any(one.type == duckdb.StatementType.TRANSACTION for one in found)
 
 
 def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:

@@ -76,10 +76,12 @@ class DuckDBLive:
         key_type = key_type_of(self._source.key, table.types)
         if key_type != kept or (table.key and table.key != self._source.key):
             name = self.record.name
+            same_columns = table.key in {(), self._source.key}
+            anew = "sqlrag check --repair makes the index anew, or " if same_columns else ""
             raise DatabaseError(
                 f"index {name!r} knows rows of {table.name} by {', '.join(self._source.key)} {kept}, and the key of "
                 f"that {table.kind} is {', '.join(table.key or self._source.key)} {key_type} now: "
-                f"drop the index with drop_index({name!r}) and make it again"
+                f"{anew}drop the index with drop_index({name!r}) and make it again"
             )
 
     def differences(self) -> list[Any]:

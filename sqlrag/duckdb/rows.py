@@ -36,7 +36,7 @@ class DuckDBRows:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        sql: str,
+        sql: str | duckdb.Statement,
         path: str,
         raised: Raised,
         *,
@@ -45,7 +45,7 @@ class DuckDBRows:
     ) -> None:
         self._described = connection.description or []
         self.columns = columns_of(self._described)
-        if self.columns in _STATUS and duckdb.extract_statements(sql)[-1].type != duckdb.StatementType.SELECT:
+        if self.columns in _STATUS and not _is_select(sql):
             connection.fetchall()
             self.columns, self._described = [], []
         self._connection = connection
@@ -135,3 +135,8 @@ class DuckDBRows:
         self.exhausted = True
         self._after_read()
         return table
+
+
+def _is_select(sql: str | duckdb.Statement) -> bool:
+    found = duckdb.extract_statements(sql) if isinstance(sql, str) else [sql]
+    return found[-1].type == duckdb.StatementType.SELECT

@@ -52,12 +52,12 @@ def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
             f"table is {table!r}: this database has no such table or view (it has {names}){_elsewhere(database, table)}"
         )
     columns = database.execute(
-        f"SELECT column_name, data_type FROM duckdb_columns() WHERE {HERE} AND table_name = ? "
+        f'SELECT column_name, data_type FROM duckdb_columns() WHERE {HERE} AND table_name COLLATE "binary" = ? '
         "ORDER BY column_index ASC",
         [name],
     ).fetchall()
     keys = database.execute(
-        f"SELECT constraint_column_names FROM duckdb_constraints() WHERE {HERE} AND table_name = ? "
+        f'SELECT constraint_column_names FROM duckdb_constraints() WHERE {HERE} AND table_name COLLATE "binary" = ? '
         "AND constraint_type = 'PRIMARY KEY'",
         [name],
     ).fetchall()

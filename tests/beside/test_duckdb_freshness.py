@@ -314,3 +314,21 @@ def test_d5_an_error_of_the_rest_is_not_the_next_statement_s(db):
         assert db.execute("SELECT 1").fetchall() == [(1,)]
     with pytest.raises(errors.SQLError, match="later"):
         result.fetchall()
+
+
+def test_f4_several_statements_in_one_text(db):
+    """F4: they run one by one, each with the parameters that it names; the rows are those of the last."""
+    for sql, expected in {
+        "SELECT 1; PIVOT note ON tag USING count(*) GROUP BY body ORDER BY body;": ("Bees dance.", 1),
+        "SELECT :a; SELECT :b + 1 -- ; end": (3,),
+        "/* ; */ SELECT ';' || :a": (";1",),
+        "BEGIN; SELECT :b; COMMIT; SELECT 5;;": (5,),
+        "INSERT INTO note VALUES (7, ';', NULL); SELECT count(*) FROM note WHERE body = ';'": (1,),
+    }.items():
+        assert db.execute(sql, {"a": 1, "b": 2}).fetchone() == expected
+    for sql in ("BEGIN", "COMMIT", "", ";", "-- nothing", "SELECT 1; BEGIN; ROLLBACK"):
+        result = db.execute(sql)
+        assert (result.columns, result.fetchall()) == ([], [])
+    with pytest.raises(errors.SQLError, match="syntax error"):
+        db.execute("INSERT INTO note VALUES (8, 'x', NULL); SELEC 1")
+    assert db.execute("SELECT count(*) FROM note WHERE id = 8; ").fetchall() == [(0,)]

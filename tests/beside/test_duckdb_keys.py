@@ -52,7 +52,7 @@ def test_f5_a_table_made_anew_with_keys_of_another_type(db):
     with pytest.warns(errors.BacklogWarning, match=said):
         assert set(hits(db)) == set(TEXTS[:2])
     ((problem,),) = [db.check()]
-    assert "is k VARCHAR now" in problem
+    assert "is k VARCHAR now: sqlrag check --repair makes the index anew" in problem
     assert db.info()[0].backlog == 0
     assert db.repair() == []
     assert hits(db) == {TEXTS[0]: "007", TEXTS[1]: "7"}
@@ -229,3 +229,14 @@ def test_f18_a_table_of_another_schema(db, tmp_path):
     db.execute(f"ATTACH '{tmp_path / 'other.duckdb'}' AS far")
     with pytest.raises(errors.InputError, match="has no such table or view"):
         db.create_index("far", "far.away", "body")
+
+
+def test_f6_a_table_whose_name_differs_by_an_accent(db):
+    """F6: a collation without accents does not mix up the columns of two tables."""
+    made(db, "INTEGER", "1", "2")
+    db.execute("SET default_collation = 'noaccent'")
+    db.execute("CREATE TABLE noté (body VARCHAR PRIMARY KEY, other INTEGER)")
+    with pytest.raises(errors.InputError, match="does not have: it has k, body, made"):
+        db.create_index("further", "note", "other")
+    assert db.sync().added == 0
+    assert hits(db) == {TEXTS[0]: 1, TEXTS[1]: 2}
