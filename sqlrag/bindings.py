@@ -99,8 +99,8 @@ def duckdb_value(name: str, value: Any) -> Any:
 
 def _of_numpy(value: Any) -> Any:
     """Return a scalar of numpy's as Python's own."""
-    numpy = sys.modules.get("numpy")
-    return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
+    generic = getattr(sys.modules.get("numpy"), "generic", None)  # not yet there while another thread imports it
+    return value.item() if generic is not None and isinstance(value, generic) else value
 
 
 def _unicode(name: str, value: str) -> str:
