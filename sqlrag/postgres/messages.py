@@ -11,7 +11,19 @@ from collections.abc import Iterable
 
 from sqlrag.postgres.errors import Ended, Refused
 
-__all__ = ["LARGEST", "Body", "Closed", "Wire", "decoded", "error_response", "int16", "int32", "message", "text"]
+__all__ = [
+    "LARGEST",
+    "Body",
+    "Closed",
+    "Wire",
+    "decoded",
+    "error_response",
+    "int16",
+    "int32",
+    "message",
+    "notice",
+    "text",
+]
 
 LARGEST = 16 << 20
 """Bytes of one message of a client: a statement and its parameters."""
@@ -169,6 +181,12 @@ def int16(value: int) -> bytes:
 def int32(value: int) -> bytes:
     """Return a number of four bytes."""
     return struct.pack("!i", value)
+
+
+def notice(said: str) -> bytes:
+    """Return a NoticeResponse, a warning: the message is one line."""
+    fields = (("S", "WARNING"), ("V", "WARNING"), ("C", "01000"), ("M", " ".join(said.split())))
+    return message(b"N", *(name.encode() + text(value) for name, value in fields), b"\0")
 
 
 def error_response(error: BaseException, code: str, severity: str = "ERROR") -> bytes:

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+from sqlrag.freshness import told
 from sqlrag.guarded import Watch
 from sqlrag.postgres.answers import Source
 from sqlrag.postgres.commands import NO_ROWS, Answer, Transaction, command, plain
 from sqlrag.postgres.errors import Ended, Refused, sqlstate
 from sqlrag.postgres.extended import Extended, Portal, Prepared
 from sqlrag.postgres.lexemes import Statement, split
-from sqlrag.postgres.messages import Body, Closed, Wire, error_response, int16, int32, message, text
+from sqlrag.postgres.messages import Body, Closed, Wire, error_response, int16, int32, message, notice, text
 from sqlrag.postgres.settings import REPORTED, Settings
 from sqlrag.postgres.types import TEXT, PgType
 from sqlrag.postgres.values import encode
@@ -208,7 +209,11 @@ class Session:
             return answer
         if self._source.holds_one_result:
             self._extended.hold_others(portal)
-        answer = self._source.answer(statement, params, prepared.columns)
+        with told() as warnings:
+            answer = self._source.answer(statement, params, prepared.columns)
+        if self._settings.show("client_min_messages").lower() not in ("error", "fatal", "panic"):
+            for warning in warnings:
+                self._wire.send(notice(warning))
         if len(answer.columns) > _MOST_COLUMNS:
             answer.close()
             raise Refused("54011", f"the rows have {len(answer.columns):,} columns: the most are {_MOST_COLUMNS:,}")
