@@ -133,8 +133,8 @@ def _typecode(value: Any) -> str:
 
 def _vector(value: Any) -> bytes | None:
     """Return the bytes of a vector of float32, as sqlite-vec takes it; None for anything else."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, numpy.ndarray) and value.dtype == numpy.float32 and value.ndim == 1:
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    if array is not None and isinstance(value, array) and value.dtype == "float32" and value.ndim == 1:
         return bytes(value.tobytes())
     return bytes(value.tobytes()) if _typecode(value) == "f" else None
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import sys
+import types
 
 import duckdb
 import pytest
 
+from sqlrag import bindings
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.errors import InputError
 
@@ -136,3 +139,10 @@ def test_a_missing_value_is_named(passages):
     """A parameter that no value was given for is one clear error on both engines."""
     with pytest.raises(InputError, match="parameter 'q' that no value was given for"):
         passages.execute("SELECT :q, :other", {"other": 1})
+
+
+def test_f16_a_value_while_a_thread_imports_numpy(monkeypatch):
+    """A module that has only begun to be imported has no classes yet: the values of other classes are as ever."""
+    monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))
+    assert bindings._of_numpy(1) == 1
+    assert bindings._vector("text") is None
