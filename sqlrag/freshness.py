@@ -113,10 +113,10 @@ class Freshness:
             return self._engine.stale(record)
 
 
-def warn_of_backlog(record: IndexRecord, backlog: int, path: str, why: str | None = None) -> None:
-    """Warn of the rows that an index lacks; `why` they were not brought in, where that is not their number."""
+def warn_of_backlog(record: IndexRecord, backlog: int, why: str, remedy: str) -> None:
+    """Warn of the rows that an index lacks, `why` they were not brought in, and what brings them in."""
     for lack in lacks(record, backlog, None, why):
-        _warn(f"{lack}: call sync(), or run: sqlrag sync {path}")
+        _warn(f"{lack}: {remedy}")
 
 
 @contextmanager

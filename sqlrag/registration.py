@@ -43,6 +43,10 @@ def register(
     `sync_rows` changed rows are brought in, the connection's own among them, or a BacklogWarning says why not: within
     a transaction, as Python's sqlite3 begins one before a write, until COMMIT. `read_only`: none of this.
 
+    On DuckDB the connection brings nothing in. A BacklogWarning tells of committed rows that an index lacks, and
+    `sqlrag.connect(path).sync()` in the same process brings them in. Of what a transaction of the connection's has
+    written nothing is told before its COMMIT.
+
     A `score_cache` is written when the connection next runs a statement and when it is closed; a `sqlite3.Connection`
     can have none, because APSW's SQLite writes it and two SQLite libraries can damage a file.
 

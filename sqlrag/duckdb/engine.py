@@ -463,7 +463,9 @@ class DuckDBEngine:
     def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
         self._served = Session(self.functions, self.indexes, self._raised, served=True)
-        self._served.asking = _warning(self.indexes, self.path, "a database that is served is only read")
+        self._served.asking = _warning(
+            self.indexes, "a database that is served is only read", f"end the server, then run: sqlrag sync {self.path}"
+        )
         with translated(self.path):
             register_in(connection)
             define_served(connection, self._served)
@@ -538,7 +540,9 @@ def register_duckdb(
         session.end()
         table.close()
 
-    session.asking = _warning(session.indexes, path, "a connection that was registered brings none in")
+    session.asking = _warning(
+        session.indexes, "a registered connection brings none in", f"call sqlrag.connect({path!r}).sync()"
+    )
     with translated(path, raised):
         check_functions(session.indexes.cursor, path)
         lend(connection, session.indexes.cursor, path, end)
@@ -551,12 +555,12 @@ def register_duckdb(
             ) from error
 
 
-def _warning(indexes: DuckDBIndexes, path: str, why: str) -> Callable[[IndexRecord], None]:
+def _warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
     """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
 
     def warn(record: IndexRecord) -> None:
         if record.is_live and (backlog := indexes.backlog(record)[0]):
-            warn_of_backlog(record, backlog, path, why)
+            warn_of_backlog(record, backlog, why, remedy)
 
     return warn
 

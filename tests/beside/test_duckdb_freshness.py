@@ -173,8 +173,15 @@ def test_f4_f13_a_registered_connection_warns(path):
         with no_warning():
             assert connection.execute(sql).fetchall() != [(WOMBATS,)]
         connection.execute(f"INSERT INTO note VALUES (4, '{WOMBATS}', 'b')")
-        with pytest.warns(errors.BacklogWarning, match=r"'notes' does not have 1 changed row of note yet.*sqlrag sync"):
+        said = (
+            r"'notes' does not have 1 changed row of note yet \(a registered connection brings none in\): call sqlrag"
+        )
+        with pytest.warns(errors.BacklogWarning, match=said):
             assert connection.execute(sql).fetchall() != [(WOMBATS,)]
+        with sqlrag.connect(path) as db:
+            assert db.sync().added == 1
+        with no_warning():
+            assert connection.execute(sql).fetchall() == [(WOMBATS,)]
 
 
 def test_f10_in_a_transaction_of_the_user_s(db):
