@@ -46,6 +46,8 @@ _numbers: set[tuple[Inode, int]] = set()
 """What is marked where the kernel has no mark."""
 _counted: WeakKeyDictionary[apsw.Connection, set[Database | None]] = WeakKeyDictionary()
 """The databases of each connection whose descriptors are known."""
+_opening: list[apsw.Connection] = []
+"""Connections that are just being made."""
 
 
 def opened(path: str, open_it: Callable[[], apsw.Connection]) -> apsw.Connection:
@@ -128,7 +130,7 @@ def _databases() -> Iterator[tuple[apsw.Connection, Database | None]]:
 
     One that another thread is in does not tell what it has: what is known of it, or else None, which may be any file.
     """
-    for connection in apsw.connections():
+    for connection in [*apsw.connections(), *_opening]:
         try:
             databases = _databases_of(connection)
         except apsw.ThreadingViolationError:
@@ -141,3 +143,20 @@ def _databases() -> Iterator[tuple[apsw.Connection, Database | None]]:
 
 def _databases_of(connection: apsw.Connection) -> set[Database | None]:
     return {(name, connection.db_filename(name) or "") for name in connection.db_names()}
+
+
+def _note(connection: apsw.Connection) -> None:
+    """Mark the descriptor of a connection as the application opens it: SQLite may keep it when that is closed."""
+    _opening.append(connection)  # which APSW lists after its hooks only
+    try:
+        for database in _databases_of(connection):
+            inode = inode_of(database[1]) if database is not None and database[1] else None
+            if inode is not None:
+                is_alone(inode)
+    except (OSError, apsw.Error):
+        pass
+    finally:
+        _opening.remove(connection)
+
+
+apsw.connection_hooks.append(_note)

@@ -70,6 +70,7 @@ METHODS = {
     "engine": lambda db: db.engine,
     "read_only": lambda db: db.read_only,
     "schema": lambda db: db.schema,
+    "is_fresh": lambda db: db.is_fresh(),
     "embedder": lambda db: db.embedder.dimension,
     "reranker": lambda db: db.reranker.name,
     "execute": lambda db: db.execute("SELECT count(*) FROM search('chunks', 'bees', 5, 2)").fetchall(),
@@ -377,3 +378,19 @@ def test_f1_a_file_that_is_replaced_is_looked_at_again(tmp_path, originals):
         assert (is_duckdb(str(path)), is_sqlite(str(path))) == (engine == "duckdb", engine == "sqlite")
     os.mkfifo(tmp_path / "fifo.db")
     assert not is_sqlite(str(tmp_path / "fifo.db"))
+
+
+def test_f2_a_connection_of_apsw_that_was_closed(tmp_path):
+    """SQLite keeps the descriptor of one that is closed beside others: it is APSW's, and no reason to refuse."""
+    path = tmp_path / "kept.db"
+    with sqlrag.connect(path) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        for _ in range(3):
+            with closing(apsw.Connection(str(path))) as plain:
+                plain.execute("INSERT INTO note (body) VALUES ('It rains.')")
+            with sqlrag.connect(path) as other:
+                assert (
+                    other.execute("SELECT count(*) FROM note").fetchall()
+                    == db.execute("SELECT count(*) FROM note").fetchall()
+                )
