@@ -8,14 +8,14 @@ static const struct scalar_function SCALARS[] = {
 };
 
 static const struct table_function TABLES[] = {
-    {"vector_top_k", 3, 3, 5, {"index", "query", "k", "filter", "nprobe"},
-     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"nprobe\" HIDDEN)"},
-    {"text_top_k", 3, 3, 4, {"index", "query", "k", "filter"},
-     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN)"},
-    {"hybrid_top_k", 3, 3, 5, {"index", "query", "k", "filter", "vector_weight"},
-     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"vector_weight\" HIDDEN)"},
-    {"search", 8, 2, 6, {"index", "query", "top_k", "top_n", "filter", "budget_ms"},
-     "CREATE TABLE x(\"id\", \"text\", \"score\", \"distance\", \"rank_before\", \"rank_after\", \"source_id\", \"reranked\", \"index\" HIDDEN, \"query\" HIDDEN, \"top_k\" HIDDEN, \"top_n\" HIDDEN, \"filter\" HIDDEN, \"budget_ms\" HIDDEN)"},
+    {"vector_top_k", 3, 3, 6, {"index", "query", "k", "filter", "nprobe", "filter_params"},
+     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"nprobe\" HIDDEN, \"filter_params\" HIDDEN)"},
+    {"text_top_k", 3, 3, 5, {"index", "query", "k", "filter", "filter_params"},
+     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"filter_params\" HIDDEN)"},
+    {"hybrid_top_k", 3, 3, 6, {"index", "query", "k", "filter", "vector_weight", "filter_params"},
+     "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"vector_weight\" HIDDEN, \"filter_params\" HIDDEN)"},
+    {"search", 8, 2, 7, {"index", "query", "top_k", "top_n", "filter", "budget_ms", "filter_params"},
+     "CREATE TABLE x(\"id\", \"text\", \"score\", \"distance\", \"rank_before\", \"rank_after\", \"source_id\", \"reranked\", \"index\" HIDDEN, \"query\" HIDDEN, \"top_k\" HIDDEN, \"top_n\" HIDDEN, \"filter\" HIDDEN, \"budget_ms\" HIDDEN, \"filter_params\" HIDDEN)"},
     {"chunk_text", 4, 1, 3, {"source", "max_tokens", "overlap"},
      "CREATE TABLE x(\"ordinal\", \"start_char\", \"end_char\", \"text\", \"source\" HIDDEN, \"max_tokens\" HIDDEN, \"overlap\" HIDDEN)"},
     {"sqlrag_info", 22, 0, 0, {NULL},

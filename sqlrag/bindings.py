@@ -7,6 +7,8 @@ an engine cannot store is refused by the name of its parameter, with what to wri
 from __future__ import annotations
 
 import enum
+import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -15,7 +17,7 @@ from typing import Any
 from sqlrag.arguments import shown
 from sqlrag.errors import InputError
 
-__all__ = ["bound", "duckdb_value", "sqlite_value"]
+__all__ = ["as_json", "bound", "duckdb_value", "sqlite_value"]
 
 Params = Mapping[str, Any] | Sequence[Any] | None
 
@@ -95,6 +97,22 @@ def duckdb_value(name: str, value: Any) -> Any:
     if isinstance(value, (set, frozenset, range, enum.Enum)) or type(value) is object or _typecode(value):
         raise _refused(name, value, f"DuckDB has no such type: pass {_instead(value)}")
     return value
+
+
+def as_json(params: Params) -> str | None:
+    """Return named values as a JSON object, as `filter_params` takes them; None for none.
+
+    Raises InputError for what is no mapping of names, and for a value that JSON does not have.
+    """
+    if params is None:
+        return None
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise InputError(f"params is {shown(params)}: it is a mapping of names, such as {{'lang': 'en'}} for :lang")
+    values = {name: sqlite_value(f":{name}", value) for name, value in params.items()}
+    for name, value in values.items():
+        if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
+            raise _refused(f":{name}", value, "a filter takes texts, finite numbers, True, False and None")
+    return json.dumps(values, ensure_ascii=False)
 
 
 def _of_numpy(value: Any) -> Any:

@@ -24,6 +24,7 @@ from sqlrag.arguments import (
     check_top_n,
     shown,
 )
+from sqlrag.bindings import as_json
 from sqlrag.engine import Engine, engine_of
 from sqlrag.errors import InputError, SQLError
 from sqlrag.freshness import Freshness
@@ -239,9 +240,13 @@ class Database(TableIndexes):
         top_k: int = DEFAULT_TOP_K,
         top_n: int = DEFAULT_TOP_N,
         filter: str | None = None,  # noqa: A002 - the contract's name
+        params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
     ) -> list[Hit]:
         """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one.
+
+        `params`: values of the filter's parameters: `filter="lang = :lang", params={"lang": "en"}`. They never become
+        a part of the SQL, whoever they come from.
 
         `budget_ms`: how long reranking may take; how many candidates it has scored in that time is each hit's
         `reranked`. The first is scored at any rate, with a budget of 0 only those whose score is known.
@@ -250,8 +255,9 @@ class Database(TableIndexes):
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
-        params = {"query": query, "top_k": top_k, "top_n": top_n, "filter": filter, "budget_ms": budget_ms}
-        rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), params).fetchall()
+        bindings = {"query": query, "top_k": top_k, "top_n": top_n, "filter": filter, "budget_ms": budget_ms}
+        bindings["filter_params"] = as_json(params)
+        rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), bindings).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
         ]
@@ -264,10 +270,11 @@ class Database(TableIndexes):
         top_k: int = DEFAULT_TOP_K,
         top_n: int = DEFAULT_TOP_N,
         filter: str | None = None,  # noqa: A002
+        params: Mapping[str, Any] | None = None,
     ) -> Comparison:
-        """Return the order of all candidates before and after reranking."""
+        """Return the order of all candidates before and after reranking; the arguments are those of `search`."""
         check_top_n(top_n, check_k("compare", "top_k", top_k))
-        candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter)
+        candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
         return Comparison(query, top_k, top_n, candidates)
 
     @in_turn

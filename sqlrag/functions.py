@@ -8,7 +8,7 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ from sqlrag.arguments import (
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.index.candidates import Candidates
 from sqlrag.index.encoders import chunker_of
-from sqlrag.index.filters import check_filter
+from sqlrag.index.filters import check_filter, check_filter_params
 from sqlrag.index.scores import Scores
 from sqlrag.models.stopping import Stop
 
@@ -69,8 +69,8 @@ class IndexSource(Protocol):
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
 
-    def matching(self, record: IndexRecord, expression: str) -> Matching:
-        """Return the chunks whose source row satisfies an expression that is already checked."""
+    def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
+        """Return the chunks whose source row satisfies a checked expression, given values of its parameters."""
 
     def default_embedder(self) -> str | None:
         """Return the database's own model, None for a database without an index."""
@@ -200,44 +200,54 @@ class Functions:
 
     # Table functions
 
-    def vector_top_k(
+    def vector_top_k(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
         query: object,
         k: object,
         filter: object = None,  # noqa: A002
         nprobe: object = None,
+        filter_params: object = None,
     ) -> list[Any]:
         """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector.
 
         `nprobe`: cells of the index to look into; by default the connection's, or what the index has measured.
+        `filter_params`: values of the filter's parameters, a JSON object.
         """
         found = self._open(index)
         k = check_k("vector_top_k", "k", k)
         nprobe = self._nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
-        matching = self._matching(found, filter)
+        matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
         rows = found.vector_top_k(self._vector(found, query), k, matching, nprobe)
         return self._remembered(found, rows)
 
-    def text_top_k(self, index: object, query: object, k: object, filter: object = None) -> list[Any]:  # noqa: A002
+    def text_top_k(
+        self,
+        index: object,
+        query: object,
+        k: object,
+        filter: object = None,  # noqa: A002
+        filter_params: object = None,
+    ) -> list[Any]:
         """Return `(id, score, rank)` of the k best chunks by BM25."""
         found = self._open(index)
         k = check_k("text_top_k", "k", k)
-        matching = self._matching(found, filter)
+        matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
         rows = found.text_top_k(self._text("text_top_k", "query", query), k, matching)
         return self._remembered(found, rows)
 
-    def hybrid_top_k(
+    def hybrid_top_k(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
         query: object,
         k: object,
         filter: object = None,  # noqa: A002
         vector_weight: object = None,
+        filter_params: object = None,
     ) -> list[Any]:
         """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion of vectors and BM25.
 
@@ -247,7 +257,7 @@ class Functions:
         k = check_k("hybrid_top_k", "k", k)
         weight = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
         weight = check_share("hybrid_top_k", "vector_weight", weight)
-        matching = self._matching(found, filter)
+        matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("hybrid_top_k", "query", query)
@@ -265,6 +275,7 @@ class Functions:
         top_n: object = None,
         filter: object = None,  # noqa: A002
         budget_ms: object = None,
+        filter_params: object = None,
     ) -> list[Any]:
         """Return rows of `SEARCH_COLUMNS`: the best `top_n` of the `top_k` nearest, best first.
 
@@ -275,7 +286,7 @@ class Functions:
         top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
         top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
         seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
-        matching = self._matching(found, filter)
+        matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("search", "query", query)
@@ -366,9 +377,11 @@ class Functions:
         """Return the embedder that made a vector, where that is known."""
         return next((embedder for embedder in self.encoders.loaded_embedders() if embedder.made(vector)), None)
 
-    def _matching(self, index: Index, expression: object) -> Matching | None:
-        checked = check_filter(expression)
-        return None if checked is None else self._indexes.matching(index.record, checked)
+    def _matching(self, index: Index, expression: object, params: object) -> Matching | None:
+        checked, values = check_filter(expression), check_filter_params(params)
+        if checked is None and values:
+            raise InputError(f"filter_params is {shown(params)}, and there is no filter")
+        return None if checked is None else self._indexes.matching(index.record, checked, values)
 
     def _remembered(self, index: Index, rows: list[Row]) -> list[Row]:
         self._candidates.add(index, [row[0] for row in rows])

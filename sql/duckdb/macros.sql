@@ -21,24 +21,27 @@ CREATE OR REPLACE TEMP MACRO rerank_score
     (query, text)        AS _sqlrag_rerank_score('session', query, text, NULL, (SELECT txid_current())),
     (query, text, model) AS _sqlrag_rerank_score('session', query, text, model, (SELECT txid_current()));
 
-CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, nprobe := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, nprobe := NULL, filter_params := NULL) AS TABLE
     SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_vector_top_k('session', index, query, k, filter, nprobe)) AS hit);
+    FROM   (SELECT unnest(_sqlrag_vector_top_k('session', index, query, k, filter, nprobe, filter_params)) AS hit);
 
-CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL, filter_params := NULL) AS TABLE
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_text_top_k('session', index, query, k, filter)) AS hit);
-
-CREATE OR REPLACE TEMP MACRO hybrid_top_k(index, query, k, filter := NULL, vector_weight := NULL) AS TABLE
-    SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_hybrid_top_k('session', index, query, k, filter, vector_weight)) AS hit);
+    FROM   (SELECT unnest(_sqlrag_text_top_k('session', index, query, k, filter, filter_params)) AS hit);
 
 CREATE OR REPLACE TEMP MACRO
-    search(index, query, top_k := NULL, top_n := NULL, filter := NULL, budget_ms := NULL) AS TABLE
+    hybrid_top_k(index, query, k, filter := NULL, vector_weight := NULL, filter_params := NULL) AS TABLE
+    SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
+    FROM   (SELECT unnest(_sqlrag_hybrid_top_k('session', index, query, k, filter, vector_weight, filter_params)) AS hit);
+
+CREATE OR REPLACE TEMP MACRO
+    search(index, query, top_k := NULL, top_n := NULL, filter := NULL, budget_ms := NULL, filter_params := NULL) AS TABLE
     SELECT hit.id AS id, hit.text AS text, hit.score AS score, hit.distance AS distance,
            hit.rank_before AS rank_before, hit.rank_after AS rank_after, hit.source_id::{key_type} AS source_id,
            hit.reranked AS reranked
-    FROM   (SELECT unnest(_sqlrag_search('session', index, query, top_k, top_n, filter, budget_ms)) AS hit);
+    FROM   (SELECT unnest(
+               _sqlrag_search('session', index, query, top_k, top_n, filter, budget_ms, filter_params)
+           ) AS hit);
 
 CREATE OR REPLACE TEMP MACRO chunk_text(source, max_tokens := NULL, overlap := NULL) AS TABLE
     SELECT chunk.ordinal AS ordinal, chunk.start_char AS start_char, chunk.end_char AS end_char, chunk.text AS text

@@ -88,7 +88,7 @@ def index(
                 click.echo(f"{db}: index {drop} is dropped")
             return
         table, text = _table_and_text(columns, template)
-        name = name or f"{table}_chunks"
+        name = name or _name_after(table)
         with _interruptible(db) as progress:
             report = database.create_index(
                 name,
@@ -186,6 +186,19 @@ def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]
             yield progress
     except KeyboardInterrupt as error:
         raise Interrupted(f"what was finished is in {db}; the same command goes on from there") from error
+
+
+def _name_after(table: str) -> str:
+    """Return the name of an index over a table, where none is given. Raises UsageError where the table's makes none."""
+    from sqlrag.errors import InputError
+    from sqlrag.index.names import check_new_index_name
+
+    try:
+        return check_new_index_name(f"{table}_chunks")
+    except InputError as error:
+        raise click.UsageError(
+            f"the name of the table {table!r} makes none for its index: give one with --name, such as --name reviews"
+        ) from error
 
 
 def _table_and_text(columns: tuple[str, ...], template: str | None) -> tuple[str, str | list[str]]:

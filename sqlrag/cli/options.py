@@ -87,8 +87,14 @@ def reranker_option(command: Command) -> Command:
     )(command)
 
 
+def _named_values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
+    from sqlrag.cli.statements import parse_parameter  # its threads cost a few milliseconds
+
+    return dict(map(parse_parameter, given)) if given else None
+
+
 def search_options(command: Command) -> Command:
-    """Add `--index`, `--top-k`, `--top-n`, `--filter` and `--reranker`."""
+    """Add `--index`, `--top-k`, `--top-n`, `--filter`, `--param` and `--reranker`."""
     options = (
         index_option,
         click.option(
@@ -110,6 +116,15 @@ def search_options(command: Command) -> Command:
             "filter_",
             metavar="SQL",
             help="Condition on the documents' columns, applied before the top-k: \"title LIKE 'os.%'\".",
+        ),
+        click.option(
+            "-p",
+            "--param",
+            "params",
+            multiple=True,
+            metavar="NAME=VALUE",
+            callback=_named_values,
+            help="Value of the filter's :NAME; may be repeated. As for `sqlrag sql`.",
         ),
         reranker_option,
     )

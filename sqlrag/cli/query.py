@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
@@ -30,6 +31,7 @@ def search(
     top_k: int,
     top_n: int,
     filter_: str | None,
+    params: dict[str, Any] | None,
     reranker: str | None,
     budget_ms: float | None,
     as_json: bool,
@@ -41,7 +43,9 @@ def search(
     """
     started = time.perf_counter()
     with opened_for_query(db, reranker) as database:
-        hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter_, budget_ms=budget_ms)
+        hits = database.search(
+            question, index, top_k=top_k, top_n=top_n, filter=filter_, params=params, budget_ms=budget_ms
+        )
     if as_json:
         print_json(hits)
         return
@@ -65,6 +69,7 @@ def compare(
     top_k: int,
     top_n: int,
     filter_: str | None,
+    params: dict[str, Any] | None,
     reranker: str | None,
     as_json: bool,
 ) -> None:
@@ -73,7 +78,7 @@ def compare(
     Each of the top_n with its rank before and after, and what was pushed out of the top_n.
     """
     with opened_for_query(db, reranker) as database:
-        comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_)
+        comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_, params=params)
     if as_json:
         print_json(
             {

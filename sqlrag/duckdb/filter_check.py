@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqlrag.bindings import duckdb_value
 from sqlrag.duckdb.errors import translated
+from sqlrag.duckdb.parameters import bind_named, named
 from sqlrag.duckdb.source_tables import as_key, checked_types, key_expression, key_type_of
 from sqlrag.errors import FilterError, SQLError
+from sqlrag.index.filters import without_value
 from sqlrag.index.names import quote
 from sqlrag.index.source import key_columns, source_of
 
@@ -28,9 +31,13 @@ WITH_EFFECTS = frozenset({"nextval", "setval", "setseed", "write_log", "sleep_ms
 
 
 def passing_ids(
-    connection: duckdb.DuckDBPyConnection, path: str, record: IndexRecord, expression: str
+    connection: duckdb.DuckDBPyConnection, path: str, record: IndexRecord, expression: str, params: Mapping[str, Any]
 ) -> NDArray[np.int64]:
-    """Return the ids of the chunks whose source row satisfies an expression. Raises FilterError if it can't run."""
+    """Return the ids of the chunks whose source row satisfies an expression. Raises FilterError if it can't run.
+
+    `params`: the values of its parameters.
+    """
+    values = {name: duckdb_value(f":{name}", value) for name, value in params.items()}
     types = checked_types(connection, record) if record.is_live else {}
     source, key, source_id = quote(record.source_table), quote(record.source_key), "source_id"
     if record.is_live:
@@ -40,10 +47,10 @@ def passing_ids(
     sql = f"SELECT id FROM {quote(record.name)} WHERE {source_id} IN ({chosen})"
     try:
         with translated(path):
-            if problem := _problem(connection, expression):
+            if problem := _problem(connection, expression, values):
                 raise SQLError(problem)  # noqa: TRY301 - said with the columns, as what DuckDB finds itself
-            connection.execute(f"SELECT 1 FROM {source} WHERE ({expression}\n) LIMIT 0")
-            return connection.execute(sql).fetchnumpy()["id"].astype(np.int64)
+            connection.execute(*bind_named(f"SELECT 1 FROM {source} WHERE ({expression}\n) LIMIT 0", values))
+            return connection.execute(*bind_named(sql, values)).fetchnumpy()["id"].astype(np.int64)
     except SQLError as error:
         columns = connection.execute(f"SELECT * FROM {source} LIMIT 0").description or []
         raise FilterError(
@@ -52,12 +59,14 @@ def passing_ids(
         ) from error
 
 
-def _problem(connection: duckdb.DuckDBPyConnection, expression: str) -> str | None:
+def _problem(connection: duckdb.DuckDBPyConnection, expression: str, values: Mapping[str, Any]) -> str | None:
     """Return why an expression can be no filter, None if it can; it is parsed, and not run.
 
     The names in it are looked up when it is run, by DuckDB itself.
     """
-    sql = f"SELECT 1 FROM filtered WHERE ({expression}\n)"
+    sql, names = named(f"SELECT 1 FROM filtered WHERE ({expression}\n)")
+    if missing := [name for name in names if name not in values]:
+        return without_value(missing[0])
     ((text,),) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
     parsed = json.loads(text)
     if parsed["error"]:

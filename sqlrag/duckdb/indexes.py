@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
@@ -73,12 +73,12 @@ class DuckDBIndexes(IndexFile):
             return RescoredIndex(self.connection, record, self._rows)
         return Index(self.connection, record)
 
-    def matching(self, record: IndexRecord, expression: str) -> Matching:
+    def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
         if self._macros is not None:
             self._duckdb.execute(self._macros)
             self._macros = None
-        ids = passing_ids(self._duckdb, self._path, record, expression)
+        ids = passing_ids(self._duckdb, self._path, record, expression, params)
 
         def passing(wanted: Sequence[int]) -> set[int]:
             return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())

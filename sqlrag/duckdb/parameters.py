@@ -16,7 +16,7 @@ import duckdb
 
 from sqlrag.errors import InputError
 
-__all__ = ["bind_named"]
+__all__ = ["bind_named", "named"]
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _SIGN_OR_WORD = re.compile(r"::|:=|\w+|.", re.DOTALL)
@@ -41,11 +41,16 @@ def bind_named(sql: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]
 
     Raises InputError for a parameter without a value.
     """
-    statement, names = _named(sql) if len(sql) <= _LONGEST_KEPT else _named.__wrapped__(sql)
+    statement, names = named(sql)
     for name in names:
         if name not in params:
             raise InputError(f"the statement has a parameter {name!r} that no value was given for")
     return statement, {name: params[name] for name in names}
+
+
+def named(sql: str) -> tuple[str, tuple[str, ...]]:
+    """Return the statement with `$name` for each parameter, and the names."""
+    return _named(sql) if len(sql) <= _LONGEST_KEPT else _named.__wrapped__(sql)
 
 
 @lru_cache(maxsize=64)

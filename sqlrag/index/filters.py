@@ -8,11 +8,14 @@ nothing that ends the statement, opens a sub-query or hides in a comment. Each e
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
-from sqlrag.errors import FilterError
+from sqlrag.arguments import shown
+from sqlrag.errors import FilterError, InputError
 
-__all__ = ["check_filter"]
+__all__ = ["check_filter", "check_filter_params", "without_value"]
 
 _TOKEN = re.compile(
     r"""
@@ -57,6 +60,31 @@ def check_filter(text: object) -> str | None:
     if open_parentheses:
         raise _refused(text, f"a {open_parentheses[-1]!r} is never closed")
     return text
+
+
+def check_filter_params(params: object) -> dict[str, Any]:
+    """Return the values of a filter's parameters, given as a JSON object; none for NULL. They never become SQL.
+
+    Raises InputError for anything else, and for a value that is an array or an object.
+    """
+    if params is None:
+        return {}
+    wanted = 'it takes a JSON object of the filter\'s parameters, such as \'{"lang": "en"}\' for lang = :lang'
+    try:
+        values = json.loads(params) if isinstance(params, str) else None
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"filter_params is {shown(params)}: {wanted}")
+    for name, value in values.items():
+        if isinstance(value, (dict, list)):
+            raise InputError(f"filter_params has {shown(value)} for {name!r}: {wanted}, a text, a number or null each")
+    return values
+
+
+def without_value(name: object) -> str:
+    """Return what is wrong with a parameter of a filter that no value was given for."""
+    return f"no value was given for its parameter {name!r}: give it with params= (filter_params in SQL)"
 
 
 def _check_token(text: str, token: re.Match[str], before: str, open_parentheses: list[str]) -> None:

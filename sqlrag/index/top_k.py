@@ -42,6 +42,8 @@ class Matching:
     passing: Callable[[Sequence[int]], Collection[int]]
     """Which of some chunks it lets through."""
     bindings: Mapping[str, Any] = field(default_factory=dict)
+    has_params: bool = False
+    """Whether the bindings are for parameters of the user's."""
     _listing: Listing | None = None
 
     def listing(self, connection: Connection) -> Listing:
@@ -52,6 +54,11 @@ class Matching:
             self._listing = Listing(count, ids)
             self.select, self.bindings = "SELECT value AS id FROM main.json_each(:matching)", {"matching": ids}
         return self._listing
+
+    def settle(self, connection: Connection) -> None:
+        """See that the SELECT has no parameters of the user's: they may have the names of a statement's own."""
+        if self.has_params:
+            self.listing(connection)
 
 
 def has_scan(connection: Connection) -> bool:
@@ -260,6 +267,8 @@ class Index:
         return match_expression(text, self.record.tokenizer)
 
     def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
+        if matching:
+            matching.settle(self._connection)
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
         parts = kept_parts(self.record) | {
             "filter": f"AND rowid IN ({matching.select})" if matching else "",

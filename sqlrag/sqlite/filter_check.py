@@ -10,15 +10,16 @@ top-level SQL only (SQLITE_DIRECTONLY): they have effects, as load_extension() a
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from sqlrag.index.filters import without_value
 from sqlrag.index.names import quote, same_name
 from sqlrag.sqlite.own_statements import set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlrag.index.registry import Connection
 
@@ -28,8 +29,10 @@ _MISSING_FUNCTION = re.compile(r"no such function: (.+)")
 _MISSING_COLLATION = re.compile(r"no such collation sequence: (.+)")
 
 
-def filter_problem(connection: Connection, table: str, columns: Sequence[str], expression: str) -> str | None:
-    """Return why an expression can be no filter over these columns, None if it can.
+def filter_problem(
+    connection: Connection, table: str, columns: Sequence[str], expression: str, values: Mapping[str, Any]
+) -> str | None:
+    """Return why an expression can be no filter over these columns, None if it can; `values` of its parameters.
 
     `connection` is asked for its functions only; what of it the expression misuses, it says itself when it is run.
     """
@@ -38,7 +41,7 @@ def filter_problem(connection: Connection, table: str, columns: Sequence[str], e
         # A name in double quotes is a column, and no text (https://www.sqlite.org/quirks.html#dblquote).
         scratch.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
         scratch.execute(f"CREATE TABLE {quote(table)} ({', '.join(map(quote, columns))})")
-        return _Compilation(connection, scratch, table).problem(expression)
+        return _Compilation(connection, scratch, table, values).problem(expression)
     finally:
         scratch.close()
 
@@ -46,7 +49,8 @@ def filter_problem(connection: Connection, table: str, columns: Sequence[str], e
 class _Compilation:
     """One filter on its way through the compiler."""
 
-    def __init__(self, connection: Connection, scratch: apsw.Connection, table: str) -> None:
+    def __init__(self, connection: Connection, scratch: apsw.Connection, table: str, values: Mapping[str, Any]) -> None:
+        self._values = values
         self._connection = connection
         self._scratch = scratch
         self._table = table
@@ -70,18 +74,23 @@ class _Compilation:
         while True:
             self._selects = 0
             self._scratch.authorizer = self._authorize
+            cursor = apsw.Cursor(self._scratch)
+            # Compiled, and not run: a value may have SQLite compile it again, and ask the authorizer twice.
+            cursor.exec_trace = lambda *_: False
             try:
-                self._scratch.execute(sql)
+                cursor.execute(sql, self._values)
+            except apsw.ExecTraceAbort:
+                return None
             except apsw.AuthError:
                 return self._refused
+            except KeyError as error:
+                return without_value(error.args[0])
             except apsw.SQLError as error:
                 self._scratch.authorizer = None
                 missing = str(error)
                 if missing in known or not self._stand_in(missing):
                     return missing
                 known.add(missing)
-            else:
-                return None
 
     def _authorize(
         self, action: int, first: str | None, second: str | None, _database: str | None, _inner: str | None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sqlrag.bindings import sqlite_value
 from sqlrag.errors import FilterError
 from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
 from sqlrag.index.names import in_main
@@ -80,13 +81,14 @@ class SQLiteIndexes:
             self._has_scan = has_scan(self.connection)
         return Index(self.connection, record, scans=self._has_scan)
 
-    def matching(self, record: IndexRecord, expression: str) -> Matching:
+    def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
+        values = {name: sqlite_value(f":{name}", value) for name, value in params.items()}
         source = source_of(record)
         table, key = in_main(source.table), key_expression(source)
         columns = checked_columns(self.connection, record)
-        problem = filter_problem(self.connection, source.table, columns, expression)
-        problem = problem or self._problem(table, expression)
+        problem = filter_problem(self.connection, source.table, columns, expression, values)
+        problem = problem or self._problem(table, expression, values)
         if problem:
             raise FilterError(
                 f"filter {expression[:80]!r} cannot be used: {problem} "
@@ -98,21 +100,23 @@ class SQLiteIndexes:
         def passing(ids: Sequence[int]) -> set[int]:
             # Each row by its key: the source may have a million, and these are some hundreds.
             sql = (
-                f"SELECT chunk.id FROM main.json_each(?) AS wanted CROSS JOIN {in_main(record.name)} AS chunk "
-                f"ON chunk.id = wanted.value AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
+                "SELECT chunk.id FROM main.json_each(:sqlrag_ids) AS wanted "
+                f"CROSS JOIN {in_main(record.name)} AS chunk ON chunk.id = wanted.value "
+                f"AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
             )
-            return {id_ for (id_,) in self.connection.execute(sql, (json.dumps(list(ids)),))}
+            bindings = {**values, "sqlrag_ids": json.dumps(list(ids))}
+            return {id_ for (id_,) in self.connection.execute(sql, bindings)}
 
-        return Matching(select, passing)
+        return Matching(select, passing, values, has_params=bool(values))
 
-    def _problem(self, table: str, expression: str) -> str | None:
+    def _problem(self, table: str, expression: str, values: Mapping[str, Any]) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
         import sqlite3
 
         import apsw
 
         try:
-            list(self.connection.execute(f"SELECT 1 FROM {table} WHERE ({expression}\n) LIMIT 0"))
+            list(self.connection.execute(f"SELECT 1 FROM {table} WHERE ({expression}\n) LIMIT 0", values))
         except (apsw.SQLError, sqlite3.OperationalError) as error:
             return str(error)
         return None
@@ -144,14 +148,14 @@ class SQLiteIndexes:
 
 def table_functions(functions: Functions) -> list[TableFunction]:
     """Return the table functions with their columns and parameters."""
-    top_k = ("index", "query", "k", "filter")
+    top_k, params = ("index", "query", "k", "filter"), "filter_params"
     distance, score = ("id", "distance", "rank"), ("id", "score", "rank")
     chunk = ("ordinal", "start_char", "end_char", "text")
-    search = ("index", "query", "top_k", "top_n", "filter", "budget_ms")
+    search = ("index", "query", "top_k", "top_n", "filter", "budget_ms", params)
     return [
-        TableFunction("vector_top_k", distance, (*top_k, "nprobe"), 3, functions.vector_top_k),
-        TableFunction("text_top_k", score, top_k, 3, functions.text_top_k),
-        TableFunction("hybrid_top_k", score, (*top_k, "vector_weight"), 3, functions.hybrid_top_k),
+        TableFunction("vector_top_k", distance, (*top_k, "nprobe", params), 3, functions.vector_top_k),
+        TableFunction("text_top_k", score, (*top_k, params), 3, functions.text_top_k),
+        TableFunction("hybrid_top_k", score, (*top_k, "vector_weight", params), 3, functions.hybrid_top_k),
         TableFunction("search", SEARCH_COLUMNS, search, 2, functions.search),
         TableFunction("chunk_text", chunk, ("source", "max_tokens", "overlap"), 1, functions.chunk_text),
         TableFunction("sqlrag_info", INFO_COLUMNS, (), 0, functions.sqlrag_info),

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import apsw
 import duckdb
 import pytest
 
@@ -140,3 +141,20 @@ def test_watch(shop):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == ""
+
+
+def test_f19_a_table_whose_name_makes_no_name_of_an_index(run, tmp_path):
+    """With blanks, emoji or a keyword: the error names the option, and with it all works."""
+    path = tmp_path / "shop.db"
+    with apsw.Connection(str(path)) as connection:
+        for table in ("my reviews", "Bücher 📚", "a-b", "2026"):
+            connection.execute(f'CREATE TABLE "{table}" (id INTEGER PRIMARY KEY, body TEXT)')
+            connection.execute(f"INSERT INTO \"{table}\" VALUES (1, 'It boils fast.')")
+    connection.close()
+    for number, table in enumerate(("my reviews", "Bücher 📚", "a-b", "2026")):
+        result = run("index", path, f"{table}.body")
+        assert result.exit_code == 2
+        assert "--name" in result.stderr
+        assert table in result.stderr
+        result = run("index", path, f"{table}.body", "--name", f"found{number}")
+        assert result.exit_code == 0, result.stderr

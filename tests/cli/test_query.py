@@ -75,3 +75,16 @@ def test_search_and_sql_agree(run_json, db):
     hits = run_json("search", db, QUESTION)
     rows = run_json("sql", db, "-p", f"q={QUESTION}", "SELECT id FROM search('chunks', :q) ORDER BY rank_after")
     assert [row["id"] for row in rows] == [hit["id"] for hit in hits]
+
+
+def test_f19_a_filter_with_values(run, run_json, db):
+    """`-p` gives the filter's parameters, of search and of compare; one without a value is named."""
+    filter_ = ("--filter", "uri LIKE :pattern AND id > :least", "-p", "least=0")
+    hits = run_json("search", db, QUESTION, *filter_, "-p", "pattern=%statistics.%", "--top-k", "5", "--top-n", "5")
+    assert len(hits) == 5
+    assert all("statistics." in hit["uri"] for hit in hits)
+    found = run_json("compare", db, QUESTION, *filter_, "--param", "pattern=%statistics.%", "--top-k", "5")
+    assert {hit["id"] for hit in found["candidates"]} == {hit["id"] for hit in hits}
+    result = run("search", db, QUESTION, *filter_)
+    assert result.exit_code == 1
+    assert "no value was given for its parameter 'pattern'" in result.stderr

@@ -159,3 +159,19 @@ def test_a_forgotten_limit(loaded):
         list(loaded.execute(numbers.format(10001) + count))
     for _ in range(2):
         assert list(loaded.execute(numbers.format(200) + count)) == [(200,)]
+
+
+def test_f19_a_filter_with_values(loaded, both):
+    """The last argument of the four functions, a JSON object, goes the same way."""
+    calls = (
+        "vector_top_k('chunks', 'bees', 5, 'title <> :t', NULL, {})",
+        "text_top_k('chunks', 'money and the sun', 5, 'title <> :t', {})",
+        "hybrid_top_k('chunks', 'bees', 5, 'title <> :t', NULL, {})",
+        "search('chunks', 'bees', 5, 5, 'title <> :t', NULL, {})",
+    )
+    for call in calls:
+        statement = f"SELECT id FROM {call.format(':p')} ORDER BY id"
+        params = {"p": '{"t": "Bees"}'}
+        assert list(loaded.execute(statement, params)) == both["sqlite"].execute(statement, params).fetchall() != []
+        with pytest.raises(apsw.Error, match="no value was given for its parameter 't'"):
+            list(loaded.execute(statement, {"p": None}))
