@@ -332,7 +332,8 @@ class Database(TableIndexes):
     @in_turn
     def info(self) -> list[IndexInfo]:
         """Return what `sqlrag_info()` says, an object for each index."""
-        return [IndexInfo(*row) for row in self.execute("SELECT * FROM sqlrag_info()")]
+        function = "main.sqlrag_info()" if self.engine == "sqlite" else "sqlrag_info()"  # DuckDB's is temporary
+        return [IndexInfo(*row) for row in self.execute(f"SELECT * FROM {function}")]
 
     @in_turn
     def size(self) -> int:

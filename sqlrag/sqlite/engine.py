@@ -224,7 +224,8 @@ class SQLiteEngine:
         if self._open_rows.keep() or self.hindrance() is not None:
             return False
         try:
-            self.connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+            with self.hurried():
+                self.connection.execute("BEGIN IMMEDIATE; ROLLBACK")
         except apsw.BusyError as error:
             return getattr(error, "extendedresult", None) == apsw.SQLITE_BUSY_SNAPSHOT
         return False

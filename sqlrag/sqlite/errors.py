@@ -38,7 +38,9 @@ _DAMAGED_TABLES = re.compile(
 
 
 _HIDDEN_FUNCTION = re.compile(
-    r"'(vector_top_k|text_top_k|hybrid_top_k|search|chunk_text)' is not a function", re.IGNORECASE
+    r"'(?:(vector_top_k|text_top_k|hybrid_top_k|search|chunk_text)|(json_each|pragma_\w+|sqlrag_\w+))' "
+    "is not a function",
+    re.IGNORECASE,
 )
 """What SQLite says of a table function where a table has the same name."""
 
@@ -110,10 +112,10 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
             "sqlrag check --repair makes them anew"
         )
     if hidden := _HIDDEN_FUNCTION.fullmatch(str(error)):
-        return SQLError(
-            f"{error}: a table or view called {hidden[1]} hides sqlrag's function {hidden[1]}(): "
-            f"call it as sqlrag_{hidden[1].lower()}(), or rename the table"
-        )
+        name = hidden[1] or hidden[2]
+        remedy = f"call it as sqlrag_{name.lower()}(), or rename the table" if hidden[1] else "rename the table"
+        whose = "SQLite's" if hidden[2] and not name.lower().startswith("sqlrag_") else "sqlrag's"
+        return SQLError(f"{error}: a table or view called {name} hides {whose} function {name}(): {remedy}")
     if _LOST_TABLE.search(str(error)):
         return SQLError(f"{error}: where it was a part of an index, sqlrag check --repair makes it anew")
     return SQLError(str(error))

@@ -21,7 +21,7 @@ __all__ = ["Columns", "OpenRows", "SQLiteRows"]
 Columns = list[tuple[str, str | None]]
 """Names and declared types."""
 
-MOST_KEPT = 100_000
+MOST_KEPT = 10_000
 """Rows of a statement that are read into memory before something else is done on its connection."""
 
 

@@ -204,6 +204,18 @@ def test_f9_triggers_that_a_migration_has_taken_away(path, read_only):
         assert db.search(Q, "notes", top_n=1)[0].source_id == 9
 
 
+def test_f9_a_migration_that_leaves_the_triggers(path):
+    """New columns, other names: the triggers follow, and there is nothing to warn of."""
+    with sqlrag.connect(path) as db:
+        db.execute("DROP VIEW best_of_best; DROP VIEW best")
+        db.sync()
+    with sqlrag.connect(path, read_only=True) as db, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for change in ("ADD COLUMN tag TEXT", "RENAME COLUMN body TO text", "RENAME TO remark"):
+            write(path, f"ALTER TABLE note {change}")
+            assert db.search(Q, "notes", top_n=1)[0].text == WOMBATS
+
+
 def test_f9_in_a_transaction_and_after_it(path):
     """Triggers that cannot be made within the user's transaction are warned of, and made once it has ended."""
     with sqlrag.connect(path) as db:

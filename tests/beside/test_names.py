@@ -116,14 +116,19 @@ def test_f3_a_temp_table_of_the_source_s_name_is_not_read(path):
 def test_f3_sqlite_s_own_table_functions_are_qualified(path):
     """A temporary table called json_each hides none of ours."""
     with sqlrag.connect(path) as db:
-        for name in ("json_each", "pragma_table_info", "pragma_table_xinfo", "pragma_table_list", "pragma_index_list"):
+        own = ("json_each", "pragma_table_info", "pragma_table_xinfo", "pragma_table_list", "pragma_index_list")
+        for name in (*own, "sqlrag_info", "sqlrag_search"):
             db.execute(f"CREATE TEMP TABLE {name} (name, value)")
         db.execute("INSERT INTO note VALUES (9, 'Koalas sleep even longer.', 'tag 9')")
         for index in ("notes", "papers"):
             assert len(db.search(Q, index, filter="id > 1")) == 3
         assert db.reindex("notes", vectors="int8").added == 5
         assert len(db.search(Q, "notes", filter="id > 1")) == 3
+        assert [one.chunks for one in db.info()] == [5, 4]
         assert db.check() == []
+        db.execute("DROP TABLE temp.json_each; CREATE TABLE json_each (id INTEGER)")
+        with pytest.raises(errors.SQLError, match="called json_each hides SQLite's function json_each"):
+            db.search(Q, "notes")
 
 
 def test_f3_an_attached_table_is_no_source(path):
