@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from sqlrag.errors import InputError, UnknownModelError
-from sqlrag.models.spec import Kind
+from sqlrag.models.spec import Kind, read_json
 
 __all__ = ["is_source", "kind_of", "licence_of", "model_files"]
 
@@ -35,7 +34,11 @@ def kind_of(folder: str | Path, kind: Kind | None = None) -> Kind:
     if not is_source(folder):
         msg = f"{str(folder)!r} is no model: it has neither {_MODULES} nor config.json"
         raise UnknownModelError(msg)
-    found = _found(folder)
+    try:
+        found = _found(folder)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        msg = f"the files of {str(folder)!r} are not as a model's are: {error}"
+        raise InputError(msg) from error
     if found is None:
         if kind is None:
             msg = (
@@ -92,8 +95,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        values = read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{str(path)!r} is not JSON: {error}"
         raise InputError(msg) from error
     return values if isinstance(values, dict) else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import ModelFileError
-from sqlrag.models.spec import MODEL_FILE, SPEC_FILE, TOKENIZER_FILE
+from sqlrag.models.spec import MODEL_FILE, SPEC_FILE, TOKENIZER_FILE, read_json, shown
 
 if TYPE_CHECKING:
     import os
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST_FILE", "Manifest", "file_hash", "hashes_of"]
 
 MANIFEST_FILE = "manifest.json"
+
+FILES = (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)
+"""What a manifest has the hashes of."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,24 @@ class Manifest:
         if not path.is_file():
             return None
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})
-        except (ValueError, TypeError, AttributeError) as error:
+            values: dict[str, Any] = read_json(path)
+            manifest = cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})
+            manifest._check()
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             msg = f"{str(path)!r} is damaged ({error}): make the model again"
             raise ModelFileError(msg) from error
+        return manifest
+
+    def _check(self) -> None:
+        """Raise ValueError for what an export has not written: a manifest may come from a stranger."""
+        for name in ("name", "source", "revision", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"its {name} is {shown(getattr(self, name))}")  # noqa: TRY004 - all are one error
+        if not isinstance(self.files, dict) or not all(isinstance(hash_, str) for hash_ in self.files.values()):
+            raise ValueError(f"its files are {shown(self.files)}")
+        for name in self.files:
+            if name not in FILES:
+                raise ValueError(f"it names the file {shown(name)}, which is no part of a model")
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the manifest into a model folder."""
@@ -62,7 +78,7 @@ class Manifest:
             path = Path(folder) / name
             found = file_hash(path) if path.is_file() else None
             if found != expected:
-                what = "is missing" if found is None else f"has SHA-256 {found[:12]}…, not {expected[:12]}…"
+                what = "is missing" if found is None else f"does not have the SHA-256 {expected[:12]}…"
                 msg = f"{str(path)!r} {what}, so it is not what was exported: {self.remedy}"
                 raise ModelFileError(msg)
 
@@ -76,7 +92,7 @@ class Manifest:
 
 def hashes_of(folder: str | os.PathLike[str]) -> dict[str, str]:
     """Return the SHA-256 of each file of a model folder."""
-    return {name: file_hash(Path(folder) / name) for name in (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)}
+    return {name: file_hash(Path(folder) / name) for name in FILES}
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, ModelFileError
 from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.stopping import current_stop
@@ -77,6 +77,12 @@ class OnnxEncoder:
         """Make one vector of the last hidden state, (1, tokens, dimension): no padding is among the tokens."""
         import numpy as np
 
+        if hidden.ndim != 3 or hidden.shape[0] != 1 or hidden.shape[2] != self.spec.dimension:
+            msg = (
+                f"model {self.spec.name!r} gives token vectors of the shape {hidden.shape}: its graph is no bi-encoder "
+                f"of {self.spec.dimension} dimensions"
+            )
+            raise ModelFileError(msg)
         tokens = hidden[0]
         if not len(tokens):  # a static model of a text without tokens
             return np.zeros(hidden.shape[-1], np.float32)
@@ -167,7 +173,7 @@ class _Session:
                 stop.check()
                 encoding = encode(place)
                 with self._one_long if len(encoding) > _LONG_TOKENS else nullcontext():
-                    results[place] = finish(self._opened.run(None, self._feed(encoding))[0])
+                    results[place] = finish(self._output(encoding))
 
         if self._threads == 1 or len(order) <= 1:
             work()
@@ -198,6 +204,23 @@ class _Session:
         for error in errors:
             if error is not None:
                 raise error
+
+    def _output(self, encoding: tokenizers.Encoding) -> NDArray[np.float32]:
+        """Return the graph's first output. Raises ModelFileError where it cannot compute it, or it is no numbers."""
+        try:
+            output = self._opened.run(None, self._feed(encoding))[0]
+        except Exception as error:  # the library raises its own types, none public
+            msg = (
+                f"{str(self._path)!r} cannot compute {len(encoding)} tokens: {error}; the tokenizer and the window "
+                "(max_tokens) of its folder may be another model's"
+            )
+            raise ModelFileError(msg) from error
+        import numpy as np
+
+        if getattr(getattr(output, "dtype", None), "kind", "") != "f" or not np.isfinite(output).all():
+            raise ModelFileError(f"{str(self._path)!r} gives what is no number: it is damaged, make the model again")
+        numbers: NDArray[np.float32] = output
+        return numbers
 
     def _feed(self, encoding: tokenizers.Encoding) -> dict[str, Any]:
         import numpy as np
@@ -297,4 +320,8 @@ def _longest_first(inputs: Sequence[tokenizers.Encoding]) -> list[int]:
 
 def _only(logits: Any) -> float:
     """Return the one logit of one pair, from (1,) or (1, 1)."""
+    if logits.size != 1:
+        raise ModelFileError(
+            f"a model gives {logits.size:,} numbers for a pair: its graph is no cross-encoder with one"
+        )
     return float(logits.reshape(-1)[0])

@@ -12,7 +12,7 @@ from sqlrag.errors import InputError, UnknownModelError
 from sqlrag.models.detect import is_source
 from sqlrag.models.hub import is_hub_name
 from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
-from sqlrag.models.store import cached_models, find_cached, models_folder, verified
+from sqlrag.models.store import BUNDLED, cached_models, find_cached, models_folder, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,6 @@ BACKENDS = ("onnx", "torch")
 
 Opened = TypeVar("Opened")
 
-_BUNDLED = Path(__file__).parent / "bundled"
-
 _between: list[tuple[Callable[[Encoder], Encoder], Callable[[Scorer], Scorer]]] = []
 _loaded: dict[tuple[str, str, str, str], Any] = {}
 _lock = threading.Lock()
@@ -50,7 +48,7 @@ _lock = threading.Lock()
 
 def bundled_models() -> dict[str, ModelSpec]:
     """Return the specifications of the models that come with the package, by name."""
-    folders = sorted(path.parent for path in _BUNDLED.glob(f"*/{SPEC_FILE}"))
+    folders = sorted(path.parent for path in BUNDLED.glob(f"*/{SPEC_FILE}"))
     return {folder.name: ModelSpec.load(folder) for folder in folders}
 
 
@@ -66,7 +64,7 @@ def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
     name = _path(model)
     # A bare name is a bundled model before it is a folder that happens to be called so.
     if _is_bundled(name):
-        spec = ModelSpec.load(_BUNDLED / name)
+        spec = ModelSpec.load(BUNDLED / name)
     elif Path(name).is_dir():
         spec = _of_folder(name, kind)
     else:
@@ -83,7 +81,7 @@ def named_model(name: str, weights_hash: str | None = None) -> ModelSpec:
     `weights_hash` chooses among several of that name. Raises UnknownModelError that says how to get it.
     """
     if _is_bundled(name):
-        return ModelSpec.load(_BUNDLED / name)
+        return ModelSpec.load(BUNDLED / name)
     spec = find_cached(name, weights_hash)
     if spec is None:
         raise UnknownModelError(_unknown(name))
@@ -183,7 +181,7 @@ def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None
 
 
 def _is_bundled(name: str) -> bool:
-    return Path(name).name == name and (_BUNDLED / name / SPEC_FILE).is_file()
+    return Path(name).name == name and (BUNDLED / name / SPEC_FILE).is_file()
 
 
 def _of_folder(folder: str, kind: Kind) -> ModelSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlrag.errors import InputError, UnknownModelError
 
@@ -22,6 +22,8 @@ __all__ = [
     "ModelSpec",
     "Role",
     "default_precision",
+    "read_json",
+    "shown",
 ]
 
 Kind = Literal["bi-encoder", "cross-encoder"]
@@ -43,6 +45,32 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": POOLINGS,
     "activation": ("sigmoid", "identity"),
 }
+_TEXTS = ("name", "weights_hash", "licence", "source")
+
+MOST_TOKENS = 1 << 20
+"""Of a window. One that is larger than what the graph was made for shows when it runs."""
+MOST_DIMENSIONS = 1 << 16
+MOST_BYTES = 1 << 20
+"""Of `sqlrag.json` and of a manifest."""
+
+
+def read_json(path: Path) -> Any:
+    """Return what a small JSON file holds. Raises ValueError for a large one, and what `json.loads` raises."""
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+    return json.loads(content)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it, which may be of any length."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _is_whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def default_precision(kind: Kind) -> str:
@@ -82,8 +110,23 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                msg = f"model {self.name!r}: {name} must be one of {choices}, not {getattr(self, name)!r}"
-                raise InputError(msg)
+                raise self._wrong(name, f"one of {choices}")
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise self._wrong(name, "a text")
+        if not _is_whole(self.max_tokens, MOST_TOKENS):
+            raise self._wrong("max_tokens", f"a whole number from 1 to {MOST_TOKENS:,}")
+        if self.kind == "bi-encoder" and not _is_whole(self.dimension, MOST_DIMENSIONS):
+            raise self._wrong("dimension", f"a whole number from 1 to {MOST_DIMENSIONS:,}")
+        if not isinstance(self.normalize, bool):
+            raise self._wrong("normalize", "true or false")
+        if not isinstance(self.prompts, dict) or not all(
+            isinstance(text, str) for pair in self.prompts.items() for text in pair
+        ):
+            raise self._wrong("prompts", "texts by the names of roles")
+
+    def _wrong(self, name: str, right: str) -> InputError:
+        return InputError(f"model {shown(self.name)}: {name} must be {right}, not {shown(getattr(self, name))}")
 
     @property
     def id(self) -> str:
@@ -107,10 +150,12 @@ class ModelSpec:
                 )
                 raise UnknownModelError(msg)
         try:
-            values = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+            values = read_json(folder / SPEC_FILE)
             known = {item.name for item in fields(cls)} - {"folder"}
             return cls(**{name: values[name] for name in known & values.keys()}, folder=folder)
-        except (ValueError, TypeError, AttributeError) as error:
+        except InputError:
+            raise
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             msg = f"{str(folder / SPEC_FILE)!r} is not a model specification: {error}"
             raise InputError(msg) from error
 

@@ -12,7 +12,20 @@ from sqlrag.errors import Error
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
 from sqlrag.models.spec import ModelSpec
 
-__all__ = ["MAKING", "REPLACED", "cached_models", "find_cached", "folder_of", "models_folder", "verified"]
+__all__ = [
+    "BUNDLED",
+    "MAKING",
+    "REPLACED",
+    "cached_models",
+    "find_cached",
+    "folder_of",
+    "is_bundled",
+    "models_folder",
+    "verified",
+]
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the models are that came with the package."""
 
 MAKING = ".making-"
 REPLACED = ".replaced-"
@@ -20,6 +33,11 @@ REPLACED = ".replaced-"
 
 _verified: set[tuple[str, str, int, int]] = set()
 _lock = threading.Lock()
+
+
+def is_bundled(folder: Path) -> bool:
+    """Tell whether a model's folder is one of those that came with the package."""
+    return folder.parent == BUNDLED
 
 
 def models_folder() -> Path:

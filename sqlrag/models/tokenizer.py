@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, ModelFileError
+from sqlrag.models.store import is_bundled, models_folder
+from sqlrag.models.tokenizer_check import check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +46,8 @@ class ModelTokenizer:
         """The tokenizer itself, without truncation and padding."""
         with self._lock:
             if self._loaded is None:
+                if isinstance(self._source, Path) and not is_bundled(self._source.parent):
+                    check_tokenizer(self._source, self.digest, models_folder() / ".tokenizers")
                 self._loaded = _load(self._source)
             return self._loaded
 
@@ -70,9 +75,19 @@ class ModelTokenizer:
         """Return the model's input for each text, cut to `max_tokens` including special tokens."""
         room = max_tokens - self.special_tokens(pair=False)
         encodings = self._encode([self._enough(text, room) for text in texts])
-        for encoding in encodings:
-            encoding.truncate(room)
-        return [self.loaded.post_process(encoding) for encoding in encodings]
+        self._check_room(room, max_tokens)
+        with self._named():
+            for encoding in encodings:
+                encoding.truncate(room)
+            return [self.loaded.post_process(encoding) for encoding in encodings]
+
+    def _check_room(self, room: int, max_tokens: int) -> None:
+        if room < 1:
+            msg = (
+                f"{str(self._source)!r} adds more special tokens than the model's window of {max_tokens} holds: "
+                "max_tokens in sqlrag.json is another model's"
+            )
+            raise ModelFileError(msg)
 
     def pairs(self, pairs: Sequence[tuple[str, str]], max_tokens: int) -> list[tokenizers.Encoding]:
         """Return the model's input for each (query, document), the longer side cut first.
@@ -80,6 +95,7 @@ class ModelTokenizer:
         A text that occurs more than once is tokenized once: a query usually meets many documents.
         """
         room = max_tokens - self.special_tokens(pair=True)
+        self._check_room(room, max_tokens)
         distinct = list(dict.fromkeys(text for pair in pairs for text in pair))
         prefixes = dict(zip(distinct, (self._enough(text, room) for text in distinct), strict=True))
         encodings = dict(zip(distinct, self._encode(list(prefixes.values())), strict=True))
@@ -102,19 +118,35 @@ class ModelTokenizer:
                 sides = self._encode([prefixes[text] for text in pair])
                 for side, length in zip(sides, keep, strict=True):
                     side.truncate(length)
-            inputs.append(self.loaded.post_process(sides[0], sides[1]))
+            with self._named():
+                inputs.append(self.loaded.post_process(sides[0], sides[1]))
         return inputs
 
     def _encode(self, texts: list[str]) -> list[Any]:
-        if len(texts) == 1:
-            return [self.loaded.encode(texts[0], add_special_tokens=False)]
-        return list(self.loaded.encode_batch(texts, add_special_tokens=False))
+        loaded = self.loaded
+        with self._named():
+            if len(texts) == 1:
+                return [loaded.encode(texts[0], add_special_tokens=False)]
+            return list(loaded.encode_batch(texts, add_special_tokens=False))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Turn what the library raises into an error that names the tokenizer."""
+        try:
+            yield
+        except BaseException as error:
+            # Bare Exceptions, and of a panic in Rust what is no Exception.
+            if type(error) is not Exception and type(error).__name__ != "PanicException":
+                raise
+            where = repr(str(self._source)) if isinstance(self._source, Path) else "the tokenizer"
+            raise ModelFileError(f"{where} cannot cut a text into tokens: {error}") from error
 
     def _enough(self, text: str, tokens: int) -> str:
         """Return the text, or a prefix of it whose first `tokens` tokens are those of the whole text."""
         end = max(_CHARS_PER_TOKEN * tokens, 1024)
         while end < len(text):
-            words = self.loaded.encode(text[:end], add_special_tokens=False).word_ids
+            (encoding,) = self._encode([text[:end]])
+            words = encoding.word_ids
             # The last word may go on behind the cut; all tokens before it are as they would be.
             if words and sum(word != words[-1] for word in words) >= tokens:
                 return text[:end]
@@ -144,7 +176,9 @@ def _load(source: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     else:
         try:
             tokenizer = Tokenizer.from_file(str(source))
-        except Exception as error:  # the library raises bare Exception
+        except BaseException as error:  # the library raises bare Exception, or of a panic what is none
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             msg = f"{str(source)!r} is not a tokenizer.json: {error}"
             raise InputError(msg) from error
     tokenizer.no_truncation()
