@@ -6,12 +6,13 @@ them (the library, in Rust, asks for more memory than there is), or never come t
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import ModelFileError
+from sqlrag.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +25,12 @@ MEMORY = 4 << 30
 """Of address space, more than a process may need that loads a vocabulary of a million."""
 
 _TRIED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+import json, resource, sys
+sys.path[:] = json.loads(sys.argv[3])
+try:
+    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
+except (OSError, ValueError):
+    pass  # there is a lower limit already, or none can be set here
 from tokenizers import Tokenizer
 tokenizer = Tokenizer.from_file(sys.argv[1])
 tokenizer.no_truncation()
@@ -40,22 +45,22 @@ for text in texts:
 
 
 def check_tokenizer(path: Path, digest: str, known: Path) -> None:
-    """Raise ModelFileError for a tokenizer that cannot be used; one that could be is remembered in a folder."""
+    """Raise InputError for a tokenizer that cannot be used; one that could be is remembered in a folder."""
     mark = known / digest
     if mark.exists():
         return
     if path.stat().st_size > MOST_BYTES:
-        raise ModelFileError(f"{str(path)!r} is no tokenizer.json: it has more than {MOST_BYTES:,} bytes")
-    command = [sys.executable, "-I", "-c", _TRIED, str(path), str(MEMORY)]
+        raise InputError(f"{str(path)!r} is no tokenizer.json: it has more than {MOST_BYTES:,} bytes")
+    if not sys.executable:  # an application that has Python in it: there is no other process to try it in
+        return
+    command = [sys.executable, "-I", "-c", _TRIED, str(path), str(MEMORY), json.dumps(sys.path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)  # noqa: S603 - our own program
     except subprocess.TimeoutExpired:
-        raise ModelFileError(
-            f"{str(path)!r} is no tokenizer to be used: a text takes it more than {SECONDS:g} s"
-        ) from None
+        raise InputError(f"{str(path)!r} is no tokenizer to be used: a text takes it more than {SECONDS:g} s") from None
     if done.returncode:
         last = next(_said(done.stderr), f"it ended with status {done.returncode}")
-        raise ModelFileError(f"{str(path)!r} is no tokenizer to be used: tried in a process of its own, {last}")
+        raise InputError(f"{str(path)!r} is no tokenizer to be used: tried in a process of its own, {last}")
     try:
         known.mkdir(parents=True, exist_ok=True)
         mark.touch()

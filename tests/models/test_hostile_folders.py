@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sqlrag.errors import Error, ModelFileError
+from sqlrag.errors import Error, InputError, ModelFileError
 from sqlrag.models import Embedder, Reranker, tokenizer_check
 from sqlrag.models.detect import kind_of
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
@@ -142,7 +142,7 @@ def test_low_a_tokenizer_is_tried_once(tmp_path, monkeypatch):
     assert Embedder(folder).token_count("bees dance") == 2
     assert Embedder().token_count("bees dance") == 2
     put(folder / "tokenizer.json", (folder / "tokenizer.json").read_text() + " ")
-    with pytest.raises(ModelFileError, match="tried again"):
+    with pytest.raises(InputError, match="tried again"):
         Embedder(folder).token_count("bees dance")
 
 
