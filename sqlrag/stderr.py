@@ -9,12 +9,14 @@ takes at once, cuts long lines, and leaves out those beyond a number.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import select
 import sys
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 __all__ = ["bound", "release"]
 
@@ -52,6 +54,15 @@ def release() -> None:
         _bounded = None
 
 
+class _Dropping(io.FileIO):
+    """The pipe for Python's own writing: what it does not take is written as well, to nowhere."""
+
+    def write(self, data: Any) -> int:
+        """Write what the pipe takes; all of it where that is nothing."""
+        written: int | None = super().write(data)
+        return memoryview(data).nbytes if written is None else written
+
+
 class _Bounded:
     """A pipe in the place of descriptor 2, and the thread that empties it."""
 
@@ -62,6 +73,8 @@ class _Bounded:
         os.set_blocking(end, False)
         os.dup2(end, 2)
         os.close(end)
+        sys.stderr = io.TextIOWrapper(io.BufferedWriter(_Dropping(2, "wb", closefd=False)), "utf-8", "backslashreplace",
+                                      line_buffering=True)  # fmt: skip
         self._thread = threading.Thread(target=self._hand_on, name="sqlrag-stderr", daemon=True)
         self._line = bytearray()
         self._budget, self._then = float(LINES), time.monotonic()

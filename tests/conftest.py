@@ -112,6 +112,20 @@ def fresh(engine, tmp_path):
         yield db
 
 
+@pytest.fixture
+def full_pipe():
+    """The writing end of a pipe that is full, and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 1000)
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The evaluation sets; a user's machine has none."""

@@ -38,8 +38,14 @@ def serve_models(path: str | None, idle: float, reranker: str | None, *, backgro
 
     bound()
     server = Server(place, reranker=reranker, idle=idle)
+
+    def end(number: int, _: object) -> None:
+        if server.is_stopping:  # asked for again: what runs is not waited for
+            os._exit(128 + number)
+        server.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: server.stop())
+        signal.signal(number, end)
     server.run(lambda: _say({"socket": str(place), "pid": os.getpid()}, as_json))
 
 

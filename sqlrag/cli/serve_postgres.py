@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 import time
@@ -36,7 +37,10 @@ def serve_postgres(
     Raises click.ClickException for a port, a password or a certificate that cannot be used.
     """
     from sqlrag.postgres.server import LOOPBACK, Server
+    from sqlrag.stderr import bound, release
+    from sqlrag.turns import longest_turn
 
+    bound()
     port = PORT if port is None else port
     given = token_of(PASSWORD, what="password", shortest=_SHORTEST, without=" ")
     password, say = ready(given, as_json, "password")
@@ -54,6 +58,9 @@ def serve_postgres(
 
     with port_errors(port), suppress(KeyboardInterrupt):
         server.serve(port, listening)
+    if longest_turn():  # an orderly end would wait for a function that nothing stops, or crash beside it
+        release()
+        os._exit(0)
 
 
 def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
 
 import sqlrag
 from sqlrag.arguments import DEFAULT_IDLE_SECONDS
@@ -98,6 +97,11 @@ class Server:
         with suppress(OSError):
             self._waker.send(b"\0")
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it has been told to end."""
+        return self._stopping
+
     def touch(self) -> None:
         """Remember that the server is needed."""
         self._touched = time.monotonic()
@@ -132,9 +136,9 @@ class Server:
             ("names", ", ".join(sorted({session.name for session in sessions if session.name}))),
         ]
 
-    def log(self, message: str, stream: TextIO = sys.stderr) -> None:
+    def log(self, message: str) -> None:
         """Write a line for whoever looks after the server."""
-        print(f"sqlrag serve: {message}", file=stream, flush=True)
+        print(f"sqlrag serve: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _all(self) -> list[Session]:
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -92,20 +91,6 @@ def impatient(kind, passage_files):
     """A server that waits half a second for what is to come."""
     with served(kind, passage_files["sqlite"], seconds=0.5) as server:
         yield server
-
-
-@pytest.fixture
-def full_pipe():
-    """The writing end of a pipe that is full, and that nobody reads."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writing, b"x" * 1000)
-    os.set_blocking(writing, True)
-    yield writing
-    os.close(reading)
-    os.close(writing)
 
 
 def is_closed(connection):
@@ -226,12 +211,15 @@ def test_x2_ctrl_c_ends_the_server_whatever_runs(kind, passage_files, presses):
 
 
 NOISE = """
-import sys, logging, os, warnings
+import contextlib, logging, os, sys
 from sqlrag.stderr import bound
 bound()
 for number in range(20_000):
     logging.error("%d %s", number, "x" * 5_000)
-os.write(2, b"from a library\\n" * 1_000)
+for _ in range(1_000):
+    print("x" * 1_000, file=sys.stderr)
+with contextlib.suppress(BlockingIOError):
+    os.write(2, b"from a library\\n" * 1_000)
 print("done", flush=True)
 sys.exit("the end")
 """

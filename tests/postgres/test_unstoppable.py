@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
 
 import psycopg
@@ -32,6 +35,31 @@ def test_x3_the_server_begins_anew(served_files, engine, sql):
         assert (
             "the server begins anew: a statement could not be stopped after 0.5 s" in served.process.stderr.readline()
         )
+
+
+@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE, ids=["sqlite", "duckdb", "catalog"])
+@pytest.mark.parametrize("presses", [1, 2])
+def test_x3_ctrl_c_ends_the_server_whatever_runs(served_files, engine, sql, presses):
+    """Four sessions in functions that nothing stops keep it no longer than one, and nothing crashes."""
+    with serving(served_files[engine], engine, "--time-limit", "600") as served:
+        asking = [threading.Thread(target=ask, args=(served, sql)) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        with served.connect() as idle:
+            idle.execute("SELECT 1")
+            time.sleep(0.5)
+            for _ in range(presses):
+                served.process.send_signal(signal.SIGINT)
+            assert served.process.wait(30) in {0, 130}
+            assert not served.process.stderr.read()
+        for thread in asking:
+            thread.join()
+
+
+def ask(served, sql):
+    """Ask what is not answered."""
+    with contextlib.suppress(psycopg.OperationalError), served.connect() as connection:
+        connection.execute(sql)
 
 
 def answered(served):

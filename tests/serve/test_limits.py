@@ -309,6 +309,38 @@ def test_a_signal_ends_it_in_order(free_place, number):
         assert not free_place.exists()
 
 
+def test_x3_a_second_ctrl_c_ends_it_at_once(free_place):
+    """Whatever runs: here a call whose client does not answer what it was asked, for which half a minute is given."""
+    with serving(free_place) as process:
+        running = greeted(free_place)
+        running.send(Frame.CALL, as_row(["sqlrag_info"]))
+        assert running.receive(5)[0] == Frame.QUERY
+        process.send_signal(signal.SIGINT)
+        while free_place.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 128 + signal.SIGINT
+        running.close()
+
+
+def test_x2_a_log_that_nobody_reads(free_place, full_pipe):
+    """What strangers send is told to stderr, which keeps the server from nothing; Ctrl-C neither."""
+    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=full_pipe, text=True) as process:
+        try:
+            assert process.stdout.readline()
+            for _ in range(20):
+                channel = raw(free_place)
+                channel.socket.sendall(b"\xff" * 40)
+                channel.close()
+            with client_of_nothing(free_place) as client:
+                assert client.pid == process.pid
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
 def test_it_ends_when_nobody_needs_it(free_place):
     """Also while clients are connected that say nothing."""
     with serving(free_place, "--idle", "1") as process:
