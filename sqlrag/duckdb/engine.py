@@ -128,9 +128,10 @@ class DuckDBEngine:
                 if self._confinement is not None:
                     self._confinement.check(sql)
                 *before, last = _statements(sql, bindings)
-            for one in before:  # so that what has run is not run again with the one that is
-                self._rows_of(*one).read_to_end()
-            self._open_rows = self._rows_of(*last)
+            with self.functions.stop.at_ctrl_c():
+                for one in before:  # so that what has run is not run again with the one that is
+                    self._rows_of(*one).read_to_end()
+                self._open_rows = self._rows_of(*last)
         except KeyboardInterrupt:
             self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
             raise

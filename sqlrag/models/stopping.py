@@ -6,16 +6,18 @@ Neither engine looks while a function of ours runs, and a batch of DuckDB's rows
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import SQLError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 __all__ = ["Stop", "current_stop"]
 
@@ -44,6 +46,34 @@ class Stop:
         """Raise SQLError if the statement is to end."""
         if self._asked.is_set() or time.monotonic() > self._until:
             raise SQLError("interrupted")
+
+    @contextmanager
+    def at_ctrl_c(self) -> Iterator[None]:
+        """Have Ctrl-C end the batch that runs, in whichever thread: Python tells it the main one alone.
+
+        Only while the block runs there, and where a handler of Python's takes it, which is called as ever.
+        """
+        handler = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(handler):
+            yield
+            return
+        pressed = False
+
+        def ask(number: int, frame: FrameType | None) -> Any:
+            nonlocal pressed
+            pressed = True
+            self.ask()
+            return handler(number, frame)
+
+        signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        except SQLError:
+            if pressed:  # what the batch ended with
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 
 import pytest
@@ -97,4 +99,26 @@ def test_f19_interrupt_ends_a_batch(engine, passage_files, function, monkeypatch
             db.execute(sql_of(function, engine)).fetchall()
         assert db.embedder.texts_encoded - before[0] < 900
         assert db.reranker.pairs_scored - before[1] < 900
+        assert len(db.search("bees")) == 3
+
+
+def test_f19_ctrl_c_ends_a_batch(engine, passage_files, monkeypatch):
+    """DuckDB runs our functions in threads of its own, which Ctrl-C does not reach; the handler is as it was."""
+    handler = signal.getsignal(signal.SIGINT)
+    with sqlrag.connect(passage_files[engine], read_only=True) as db:
+        db.execute("SELECT rerank_score('a', 'b'), embed('c')").fetchall()
+        before, pressed = db.reranker.pairs_scored, threading.Event()
+        encode = ModelTokenizer._encode
+
+        def beginning(self, texts):
+            if not pressed.is_set():
+                pressed.set()
+                os.kill(os.getpid(), signal.SIGINT)
+            return encode(self, texts)
+
+        monkeypatch.setattr(ModelTokenizer, "_encode", beginning)
+        with pytest.raises(KeyboardInterrupt):
+            db.execute(sql_of("rerank_score, one question", engine)).fetchall()
+        assert db.reranker.pairs_scored - before < 900
+        assert signal.getsignal(signal.SIGINT) is handler
         assert len(db.search("bees")) == 3
