@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.cpus import usable_cpus
 from sqlrag.errors import InputError, ModelFileError
 from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlrag.models.spec import ModelSpec, Role
 
-__all__ = ["OnnxEncoder", "OnnxScorer", "usable_cpus"]
+__all__ = ["OnnxEncoder", "OnnxScorer"]
 
 # On a CPU this fused operator takes four times as long as the two that it replaces (measured with ONNX
 # Runtime 1.31: without it all-MiniLM-L6-v2 is a sixth faster, the bundled reranker a tenth).
@@ -41,15 +42,6 @@ _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 # Attention takes memory by the square of the length (at 8,192 tokens a gigabyte or more): sequences longer than
 # this run one after the other, whatever the number of threads.
 _LONG_TOKENS = 2048
-
-
-def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class OnnxEncoder:

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import json
 import re
+import threading
 import zlib
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -21,6 +22,7 @@ from sqlrag.text.values import as_json, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
 
     from sqlrag.text.documents import Source
 
@@ -179,9 +181,38 @@ def _csv_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | 
         yield number, row, chosen
 
 
+class _LongFields:
+    """Has csv read fields of any length in its block: its own limit, 128 KiB, is less than a long document.
+
+    The limit is the whole process's: the application's own is put back as soon as nobody reads a row here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._before = csv.field_size_limit(_ANY_LENGTH)
+            self._readers += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers and csv.field_size_limit() == _ANY_LENGTH:  # nobody has set another one meanwhile
+                csv.field_size_limit(self._before)
+
+
+_ANY_LENGTH = 2**31 - 1
+_LONG_FIELDS = _LongFields()
+
+
 def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
     """Yield the header and the rows that are as long as it; an error in place of one that is not."""
-    csv.field_size_limit(2**31 - 1)  # the module's own limit, 128 KiB, is less than a long document
     delimiter = "\t" if source.kind == "tsv" else ","
     with _opened(source) as file:
         start = file.read(2)
@@ -192,7 +223,8 @@ def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
         while True:
             line = reader.line_num + 1
             try:
-                record = next(reader, None)
+                with _LONG_FIELDS:
+                    record = next(reader, None)
             except csv.Error as error:
                 yield UnreadableError(f"line {line} is not CSV: {error}")
                 continue

@@ -9,9 +9,9 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
+from sqlrag.cpus import usable_cpus
 from sqlrag.functions import SEARCH_COLUMNS
 from sqlrag.models import Reranker
-from sqlrag.models.onnx import usable_cpus
 from tests.engine.databases import assert_says
 
 Q = "how do bees tell each other where food is?"

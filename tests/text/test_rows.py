@@ -285,3 +285,47 @@ def test_memory_does_not_grow_with_the_file(tmp_path, name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8_000_000
+
+
+def streamed(path):
+    """Return the documents of a file as they are read."""
+    [source] = find_sources(path).sources
+    return read_documents(source)
+
+
+def test_d7_the_limit_of_csv_fields_is_the_application_s(tmp_path):
+    """Long fields are read, and csv's limit for the whole process is what it was, between rows and on errors too."""
+    import csv
+
+    path = tmp_path / "long.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "text"], *([n, "word " * 60_000] for n in range(3))])
+    before = csv.field_size_limit(99_999)
+    try:
+        seen = []
+        for document in streamed(path):
+            assert csv.field_size_limit() == 99_999
+            seen.append(len(document.text))
+        assert seen == [300_000] * 3
+        path.write_text('text\n"never closed\n', encoding="utf-8")
+        assert len(list(streamed(path))) == 1
+        assert csv.field_size_limit() == 99_999
+        with pytest.raises(csv.Error, match="field larger"):
+            list(csv.reader(["x" * 100_000]))
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_d7_threads_that_read_csv_at_once(tmp_path):
+    """The last one puts the limit back."""
+    import csv
+    from concurrent.futures import ThreadPoolExecutor
+
+    path = tmp_path / "long.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "text"], *([n, "word " * 30_000] for n in range(20))])
+    before = csv.field_size_limit()
+    with ThreadPoolExecutor(4) as pool:
+        counts = list(pool.map(lambda _: len(list(streamed(path))), range(8)))
+    assert counts == [20] * 8
+    assert csv.field_size_limit() == before
