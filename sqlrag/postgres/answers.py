@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from sqlrag.database import Database
+from sqlrag.freshness import told
 from sqlrag.postgres.catalog import RELATIONS, CatalogCursor
 from sqlrag.postgres.commands import Answer
 from sqlrag.postgres.errors import Refused
@@ -70,7 +71,8 @@ class Source:
         columns = [(name, of_declared(kind) or _NAMED.get(name)) for name, kind in found]
         if params or all(kind for _, kind in columns):
             return [(name, kind or TEXT) for name, kind in columns]
-        answer = self._typed(self._database.execute(sql, bindings), None)
+        with told():  # the client hears of it when it asks
+            answer = self._typed(self._database.execute(sql, bindings), None)
         answer.close()
         return answer.columns
 
