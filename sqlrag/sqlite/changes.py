@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import SourceGoneError
+from sqlrag.index.source import source_of
+from sqlrag.sqlite.source_rows import SourceRows
 from sqlrag.sqlite.source_tables import checked_columns
 from sqlrag.sqlite.tracking import Tracking
 
@@ -50,13 +52,11 @@ class Changes:
         state = self._state()
         if self._fresh.get(record) == state:
             return 0
-        if record.tracking == "triggers":
-            gap = self._gaps.get(record)
-            if self._seen.get(record) != state[-1] or (gap is not None and mend is not None):
-                if mend is not None:
-                    mend()
-                    state = self._state()
-                self._note(record, None if mend is not None else self._look(record), state[-1])
+        if record.tracking == "triggers" and (self._seen.get(record) != state[-1] or record in self._gaps):
+            if mend is not None:
+                mend()
+                state = self._state()
+            self._note(record, None if mend is not None else self._look(record), state[-1])
         rows, _ = self._indexes.backlog(record)
         if not rows and record not in self._gaps and self._connection.getautocommit():
             self._fresh[record] = state
@@ -82,8 +82,18 @@ class Changes:
         except SourceGoneError as error:
             return str(error)
         if Tracking(self._connection, followed).is_there():
-            return None
+            return self._renumbered(followed)
         return "its triggers on the table are gone, or not those that note every change (was the table made anew?)"
+
+    def _renumbered(self, record: IndexRecord) -> str | None:
+        """Return what is said of a table whose rowids are its key, where a VACUUM may have changed them."""
+        ((version,),) = self._connection.execute("PRAGMA main.schema_version")
+        noted = self._indexes.registry.meta(f"compared:{record.name}")
+        if not SourceRows(self._connection, source_of(record)).use_rowid() or noted == str(version):
+            return None
+        return (
+            "its rows are known by their rowids, which VACUUM may have changed: the schema is another than at the sync"
+        )
 
     def _state(self) -> tuple[int, int, int]:
         ((*state,),) = self._connection.execute(_STATE)

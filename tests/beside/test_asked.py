@@ -216,6 +216,28 @@ def test_f9_a_migration_that_leaves_the_triggers(path):
             assert db.search(Q, "notes", top_n=1)[0].text == WOMBATS
 
 
+@pytest.mark.parametrize("read_only", [True, False], ids=["read-only", "read-write"])
+def test_f9_rowids_that_vacuum_has_changed(tmp_path, read_only):
+    """A table whose rows have nothing but their rowid: compared after a VACUUM, or warned of."""
+    path = tmp_path / "rowids.db"
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE note (body TEXT)")
+        db.execute(f"INSERT INTO note VALUES ('It rains.'), ('Bees dance.'), ('{WOMBATS}')")
+        db.create_index("notes", "note", "body")
+        db.execute("DELETE FROM note WHERE rowid = 1")
+        db.sync()
+    with sqlrag.connect(path, read_only=read_only) as db, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert db.search(Q, "notes", top_n=1)[0].source_id == 3
+        write(path, "SELECT 1", "COMMIT", "VACUUM", "BEGIN")
+        if read_only:
+            with pytest.warns(errors.BacklogWarning, match="rowids, which VACUUM may have changed"):
+                db.search(Q, "notes")
+            with sqlrag.connect(path) as other:
+                other.sync()
+        assert db.search(Q, "notes", top_n=1)[0].source_id == 2
+
+
 def test_f9_in_a_transaction_and_after_it(path):
     """Triggers that cannot be made within the user's transaction are warned of, and made once it has ended."""
     with sqlrag.connect(path) as db:
