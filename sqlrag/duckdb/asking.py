@@ -36,11 +36,17 @@ class Asking:
         """Indexes that lacked rows when the statement could not be stopped."""
         self.newer: dict[str, IndexRecord] = {}
         """Indexes that were written after the statement had asked them, and before it asked them again."""
+        self._in_transaction = False
         self._fresh: set[str] = set()
 
-    def begin(self, *, may_stop: bool) -> None:
-        """Begin another statement."""
+    def begin(self, *, may_stop: bool, in_transaction: bool) -> None:
+        """Begin another statement, perhaps in a transaction of the user's.
+
+        What such a transaction sees its own connection alone can tell, which a function that runs inside of the
+        statement cannot ask: that is for afterwards.
+        """
         self.may_stop = may_stop
+        self._in_transaction = in_transaction
         self.asked, self.late, self.newer, self._fresh = {}, {}, {}, set()
 
     def again(self, record: IndexRecord) -> None:
@@ -56,7 +62,7 @@ class Asking:
         before = self.asked.setdefault(record.name, record)
         if before.version != record.version:
             self.newer[record.name] = record
-        if not record.is_live or record.name in self._fresh:
+        if self._in_transaction or not record.is_live or record.name in self._fresh:
             return
         try:
             is_stale = self._stale(record) > 0

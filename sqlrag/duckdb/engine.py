@@ -139,7 +139,8 @@ class DuckDBEngine:
 
     def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
         """Run one statement, again where an index that it asks has lacked rows; return its rows."""
-        self._asking.begin(may_stop=self.can_write_now() and self.freshness is not None)
+        may_stop = self.can_write_now() and self.freshness is not None
+        self._asking.begin(may_stop=may_stop, in_transaction=self._in_transaction)
         try:
             while not self._ran(sql, bindings):
                 self.functions.begin_statement()
