@@ -10,6 +10,7 @@ import secrets
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -104,8 +105,9 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
         for _, session in sessions:
             session.cancel()
+        until = time.monotonic() + _STOP_SECONDS
         for thread in threads:
-            thread.join(_STOP_SECONDS)
+            thread.join(max(until - time.monotonic(), 0))
         self._database.close()
 
     def _converse(self, connection: socket.socket) -> None:
