@@ -24,7 +24,7 @@ import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 __all__ = [
@@ -157,9 +157,22 @@ def _read(descriptor: int, inode: Inode | None, size: int) -> bytes | None:
 
 def _all() -> Iterator[tuple[int, Inode]]:
     """Iterate over the process's descriptors with their files; one that is closed meanwhile is left out."""
-    for name in os.listdir(_FOLDER) if _FOLDER is not None else ():
+    for descriptor in _numbers():
         try:
-            status = os.fstat(int(name))
-        except (OSError, ValueError):
+            status = os.fstat(descriptor)
+        except OSError:
             continue
-        yield int(name), (status.st_dev, status.st_ino)
+        yield descriptor, (status.st_dev, status.st_ino)
+
+
+def _numbers() -> Iterable[int]:
+    """Return the numbers that this process's descriptors may have."""
+    if _FOLDER is None:
+        return ()
+    try:
+        return [int(name) for name in os.listdir(_FOLDER) if name.isdigit()]
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        # The last descriptor has just been taken, by a file that must be known to be ours.
+        return range(os.sysconf("SC_OPEN_MAX"))

@@ -36,6 +36,7 @@ def serve_postgres(
 
     Raises click.ClickException for a port, a password or a certificate that cannot be used.
     """
+    from sqlrag.memory import limit_memory
     from sqlrag.postgres.server import LOOPBACK, Server
     from sqlrag.stderr import bound, release
     from sqlrag.turns import longest_turn
@@ -44,6 +45,7 @@ def serve_postgres(
     port = PORT if port is None else port
     given = token_of(PASSWORD, what="password", shortest=_SHORTEST, without=" ")
     password, say = ready(given, as_json, "password")
+    limit_memory()
     try:
         server = Server(db, password, seconds=time_limit, reranker=reranker, certificate=certificate)
     except ssl.SSLError as error:
@@ -57,7 +59,7 @@ def serve_postgres(
         say(f"postgresql://sqlrag@{LOOPBACK}:{port}/{quote(server.name, safe='')}")
 
     with port_errors(port), suppress(KeyboardInterrupt):
-        server.serve(port, listening)
+        server.serve(port, listening, lambda said: click.echo(f"Note: {said}", err=True))
     if longest_turn():  # an orderly end would wait for a function that nothing stops, or crash beside it
         release()
         os._exit(0)

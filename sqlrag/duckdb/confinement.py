@@ -8,11 +8,11 @@ that stay open, table functions with effects of their own) is refused by what Du
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+import re
 
 import duckdb
 
+from sqlrag.duckdb.shape import check_shape
 from sqlrag.duckdb.udfs import PREFIX
 from sqlrag.errors import ReadOnlyError
 
@@ -20,11 +20,13 @@ __all__ = ["Confinement"]
 
 # The last one makes the others final. Replacements would make a name that is no table a variable of this program; they
 # are a setting of each connection, which those that come after the lock take over from the global one. So is the
-# progress bar, which has no global one: each new connection begins with it and turns it off.
+# progress bar, which has no global one: each new connection begins with it and turns it off. The allocator's thread
+# gives back what a large statement has left within a second or two.
 _SETTINGS = """
 SET GLOBAL python_enable_replacements = false;
 SET temp_directory = '';
 SET memory_limit = '1GB';
+SET allocator_background_threads = true;
 SET autoinstall_known_extensions = false;
 SET autoload_known_extensions = false;
 SET allow_community_extensions = false;
@@ -46,6 +48,10 @@ _TELLING = frozenset(
      "repeat", "repeat_row", "summary", "unnest"}
 )  # fmt: skip
 _TELLING_PREFIXES = ("duckdb_", "pragma_")
+
+# A function's name in a parsed statement, as JSON. Quotes inside of the statement's own texts have a backslash there;
+# to read all of it costs a hundred times its memory, and the stack where it is deep.
+_FUNCTION = re.compile(r'"function_name":("(?:[^"\\]|\\.)*")')
 
 
 class Confinement:
@@ -73,28 +79,17 @@ class Confinement:
         Nor may it call a function of sqlrag under its internal name.
         """
         sql.encode()  # DuckDB would call what is not Unicode a TypeError
+        check_shape(sql)
         for statement in duckdb.extract_statements(sql):
             if statement.type != duckdb.StatementType.SELECT:
                 raise _refused(statement.type.name)
             ((tree,),) = self._connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [statement.query]).fetchall()
-            parsed = json.loads(tree)
-            if parsed["error"]:
-                raise _refused(f"what cannot be looked through ({parsed['error_message']})")
-            for name in _function_names(parsed):
-                if name.lower() in self.refused or name.lower().startswith(PREFIX):
-                    raise _refused(f"the function {name}()")
-
-
-def _function_names(node: Any) -> Iterator[str]:
-    """Yield the names of all functions in a parsed statement."""
-    if isinstance(node, dict):
-        name = node.get("function_name")
-        if isinstance(name, str):
-            yield name
-        node = list(node.values())
-    if isinstance(node, list):
-        for part in node:
-            yield from _function_names(part)
+            if not tree.startswith('{"error":false'):
+                raise _refused(f"what cannot be looked through ({json.loads(tree)['error_message']})")
+            for quoted in _FUNCTION.findall(tree):
+                name = json.loads(quoted).lower()
+                if name in self.refused or name.startswith(PREFIX.rstrip("_")):
+                    raise _refused(f"the function {json.loads(quoted)}()")
 
 
 def _refused(what: str) -> ReadOnlyError:

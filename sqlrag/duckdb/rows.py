@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -116,7 +117,10 @@ class DuckDBRows:
             self._error, self.exhausted = error, True
 
     def close(self) -> None:
-        """Give up what is left; the next statement takes the connection."""
+        """Give up what is left, and the memory that DuckDB has it in."""
+        with self._turns, suppress(duckdb.Error):
+            if not self.exhausted:
+                self._connection.execute("")  # a connection keeps its last result until another statement
         self.exhausted, self._drained, self._error = True, [], None
 
     def arrow(self) -> pa.Table:

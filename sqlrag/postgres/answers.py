@@ -10,9 +10,9 @@ from sqlrag.database import Database
 from sqlrag.freshness import told
 from sqlrag.postgres.catalog import RELATIONS, CatalogCursor
 from sqlrag.postgres.commands import Answer
-from sqlrag.postgres.errors import Refused
 from sqlrag.postgres.lexemes import Statement
 from sqlrag.postgres.parameters import for_sqlite
+from sqlrag.postgres.rows import size_of
 from sqlrag.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_duckdb, of_value, widened
 from sqlrag.results import Result
 
@@ -21,8 +21,8 @@ __all__ = ["Source"]
 _LOOKED_AT = 100
 """Rows of a SQLite statement from which the types of its expressions are told."""
 
-_LONGEST = 1_000_000
-"""Characters of a statement, as SQLite's own default (https://www.sqlite.org/limits.html)."""
+_LOOKED_AT_BYTES = 1 << 20
+"""Of those rows: they are in memory together."""
 
 _CALL = re.compile(r'"?(\w+)"?\(.*\)', re.DOTALL)
 
@@ -47,7 +47,6 @@ class Source:
 
     def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Answer:
         """Run a statement. `described`: the columns that the client was told of before."""
-        _check_length(statement)
         if statement.asks_catalog(RELATIONS):
             found, rows = self._catalog.execute(statement.text, params)
             return Answer("SELECT", described or _of_catalog(found), iter(rows))
@@ -61,7 +60,6 @@ class Source:
         An expression of SQLite's has a type only once it has a value; without one it is a text, but for score, distance
         and rank, which are numbers.
         """
-        _check_length(statement)
         if statement.asks_catalog(RELATIONS):
             return _of_catalog(self._catalog.execute(statement.text, params)[0])
         sql, bindings = self._bound(statement, params)
@@ -98,9 +96,14 @@ class Source:
         if described is None:
             kinds = [of_declared(kind) for kind in result.types]
             if not all(kinds):
-                seen = list(islice(rows, _LOOKED_AT))
-                for row in seen:
+                seen: list[tuple[Any, ...]] = []
+                size = 0
+                for row in islice(rows, _LOOKED_AT):
+                    seen.append(row)
                     kinds = [widened(kind, of_value(value)) for kind, value in zip(kinds, row, strict=True)]
+                    size += size_of(row)
+                    if size > _LOOKED_AT_BYTES:
+                        break
                 rows = chain(seen, rows)
             described = [(name, kind or TEXT) for name, kind in zip(result.columns, kinds, strict=True)]
         return Answer("SELECT", described, rows, result.close)
@@ -113,8 +116,3 @@ def _of_catalog(found: list[tuple[str, str | None]]) -> Columns:
         call = _CALL.fullmatch(name)
         columns.append((call[1].removeprefix("to_reg") if call else name, of_duckdb(kind or "")))
     return columns
-
-
-def _check_length(statement: Statement) -> None:
-    if len(statement.text) > _LONGEST:
-        raise Refused("54000", f"the statement has {len(statement.text):,} characters: the most are {_LONGEST:,}")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import Error
 from sqlrag.index.names import is_internal
 from sqlrag.index.statements import statement
+from sqlrag.postgres.errors import Refused
 from sqlrag.postgres.types import BY_OID, TEXT, of_declared, of_duckdb
 from sqlrag.turns import Turns
 
@@ -42,10 +43,10 @@ _SPOKEN = {"bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bi
 # What DuckDB cannot read as PostgreSQL writes it. A text that is no cast's comes first, as all in it stays.
 _WORDS = re.compile(
     r"""
-    (?P<name>'(?:[^']|'')*'|\$\d+)(?:\s*::\s*(?:pg_catalog\.)?(?:text|varchar))?\s*::\s*(?:pg_catalog\.)?reg(?P<kind>class|type)\b
-  | (?P<text>'(?:[^']|'')*')
-  | (?P<type>[\w.]+)\s*::\s*(?:pg_catalog\.)?regtype\b
-  | \bOPERATOR\s*\(\s*pg_catalog\s*\.\s*(?P<operator>[^)\s]+)\s*\)
+    (?P<name>'[^']*(?:''[^']*)*'|\$\d+)(?:\s*::\s*(?:pg_catalog\.)?(?:text|varchar))?\s*::\s*(?:pg_catalog\.)?reg(?P<kind>class|type)\b
+  | (?P<text>'[^']*(?:''[^']*)*')
+  | (?<![\w.])(?P<type>[\w.]+)\s*::\s*(?:pg_catalog\.)?regtype\b
+  | \bOPERATOR\s*\(\s*pg_catalog\s*\.\s*(?P<operator>[^)\s]{1,63})\s*\)
   | (?P<collation>\bCOLLATE\s+(?:"?pg_catalog"?\s*\.\s*)?"?(?:default|C|POSIX)\b"?)
   | (?P<schema>(?:\bpg_catalog|"pg_catalog")\s*\.\s*)
   | (?P<information>(?:\binformation_schema|"information_schema")(?=\s*\.))
@@ -140,9 +141,13 @@ class CatalogCursor:
             self._connection.execute(rewritten, params)
             columns: list[tuple[str, str | None]] = []
             columns += [(str(column[0]), str(column[1])) for column in self._connection.description or ()]
-            rows = self._connection.fetchmany(_MOST_ROWS + 1)
-        if len(rows) > _MOST_ROWS:
-            raise Error(f"a question to the catalog has more than {_MOST_ROWS:,} rows")
+            rows: list[tuple[Any, ...]] = []
+            size = 0
+            while batch := self._connection.fetchmany(_FETCH_ROWS):
+                rows += batch
+                size += sum(map(_size, chain.from_iterable(batch)))
+                if size > _MOST_BYTES:
+                    raise Refused("54000", f"the answer of the catalog has more than {_MOST_BYTES >> 20} MB")
         return columns, rows
 
     def interrupt(self) -> None:
@@ -154,7 +159,17 @@ class CatalogCursor:
         self._connection.close()
 
 
-_MOST_ROWS = 100_000
+_FETCH_ROWS = 100
+
+_MOST_BYTES = 8 << 20
+"""Of an answer in memory."""
+
+_VALUE = 50
+"""Bytes that a value takes beside its own."""
+
+
+def _size(value: Any) -> int:
+    return _VALUE + (len(value) if isinstance(value, (str, bytes, list)) else 0)
 
 
 def _described(database: Database) -> list[tuple[Any, ...]]:

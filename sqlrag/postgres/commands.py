@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 from sqlrag.postgres.errors import Refused
@@ -86,17 +87,16 @@ def command(  # noqa: PLR0911 - one return for each kind of statement
 
     Raises Refused for what this server does not do.
     """
-    words = statement.words
-    first = words[0]
+    first = statement.first
     transaction.check(first)
     if first in _NOT_HERE:
         raise Refused("0A000", _NOT_HERE[first])
     if first in ("BEGIN", "START"):
-        _check_mode(words)
+        _check_mode(statement.words())
         return transaction.begin()
     if first in ("COMMIT", "END"):
         return transaction.end("COMMIT")
-    if first == "ABORT" or (first == "ROLLBACK" and "TO" not in words):
+    if first == "ABORT" or (first == "ROLLBACK" and "TO" not in statement.words()):
         return transaction.end("ROLLBACK")
     if first in ("SAVEPOINT", "RELEASE", "ROLLBACK"):
         transaction.has_failed = False  # ROLLBACK TO: nothing was written, so it is as before
@@ -110,15 +110,13 @@ def command(  # noqa: PLR0911 - one return for each kind of statement
 
 
 def _check_mode(words: Iterable[str]) -> None:
-    words = list(words)
     if "WRITE" in words:
         raise Refused("25006", "cannot set transaction read-write mode: this database is only read here")
 
 
 def _set(statement: Statement, settings: Settings) -> Answer:
-    lexemes = [(kind, text) for kind, text in statement.lexemes if kind != "space"][1:]
-    while lexemes and lexemes[0][1].upper() in ("SESSION", "LOCAL"):
-        lexemes = lexemes[1:]
+    said = ((kind, text) for kind, text in statement.lexemes() if kind != "space")
+    lexemes = list(dropwhile(lambda lexeme: lexeme[1].upper() in ("SET", "SESSION", "LOCAL"), said))
     words = [text.upper() for _, text in lexemes]
     if words[:1] in (["TRANSACTION"], ["CHARACTERISTICS"]):
         _check_mode(words)
@@ -139,13 +137,13 @@ def _set(statement: Statement, settings: Settings) -> Answer:
 
 
 def _reset(statement: Statement, settings: Settings) -> Answer:
-    name = "".join(plain(kind, text) for kind, text in statement.lexemes if kind != "space")[len("RESET") :]
+    name = "".join(plain(kind, text) for kind, text in statement.lexemes() if kind != "space")[len("RESET") :]
     settings.reset(None if name.upper() in ("", "ALL") else name)
     return Answer("RESET")
 
 
 def _show(statement: Statement, settings: Settings) -> Answer:
-    words = [plain(kind, text).lower() for kind, text in statement.lexemes if kind != "space"][1:]
+    words = [plain(kind, text).lower() for kind, text in statement.lexemes() if kind != "space"][1:]
     name = {("transaction", "isolation", "level"): "transaction_isolation", ("time", "zone"): "timezone"}.get(
         tuple(words), "".join(words)
     )

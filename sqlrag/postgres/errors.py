@@ -50,6 +50,7 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (errors.DatabaseError, "58000"),  # system_error
     (errors.ServerError, "58000"),
     (MemoryError, "53200"),  # out_of_memory
+    (OSError, "53000"),  # insufficient_resources: no file is opened here but the database's own and the models'
 )
 
 # What the engines say in a SQLError, and what it means; other than these it is 42000.
@@ -64,7 +65,8 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"syntax error|parser error|incomplete input|unrecognized token", "42601"),
         (r"conversion error|mismatch type|could not convert", "22P02"),
         (r"out of range|integer overflow", "22003"),
-        (r"too big|out of memory", "54000"),
+        (r"out of memory", "53200"),
+        (r"too big|too deeply|the statement has|statements in one", "54000"),
     )
 )
 

@@ -5,8 +5,10 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUE
 
 from __future__ import annotations
 
+import math
+import sys
+import time
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from sqlrag.postgres.commands import Answer
@@ -14,6 +16,7 @@ from sqlrag.postgres.errors import Refused
 from sqlrag.postgres.lexemes import Statement, split
 from sqlrag.postgres.messages import Body
 from sqlrag.postgres.parameters import decode
+from sqlrag.postgres.rows import Rows
 from sqlrag.postgres.types import PgType
 
 __all__ = ["Extended", "Portal", "Prepared"]
@@ -21,11 +24,17 @@ __all__ = ["Extended", "Portal", "Prepared"]
 _MOST = 1_000
 """Prepared statements of a session, and portals."""
 
-_MOST_BYTES = 32 << 20
+_MOST_RUNNING = 32
+"""Portals of a session whose statements have begun and not ended."""
+
+_MOST_BYTES = 8 << 20
 """Of all statements and parameters that a session keeps."""
 
-_HELD_ROWS = 100_000
-"""Rows of a suspended portal that are kept while another statement runs."""
+_HELD_BYTES = 8 << 20
+"""Of the rows of all suspended portals that a session keeps in memory."""
+
+_PART = 100
+"""Bytes that a column, a parameter or an element of an array takes beside its own."""
 
 
 @dataclass
@@ -34,38 +43,31 @@ class Prepared:
 
     statement: Statement | None
     types: list[int]
-    size: int
+    name: str = ""
     columns: list[tuple[str, PgType]] | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in memory."""
+        text = self.statement.text if self.statement else ""
+        return sys.getsizeof(self.name) + sys.getsizeof(text) + _PART * (len(self.types) + len(self.columns or ()))
 
 
 @dataclass
 class Portal:
-    """A statement with its parameters, and its answer once it has begun; `formats`: of its columns, 1 is binary."""
+    """A statement with its parameters, and its rows once it has begun; `formats`: of its columns, 1 is binary."""
 
     prepared: Prepared
     params: list[Any]
     formats: list[int]
     size: int
     answer: Answer | None = None
+    rows: Rows | None = None
 
     def close(self) -> None:
         """Give up what is left."""
-        if self.answer is not None:
-            self.answer.close()
-
-    def hold(self) -> None:
-        """Take the rows that are left out of the connection, so that another statement may have it."""
-        if self.answer is None or not self.answer.columns:
-            return
-        rows = list(islice(self.answer.rows, _HELD_ROWS + 1))
-        self.answer.close()
-        self.answer.rows = iter(rows) if len(rows) <= _HELD_ROWS else map(_lost, [None])
-
-
-def _lost(_row: None) -> tuple[Any, ...]:
-    raise Refused(
-        "54000", f"more than {_HELD_ROWS:,} rows were left when another statement came: read them first, or with LIMIT"
-    )
+        if self.rows is not None:
+            self.rows.end()
 
 
 class Extended:
@@ -85,17 +87,20 @@ class Extended:
         found = split(sql)
         if len(found) > 1:
             raise Refused("42601", "cannot insert multiple commands into a prepared statement")
-        self._check_room(len(sql))
         statement = found[0] if found else None
         types = statement.parameters if statement else []
         types = [*types, *[0] * (len(oids) - len(types))]
         types = [given or cast for given, cast in zip([*oids, *[0] * (len(types) - len(oids))], types, strict=True)]
-        self._statements[name] = Prepared(statement, types, len(sql))
+        prepared = Prepared(statement, types, name)
+        if not name:
+            self._statements.pop("", None)
+        self._check_room(prepared.size)
+        self._statements[name] = prepared
 
     def bind(self, body: Body) -> None:
         """Keep a portal. Raises Refused for parameters that are not as many or not what the statement takes."""
         name, prepared = body.text(), self.statement(body.text())
-        size = body.left
+        size = body.left + sys.getsizeof(name)
         formats = [body.int16() for _ in range(body.count())]
         count = body.count()
         if count != len(prepared.types):
@@ -112,8 +117,9 @@ class Extended:
             raise Refused("08P01", "a format is neither 0 (text) nor 1 (binary)")
         if name and name in self._portals:
             raise Refused("42P03", f'portal "{name}" already exists')
-        self._check_room(size)
+        size += _PART * sum(1 + (len(one) if isinstance(one, list) else 0) for one in params)
         self.close_portal(name)
+        self._check_room(size)
         self._portals[name] = Portal(prepared, params, result_formats, size)
 
     def statement(self, name: str) -> Prepared:
@@ -150,16 +156,41 @@ class Extended:
         for name in list(self._statements):
             self.close_statement(name)
 
+    def suspended(self) -> list[Rows]:
+        """Return the rows of the portals whose statements are open in the engine."""
+        rows = (portal.rows for portal in self._portals.values())
+        return [one for one in rows if one is not None and one.is_running]
+
+    def check_running(self) -> None:
+        """Raise Refused where no further portal may begin."""
+        if len(self.suspended()) >= _MOST_RUNNING:
+            raise Refused(
+                "54000", f"{_MOST_RUNNING} portals have rows left, the most of a session: fetch or close them"
+            )
+
+    def hold(self, rows: Rows, seconds: float = math.inf) -> None:
+        """Take what is left of a portal into memory, as far as there is room and time."""
+        others = (portal.rows for portal in self._portals.values())
+        room = _HELD_BYTES - sum(one.held for one in others if one is not None and one is not rows)
+        rows.hold(room, time.monotonic() + seconds)
+
     def hold_others(self, running: Portal | None) -> None:
-        """Take what other portals have left out of the connection."""
-        for portal in self._portals.values():
-            if portal is not running:
-                portal.hold()
+        """Take what other portals have left out of the connection, so that another statement may have it."""
+        for rows in self.suspended():
+            if running is not None and rows is running.rows:
+                continue
+            self.hold(rows)
+            if rows.is_running:
+                left = f"more than {_HELD_BYTES >> 20} MB of rows were left when another statement came"
+                rows.end(Refused("54000", f"{left}: read them first, or ask for fewer with LIMIT"))
 
     def _check_room(self, size: int) -> None:
         kept: list[Prepared | Portal] = [*self._statements.values(), *self._portals.values()]
         if len(kept) >= _MOST or size + sum(one.size for one in kept) > _MOST_BYTES:
-            raise Refused("54000", f"a session keeps {_MOST:,} statements and portals of 32 MB at most: close some")
+            raise Refused(
+                "54000",
+                f"a session keeps {_MOST:,} statements and portals of {_MOST_BYTES >> 20} MB at most: close some",
+            )
 
 
 def _spread(formats: list[int], count: int, what: str) -> list[int]:

@@ -6,13 +6,15 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from sqlrag.postgres.errors import Ended, Refused
 
 __all__ = [
-    "LARGEST",
     "Body",
     "Closed",
     "Wire",
@@ -25,8 +27,11 @@ __all__ = [
     "text",
 ]
 
-LARGEST = 16 << 20
-"""Bytes of one message of a client: a statement and its parameters."""
+_LARGEST = 1 << 20
+"""Bytes of one message of a client."""
+
+_LARGEST_BIND = 4 << 20
+"""Bytes of the one that carries parameters."""
 
 _LARGEST_STARTUP = 10_000
 """As PostgreSQL's MAX_STARTUP_PACKET_LENGTH."""
@@ -34,7 +39,9 @@ _LARGEST_STARTUP = 10_000
 _FLUSH = 1 << 16
 
 _SENDING = 60.0
-"""Seconds that a client may take for 64 kB, whoever else waits for the rows."""
+"""Seconds in which a client must take what is sent at once: 64 kB, or one row."""
+
+_SOON = 0.001
 
 
 class Closed(Exception):  # noqa: N818 - no error: the client has gone
@@ -42,19 +49,41 @@ class Closed(Exception):  # noqa: N818 - no error: the client has gone
 
 
 class Wire:
-    """A socket that takes and gives messages; what is sent waits for `flush`, or until it is 64 kB."""
+    """A socket that takes and gives messages; what is sent waits for `flush`, or until it is 64 kB.
 
-    def __init__(self, connection: socket.socket) -> None:
+    `seconds`: the time in which the client must have signed in; each read and write fails after it, until `stay`.
+    """
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
         self.socket = connection
         self._read = bytearray()
         self._unsent = bytearray()
-        self.patience: float | None = None
-        """Seconds that the client may take for its next message; None: as long as it likes."""
+        self._ends: float | None = time.monotonic() + seconds
+        # Called while the client is waited for, with the seconds that it has been silent, or None while it is sent
+        # something. They return the seconds after which they want to be called again, None for never.
+        self.while_silent: Callable[[float], float | None] = lambda _: None
+        self.while_sending: Callable[[], float | None] = lambda: None
 
     @property
     def has_unread(self) -> bool:
         """Whether the client has sent more than was read."""
         return bool(self._read)
+
+    def stay(self) -> None:
+        """Let the client take its time from now on."""
+        self._ends = None
+
+    def drop(self) -> None:
+        """End the connection; may be called from another thread."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Encrypt what follows. Raises OSError where that fails."""
+        wrapped = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.socket = wrapped
+        self._set_timeout(None, None)
+        wrapped.do_handshake()
 
     def startup(self) -> Body:
         """Return the first message, which has no kind. Raises Ended where it can be none."""
@@ -63,11 +92,12 @@ class Wire:
             raise Ended("08P01", f"the first message would have {length:,} bytes: this is no client of PostgreSQL")
         return Body(self._take(length - 4))
 
-    def read(self, largest: int = LARGEST) -> tuple[bytes, Body]:
+    def read(self, largest: int | None = None) -> tuple[bytes, Body]:
         """Return kind and body of the next message. Raises Closed at the end, Ended for one that is too long."""
         kind, length = struct.unpack("!cI", self._take(5))
-        if not 4 <= length <= largest:
-            raise Ended("08P01", f"a message would have {length:,} bytes: the most are {largest:,}")
+        most = largest or (_LARGEST_BIND if kind == b"B" else _LARGEST)
+        if not 4 <= length <= most:
+            raise Ended("08P01", f"a message would have {length:,} bytes: the most are {most:,}")
         return kind, Body(self._take(length - 4))
 
     def _take(self, count: int) -> bytes:
@@ -82,11 +112,11 @@ class Wire:
         return taken
 
     def _received(self, most: int) -> bytes:
-        try:
-            self.socket.settimeout(self.patience)
-            return self.socket.recv(most)
-        except OSError as error:
-            raise Closed from error
+        begun = time.monotonic()
+        while True:
+            self._set_timeout(self.while_silent(time.monotonic() - begun), None)
+            with _patience():
+                return self.socket.recv(most)
 
     def send(self, data: bytes) -> None:
         """Send, soon."""
@@ -96,13 +126,30 @@ class Wire:
 
     def flush(self) -> None:
         """Send what waits. Raises Closed where the client does not take it in a minute."""
-        data, self._unsent = self._unsent, bytearray()
-        if not data:
-            return
-        try:
-            self.socket.settimeout(_SENDING)
-            self.socket.sendall(data)
-        except OSError as error:
+        data, self._unsent = memoryview(self._unsent), bytearray()
+        ends = time.monotonic() + _SENDING
+        while data:
+            self._set_timeout(self.while_sending(), ends)
+            with _patience():
+                data = data[self.socket.send(data) :]
+
+    def _set_timeout(self, due: float | None, ends: float | None) -> None:
+        """Let the next call of the socket end when something is due. Raises Closed once the time is over."""
+        now = time.monotonic()
+        lefts = [end - now for end in (ends, self._ends) if end is not None]
+        if any(left <= 0 for left in lefts):
+            raise Closed
+        waits = [*lefts, *([] if due is None else [due])]
+        self.socket.settimeout(max(min(waits), _SOON) if waits else None)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Pass over a call of a socket that has lasted too long. Raises Closed for one that fails."""
+    try:
+        yield
+    except OSError as error:
+        if not isinstance(error, TimeoutError) or error.errno is not None:  # a peer that is gone has a number
             raise Closed from error
 
 
@@ -191,6 +238,7 @@ def notice(said: str) -> bytes:
 
 def error_response(error: BaseException, code: str, severity: str = "ERROR") -> bytes:
     """Return an ErrorResponse: the message is one line."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = "out of memory" if isinstance(error, MemoryError) else str(error)
+    said = " ".join(said.split()) or type(error).__name__
     fields: Iterable[tuple[str, str]] = (("S", severity), ("V", severity), ("C", code), ("M", said))
     return message(b"E", *(name.encode() + text(value) for name, value in fields), b"\0")

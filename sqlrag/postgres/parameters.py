@@ -5,10 +5,11 @@ from __future__ import annotations
 import array
 import datetime as dt
 import json
+import math
 import struct
 import uuid
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from sqlrag.postgres.errors import Refused
@@ -17,6 +18,18 @@ from sqlrag.postgres.types import BY_OID, TEXT, PgType
 from sqlrag.postgres.values import DAY_ZERO, TIME_ZERO
 
 __all__ = ["decode", "for_sqlite"]
+
+
+_MOST_ELEMENTS = 100_000
+"""Of one array."""
+
+_MOST_DECIMALS = 16_383
+"""Of a numeric, as PostgreSQL's own. Neither engine has a greater one than a double, about 1.8e308."""
+
+_RANGES = {
+    "int2": range(-(1 << 15), 1 << 15), "int4": range(-(1 << 31), 1 << 31), "int8": range(-(1 << 63), 1 << 63),
+    "oid": range(1 << 32),
+}  # fmt: skip
 
 
 def decode(data: bytes, oid: int, *, binary: bool, number: int) -> Any:
@@ -32,10 +45,28 @@ def decode(data: bytes, oid: int, *, binary: bool, number: int) -> Any:
             )
         kind = TEXT
     try:
-        return _from_binary(data, kind) if binary else _from_text(decoded(data), kind)
-    except (ValueError, IndexError, OverflowError, struct.error, InvalidOperation) as error:
+        value = _from_binary(data, kind) if binary else _from_text(decoded(data), kind)
+        _check_range(value, kind, number)
+        return value
+    except (ValueError, IndexError, ArithmeticError, struct.error) as error:
         code = "22P03" if binary else "22P02"
         raise Refused(code, f"${number} is no {kind.name}: {data[:50]!r}") from error
+
+
+def _check_range(value: Any, kind: PgType, number: int) -> None:
+    """Raise Refused for a number that its type does not hold, and for an array of too many elements."""
+    if kind.element is not None:
+        if len(value) > _MOST_ELEMENTS:
+            raise Refused("54000", f"${number} has {len(value):,} elements: the most are {_MOST_ELEMENTS:,}")
+        for one in value:
+            _check_range(one, kind.element, number)
+        return
+    is_too_large = isinstance(value, int) and kind.name in _RANGES and value not in _RANGES[kind.name]
+    if isinstance(value, Decimal) and value.is_finite():
+        exponent = value.as_tuple().exponent
+        is_too_large = math.isinf(float(value)) or (isinstance(exponent, int) and exponent < -_MOST_DECIMALS)
+    if is_too_large:
+        raise Refused("22003", f"${number} is out of the range of {kind.name}")
 
 
 # As text
@@ -127,9 +158,8 @@ def _numeric(data: bytes) -> Decimal:
     groups = struct.unpack(f"!{count}h", data[8:])
     if scale > 0x3FFF or any(not 0 <= group < 10_000 for group in groups):
         raise ValueError(data)
-    digits = int("".join(f"{group:04}" for group in groups) or "0")
-    value = Decimal(digits).scaleb(4 * (weight - count + 1))
-    return -value if sign == 0x4000 else value
+    digits = "".join(f"{group:04}" for group in groups) or "0"
+    return Decimal(f"{'-' if sign == 0x4000 else ''}{digits}e{4 * (weight - count + 1)}")  # exact, with all its digits
 
 
 _BINARIES: dict[str, Callable[[bytes], Any]] = {
@@ -170,11 +200,8 @@ def for_sqlite(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Decimal):
-        return (
-            int(value)
-            if value.is_finite() and value == value.to_integral_value() and abs(value) < 1 << 63
-            else float(value)
-        )
+        is_integer = value.is_finite() and abs(value) < 1 << 63 and value == value.to_integral_value()
+        return int(value) if is_integer else float(value)
     if isinstance(value, list):
         if value and all(isinstance(part, float) for part in value):
             return array.array("f", value).tobytes()  # what sqlite-vec takes, in the machine's order, little-endian

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from sqlrag.descriptors import room
 from sqlrag.errors import Error
 from sqlrag.guarded import SECONDS, open_confined
 from sqlrag.postgres.answers import Source
@@ -33,10 +34,14 @@ CONNECTIONS = 32
 """Clients at once; each has a connection to the database of its own."""
 
 _UNKNOWN = 64
-"""Connections at once that have not shown yet who they are."""
+"""Connections at once that have not shown yet who they are: for one more, the oldest of them goes. They take a quarter
+of the process's descriptors at most."""
 
 _START_SECONDS = 10.0
-"""How long a client may take to show who it is."""
+"""How long signing in may take, from the first byte to the last."""
+
+_AGAIN = 0.1
+"""Seconds after which a client is taken that the system had no descriptor for."""
 
 _STOP_SECONDS = 2.0
 
@@ -71,38 +76,76 @@ class Server:
         self._database = open_confined(path, reranker=reranker)
         self._catalog = Catalog(self.name, f"PostgreSQL {VERSION} on {self._database.engine}", DEFAULTS)
         self._catalog.cursor(self._database).close()
+        self._most_unknown = max(room(_UNKNOWN * 4) // 4, 1)
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(connections)
-        self._unknown = threading.BoundedSemaphore(_UNKNOWN)
         self._sessions: dict[int, tuple[bytes, Session]] = {}
-        self._open: dict[threading.Thread, socket.socket] = {}
+        self._open: dict[threading.Thread, Wire] = {}
+        self._unknown: dict[threading.Thread, Wire] = {}
 
-    def serve(self, port: int, ready: Callable[[int], None]) -> None:
-        """Answer until KeyboardInterrupt; `ready` is called with the port. Raises OSError for one that is taken."""
+    def serve(self, port: int, ready: Callable[[int], None], note: Callable[[str], None] = lambda _: None) -> None:
+        """Answer until KeyboardInterrupt. Raises OSError for a port that is taken.
+
+        `ready` is called with the port, `note` once if the system has no descriptor, memory or thread for a client.
+        """
         try:
             with socket.create_server((LOOPBACK, port)) as listener:
                 ready(listener.getsockname()[1])
                 while True:
-                    connection, _ = listener.accept()
-                    self._start(connection)
+                    shortage = self._take(listener)
+                    if shortage is not None:
+                        note(f"a client had to wait ({shortage}): there is room when another one goes")
+                        note = _silent
         finally:
             self._stop()
 
+    def _take(self, listener: socket.socket) -> Exception | None:
+        """Take the next connection; return what the system lacks for it, after a while in which some may have gone."""
+        try:
+            self._start(listener.accept()[0])
+        except ConnectionError:  # it has gone already
+            return None
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
+            self._drop_oldest()
+            time.sleep(_AGAIN)
+            return error
+        return None
+
     def _start(self, connection: socket.socket) -> None:
-        if not self._unknown.acquire(blocking=False):
-            connection.close()  # a flood: nobody is told anything
-            return
-        thread = threading.Thread(target=self._converse, args=(connection,), name="sqlrag-postgres", daemon=True)
+        wire = Wire(connection, _START_SECONDS)
+        thread = threading.Thread(target=self._converse, args=(wire,), name="sqlrag-postgres", daemon=True)
         with self._lock:
-            self._open[thread] = connection
-        thread.start()
+            self._open[thread] = self._unknown[thread] = wire
+            is_full = len(self._unknown) > self._most_unknown
+        if is_full:
+            self._drop_oldest()
+        try:
+            thread.start()
+        except BaseException:
+            self._forget(thread, connection)
+            raise
+
+    def _drop_oldest(self) -> None:
+        """End the connection that has been signing in for the longest, if any."""
+        with self._lock:
+            thread = next(iter(self._unknown), None)
+            wire = None if thread is None else self._unknown.pop(thread)
+        if thread is not None and wire is not None:
+            wire.drop()
+            if thread.is_alive():
+                thread.join(_STOP_SECONDS)
+
+    def _forget(self, thread: threading.Thread, connection: socket.socket) -> None:
+        connection.close()
+        with self._lock:
+            self._unknown.pop(thread, None)
+            self._open.pop(thread, None)
 
     def _stop(self) -> None:
         with self._lock:
             threads, sessions = dict(self._open), list(self._sessions.values())
-        for connection in threads.values():
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        for wire in threads.values():
+            wire.drop()
         for _, session in sessions:
             session.cancel()
         until = time.monotonic() + _STOP_SECONDS
@@ -110,32 +153,26 @@ class Server:
             thread.join(max(until - time.monotonic(), 0))
         self._database.close()
 
-    def _converse(self, connection: socket.socket) -> None:
+    def _converse(self, wire: Wire) -> None:
         """Talk with one client, from its first byte to its last."""
-        wire = Wire(connection)
-        wire.patience = _START_SECONDS
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        known = False
+        thread = threading.current_thread()
         try:
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             user = self._known(wire)
             if user is not None:
-                self._unknown.release()
-                known = True
+                with self._lock:
+                    self._unknown.pop(thread, None)
                 self._admitted(wire, user)
         except (Closed, ssl.SSLError):
             pass
-        except (Error, OSError, MemoryError) as error:
+        except (Error, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: no thread can be started
             severity = error.severity if isinstance(error, Ended) else "FATAL"
             with suppress(Closed):
                 wire.send(error_response(error, sqlstate(error), severity))
                 wire.flush()
         finally:
-            if not known:
-                self._unknown.release()
-            wire.socket.close()
-            with self._lock:
-                self._open.pop(threading.current_thread(), None)
+            self._forget(thread, wire.socket)
 
     def _known(self, wire: Wire) -> dict[str, str] | None:
         """Return what a client says at its start, once it has shown that it knows the password; None after a cancel."""
@@ -155,7 +192,7 @@ class Server:
         if not user:
             raise Ended("28000", "no user name was given: any will do, with the password")
         self._password.ask(wire, user)
-        wire.patience = None
+        wire.stay()
         return said
 
     def _first_message(self, wire: Wire) -> tuple[Body, int]:
@@ -168,9 +205,7 @@ class Server:
                 wire.flush()
                 if wire.has_unread:
                     raise Ended("08P01", "bytes came before TLS had begun")  # CVE-2021-23214
-                wire.socket = self._tls.wrap_socket(wire.socket, server_side=True)
-                with self._lock:
-                    self._open[threading.current_thread()] = wire.socket
+                wire.start_tls(self._tls)
             elif code in (_TLS, _GSS):
                 wire.send(b"N")
                 wire.flush()
@@ -222,6 +257,10 @@ class Server:
             expected, session = self._sessions.get(number, (b"", None))
         if session is not None and hmac.compare_digest(expected, key):
             session.cancel()
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
 
 
 def _parameters(body: Body) -> dict[str, str]:

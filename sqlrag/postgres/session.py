@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
 from sqlrag.freshness import told
 from sqlrag.guarded import Watch
+from sqlrag.memory import give_back
 from sqlrag.postgres.answers import Source
 from sqlrag.postgres.commands import NO_ROWS, Answer, Transaction, command, plain
 from sqlrag.postgres.errors import Ended, Refused, sqlstate
 from sqlrag.postgres.extended import Extended, Portal, Prepared
 from sqlrag.postgres.lexemes import Statement, split
-from sqlrag.postgres.messages import Body, Closed, Wire, error_response, int16, int32, message, notice, text
+from sqlrag.postgres.messages import Body, Closed, Wire, error_response, int16, message, notice, text
+from sqlrag.postgres.rows import Rows, of_columns
 from sqlrag.postgres.settings import REPORTED, Settings
 from sqlrag.postgres.types import TEXT, PgType
-from sqlrag.postgres.values import encode
 
 __all__ = ["Session"]
 
 _MOST_COLUMNS = 1_664
 """As PostgreSQL's own; a row of more would not fit what clients expect."""
+
+_MOMENT = 0.2
+"""Seconds of a client's silence after which the rows that it has not fetched yet are taken into memory."""
+
+_LONG = 0.2
+"""Seconds of a statement after which the process may have memory to give back."""
+
+_HOLDING = 0.5
+"""Seconds that taking them may keep the client's next message waiting."""
 
 
 class Session:
@@ -39,6 +50,9 @@ class Session:
         self._skipping = False
         self._lock = threading.Lock()
         self._watch: Watch | None = None
+        self._sent: Rows | None = None
+        self._was_long = False
+        wire.while_silent, wire.while_sending = self._while_silent, self._while_sending
         self._handlers = {
             b"Q": self._query, b"P": self._parse, b"B": self._bind, b"D": self._describe, b"E": self._execute,
             b"C": self._close, b"H": self._flush, b"S": self._sync, b"F": self._function_call,
@@ -56,6 +70,7 @@ class Session:
                 return
             if kind not in self._handlers:
                 raise Ended("08P01", f"a message of the kind {kind!r} came: there is none")
+            self._while_sending()
             if self._skipping and kind != b"S":
                 continue  # after an error, all is left out up to the next Sync
             try:
@@ -87,13 +102,15 @@ class Session:
             self._extended.close_portal("")
             if statement.parameters:
                 raise Refused("42P02", "there is no parameter $1: the simple protocol has none")
-            with self._watched():
-                answer = self._answer(statement, Prepared(statement, [], 0), [])
+            seconds = self._limit()
+            with self._watched(seconds):
+                answer = self._answer(statement, Prepared(statement, []), [])
+                rows = Rows(answer, [], seconds)
                 try:
                     self._describe_columns(answer.columns, [])
-                    self._send_rows(answer, [], 0)
+                    self._send_rows(answer, rows, 0)
                 finally:
-                    answer.close()
+                    rows.end()
             if not self._transaction.is_open:
                 self._extended.close_portals()
         self._ready()
@@ -114,11 +131,11 @@ class Session:
         if kind == b"P":
             portal = self._extended.portal(name)
             statement = portal.prepared.statement
-            if statement is None or statement.words[0] in NO_ROWS:  # it is not to do its work yet
+            if statement is None or statement.first in NO_ROWS:  # it is not to do its work yet
                 self._wire.send(message(b"n"))
                 return
-            with self._watched():
-                self._describe_columns(self._begun(portal).columns, portal.formats, says_none=True)
+            with self._watched(self._left(portal)):
+                self._describe_columns(self._begun(portal)[0].columns, portal.formats, says_none=True)
             return
         if kind != b"S":
             raise Refused("08P01", f"{kind!r} is neither a statement nor a portal")
@@ -126,7 +143,7 @@ class Session:
         types = [oid or TEXT.oid for oid in prepared.types]
         self._wire.send(message(b"t", int16(len(types)), *(struct.pack("!I", oid & 0xFFFFFFFF) for oid in types)))
         if prepared.columns is None:
-            with self._watched():
+            with self._watched(self._limit()):
                 prepared.columns = self._columns(prepared)
         self._describe_columns(prepared.columns, [], says_none=True)
 
@@ -134,7 +151,7 @@ class Session:
         statement = prepared.statement
         if statement is None:
             return []
-        word = statement.words[0]
+        word = statement.first
         if word == "SHOW":  # it changes nothing
             answer = command(statement, self._transaction, self._settings)
             return answer.columns if answer else []
@@ -150,20 +167,23 @@ class Session:
         if portal.prepared.statement is None:
             self._wire.send(message(b"I"))
             return
-        with self._watched():
-            self._send_rows(self._begun(portal), portal.formats, max(limit, 0))
+        with self._watched(self._left(portal)):
+            self._send_rows(*self._begun(portal), max(limit, 0))
 
-    def _begun(self, portal: Portal) -> Answer:
-        """Return the answer of a portal, which begins with this if it has not yet."""
-        if portal.answer is None:
+    def _begun(self, portal: Portal) -> tuple[Answer, Rows]:
+        """Return the answer of a portal and its rows; it begins with this if it has not yet."""
+        if portal.answer is None or portal.rows is None:
+            self._extended.check_running()
             statement = portal.prepared.statement
-            portal.answer = (
+            answer = (
                 Answer("") if statement is None else self._answer(statement, portal.prepared, portal.params, portal)
             )
-            columns = len(portal.answer.columns)
+            columns = len(answer.columns)
             if len(portal.formats) not in (0, 1, columns):
+                answer.close()
                 raise Refused("08P01", f"{len(portal.formats)} formats came for {columns} columns")
-        return portal.answer
+            portal.answer, portal.rows = answer, Rows(answer, portal.formats, self._limit())
+        return portal.answer, portal.rows
 
     def _close(self, body: Body) -> None:
         kind, name = body.take(1), body.text()
@@ -221,7 +241,7 @@ class Session:
 
     def _deallocate(self, statement: Statement) -> None:
         """Forget a prepared statement, as psycopg asks in SQL."""
-        kind, name = next(lexeme for lexeme in reversed(statement.lexemes) if lexeme[0] != "space")
+        *_, (kind, name) = (lexeme for lexeme in statement.lexemes() if lexeme[0] != "space")
         if name.upper() == "ALL":
             self._extended.close_statements()
         else:
@@ -234,34 +254,67 @@ class Session:
             self._wire.send(message(b"n") if says_none else b"")
             return
         parts = [int16(len(columns))]
-        for (name, kind), form in zip(columns, _of_columns(formats, len(columns)), strict=True):
+        for (name, kind), form in zip(columns, of_columns(formats, len(columns)), strict=True):
             parts.append(text(name) + struct.pack("!ihihih", 0, 0, kind.oid, kind.size, -1, form))
         self._wire.send(message(b"T", *parts))
 
-    def _send_rows(self, answer: Answer, formats: list[int], limit: int) -> None:
+    def _send_rows(self, answer: Answer, rows: Rows, limit: int) -> None:
         """Send rows, up to `limit` of them (0: all), and whether there are more."""
         if not answer.columns:
             self._wire.send(message(b"C", text(answer.tag)))
             return
-        forms = _of_columns(formats, len(answer.columns))
-        kinds = [(name, kind, form == 1) for (name, kind), form in zip(answer.columns, forms, strict=True)]
-        head, count = int16(len(kinds)), 0
-        for row in islice(answer.rows, limit or None):
-            values = (
-                encode(value, kind, binary=b, column=name) for value, (name, kind, b) in zip(row, kinds, strict=True)
-            )
-            fields = (int32(-1) if value is None else int32(len(value)) + value for value in values)
-            self._wire.send(message(b"D", head, *fields))
-            count += 1
+        count = 0
+        rows.was_held = False
+        self._sent = rows
+        try:
+            for row in islice(rows, limit or None):
+                self._wire.send(row)
+                count += 1
+        finally:
+            self._sent = None
         if limit and count == limit:
             self._wire.send(message(b"s"))
             return
         self._wire.send(message(b"C", text(answer.tag if answer.tag == "SHOW" else f"{answer.tag} {count}")))
 
+    # How long the engine is kept busy
+
+    def _limit(self) -> float:
+        """Return the seconds that a statement may take, with the sending of its rows."""
+        return self._settings.seconds(self._seconds)
+
+    def _left(self, portal: Portal) -> float:
+        """Return the seconds that a portal has left; all of them where its statement is not open."""
+        if portal.rows is None or not portal.rows.is_running:
+            return self._limit()
+        return max(round(portal.rows.ends - time.monotonic(), 1), 0.1)
+
+    def _while_sending(self) -> float | None:
+        """End the statements whose time is over; return the seconds until the next one's is."""
+        running = self._extended.suspended() + ([] if self._sent is None else [self._sent])
+        for rows in running:
+            rows.end_late()
+        return min((rows.ends - time.monotonic() for rows in running if rows.is_running), default=None)
+
+    def _while_silent(self, seconds: float) -> float | None:
+        """Take into memory what the client does not fetch at once, so that it keeps nobody from the file."""
+        left = self._while_sending()
+        for rows in self._extended.suspended():
+            if rows.was_held:
+                continue
+            if seconds < _MOMENT:
+                return _MOMENT - seconds if left is None else min(_MOMENT - seconds, left)
+            try:
+                with self._watched(max(rows.ends - time.monotonic(), 0.0)):
+                    self._extended.hold(rows, _HOLDING)
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the client is told when it asks for more
+                rows.fail(error)
+        return self._while_sending()
+
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self, seconds: float) -> Iterator[None]:
         """Let what runs inside be stopped, by its time or by the client."""
-        watch = Watch(self._source.interrupt, self._settings.seconds(self._seconds))
+        watch, begun = Watch(self._source.interrupt, seconds), time.monotonic()
         try:
             with watch:
                 with self._lock:
@@ -275,6 +328,8 @@ class Session:
             if watch.asked and not isinstance(error, (Closed, Ended)):
                 raise Refused("57014", "canceling statement due to user request") from error
             raise
+        finally:
+            self._was_long = self._was_long or time.monotonic() - begun > _LONG
 
     def _fail(self, error: BaseException) -> None:
         self._transaction.fail()
@@ -287,9 +342,8 @@ class Session:
         self._wire.send(message(b"S", text(name), text(value)))
 
     def _ready(self) -> None:
+        if self._was_long:
+            self._was_long = False
+            give_back()
         self._wire.send(message(b"Z", self._transaction.status))
         self._wire.flush()
-
-
-def _of_columns(formats: list[int], count: int) -> list[int]:
-    return formats if len(formats) == count else (formats or [0]) * count

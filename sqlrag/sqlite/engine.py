@@ -395,6 +395,8 @@ class SQLiteEngine:
     def confine(self, longest_text: int) -> None:
         """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
         self.functions.longest_text = longest_text
+        if apsw.hard_heap_limit(-1):  # a server's memory is limited, its disk is not
+            self.connection.pragma("temp_store", 2)
         confine(self.connection)
 
     def interrupt(self) -> None:

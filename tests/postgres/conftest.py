@@ -42,10 +42,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(path, engine, *options, password=SECRET):
-    """Start a server; it does not outlive the block."""
+def serving(path, engine, *options, password=SECRET, descriptors=None):
+    """Start a server, which may have so many descriptors; it does not outlive the block."""
     command = [sys.executable, "-m", "sqlrag", "serve", str(path), "--postgres", "--port", "0", "--json", *options]
     environment = {**os.environ, PASSWORD: password} if password else dict(os.environ)
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment
     ) as process:
