@@ -317,6 +317,7 @@ class SQLiteEngine:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
             return statement("search", index=record.name, main=self.schema, search=SEARCH)
+        record = Tracking(self.connection, record).followed()  # a column may have been renamed since the last sync
         source, names = source_of(record), json.loads(record.filters)
         if not names:
             return statement("search_rows", index=record.name, main=self.schema, search=SEARCH)
