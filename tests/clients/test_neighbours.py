@@ -60,8 +60,10 @@ def test_f12_sqlite_utils(shop):
 def test_f12_sqlalchemy(shop):
     """`reflect()` with the virtual tables left out, as the page says; a table by its name as ever."""
     sa = pytest.importorskip("sqlalchemy")
+    engine = sa.create_engine(f"sqlite:///{shop}")
     with pytest.raises(sa.exc.OperationalError, match=NO_MODULE):
-        sa.MetaData().reflect(sa.create_engine(f"sqlite:///{shop}"))
+        sa.MetaData().reflect(engine)
+    engine.dispose()
     names: dict = {}
     exec(SNIPPETS[0], names)
     assert {"review", "reviews", "sqlrag_meta"} <= set(names["metadata"].tables)
