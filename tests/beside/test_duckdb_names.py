@@ -147,10 +147,16 @@ def test_f3_macros_with_the_names_of_sqlrag_s_own_functions(db, tmp_path):
 
 
 def test_f18_search_within_search(db):
-    """F18: an index function within itself is an error that says how to write it; so written, it works."""
-    with pytest.raises(errors.SQLError, match=r"search\(\) stands within search\(\).*AS inside, search") as told:
-        db.execute("FROM search('notes', (SELECT text FROM search('notes', 'bees', 1, 1)))")
-    assert "\n" not in str(told.value)
+    """F18: DuckDB 2 refuses an index function within itself: the error says how to write it; so written, it works."""
+    nested = "SELECT source_id FROM search('notes', (SELECT text FROM search('notes', 'bees', 1, 1)), 1, 1)"
+    if duckdb.__version__.startswith("1."):
+        assert db.execute(nested).fetchall() == [(2,)]
+    else:
+        with pytest.raises(
+            errors.SQLError, match=r"search\(\) stands within search\(\).*AS inside, search\(..."
+        ) as told:
+            db.execute(nested)
+        assert "\n" not in str(told.value)
     first = "(SELECT text FROM search('notes', 'bees', 1, 1)) AS inside"
     rows = db.execute(f"SELECT hit.source_id FROM {first}, search('notes', inside.text, 1, 1) AS hit").fetchall()
     assert rows == [(2,)]

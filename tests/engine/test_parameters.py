@@ -70,10 +70,9 @@ def test_d6_what_only_looks_like_a_parameter_to_duckdb_stays(sql):
     assert bind_named(sql, {"q": 1}) == (sql, {})
 
 
+@pytest.mark.parametrize("engine", ["duckdb"])
 def test_d6_the_values_are_duckdbs_own(passages):
     """D6: what is left alone runs, and says what DuckDB alone says."""
-    if passages.engine == "sqlite":
-        pytest.skip("slices and E'' strings are DuckDB's")
     sql = "SELECT s[:n], s[2:n], s[: :n], E'\\':n', {'n':n}, $$:n$$, [:n] FROM (SELECT 'abcd' AS s, 3 AS n)"
     expected = ("abc", "bc", "ab", "':n", {"n": 3}, ":n", [2])
     assert passages.execute(sql, {"n": 2}).fetchall() == [expected]
