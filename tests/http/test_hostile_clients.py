@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
+from sqlrag.descriptors import accepted
 from sqlrag.stderr import LINES, LONGEST_LINE
 
 COMMANDS = {"http": ["serve", "{}", "--http"], "mcp": ["mcp", "{}", "--http"]}
@@ -249,3 +252,39 @@ def test_x2_the_end_of_a_log_is_not_lost():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stderr.startswith("aaaaaaaaaTraceback")
     assert "ZeroDivisionError" in ran.stderr.splitlines()[-1]
+
+
+class Failing:
+    """A listener whose accept fails."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def accept(self):
+        raise OSError(self.code, os.strerror(self.code))
+
+
+def test_x2_accepting_waits_where_the_system_has_nothing_to_give(monkeypatch):
+    """The listener stays readable, so a loop that asked at once would be busy; one that is closed is an error."""
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    for code in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+        assert accepted(Failing(code)) is None
+    assert len(waited) == 4
+    assert accepted(Failing(errno.ECONNABORTED)) is None
+    assert len(waited) == 4
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        accepted(Failing(errno.EBADF))
+
+
+def test_x2_there_is_room_for_as_many_clients_as_descriptors():
+    """The limit is raised as far as the system allows, and something is left for the server itself."""
+    code = (
+        "import resource; from sqlrag.descriptors import room; limit = resource.setrlimit; "
+        "limit(resource.RLIMIT_NOFILE, (64, 200)); print(room(1000), room(10), room(1000, 3), "
+        "resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    most, few, of_three, limit = map(int, ran.stdout.split())
+    assert 100 < most < 190
+    assert (few, of_three, limit) == (10, most // 3, 200)
