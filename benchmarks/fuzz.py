@@ -1,6 +1,6 @@
-"""Mutated messages to each protocol that sqlrag answers: the socket's, HTTP, PostgreSQL's; on both engines.
+"""Mutated messages to each protocol that sqlrag answers, and mutated pages of its files under its C library.
 
-    python benchmarks/fuzz.py [--scale 1.0] [--write]       # 1,000,000 messages; half an hour
+    python benchmarks/fuzz.py [--scale 1.0] [--write]       # 1,000,000 messages, 100,000 pages; an hour
 
 Runs the commands below, two at a time. Each prints what it saw, and ends with an error where it found something;
 what it found is kept and replayed by the tests.
@@ -26,18 +26,27 @@ kept, and the tests send it again: `tests/serve/corpus`, `tests/postgres/corpus.
 """
 
 COMMANDS = (
-    ("the socket of `sqlrag serve`", ["tests.serve.fuzz", "--seed", "11"], 600_000),
-    ("`sqlrag serve DB --http`, half for each engine", ["tests.http.fuzz", "--seed", "11"], 100_000),
-    ("`sqlrag serve DB --postgres`", ["tests.postgres.fuzz", "--seed", "11"], 200_000),
-    ("`sqlrag serve DB --postgres`, DuckDB", ["tests.postgres.fuzz", "--seed", "11", "--engine", "duckdb"], 100_000),
+    ("the socket of `sqlrag serve`", ["tests.serve.fuzz", "--seed", "11", "--messages"], 600_000),
+    ("`sqlrag serve DB --http`, half for each engine", ["tests.http.fuzz", "--seed", "11", "--messages"], 100_000),
+    ("`sqlrag serve DB --postgres`", ["tests.postgres.fuzz", "--seed", "11", "--messages"], 200_000),
+    (
+        "`sqlrag serve DB --postgres`, DuckDB",
+        ["tests.postgres.fuzz", "--seed", "11", "--engine", "duckdb", "--messages"],
+        100_000,
+    ),
+    (
+        "the C library with AddressSanitizer and UndefinedBehaviorSanitizer, over pages of real files",
+        ["tests.extension.fuzz", "--seed", "11", "--pages"],
+        100_000,
+    ),
 )
-"""What is fuzzed, the module that does it, and with how many messages."""
+"""What is fuzzed, the module that does it, and with how many messages, or pages."""
 
 
-def run(module: list[str], messages: int) -> tuple[list[str], float, bool]:
+def run(module: list[str], count: int) -> tuple[list[str], float, bool]:
     """Run one; return what it printed, the seconds, and whether it ended well."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", *module, "--messages", str(messages)]
+    command = [sys.executable, "-m", *module, str(count)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     said = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     if done.returncode:
@@ -58,7 +67,7 @@ def main() -> None:
         for (title, module, _), count, (said, seconds, ended_well) in zip(COMMANDS, counts, ran, strict=True):
             total, well = total + count, well and ended_well
             lines += [f"**{title}**, {seconds:,.0f} s, {'nothing found' if ended_well else 'FOUND'}:", ""]
-            lines += ["```console", f"$ python -m {' '.join(module)} --messages {count}", *said, "```", ""]
+            lines += ["```console", f"$ python -m {' '.join(module)} {count}", *said, "```", ""]
             print("\n".join(lines[-6 - len(said) :]), flush=True)
     text = "\n".join(
         [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.index.blocks import stored_blocks
 from sqlrag.index.names import in_main, quote
+from sqlrag.index.own_tables import SHADOWS
 from sqlrag.index.places import damaged, places_of
 from sqlrag.index.precision import kept_parts
 from sqlrag.index.source import key_expression, source_of
@@ -65,9 +66,15 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
 
 def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return what is wrong with the places of vectors, of codes and of centroids."""
+    import apsw
+
     problems = []
     for table, size in vector_tables(record).items():
-        places = places_of(connection, table, size)
+        try:
+            places = places_of(connection, table, size)
+        except apsw.SQLError as error:  # one of vec0's own tables has other columns
+            problems.append(f"{record.name}: {damaged(record.name)} ({error})")
+            continue
         if places.blocks:
             problems.append(f"{record.name}: {damaged(record.name)}")
         elif places.wrong:
@@ -127,14 +134,18 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     if record.vectors == "float32":
         needed.append(f"{name}_vec")
     if Index(connection, record).has_cells():
-        needed.append(f"{name}_codes")
+        needed += [f"{name}_codes", f"{name}_cells"]
         if not record.is_live:
             needed.append(f"{name}_code_after_delete")
             needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
-    parts = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
-    there = set(parts)
+    for kind, tables in (("vec0", vector_tables(record)), ("fts5", [f"{name}_fts"])):
+        # Earlier versions of sqlite-vec made no table `info`, and nobody reads it.
+        parts = [part for part in SHADOWS[kind] if part != "info"]
+        needed += [f"{table}_{part}" for table in tables if table in needed for part in parts]
+    defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
+    there = set(defined)
     earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2
-    if any(f"DELETE FROM {name}_vec " in (parts.get(trigger.lower()) or "") for trigger in earlier):
+    if any(f"DELETE FROM {name}_vec " in (defined.get(trigger.lower()) or "") for trigger in earlier):
         there.add(f"{name}_vector_after_delete".lower())
     return [part for part in needed if part.lower() not in there]
 

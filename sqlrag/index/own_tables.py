@@ -18,11 +18,11 @@ from sqlrag.index.statements import statement
 if TYPE_CHECKING:
     from sqlrag.index.registry import Connection, IndexRecord
 
-__all__ = ["OwnTables"]
+__all__ = ["SHADOWS", "OwnTables"]
 
 REGISTRY = ("sqlrag_meta", "sqlrag_indexes", "sqlrag_ivf", "sqlrag_nprobe")
 
-_SHADOWS = {"vec0": ("chunks", "rowids", "vector_chunks00", "info"), "fts5": ("data", "idx", "docsize", "config")}
+SHADOWS = {"vec0": ("chunks", "rowids", "vector_chunks00", "info"), "fts5": ("data", "idx", "docsize", "config")}
 """What the tables behind a virtual one are called, after its name and a `_`."""
 
 _VIRTUAL = {
@@ -63,7 +63,7 @@ class OwnTables:
         name = record.name
         names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_live else ["documents"])]
         for part, made in _VIRTUAL.items():
-            names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in _SHADOWS[made[:4]])]
+            names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
         return self._look(name, names)
 
     def _look(self, index: str, names: Sequence[str]) -> list[str]:

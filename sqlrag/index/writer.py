@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.index.cells import Cells, cell_state
 from sqlrag.index.names import in_main, quote, same_name
+from sqlrag.index.own_tables import SHADOWS
 from sqlrag.index.places import check_deletable, check_insertable, vectors_at
 from sqlrag.index.precision import codes_of, kept_parts
 from sqlrag.index.registry import Connection, IndexRecord, Registry
@@ -33,6 +34,9 @@ TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLB
 
 _TXN_WRITE = 2
 """apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, its statement writes."""
+
+_MOST_ID = 1 << 62
+"""A chunk id beyond this is none that sqlrag has given."""
 
 _NORMAL = 1
 """SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
@@ -178,7 +182,7 @@ class IndexWriter:
             "INSERT INTO temp.sqlrag_kept VALUES (?, ?)", vectors_at(self._connection, f"{name}_vec", agreed)
         )
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
-        self._connection.execute(f"DROP TABLE {self._vectors}")
+        self._drop_vec0(f"{name}_vec")
         self._connection.execute(self._made_for("index/create_vectors"))
         self._connection.execute(
             f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, vector FROM temp.sqlrag_kept "
@@ -192,8 +196,8 @@ class IndexWriter:
         """Make the tables of cells and codes anew, empty: an index that keeps float32 is searched whole meanwhile."""
         name = self.record.name
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
-        for table in (self._codes, in_main(f"{name}_cells")):
-            self._connection.execute(f"DROP TABLE {table}")
+        for table in (f"{name}_codes", f"{name}_cells"):
+            self._drop_vec0(table)
         self._connection.execute(self._made_for("index/create_cells"))
         if self.record.is_live:
             self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_code_after_delete')}")
@@ -202,12 +206,23 @@ class IndexWriter:
     def _drop_full_text(self) -> None:
         """Drop the full text; FTS5 refuses that with a configuration that it cannot read, so it gets one."""
         words = f"{self.record.name}_fts"
-        config = in_main(f"{words}_config")
-        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
-        if list(self._connection.execute(sql, (f"{words}_config",))):
+        if self._is_there(words):
+            config = in_main(f"{words}_config")
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {config} (k PRIMARY KEY, v) WITHOUT ROWID")
             self._connection.execute(f"DELETE FROM {config}")
             self._connection.execute(f"INSERT INTO {config} VALUES ('version', 4)")
-        self._connection.execute(f"DROP TABLE IF EXISTS {in_main(words)}")
+            self._connection.execute(f"DROP TABLE {in_main(words)}")
+
+    def _drop_vec0(self, table: str) -> None:
+        """Drop a table of vec0, which refuses that where one of its own tables is gone: it gets an empty one."""
+        if self._is_there(table):
+            for part in SHADOWS["vec0"]:
+                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {in_main(f'{table}_{part}')} (lost)")
+            self._connection.execute(f"DROP TABLE {in_main(table)}")
+
+    def _is_there(self, table: str) -> bool:
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
+        return bool(list(self._connection.execute(sql, (table,))))
 
     def upgrade(self) -> None:
         """Give an index of schema 1 its cells."""
@@ -220,10 +235,12 @@ class IndexWriter:
         return statement(name, index=self.record.name, dimension=self.record.dimension)
 
     def next_id(self) -> int:
-        """Return the first chunk id that was never used."""
+        """Return the first chunk id that was never used, as far as the file knows."""
         sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
-        rows = list(self._connection.execute(sql, (self.record.name,)))
-        return int(rows[0][0]) + 1 if rows else 1
+        used = [seq for (seq,) in self._connection.execute(sql, (self.record.name,)) if isinstance(seq, int)]
+        sql = f"SELECT max(id) FROM {self._table} WHERE id < {_MOST_ID}"
+        used += [last for (last,) in self._connection.execute(sql) if last is not None]
+        return max((number for number in used if number < _MOST_ID), default=0) + 1
 
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
@@ -277,6 +294,8 @@ class IndexWriter:
     def drop(self) -> None:
         """Drop the index's tables and forget it."""
         self._drop_full_text()
+        for part in ("vec", "codes", "cells"):
+            self._drop_vec0(f"{self.record.name}_{part}")
         # What an index over documents does not have may be a table of the user's.
         for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
             self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")

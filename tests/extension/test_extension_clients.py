@@ -52,6 +52,30 @@ def found(text: str) -> list[tuple]:
     return [tuple(row.values()) if isinstance(row, dict) else tuple(row) for row in json.loads(text)]
 
 
+def test_x4_a_source_that_became_a_view(sqlite3_shell, library, served, tmp_path):
+    """The extension reads no more of a stranger's file than Python does."""
+    path = tmp_path / "stranger.db"
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)").fetchall()
+        db.execute("INSERT INTO review VALUES (1, 'Loud kettle.')").fetchall()
+        db.create_index("reviews", "review", "body")
+    endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS id, 'x' AS body FROM n"
+    program = f"DROP TABLE review; CREATE VIEW review AS {endless};\n.load {library}\n.bail off\n"
+    program += "SELECT id FROM text_top_k('reviews', 'kettle', 5);\n"
+    program += "SELECT id FROM text_top_k('reviews', 'kettle', 5, 'id < 9');\n"
+    done = subprocess.run(
+        [sqlite3_shell, "-batch", str(path)],
+        input=program,
+        capture_output=True,
+        text=True,
+        env=served,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "1\n"
+    assert "is over the table review, which is a view now and is not read" in done.stderr
+
+
 def test_the_sqlite3_shell(sqlite3_shell, given, wanted):
     """`.load`, a parameter, the statement."""
     program = f".load {given.library}\n.mode json\n.parameter set :q \"'{Q['q']}'\"\n{DESIGN_STATEMENT}"

@@ -284,10 +284,15 @@ NOTES = [
     "  kind in their place, none behind a virtual table. DuckDB macros with the names of DuckDB's functions are refused.",
     "- `sqlrag_create_index`, `_sync`, `_alter_index`, `_reindex` and `_drop_index` cannot be called from a view or trigger",
     "  on SQLite; `embed`, `rerank_score`, the top-k functions and `search` can: they only read and compute.",
+    "- What an index knows as a table must be one, wherever it is read: not a view, nor a virtual table. An index over a",
+    "  view says so; a question reads that view for metadata if it reads this database's tables alone and has an end.",
     "- A file names models, never paths. Nothing that it says is loaded from disk or network.",
-    "- Before a query nothing is synced whose chunk table has a trigger that is not sqlrag's, and no view is read.",
-    "- What you ask for is done: `sync` over a view runs the view (DuckDB's can read files), a write to a table runs its",
-    "  triggers, and a filter over an endless view has no end (Ctrl-C has). With `read_only=True` nothing is written.",
+    "- Before a query nothing is synced whose chunk table has a trigger that is not sqlrag's.",
+    "- Where sqlite-vec keeps each vector is compared both ways, and some vectors with their texts; before one is written,",
+    "  its place is looked at, so that no other is lost (tests/live/test_shadow_tables.py).",
+    "- What you ask for is done: `sync` of an index over a view runs the view (DuckDB's can read files), a write to a",
+    "  table runs its triggers, and a filter over an endless view has no end (Ctrl-C has). With `read_only=True` nothing",
+    "  is written.",
     "- SQLite's `PRAGMA trusted_schema = OFF` is not used: it would forbid sqlite-vec in the index's own triggers.",
 ]
 

@@ -149,6 +149,36 @@ def test_x8_whatever_lies_in_a_shadow_table_is_found_and_mended(sound, tmp_path,
     assert tried(sound, tmp_path, case, RUNS) or case[3] in {"id", "_rowid_"}
 
 
+WITHOUT = [
+    *(f"DROP TABLE notes_{part}_{table}" for part in ("vec", "codes", "cells") for table in COLUMNS),
+    *(f"DROP TABLE chunks_fts_{table}" for table in FULL_TEXT),
+    "DROP TABLE small_codes_rowids",
+    "DROP TABLE chunks_vec_chunks",
+    "UPDATE sqlite_schema SET sql = replace(sql, 'chunk_offset', 'chunk_place') WHERE name = 'notes_vec_rowids'",
+    *(f"UPDATE sqlite_sequence SET seq = {value}" for value in ("'x'", "NULL", "9223372036854775807", "0", "x'00'")),
+]
+
+
+@pytest.mark.parametrize("statement", WITHOUT)
+def test_x8_a_table_behind_an_index_is_gone(sound, tmp_path, statement):
+    """Or has other columns, or SQLite's own count of ids is none: check says so or all is well, and repair mends it."""
+    path = tmp_path / "without.db"
+    shutil.copy(sound, path)
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(statement)
+    connection.close()
+    with sqlrag.connect(path) as db:
+        assert db.check() or statement.startswith("UPDATE sqlite_sequence") or statement.endswith("_info")
+        assert db.repair() == []
+        db.execute("UPDATE note SET body = 'A whistle for the referee.' WHERE id = 1").fetchall()
+        db.sync()
+        db.ingest([Document("0", "", "A whistle for the referee.", {}, "new")])
+        assert db.check() == []
+        for index in ("chunks", "notes", "small"):
+            assert db.search("the whistle of the referee", index)[0].text == "A whistle for the referee."
+
+
 @pytest.mark.parametrize("vectors", ["float32", "int8"])
 def test_x8_vectors_of_other_texts_are_found_and_made_anew(tmp_path, vectors, encoded_once):
     """Two blocks of vectors have changed places: each is sound by itself, and none is of its text."""
