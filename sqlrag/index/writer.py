@@ -239,7 +239,8 @@ class IndexWriter:
         sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
         used = [seq for (seq,) in self._connection.execute(sql, (self.record.name,)) if isinstance(seq, int)]
         sql = f"SELECT max(id) FROM {self._table} WHERE id < {_MOST_ID}"
-        used += [last for (last,) in self._connection.execute(sql) if last is not None]
+        if self._is_there(self.record.name):
+            used += [last for (last,) in self._connection.execute(sql) if last is not None]
         return max((number for number in used if number < _MOST_ID), default=0) + 1
 
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
