@@ -17,19 +17,22 @@ def damage(connection: apsw.Connection) -> list[str]:
     FTS5 may look at its tables as this connection has last seen them, and take what another one has written since for
     damage. So what is found has to be found by a connection that has seen nothing, too.
     """
-    found = _found(connection)
+    try:
+        found = _found(connection)
+    except apsw.SQLError as error:  # FTS5 says so of a configuration that it cannot read
+        found = [str(error)]
     if found and connection.filename:
         # For reading only SQLite leaves out CHECK constraints.
         read_only = connection.readonly("main")
         with closing(open_sqlite(connection.filename, read_only=read_only, must_exist=True)) as fresh:
-            return _found(fresh)
+            try:
+                return _found(fresh)
+            except apsw.SQLError:  # it lacks a function of this connection, or FTS5 says it again
+                return found
     return found
 
 
 def _found(connection: apsw.Connection) -> list[str]:
     # https://www.sqlite.org/pragma.html#pragma_integrity_check
-    try:
-        lines = [str(line) for (line,) in connection.execute("PRAGMA main.integrity_check")]
-    except apsw.SQLError as error:  # FTS5 says so of a configuration that it cannot read
-        lines = [str(error)]
+    lines = [str(line) for (line,) in connection.execute("PRAGMA main.integrity_check")]
     return [] if lines == ["ok"] else lines
