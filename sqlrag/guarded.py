@@ -149,7 +149,7 @@ class Guarded:
 
     def __init__(self, database: Database, seconds: float = SECONDS, *, ends_process: bool = False) -> None:
         self.seconds = seconds
-        self._ends_process = ends_process
+        self._ends_process = ends_process and hasattr(signal, "setitimer")  # Windows has none
         self._database = database
         self._lock = threading.Lock()
 

@@ -29,6 +29,9 @@ from sqlrag.tools import Tools
 
 __all__ = ["ToolProcess", "main"]
 
+_EXPIRED = -getattr(signal, "SIGALRM", 0)
+"""The status of a process that the system has ended at its time."""
+
 _SHOWN = 200
 """Characters of a question in a line of the log."""
 
@@ -126,7 +129,7 @@ class ToolProcess:
         """Begin a new process, and return the error for the question that the old one ended at."""
         code = self._process.wait()
         self._begin_again()
-        if code == -signal.SIGALRM:
+        if code == _EXPIRED:
             why = f"could not be stopped after {self._seconds:g} s: its process was ended"
             error: Error = too_slow(self._seconds)
         else:
@@ -170,6 +173,8 @@ def main() -> None:
     path, reranker, seconds = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
+    if _EXPIRED:
+        signal.signal(-_EXPIRED, signal.SIG_DFL)  # whatever has started the server may have had it ignored
     warnings.showwarning = _note  # type: ignore[assignment]  # it takes the rest as it comes
     questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
