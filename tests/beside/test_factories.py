@@ -42,6 +42,7 @@ PRAGMAS = (
     "legacy_alter_table = ON",
     "query_only = ON",
     "cell_size_check = ON",
+    "trusted_schema = OFF",
 )
 
 
