@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlrag.arguments import shown
+from sqlrag.arguments import number, shown, whole
 from sqlrag.errors import InputError
 
 __all__ = ["as_json", "bound", "duckdb_value", "sqlite_value"]
@@ -61,7 +61,7 @@ class _Named(Mapping[str, Any]):
 
 def sqlite_value(name: str, value: Any) -> Any:
     """Return a value as SQLite stores it: None, a number of 64 bits, a text or bytes."""
-    value = _of_numpy(value)
+    value = _plain(value)
     if value is None or isinstance(value, (bool, float)) or type(value) is bytes:
         return value
     if isinstance(value, int):
@@ -81,7 +81,7 @@ def sqlite_value(name: str, value: Any) -> Any:
 
 def duckdb_value(name: str, value: Any) -> Any:
     """Return a value as DuckDB takes it: it has dates, decimals, lists and more of its own."""
-    value = _of_numpy(value)
+    value = _plain(value)
     if value is None or type(value) in (bool, float, bytes):
         return value
     if isinstance(value, str):
@@ -115,10 +115,21 @@ def as_json(params: Params) -> str | None:
     return json.dumps(values, ensure_ascii=False)
 
 
-def _of_numpy(value: Any) -> Any:
-    """Return a scalar of numpy's as Python's own."""
-    generic = getattr(sys.modules.get("numpy"), "generic", None)  # not yet there while another thread imports it
-    return value.item() if generic is not None and isinstance(value, generic) else value
+def _plain(value: Any) -> Any:
+    """Return a number of another class, or a scalar of numpy's, as Python's own."""
+    if isinstance(value, (int, float, str, bytes)) and type(value).__module__ == "builtins":
+        return value
+    numpy = sys.modules.get("numpy")  # without these while another thread imports it
+    scalar, array = getattr(numpy, "generic", ()), getattr(numpy, "ndarray", ())
+    if isinstance(value, scalar) or (isinstance(value, array) and not value.ndim):
+        value = value.item()
+        if isinstance(value, scalar):  # a longdouble, which Python has no type for
+            found = number(value)
+            return value if found is None else found
+    if isinstance(value, (int, float)):  # an IntEnum; True
+        return value
+    count = whole(value)
+    return value if count is None else count
 
 
 def _unicode(name: str, value: str) -> str:
@@ -137,9 +148,9 @@ def _exact(name: str, value: Decimal) -> int | float:
     if value.is_finite():
         if value == value.to_integral_value() and abs(value) < 2**63:
             return int(value)
-        number = float(value)
-        if Decimal(repr(number)) == value:
-            return number
+        rounded = float(value)
+        if Decimal(repr(rounded)) == value:
+            return rounded
     raise _refused(name, value, "SQLite has no exact decimals: pass float() or str() of it")
 
 

@@ -35,6 +35,11 @@ class Level(enum.IntEnum):
     LOW = 2
 
 
+class Seven:
+    def __index__(self):
+        return 7
+
+
 class Word(str, enum.Enum):
     BEES = "bees"
 
@@ -230,6 +235,9 @@ NUMBERS = {
     "np.float32": (np.float32(1.5), 1.5),
     "np.float64": (np.float64(2.5), 2.5),
     "np.bool_": (np.bool_(True), 1),
+    "np.longdouble": (np.longdouble(2.5), 2.5),
+    "an array without dimensions": (np.array(7), 7),
+    "anything with __index__": (Seven(), 7),
     "np.str_": (np.str_("x"), "x"),
     "IntEnum": (Level.LOW, 2),
     "StrEnum": (Word.BEES, "bees"),
