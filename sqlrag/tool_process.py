@@ -17,20 +17,25 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, BinaryIO
 
-from sqlrag.errors import Error, ServerError, error_named
+from sqlrag.errors import Error, ServerError, SQLError, error_named
 from sqlrag.guarded import open_guarded, too_slow
+from sqlrag.memory import give_back, limit_memory
 from sqlrag.tools import Tools
 
 __all__ = ["ToolProcess", "main"]
 
 _EXPIRED = -getattr(signal, "SIGALRM", 0)
 """The status of a process that the system has ended at its time."""
+
+_LONG = 0.2
+"""Seconds of a question after which the process may have memory to give back."""
 
 _SHOWN = 200
 """Characters of a question in a line of the log."""
@@ -171,6 +176,7 @@ class _ToolsOf(Tools):
 def main() -> None:
     """Answer the questions of the process that has started this one, until that ends."""
     path, reranker, seconds = json.loads(sys.argv[1])
+    limit_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     if _EXPIRED:
@@ -187,7 +193,10 @@ def main() -> None:
     _answer(answers, begin)
     while opened:
         tool, arguments = json.loads(questions.get())
+        begun = time.monotonic()
         _answer(answers, lambda: getattr(opened[0], tool)(**arguments))  # noqa: B023 - called at once
+        if time.monotonic() - begun > _LONG:
+            give_back()
 
 
 def _answer(answers: BinaryIO, work: Callable[[], Any]) -> None:
@@ -195,6 +204,12 @@ def _answer(answers: BinaryIO, work: Callable[[], Any]) -> None:
         answer = [work(), None, None]
     except Error as error:
         answer = [None, type(error).__name__, str(error)]
+    except MemoryError:
+        answer = [
+            None,
+            SQLError.__name__,
+            "out of memory: ask for less, with a smaller LIMIT, fewer columns or substr()",
+        ]
     except Exception:  # noqa: BLE001 - whatever it is, whoever asks is told
         traceback.print_exc()
         answer = [None, ServerError.__name__, "the server failed at this request: its log says why"]
