@@ -12,10 +12,11 @@ Everything else is imported when it is first used, so `import sqlrag` costs mill
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # typing's own takes milliseconds to import, in which Ctrl-C would be a traceback
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from sqlrag.database import Database, connect
     from sqlrag.errors import BacklogWarning, Error
     from sqlrag.models import Embedder, Reranker
@@ -42,7 +43,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'sqlrag' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -6,11 +6,14 @@ Here is what comes before anything else is imported: Ctrl-C, standard files and 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
+
+TYPE_CHECKING = False  # as `_signal`: typing and signal take milliseconds, in which Ctrl-C would be a traceback
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from sqlrag.cli.program import cli
 
 __all__ = ["cli", "end_at_once", "main"]
@@ -29,8 +32,8 @@ def __getattr__(name: str) -> Any:
 
 def main() -> None:
     """Run the program `sqlrag`."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the shell has it ignored
-        signal.signal(signal.SIGINT, end_at_once)
+    if getsignal(SIGINT) is default_int_handler:  # not where the shell has it ignored
+        signal(SIGINT, end_at_once)
     _use_utf8()
     _open_standard_files()
     from sqlrag.cli.program import cli
