@@ -290,3 +290,71 @@ def test_statements_through_the_library_of_sqlite3(tmp_path):
     connection.close()
     with pytest.raises(sqlite3.ProgrammingError):
         own.execute("SELECT 1")
+
+
+# With count_changes each INSERT has a row, those of sqlite-vec's own too, which it takes for an error.
+NO_SYNC = ("PRAGMA query_only = ON", "PRAGMA count_changes = ON")
+SYNCED = {name: hostile for name, hostile in HOSTILE.items() if name not in NO_SYNC}
+
+
+@pytest.mark.parametrize("hostility", SYNCED)
+def test_f8_a_sync_through_an_apsw_connection_with_ways_of_its_own(hostility, path, tmp_path):
+    """What is written through the connection is found through it; the index is whole."""
+    copied = copy_of(path, tmp_path)
+    connection = sqlrag.register(apsw.Connection(str(copied)))
+    SYNCED[hostility](connection)
+    cursor = apsw.Cursor(connection)
+    cursor.row_trace = cursor.exec_trace = None
+    cursor.execute("INSERT OR REPLACE INTO topic VALUES (1, 'Bees', 'nature'), (99, 'A kettle that whistles', 'home')")
+    cursor.execute("SELECT sqlrag_sync()").fetchall()
+    found = cursor.execute("SELECT source_id FROM search('titles', 'kettle', 3, 1)").fetchall()
+    assert [row[0] for row in found] == [99]
+    cursor.close()
+    connection.close()
+    with sqlrag.connect(copied) as db:
+        assert db.backlog() == {}
+        assert db.check() == []
+
+
+STDLIB_SYNC = (
+    STDLIB_PROGRAM.split("asked, hostilities", maxsplit=1)[0]
+    + """
+import shutil
+folder, hostilities = json.load(sys.stdin)
+for kind in ("TEXT", "INTEGER", "BLOB", "JSON"):
+    sqlite3.register_converter(kind, refuse)
+for number, name in enumerate(hostilities):
+    path = f"{folder}/{number}.db"
+    shutil.copy(sys.argv[2], path)
+    factory = Strict if name == "cursors of its own" else sqlite3.Connection
+    types = sqlite3.PARSE_DECLTYPES if name == "types converted" else 0
+    connection = hostile(sqlrag.register(sqlite3.connect(path, factory=factory, detect_types=types)), name)
+    cursor = sqlite3.Cursor(connection)
+    cursor.execute("INSERT OR REPLACE INTO topic VALUES (1, 'Bees', 'nature'), (99, 'A kettle that whistles', 'home')")
+    connection.commit()
+    cursor.execute("SELECT sqlrag_sync()").fetchall()
+    found = cursor.execute("SELECT +source_id FROM search('titles', 'kettle', 3, 1)").fetchall()
+    assert [row[0] for row in found] == [99], (name, found)
+    connection.close()
+"""
+)
+
+
+def test_f8_a_sync_through_a_sqlite3_connection_with_ways_of_its_own(path, tmp_path):
+    """The same through the standard library's, which opens no transaction of its own for our statements."""
+    python = python_that_loads_extensions()
+    if python is None:
+        pytest.skip("no Python here whose sqlite3 can load extensions")
+    # SQLite 3.40 lets no trigger write full text then (docs/neighbours.md); APSW's own lets it.
+    ways = [name for name in STDLIB if name not in (*NO_SYNC, "PRAGMA trusted_schema = OFF")]
+    run = subprocess.run(
+        [python, "-c", STDLIB_SYNC, sysconfig.get_path("purelib"), str(path)],
+        input=json.dumps([str(tmp_path), ways]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    for number, name in enumerate(ways):
+        with sqlrag.connect(tmp_path / f"{number}.db") as db:
+            assert (name, db.backlog(), db.check()) == (name, {}, [])
