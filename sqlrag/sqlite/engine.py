@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.bindings import bound, sqlite_value
-from sqlrag.errors import InputError, MissingDependencyError, ModelMismatchError, ReadOnlyError, UnknownModelError
+from sqlrag.errors import (
+    InputError,
+    MissingDependencyError,
+    ModelFileError,
+    ModelMismatchError,
+    ReadOnlyError,
+    UnknownModelError,
+)
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index, foreign_vectors
 from sqlrag.index.names import NEXT, folded, in_main, quote
@@ -369,7 +376,7 @@ class SQLiteEngine:
         """Return whether vectors are other texts', as far as the index's model is here."""
         try:
             wrong, of = foreign_vectors(self.connection, record, self.encoders.embedder_of(record))
-        except (ModelMismatchError, MissingDependencyError, UnknownModelError):
+        except (MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError):
             return []
         return [f"{record.name}: {wrong} of {of} vectors looked at are not of their texts"] if wrong else []
 
