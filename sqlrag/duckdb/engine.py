@@ -114,6 +114,7 @@ class DuckDBEngine:
             self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
             self._session.asking = self._asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
+            self._asking.known = {record.name: record.version for record in self.indexes.records()}
             encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
         except BaseException:
             self._connection.close()
@@ -166,7 +167,7 @@ class DuckDBEngine:
             with translated(self.path, self._raised):
                 self._connection.execute(sql, bindings)
         except StaleIndexError as stale:
-            if self.freshness is not None:
+            if self.freshness is not None and not self._asking.is_fresh(stale.record):
                 self.freshness.freshen(stale.record)
             self._asking.again(stale.record)
             return False

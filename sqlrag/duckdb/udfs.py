@@ -208,9 +208,12 @@ def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]
     def rows(session: Session, *arguments: Any) -> list[Any]:
         with session.indexes.lock:
             session.indexes.catch_up()
-            for index in dict.fromkeys(map(str, arguments[0].to_pylist())) if asks else ():
+            asked = dict.fromkeys(map(str, arguments[0].to_pylist())) if asks else ()
+            for index in asked:
                 session.asks(index)
             calls = [function(session, *values) for values in _rows(arguments)]
+            for index in asked:  # another connection may have written it meanwhile
+                session.asks(index)
         return [[dict(zip(names, row, strict=True)) for row in call] for call in calls]
 
     return UDF(name, columns, rows, volatile=True)

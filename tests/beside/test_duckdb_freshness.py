@@ -339,3 +339,22 @@ def test_f4_several_statements_in_one_text(db):
     with pytest.raises(errors.SQLError, match="syntax error"):
         db.execute("INSERT INTO note VALUES (8, 'x', NULL); SELEC 1")
     assert db.execute("SELECT count(*) FROM note WHERE id = 8; ").fetchall() == [(0,)]
+
+
+def test_d5_an_index_that_is_written_as_the_statement_begins(path, db):
+    """D5: what another connection brings in after a statement began, and before it asks, is seen by all of it."""
+    with sqlrag.connect(path) as other:
+        asked = []
+
+        def meanwhile(catch_up=db._engine.indexes.catch_up) -> None:  # the statement's snapshot is taken by now
+            if not asked:
+                other.execute("UPDATE note SET body = body || ' It rains, it rains.'")
+                assert other.sync().changed == 3
+            asked.append(1)
+            catch_up()
+
+        with pytest.MonkeyPatch.context() as patched, no_warning():
+            patched.setattr(db._engine.indexes, "catch_up", meanwhile)
+            sql = "SELECT count(*), count(c.id) FROM text_top_k('notes', 'rains', 9) LEFT JOIN notes AS c USING (id)"
+            assert db.execute(sql).fetchall() == [(3, 3)]
+        assert len(asked) == 2
