@@ -114,7 +114,8 @@ class Database(TableIndexes):
     """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager.
 
     Threads may share it: their calls take turns, `sync` and `ingest` as a whole. Those that should work side by side
-    open a connection each. `interrupt` waits for nobody.
+    open a connection each. `interrupt` waits for nobody. A forked child opens the database again: every call raises
+    DatabaseError there.
     """
 
     def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
@@ -359,8 +360,11 @@ class Database(TableIndexes):
         self._engine.interrupt()
 
     def close(self) -> None:
-        """Close the database; whatever else is called then raises DatabaseError."""
-        if self._turns.over:
+        """Close the database; whatever else is called then raises DatabaseError.
+
+        In a forked child there is nothing to close: what is open is its parent's.
+        """
+        if self._turns.over or self._turns.is_inherited:
             return
         with self._turns:
             try:

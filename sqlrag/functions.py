@@ -26,6 +26,7 @@ from sqlrag.arguments import (
     whole,
 )
 from sqlrag.errors import InputError, ModelMismatchError
+from sqlrag.forks import Owned, in_own_process
 from sqlrag.index.candidates import Candidates
 from sqlrag.index.encoders import chunker_of
 from sqlrag.index.filters import check_filter, check_filter_params
@@ -89,10 +90,14 @@ Returned = TypeVar("Returned")
 def _stops(
     method: Callable[Concatenate[Functions, Arguments], Returned],
 ) -> Callable[Concatenate[Functions, Arguments], Returned]:
-    """Make a function that runs a model end between two texts, or pairs, when its statement is interrupted."""
+    """Make a function that runs a model end between two texts, or pairs, when its statement is interrupted.
+
+    Raises DatabaseError in a forked child.
+    """
 
     @wraps(method)
     def stopping(self: Functions, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        self.owned.check_process()
         with self.stop.applied():
             return method(self, *args, **kwargs)
 
@@ -110,6 +115,7 @@ class Functions:
         score_cache: ScoreCache | None = None,
         nprobe: int | None = None,
     ) -> None:
+        self.owned = Owned("this connection")
         self.encoders = encoders
         self._nprobe = nprobe
         self.longest_text: int | None = None
@@ -200,6 +206,7 @@ class Functions:
 
     # Table functions
 
+    @in_own_process
     def vector_top_k(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
@@ -223,6 +230,7 @@ class Functions:
         rows = found.vector_top_k(self._vector(found, query), k, matching, nprobe)
         return self._remembered(found, rows)
 
+    @in_own_process
     def text_top_k(
         self,
         index: object,
@@ -240,6 +248,7 @@ class Functions:
         rows = found.text_top_k(self._text("text_top_k", "query", query), k, matching)
         return self._remembered(found, rows)
 
+    @in_own_process
     def hybrid_top_k(  # noqa: PLR0917 - as positional as in SQL
         self,
         index: object,
@@ -317,6 +326,7 @@ class Functions:
         chunks = split.chunks(self._text("chunk_text", "text", text))
         return [(chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text) for chunk in chunks]
 
+    @in_own_process
     def sqlrag_info(self) -> list[Any]:
         """Return a row of `INFO_COLUMNS` for each index."""
         reranker = self.encoders.reranker.spec

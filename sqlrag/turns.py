@@ -6,6 +6,7 @@ another thread asked in the middle of a sync would see half of it.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -15,6 +16,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlrag.errors import DatabaseError
+from sqlrag.forks import Owned, renew_locks
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -23,6 +25,7 @@ __all__ = ["Turns", "in_turn", "longest_turn"]
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()
 _all_lock = threading.Lock()
+renew_locks(sys.modules[__name__])
 
 
 def longest_turn() -> float:
@@ -33,13 +36,16 @@ def longest_turn() -> float:
     return max((now - since for since in (one.since for one in turns) if since is not None), default=0.0)
 
 
-class Turns:
-    """A lock that a thread may take again, and lend to another one that works for it.
+class Turns(Owned):
+    """A lock that a thread may take again, and lend to another one that works for it; `path`: of the database.
 
-    `since`: when the turn began that is being had (`time.monotonic`); None while nobody has one.
+    `since`: when the turn began that is being had (`time.monotonic`); None while nobody has one. `look` is called at
+    the beginning of each method that takes a turn.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: str, look: Callable[[], None] = lambda: None) -> None:
+        super().__init__(path)
+        self.look = look
         self.since: float | None = None
         self._lock = threading.RLock()
         self._depth = 0
@@ -50,7 +56,8 @@ class Turns:
             _all.add(self)
 
     def check(self) -> None:
-        """Raise DatabaseError when the database is closed."""
+        """Raise DatabaseError in a forked child, and when the database is closed."""
+        self.check_process()
         if self.over:
             raise DatabaseError("this database is closed: open it again with sqlrag.connect()")
 
@@ -68,11 +75,24 @@ class Turns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if threading.get_ident() not in self._borrowers:
+        if threading.get_ident() not in self._borrowers and not self.is_inherited:
             self._depth -= 1
             if not self._depth:
                 self.since = None
             self._lock.release()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait until no turn is taken, and let nobody take one until `resume`; False where that would take longer."""
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        at_rest = not self._depth  # else this thread is in the midst of a call
+        if not at_rest:
+            self._lock.release()
+        return at_rest
+
+    def resume(self) -> None:
+        """Let turns be taken again."""
+        self._lock.release()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -106,6 +126,7 @@ def in_turn(
     @wraps(method)
     def waiting(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
         with self._turns:
+            self._turns.look()
             return method(self, *args, **kwargs)
 
     return waiting

@@ -24,7 +24,7 @@ from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.own_tables import check_functions
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
-from sqlrag.duckdb.registered import close_at_exit, lend, register_in, share
+from sqlrag.duckdb.registered import INHERITED, close_at_exit, lend, register_in, share
 from sqlrag.duckdb.rows import DuckDBRows
 from sqlrag.duckdb.session import Session
 from sqlrag.duckdb.source_tables import checked_types, describe, search_statement
@@ -32,6 +32,7 @@ from sqlrag.duckdb.switching import begin_next, switch
 from sqlrag.duckdb.views import is_own
 from sqlrag.duckdb.writer import DuckDBWriter
 from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
+from sqlrag.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
 from sqlrag.freshness import warn_of_backlog
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index
@@ -40,6 +41,7 @@ from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import TRANSACTION_IS_OPEN
+from sqlrag.open_files import inode_of
 from sqlrag.paths import check_one_name, is_sqlite
 from sqlrag.results import Result
 from sqlrag.sqlite.errors import translated as translated_sqlite
@@ -87,7 +89,7 @@ class DuckDBEngine:
         self.read_only = read_only
         self.encoders = encoders
         self._raised = Raised()
-        self.turns = Turns()
+        self.turns = Turns(path)
         self.freshness: Freshness | None = None
         self._open_rows: DuckDBRows | None = None
         self._maintenance: dict[str, Sequence[int]] = {}
@@ -99,6 +101,7 @@ class DuckDBEngine:
         self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
+        check_not_inherited(path)
         check_one_name(path)
         with translated(path, opening=True):
             self._connection = duckdb.connect(path, read_only=read_only)
@@ -120,6 +123,23 @@ class DuckDBEngine:
             self._connection.close()
             self._shared.let_go()
             raise
+        self._inode = inode_of(path)
+        at_fork(self)
+
+    # What a fork is told (sqlrag/forks.py)
+
+    def before_fork(self, _seconds: float) -> bool:
+        """Wait for nothing: a child has no part in an instance, at rest or not, as it does not have its threads."""
+        return False
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+
+    def in_child(self, *, at_rest: bool) -> None:
+        """Leave all that is open as it is."""
+        del at_rest
+        leave(self)
+        remember_inherited(self._inode, INHERITED)
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
@@ -481,6 +501,7 @@ class DuckDBEngine:
 
     def close(self) -> None:
         """Close the connections."""
+        forget(self)
         self._scores.close()
         try:
             with translated_sqlite(index_file_of(self.path)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from sqlrag.duckdb.udfs import UDFS
+from sqlrag.forks import in_child, leave, remember_inherited, renew_locks
+from sqlrag.open_files import inode_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,6 +124,7 @@ class _Borrower:
         self.path = os.path.abspath(path)
         self._cursor = cursor
         self._end = end
+        self._is_inherited = False
 
     def is_open(self) -> bool:
         """Tell whether the connection is open."""
@@ -130,8 +134,15 @@ class _Borrower:
             return False
         return True
 
+    def end_inherited(self) -> None:
+        """Let go of nothing in a forked child."""
+        self._is_inherited = True
+        remember_inherited(inode_of(self.path), INHERITED)
+
     def let_go(self) -> None:
         """Let go of all that is open for the connection."""
+        if self._is_inherited:
+            return
         _borrowers.discard(self)
         self._cursor.close()
         self._end()
@@ -162,7 +173,6 @@ def lend(
 
 
 _still_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
-_process = os.getpid()
 
 
 def close_at_exit(connection: duckdb.DuckDBPyConnection) -> None:
@@ -172,6 +182,25 @@ def close_at_exit(connection: duckdb.DuckDBPyConnection) -> None:
 
 @atexit.register
 def _close_all() -> None:
-    if os.getpid() == _process:  # a child has no part in its parent's connections
-        for connection in list(_still_open):
-            connection.close()
+    for connection in list(_still_open):
+        connection.close()
+
+
+INHERITED = (
+    "was open in the process that this one was forked from, and DuckDB would take its copy of what that has in memory "
+    "for the file: open it after the fork only, or start this process otherwise (multiprocessing's 'spawn')"
+)
+
+
+@in_child
+def _leave_all() -> None:
+    """Leave the parent's instances as they are: the last connection that is closed would write the file."""
+    # DuckDB's own, which `duckdb.extract_statements` uses, is closed when the interpreter ends, and waits for threads.
+    leave(*_instances.values(), *_borrowers, *_still_open, duckdb.default_connection())
+    for borrower in _borrowers:
+        borrower.end_inherited()
+    for known in (_instances, _borrowers, _still_open):
+        known.clear()
+
+
+renew_locks(sys.modules[__name__])

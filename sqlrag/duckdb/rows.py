@@ -118,6 +118,8 @@ class DuckDBRows:
 
     def close(self) -> None:
         """Give up what is left, and the memory that DuckDB has it in."""
+        if self._turns.over or self._turns.is_inherited:
+            return
         with self._turns, suppress(duckdb.Error):
             if not self.exhausted:
                 self._connection.execute("")  # a connection keeps its last result until another statement

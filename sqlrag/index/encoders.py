@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
+from sqlrag.forks import renew_locks
 from sqlrag.models.registry import load_embedder, load_reranker, model_names, named_model
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Encoders:
         self._backend = backend
         self._recorded: str | None = None
         self._lock = threading.RLock()
+        renew_locks(self)
         self._used: dict[str, Embedder] = {}
         self._given: dict[str, Embedder] = {}
         self._named: dict[tuple[str, str | None], Embedder] = {}

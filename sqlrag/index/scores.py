@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import RerankLimitError
+from sqlrag.forks import renew_locks
 from sqlrag.models.cache import RecentCache
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Scores:
         self._answers: RecentCache[float] = RecentCache(_ANSWERS)
         self._pairs = 0
         self._lock = threading.Lock()
+        renew_locks(self)
 
     def begin_statement(self) -> None:
         """Start counting anew, and write what the last statement left to be kept."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sqlrag.models.embedder import Embedder
 from sqlrag.models.registry import (
     DEFAULT_EMBEDDER,
@@ -23,3 +25,7 @@ __all__ = [
     "load_embedder",
     "load_reranker",
 ]
+
+# ONNX Runtime reports its use to Microsoft from 1.29 on, unless this is set before it is imported. The thread that does
+# so is not there in a forked child, which would wait for it when it ends.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

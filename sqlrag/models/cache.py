@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from sqlrag.forks import renew_locks
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
@@ -21,6 +23,7 @@ class RecentCache(Generic[Value]):
         self._size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
         self._lock = threading.Lock()
+        renew_locks(self)
 
     def __len__(self) -> int:
         return len(self._values)

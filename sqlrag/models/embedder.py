@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import InputError
+from sqlrag.forks import renew_locks
 from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
 from sqlrag.models.registry import open_encoder
@@ -59,6 +60,7 @@ class Embedder:
         self._encoder: Encoder = open_encoder(model, backend, threads)
         self._queries: RecentCache[bytes] = RecentCache(_QUERY_VECTORS)
         self._lock = threading.Lock()
+        renew_locks(self)
         self.texts_encoded = 0
 
     def __repr__(self) -> str:

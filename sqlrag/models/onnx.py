@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.cpus import usable_cpus
 from sqlrag.errors import InputError, ModelFileError
+from sqlrag.forks import at_fork, leave
 from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.stopping import current_stop
@@ -136,9 +137,28 @@ class _Session:
         self._opened: Any = None
         self._inputs: list[str] = []
         self._jobs: SimpleQueue[Callable[[], None] | None] | None = None
-        self._owner = os.getpid()
         self._lock = threading.Lock()
         self._one_long = threading.Lock()
+        self._inside: set[int] = set()
+        at_fork(self)
+
+    # What a fork is told (sqlrag/forks.py)
+
+    def before_fork(self, _seconds: float) -> bool:
+        """Tell whether no thread is in the library."""
+        return not self._inside
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+
+    def in_child(self, *, at_rest: bool) -> None:
+        """Make new threads at the next run; open the graph again if one of the parent's was in the midst of it."""
+        self._lock, self._one_long = threading.Lock(), threading.Lock()
+        self._jobs = None
+        self._inside = set()
+        if not at_rest:
+            leave(self._opened)
+            self._opened = None
 
     def run(
         self,
@@ -199,6 +219,8 @@ class _Session:
 
     def _output(self, encoding: tokenizers.Encoding) -> NDArray[np.float32]:
         """Return the graph's first output. Raises ModelFileError where it cannot compute it, or it is no numbers."""
+        me = threading.get_ident()
+        self._inside.add(me)
         try:
             output = self._opened.run(None, self._feed(encoding))[0]
         except Exception as error:  # the library raises its own types, none public
@@ -207,6 +229,8 @@ class _Session:
                 "(max_tokens) of its folder may be another model's"
             )
             raise ModelFileError(msg) from error
+        finally:
+            self._inside.discard(me)
         import numpy as np
 
         if getattr(getattr(output, "dtype", None), "kind", "") != "f" or not np.isfinite(output).all():
@@ -237,9 +261,7 @@ class _Session:
         A SimpleQueue is written in C, and always whole.
         """
         with self._lock:
-            # Threads do not survive a fork: the child makes its own.
-            if self._jobs is None or self._owner != os.getpid():
-                self._owner = os.getpid()
+            if self._jobs is None:
                 self._jobs = SimpleQueue()
                 threads = [
                     threading.Thread(target=_serve, args=(self._jobs,), name=f"sqlrag-model-{number}", daemon=True)
@@ -247,7 +269,7 @@ class _Session:
                 ]
                 for thread in threads:
                     thread.start()
-                atexit.register(_end, self._owner, threads, self._jobs)
+                atexit.register(_end, os.getpid(), threads, self._jobs)
             return self._jobs
 
 

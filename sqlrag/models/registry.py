@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.errors import InputError, UnknownModelError
+from sqlrag.forks import in_child, leave, renew_locks
 from sqlrag.models.detect import is_source
 from sqlrag.models.hub import is_hub_name
 from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
@@ -44,6 +46,14 @@ Opened = TypeVar("Opened")
 _between: list[tuple[Callable[[Encoder], Encoder], Callable[[Scorer], Scorer]]] = []
 _loaded: dict[tuple[str, str, str, str], Any] = {}
 _lock = threading.Lock()
+renew_locks(sys.modules[__name__])
+
+
+@in_child
+def _forget_torch() -> None:
+    """Open torch's models again in a child: what the parent has of them is of no use there."""
+    for key in [key for key in _loaded if "torch" in key]:
+        leave(_loaded.pop(key))
 
 
 def bundled_models() -> dict[str, ModelSpec]:

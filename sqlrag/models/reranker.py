@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.arguments import check_flag, check_k, several
 from sqlrag.errors import InputError
+from sqlrag.forks import renew_locks
 from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
 from sqlrag.models.registry import open_scorer
@@ -65,6 +66,7 @@ class Reranker:
         self._scorer: Scorer = open_scorer(model, backend, threads)
         self._scores: RecentCache[float] = RecentCache(_SCORES)
         self._lock = threading.Lock()
+        renew_locks(self)
         self._hashed = ("", hashlib.blake2b(b"0:", digest_size=16))
         self.pairs_scored = 0
 

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from sqlrag.errors import Error
+from sqlrag.forks import renew_locks
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
 from sqlrag.models.spec import ModelSpec
 
@@ -33,6 +34,7 @@ REPLACED = ".replaced-"
 
 _verified: set[tuple[str, str, int, int]] = set()
 _lock = threading.Lock()
+renew_locks(sys.modules[__name__])
 
 
 def is_bundled(folder: Path) -> bool:

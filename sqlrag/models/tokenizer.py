@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
 import threading
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, ModelFileError
+from sqlrag.forks import in_child, renew_locks
 from sqlrag.models.store import is_bundled, models_folder
 from sqlrag.models.tokenizer_check import check_tokenizer
 
@@ -29,6 +32,16 @@ _CHARS_PER_TOKEN = 8
 _WORD_BREAK = re.compile(r"(?<=\S)\s(?=\S)")
 
 
+@in_child
+def _tokenize_in_one_thread() -> None:
+    """Let the library use no threads in a child: those that it has belong to the parent, and it would wait for them.
+
+    (https://github.com/huggingface/tokenizers/issues/187; without this it says so on stderr.)
+    """
+    if "tokenizers" in sys.modules:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
 class ModelTokenizer:
     """The tokenizer of one model, loaded at first use.
 
@@ -40,6 +53,7 @@ class ModelTokenizer:
         self._source = source
         self._loaded: tokenizers.Tokenizer | None = None
         self._lock = threading.Lock()
+        renew_locks(self)
 
     @property
     def loaded(self) -> tokenizers.Tokenizer:

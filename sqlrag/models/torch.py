@@ -7,11 +7,14 @@ numbers are float32, and what stands beside a text changes its vector or score b
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.errors import Error
+from sqlrag.forks import renew_locks
 from sqlrag.models.batches import token_batches, windows
 from sqlrag.models.loading import describe, open_model, tokenizer_of
 from sqlrag.models.tokenizer import ModelTokenizer
@@ -49,6 +52,8 @@ class _Model:
         self.spec = describe(kind, self.model, model, name or _short_name(model))
         self._torch = torch
         self._lock = threading.Lock()
+        self._process = os.getpid()
+        renew_locks(self)
         self._on_cpu = self.model.device.type == "cpu"
         self._precision(dtype)
         # Causal models with a chat template, or with the last position's logits, make their input themselves.
@@ -68,6 +73,11 @@ class _Model:
         `raw`, `prompt`: the same inputs as text, for models that tokenize themselves. A model that overflows float16
         goes on in bfloat16, which has float32's range.
         """
+        if self._process != os.getpid():
+            raise Error(
+                f"{self.spec.name}: torch's threads are not there in a forked child: open the model, or the database, "
+                "again after the fork, or start processes by 'spawn'"
+            )
         outputs = self._run(key, inputs, raw, prompt)
         if not self._torch.isfinite(outputs).all() and next(self.model.parameters()).dtype == self._torch.float16:
             self.model.to(self._torch.bfloat16)

@@ -129,7 +129,7 @@ class CatalogCursor:
     def __init__(self, connection: duckdb.DuckDBPyConnection, confinement: Confinement) -> None:
         self._connection = connection
         self._confinement = confinement
-        self._turns = Turns()
+        self._turns = Turns("the catalog")
 
     def execute(self, sql: str, params: list[Any]) -> tuple[list[tuple[str, str | None]], list[tuple[Any, ...]]]:
         """Return the columns of a question, with DuckDB's types, and its rows. Raises Error in DuckDB's words."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlrag.errors import Error, ServerError, error_named
+from sqlrag.forks import Owned
 from sqlrag.serve.channel import Channel, Gone
 from sqlrag.serve.places import TOKEN, check_folder, check_peer
 from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query, read_row, read_table
@@ -55,6 +56,7 @@ class Client:
         rerank_limit: int | None = None,
     ) -> None:
         check_folder(path)
+        self._owned = Owned(str(path))
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = Channel(connection)
         self.run = run
@@ -100,8 +102,9 @@ class Client:
                 self._channel.send(Frame.CANCEL)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._channel.close()
+        """Close the connection; a forked child has no part in its parent's."""
+        if not self._owned.is_inherited:
+            self._channel.close()
 
     def _welcome(self, hello: bytes) -> Sequence[Any]:
         def greet() -> Sequence[Any]:
@@ -148,6 +151,8 @@ class Client:
 
     def _talk(self, talk: Callable[[], Any]) -> Any:
         """Return what the exchange does; one that breaks off ends the connection, its answers would be others'."""
+        if self._owned.is_inherited:
+            raise ServerError("the connection to the model server was opened in another process: open it again")
         try:
             return talk()
         except Error as error:

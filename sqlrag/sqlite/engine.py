@@ -31,6 +31,7 @@ from sqlrag.results import Result
 from sqlrag.sqlite.changes import Changes
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
+from sqlrag.sqlite.forked import InheritedConnection
 from sqlrag.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.rows import Columns, OpenRows, SQLiteRows
@@ -94,6 +95,7 @@ class SQLiteEngine:
         except BaseException:
             connection.close()
             raise
+        self._inherited = InheritedConnection(connection, path, self.turns)
 
     def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
         """Take a connection, before anything is asked of it."""
@@ -101,7 +103,7 @@ class SQLiteEngine:
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
-        self.turns = Turns()
+        self.turns = Turns(path)
         self.freshness: Freshness | None = None
         self.indexes = SQLiteIndexes(connection)
         self._made_here = False

@@ -27,6 +27,7 @@ from weakref import WeakKeyDictionary
 import apsw
 
 from sqlrag.errors import LockedError
+from sqlrag.forks import check_not_inherited, renew_locks
 from sqlrag.open_files import Inode, descriptors_on, inode_of, is_kept
 
 if sys.platform != "win32":
@@ -48,10 +49,12 @@ _counted: WeakKeyDictionary[apsw.Connection, set[Database | None]] = WeakKeyDict
 """The databases of each connection whose descriptors are known."""
 _opening: list[apsw.Connection] = []
 """Connections that are just being made."""
+renew_locks(sys.modules[__name__])
 
 
 def opened(path: str, open_it: Callable[[], apsw.Connection]) -> apsw.Connection:
     """Open a file with APSW. Raises LockedError, before it is touched, where another library has it open."""
+    check_not_inherited(path)
     with _lock:
         inode = inode_of(path)
         if inode is not None:

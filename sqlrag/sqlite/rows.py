@@ -96,7 +96,7 @@ class SQLiteRows:
 
     def close(self) -> None:
         """Give up what is left: an open statement would keep a writer's log from being emptied."""
-        if self._turns.over:
+        if self._turns.over or self._turns.is_inherited:
             return
         with self._turns:
             self._is_done = True

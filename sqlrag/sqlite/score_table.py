@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.errors import Error, LockedError
+from sqlrag.forks import at_fork
 from sqlrag.index.statements import statement
 from sqlrag.index.writer import immediate
+from sqlrag.open_files import inode_of
+from sqlrag.sqlite.forked import give_up, is_at_rest
 from sqlrag.sqlite.opening import open_sqlite
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ class ScoreTable:
         self._hits: deque[Key] = deque(maxlen=_MOST_HITS)
         # DuckDB asks from several threads.
         self._lock = threading.Lock()
+        at_fork(self)
 
     @property
     def is_on(self) -> bool:
@@ -126,6 +130,30 @@ class ScoreTable:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    # What a fork is told (sqlrag/forks.py)
+
+    def before_fork(self, seconds: float) -> bool:
+        """Wait until nothing is written."""
+        if not self._lock.acquire(timeout=seconds):
+            return False
+        if self._connection is None or is_at_rest(self._connection):
+            return True
+        self._lock.release()
+        return False
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        self._lock.release()
+
+    def in_child(self, *, at_rest: bool) -> None:
+        """Keep nothing in a child: what is to be written is the parent's."""
+        if self._connection is not None:
+            give_up(self._connection, inode_of(self._path), at_rest=at_rest)
+        self._lock = threading.Lock()
+        self._connection, self._rows = None, None
+        self._readable = self._writable = False
+        self._new, self._hits = {}, deque()
 
     def _write(self, table: apsw.Connection) -> None:
         rows = self._rows or 0
