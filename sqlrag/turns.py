@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sqlrag.ending import park
 from sqlrag.errors import DatabaseError
 from sqlrag.forks import Owned, renew_locks
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Turns", "in_turn", "longest_turn"]
+
+_STOP_AGAIN = 0.02
+"""Seconds between two attempts to stop: one can fall between the statements that a call is made of."""
 
 _all: weakref.WeakSet[Turns] = weakref.WeakSet()
 _all_lock = threading.Lock()
@@ -77,9 +81,21 @@ class Turns(Owned):
     ) -> None:
         if threading.get_ident() not in self._borrowers and not self.is_inherited:
             self._depth -= 1
-            if not self._depth:
+            is_over = not self._depth
+            if is_over:
                 self.since = None
             self._lock.release()
+            if is_over:
+                park()
+
+    def take_last(self, stop: Callable[[], None], seconds: float) -> bool:
+        """Take the last turn there is; tell whether it was to be had in time. `stop` ends what the others do."""
+        until = time.monotonic() + seconds
+        while not self._lock.acquire(timeout=_STOP_AGAIN):
+            if time.monotonic() > until:
+                return False
+            stop()
+        return True
 
     def pause(self, seconds: float) -> bool:
         """Wait until no turn is taken, and let nobody take one until `resume`; False where that would take longer."""

@@ -12,6 +12,7 @@ import duckdb
 
 from sqlrag.bindings import bound, duckdb_value
 from sqlrag.duckdb.asking import Asking
+from sqlrag.duckdb.at_exit import close_at_exit, close_registered_at_exit
 from sqlrag.duckdb.confinement import Confinement
 from sqlrag.duckdb.cursors import own_cursor, schema_of
 from sqlrag.duckdb.errors import Raised, StaleIndexError, translated
@@ -24,7 +25,7 @@ from sqlrag.duckdb.mending import mend, partial_documents
 from sqlrag.duckdb.own_tables import check_functions
 from sqlrag.duckdb.parameters import bind_named
 from sqlrag.duckdb.records import stored_records
-from sqlrag.duckdb.registered import INHERITED, close_at_exit, lend, register_in, share
+from sqlrag.duckdb.registered import INHERITED, lend, register_in, share
 from sqlrag.duckdb.rows import DuckDBRows
 from sqlrag.duckdb.session import Session
 from sqlrag.duckdb.source_tables import checked_types, describe, search_statement
@@ -119,6 +120,7 @@ class DuckDBEngine:
             self.indexes, self.functions = self._session.indexes, self._session.functions
             self._asking.known = {record.name: record.version for record in self.indexes.records()}
             encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
+            close_at_exit(self)
         except BaseException:
             self._connection.close()
             self._shared.let_go()
@@ -559,6 +561,7 @@ def register_duckdb(
     options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
     raised = Raised()
     session = _session(connection, path, encoders, rerank_limit, raised, **options)
+    close_registered_at_exit(connection, session)
 
     def end() -> None:
         session.end()
@@ -600,7 +603,6 @@ def _session(
     nprobe: int | None,
     score_cache: ScoreCache,
 ) -> Session:
-    close_at_exit(connection)
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())

@@ -134,9 +134,18 @@ class IndexFile:
         for name in self.registry.names():
             if name not in states:
                 drop_index(self.connection, name)
-        behind = [record for record in records if record.name in states]
-        behind = [record for record in behind if self.state_shown(record.name) != states[record.name]]
+        there = [record for record in records if record.name in states]
+        behind = [
+            record
+            for record in there
+            if self.state_shown(record.name) != states[record.name] or not self._is_recorded(record)
+        ]
         return [record for record in behind if self._bring(record.name)]
+
+    def _is_recorded(self, record: IndexRecord) -> bool:
+        """Tell whether the index file records an index as DuckDB's tables do."""
+        shown = self.registry.find(record.name)
+        return shown is not None and shown.is_as(record)
 
     def _bring(self, name: str) -> bool:
         """Bring the index file's copy of an index to DuckDB's tables; if they are none of sqlrag's, the index is lost.
@@ -271,14 +280,16 @@ class IndexFile:
         with translated_duckdb(self._path):
             try:
                 with translated(path):
-                    if files is not None and self.registry.meta(FILES) == str(files):
+                    is_noted = files is not None and self.registry.meta(FILES) == str(files)
+                    is_recorded = all(map(self._is_recorded, records))
+                    if is_noted and is_recorded and {*self.registry.names()} <= {record.name for record in records}:
                         return []
                     states = self._states(records)
                     if not self._read_only:
                         brought = self._show(records, states)
                         self._note(files)
                         return brought
-                    if {name: self.state_shown(name) for name in self.registry.names()} == states:
+                    if is_recorded and {name: self.state_shown(name) for name in self.registry.names()} == states:
                         return []
                     self.connection.close()
                     self.connection = in_memory()

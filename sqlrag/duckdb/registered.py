@@ -7,7 +7,6 @@ so the functions live as long as the process, and know their connection by its t
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
@@ -23,7 +22,7 @@ from sqlrag.open_files import inode_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Shared", "close_at_exit", "lend", "register_in", "share"]
+__all__ = ["Shared", "lend", "register_in", "share"]
 
 _registering = threading.Lock()
 
@@ -172,20 +171,6 @@ def lend(
     weakref.finalize(connection, borrower.let_go).atexit = False
 
 
-_still_open: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
-
-
-def close_at_exit(connection: duckdb.DuckDBPyConnection) -> None:
-    """Have a connection closed when the interpreter ends: DuckDB 2.0 fills stderr for one that is open after it."""
-    _still_open.add(connection)
-
-
-@atexit.register
-def _close_all() -> None:
-    for connection in list(_still_open):
-        connection.close()
-
-
 INHERITED = (
     "was open in the process that this one was forked from, and DuckDB would take its copy of what that has in memory "
     "for the file: open it after the fork only, or start this process otherwise (multiprocessing's 'spawn')"
@@ -196,10 +181,10 @@ INHERITED = (
 def _leave_all() -> None:
     """Leave the parent's instances as they are: the last connection that is closed would write the file."""
     # DuckDB's own, which `duckdb.extract_statements` uses, is closed when the interpreter ends, and waits for threads.
-    leave(*_instances.values(), *_borrowers, *_still_open, duckdb.default_connection())
+    leave(*_instances.values(), *_borrowers, duckdb.default_connection())
     for borrower in _borrowers:
         borrower.end_inherited()
-    for known in (_instances, _borrowers, _still_open):
+    for known in (_instances, _borrowers):
         known.clear()
 
 

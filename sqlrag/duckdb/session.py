@@ -8,11 +8,13 @@ a connection that has been closed, is an error.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from sqlrag.ending import is_ending
 from sqlrag.errors import SQLError, UnknownIndexError
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class Session:
         self.indexes = indexes
         self.raised = raised
         self.turns: AbstractContextManager[Any] = indexes.lock if served else nullcontext()
+        self.working = 0
+        """How many calls of its functions run."""
+        self._counting = threading.Lock()
         self.key_type = "BIGINT"
         self.maintenance: dict[str, Callable[..., int]] = {}
         self.asking: Callable[[IndexRecord], None] = lambda _: None
@@ -51,6 +56,19 @@ class Session:
         with suppress(UnknownIndexError):
             self.asking(self.indexes.record(name))
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count what runs inside. Raises SQLError before and after it if the interpreter ends."""
+        with self._counting:
+            self.working += 1
+        try:
+            _check_not_ending()
+            yield
+            _check_not_ending()
+        finally:
+            with self._counting:
+                self.working -= 1
+
     def end(self) -> None:
         """Let the token be nobody's from now on."""
         _open.pop(self.token, None)
@@ -68,3 +86,8 @@ def session_of(token: object) -> Session:
             "it as the README names it, such as search('chunks', 'a question'), on a connection that is open"
         )
     return session
+
+
+def _check_not_ending() -> None:
+    if is_ending():  # sqlrag/duckdb/at_exit.py waits for the statement
+        raise SQLError("the interpreter ends, and with it this statement")

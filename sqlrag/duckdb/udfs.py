@@ -76,8 +76,9 @@ class UDF:
                 return pa.array([], self._arrow())
             session = session_of(columns[0][0].as_py())
             try:
-                with session.turns:
-                    return pa.array(function(session, *columns[1:]), self._arrow())
+                with session.at_work(), session.turns:
+                    found = function(session, *columns[1:])
+                return pa.array(found, self._arrow())
             except BaseException as error:
                 session.raised.put(error)
                 raise

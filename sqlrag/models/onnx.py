@@ -6,19 +6,19 @@ it; a batch of one cannot. On a CPU it is also the fastest: batches pay for padd
 
 from __future__ import annotations
 
-import atexit
 import os
 import platform
 import threading
 import time
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.cpus import usable_cpus
+from sqlrag.ending import at_end
 from sqlrag.errors import InputError, ModelFileError
 from sqlrag.forks import at_fork, leave
 from sqlrag.models.batches import windows
@@ -269,7 +269,7 @@ class _Session:
                 ]
                 for thread in threads:
                     thread.start()
-                atexit.register(_end, os.getpid(), threads, self._jobs)
+                at_end(partial(_end, os.getpid(), threads, self._jobs), of_model=True)
             return self._jobs
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import apsw
 import pytest
 
 import sqlrag
@@ -117,3 +119,71 @@ def test_d8_an_index_made_after_a_reader_looked(path, monkeypatch):
         reading.result()
         assert found(writer, "walrus", "notes_index") == 1
         assert found(reader, "walrus", "notes_index") == 1
+
+
+GARBAGE = [None, "", "nonsense", "{}", "[1]", "[" * 5_000, b"\x00\xff", 2**63 - 1, -1, 1e300]
+
+
+def state_with(**changes: object) -> str:
+    """Return a state that is none, for all that it looks like one."""
+    return json.dumps({"embedder_hash": "", "version": 1, "bits": 14, "blocks": {}} | changes)
+
+
+STATES = [
+    state_with(bits=-1),
+    state_with(bits=10**6),
+    state_with(bits="x"),
+    state_with(blocks=[]),
+    state_with(blocks={"x": "1"}),
+    state_with(blocks={"9" * 19: "1"}),
+    state_with(version={}),
+    state_with(more=1),
+]
+
+
+@pytest.mark.parametrize("read_only", [False, True], ids=["writing", "reading"])
+@pytest.mark.parametrize("value", [*GARBAGE, *STATES], ids=lambda value: repr(value)[:24])
+def test_x9_a_broken_state(path, value, read_only):
+    """The index file is made again from DuckDB's tables, as after any other damage."""
+    change_index_file(path, "UPDATE sqlrag_meta SET value = ? WHERE key = 'state:chunks'", value)
+    assert_whole(path, read_only=read_only)
+
+
+@pytest.mark.parametrize("value", [None, "nonsense", b"\x00\xff", 2**63 - 1], ids=repr)
+def test_x9_any_other_broken_entry(path, value):
+    """The same for each value of each row of the index file's own tables."""
+    with closing(apsw.Connection(f"{path}.sqlrag")) as index:
+        own = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'sqlrag!_%' ESCAPE '!'"
+        tables = [name for (name,) in index.execute(own)]
+        columns = [
+            (table, column)
+            for table in tables
+            for (column,) in index.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        ]
+        rows = {table: index.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in tables}
+    tried = 0
+    for table, column in columns:
+        for row in range(rows[table]):
+            chosen = f"(SELECT rowid FROM {table} LIMIT 1 OFFSET {row})"
+            if change_index_file(path, f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid = {chosen}", value):
+                assert_whole(path)
+                tried += 1
+    assert value is None or tried > 10
+
+
+def change_index_file(path: str, sql: str, value: object) -> bool:
+    """Change the index file behind sqlrag's back; tell whether its constraints let it."""
+    with closing(apsw.Connection(f"{path}.sqlrag")) as index:
+        try:
+            index.execute(sql, (value,))
+        except apsw.ConstraintError:
+            return False
+        return index.changes() > 0
+
+
+def assert_whole(path: str, *, read_only: bool = False) -> None:
+    """The database opens, finds what is in it, and finds nothing wrong."""
+    with sqlrag.connect(path, read_only=read_only) as db:
+        assert found(db, "glacier") > 0
+        assert len(db.search("glacier ice")) == 3
+        assert db.check() == []
