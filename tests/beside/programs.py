@@ -5,8 +5,8 @@ Forked from a server that has all imports (tests/ingest/children.py), so that on
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
+import subprocess
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,11 @@ def syncing(pipe: Connection, path: str) -> None:
 
 
 def copied(path: Path, folder: Path) -> Path:
-    """Copy a database as `cp` of another program does, with the files beside it; return the copy's path."""
+    """Copy a database with `cp`, with the files beside it; return the copy's path.
+
+    By another program: this process would lose its locks on each file that it opened and closed.
+    """
     folder.mkdir()
-    for file in path.parent.glob(f"{path.name}*"):
-        if not file.name.endswith("-shm"):  # made anew by whoever opens it
-            shutil.copy(file, folder / file.name)
+    files = [file for file in path.parent.glob(f"{path.name}*") if not file.name.endswith("-shm")]  # that is made anew
+    subprocess.run(["cp", *files, folder], check=False, stderr=subprocess.DEVNULL)  # a journal may be gone by now
     return folder / path.name

@@ -158,8 +158,7 @@ class Beside:
             (self._write if self._engine == "sqlite" else self._try_to_get_in)(alive)
         elif self._kind == "copy" and len(self._copies) < 3:
             folder = self._path.parent / f"copy{len(self._copies)}"
-            with suppress(FileNotFoundError, shutil.Error):  # a journal that was there a moment ago
-                self._copies.append(copied(self._path, folder))
+            self._copies.append(copied(self._path, folder))
         elif self._kind == "replaced" and not self._copies:
             self._copies.append(self._path)
             self._replace()
