@@ -14,6 +14,7 @@ import apsw
 from sqlrag.bindings import bound, sqlite_value
 from sqlrag.errors import (
     InputError,
+    LockedError,
     MissingDependencyError,
     ModelFileError,
     ModelMismatchError,
@@ -218,8 +219,13 @@ class SQLiteEngine:
         """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
         self._held = self._is_held()
 
-        def mend() -> None:
-            self.live(record).prepare(compare=False)
+        def mend() -> bool:
+            try:
+                with self.hurried():
+                    self.live(record).prepare(compare=False)
+            except LockedError:
+                return False
+            return True
 
         with translated(self.path):
             return self._changes.rows(record, mend if self.hindrance() is None else None)
