@@ -91,6 +91,14 @@ def test_x3_a_process_that_dies_is_replaced(passage_files):
         assert set(statuses) <= {200, 500}
 
 
+def test_x7_a_question_takes_no_more_memory_than_there_is(served_files):
+    """DuckDB's functions allocate beside its memory_limit: the question fails, and the server answers on."""
+    sql = "SELECT length(repeat(repeat('x', 1000000), 3500)) AS n"
+    with served(served_files["duckdb"], "--http") as server, server.client as client:
+        assert client.post("/sql", json={"statement": sql}).status_code in {422, 500, 503}
+        assert client.post("/sql", json={"statement": "SELECT 1 AS x"}).json()["rows"] == [{"x": 1}]
+
+
 def test_x3_the_grace_is_small():
     """Everybody else waits for one question no longer than its limit and this."""
     assert GRACE_SECONDS <= 2
