@@ -173,6 +173,35 @@ def test_reading_works(guarded, engine):
     assert guarded.rows("SELECT :a AS a, :b AS b", {"a": 1, "b": "ß🐝"}).rows == [{"a": 1, "b": "ß🐝"}]
 
 
+DEEP = {
+    "with": "WITH a AS (" * 6 + "SELECT 1 +" + ") SELECT 1" * 6,
+    "brackets": "SELECT " + "(" * 101,
+    "operators": "SELECT " + "- " * 101 + "1",
+    "names": "SELECT a" + ".a" * 101,
+    "unions": "SELECT 1" + " UNION ALL SELECT 1" * 501,
+    "statements": "SELECT 1;" * 1_001,
+    "characters": f"SELECT '{'x' * 250_000}'",
+}
+
+
+@pytest.mark.parametrize("sql", DEEP.values(), ids=DEEP)
+def test_x7_duckdb_s_parser_is_given_no_depths(opened, sql):
+    """Nothing can stop it: ten WITH inside of one another, and an error, take 3 GB."""
+    with pytest.raises(SQLError, match=r"^(the statement (is nested too deeply|has)|there are more than 1,000)"):
+        opened["duckdb"].rows(sql)
+    assert opened["duckdb"].rows("SELECT 1 AS x").rows == [{"x": 1}]
+
+
+def test_x7_what_is_long_and_flat_is_no_depth(opened):
+    """Brackets in texts, names and comments are none; lists may be long."""
+    texts = "'" + "(" * 200 + "' AS a, $$" + "[" * 200 + '$$ AS b, 1 AS "' + "(" * 200 + '"'
+    assert opened["duckdb"].rows(f"SELECT {texts} /* {'(' * 200} */ -- {'(' * 200}").rows
+    numbers = ", ".join(map(str, range(2_000)))
+    assert opened["duckdb"].rows(f"SELECT count(*) AS n FROM chunks WHERE id IN ({numbers})").rows == [{"n": 25}]
+    ctes = ", ".join(f"a{number} AS (SELECT {number} AS x)" for number in range(100))
+    assert opened["duckdb"].rows(f"WITH {ctes} SELECT x FROM a7").rows == [{"x": 7}]
+
+
 def test_a_writable_database_is_not_confined(fresh):
     """What another part of the program writes would be refused too, so it is said at once."""
     with pytest.raises(InputError, match="read_only=True"):
