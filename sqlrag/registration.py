@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlrag.arguments import DEFAULT_SYNC_ROWS, check_count, check_nprobe, check_score_cache
+from sqlrag.arguments import DEFAULT_SYNC_ROWS, check_count, check_flag, check_nprobe, check_score_cache
 from sqlrag.errors import InputError
 from sqlrag.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.index.encoders import Encoders
@@ -59,6 +59,7 @@ def register(
         "score_cache": check_score_cache(score_cache),
     }
     sync_rows = check_count("register", "sync_rows", sync_rows)
+    read_only = check_flag("register", "read_only", read_only)
     if isinstance(connection, sqlite3.Connection):
         from sqlrag.sqlite.registered import register_stdlib
 

@@ -107,6 +107,7 @@ METHODS = {
     "info": {},
     "ingest": {"sources": [Document("b", "", "Some text.", {}, "h2")]},
     "interrupt": {},
+    "is_fresh": {},
     "reindex": {"name": "reviews"},
     "repair": {},
     "search": {"query": "bees", "index": "chunks"},
