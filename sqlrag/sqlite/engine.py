@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,20 +22,20 @@ from sqlrag.errors import (
 )
 from sqlrag.functions import Functions
 from sqlrag.index.check import check_index, foreign_vectors
-from sqlrag.index.names import NEXT, folded, in_main, quote
+from sqlrag.index.names import NEXT, folded
 from sqlrag.index.registry import IndexRecord
-from sqlrag.index.source import SourceTable, key_condition, source_of
-from sqlrag.index.statements import statement
+from sqlrag.index.source import SourceTable
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
 from sqlrag.results import Result
 from sqlrag.sqlite.changes import Changes
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.forked import InheritedConnection
-from sqlrag.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
+from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.rows import Columns, OpenRows, SQLiteRows
 from sqlrag.sqlite.score_table import table_in
+from sqlrag.sqlite.searching import statement_for
 from sqlrag.sqlite.source_tables import checked_columns, describe, has_end, key_type_of, tables_in_the_way
 from sqlrag.sqlite.tracking import Tracking
 from sqlrag.sqlite.writer import SQLiteWriter
@@ -331,30 +330,17 @@ class SQLiteEngine:
     def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
         """Return the statement of `Database.search` for an index."""
         if not record.is_live:
-            return statement("search", index=record.name, main=self.schema, search=SEARCH)
+            return statement_for(record, with_source=False)
         record = Tracking(self.connection, record).followed()  # a column may have been renamed since the last sync
-        source, names = source_of(record), json.loads(record.filters)
-        if not names:
-            return statement("search_rows", index=record.name, main=self.schema, search=SEARCH)
-        with translated(self.path):
-            checked_columns(self.connection, record)
-            asked = filtered or record.tracking == "triggers" or record.name in self._asked
-            if not asked and not has_end(self.connection, source.table):
-                if self.freshness is not None:
-                    self.freshness.warn_of_view(record)
-                return statement("search_rows", index=record.name, main=self.schema, search=SEARCH)
-        columns = {_literal(name): f"source.{quote(name)}" for name in names}
-        # JSON has no BLOBs.
-        pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
-        return statement(
-            "search_table",
-            index=record.name,
-            main=self.schema,
-            search=SEARCH,
-            table=in_main(source.table),
-            is_source=key_condition(source, "chunk.source_id", "source."),
-            metadata=f"json_object({pairs})",
-        )
+        with_source = record.filters != "[]"
+        if with_source:
+            with translated(self.path):
+                checked_columns(self.connection, record)
+                asked = filtered or record.tracking == "triggers" or record.name in self._asked
+                with_source = asked or has_end(self.connection, record.source_table)
+            if not with_source and self.freshness is not None:
+                self.freshness.warn_of_view(record)
+        return statement_for(record, with_source=with_source)
 
     def _check_writable(self, what: str = "written to") -> None:
         if self.read_only or self.connection.readonly("main"):
@@ -433,7 +419,3 @@ def _parameters_named() -> Iterator[None]:
         yield
     except KeyError as error:
         raise InputError(f"the statement has a parameter {error.args[0]!r} that no value was given for") from error
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
