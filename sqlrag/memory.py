@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import apsw
+
+from sqlrag.models.store import models_folder
 
 __all__ = ["give_back", "limit_memory"]
 
@@ -25,12 +29,12 @@ _ALLOCATORS = {
 }
 
 
-def limit_memory() -> None:
+def limit_memory(reranker: str | None = None) -> None:
     """Limit this process's memory for good: what asks for more fails, and what others have asked goes on.
 
     SQLite's statements sort and group in memory from now on, not in temporary files, which nothing limits. Where the
-    system does not limit data (RLIMIT_DATA, as Linux does), the engines' own limits remain. To be called before DuckDB
-    and Arrow are imported.
+    system does not limit data (RLIMIT_DATA, as Linux does), the engines' own limits remain. The two largest models, of
+    the pulled ones and the folder `reranker`, have room beside it. To be called before DuckDB and Arrow are imported.
     """
     for name, value in _ALLOCATORS.items():
         os.environ.setdefault(name, value)
@@ -39,7 +43,7 @@ def limit_memory() -> None:
         import resource
     except ImportError:  # Windows
         return
-    limit = _data() + _PROCESS
+    limit = _data() + _PROCESS + _of_models(reranker)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [one for one in (soft, hard, limit) if one != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
@@ -50,6 +54,16 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
+
+
+def _of_models(reranker: str | None) -> int:
+    """Return the bytes that an embedder and a reranker take at most: their files, read and made ready to run."""
+    folders = [models_folder(), *([] if reranker is None else [Path(reranker)])]
+    sizes = [0, 0]
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        with suppress(OSError):
+            sizes.append(path.stat().st_size)
+    return 2 * sum(sorted(sizes)[-2:])
 
 
 def _data() -> int:

@@ -176,7 +176,7 @@ class _ToolsOf(Tools):
 def main() -> None:
     """Answer the questions of the process that has started this one, until that ends."""
     path, reranker, seconds = json.loads(sys.argv[1])
-    limit_memory()
+    limit_memory(reranker)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     if _EXPIRED:

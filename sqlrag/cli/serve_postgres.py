@@ -45,7 +45,7 @@ def serve_postgres(
     port = PORT if port is None else port
     given = token_of(PASSWORD, what="password", shortest=_SHORTEST, without=" ")
     password, say = ready(given, as_json, "password")
-    limit_memory()
+    limit_memory(reranker)
     try:
         server = Server(db, password, seconds=time_limit, reranker=reranker, certificate=certificate)
     except ssl.SSLError as error:
