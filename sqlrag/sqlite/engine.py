@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,14 @@ from sqlrag.index.names import NEXT, folded
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import SourceTable
 from sqlrag.index.writer import IndexWriter, check_room, immediate, upgrade
+from sqlrag.open_files import inode_of
 from sqlrag.results import Result
 from sqlrag.sqlite.changes import Changes
 from sqlrag.sqlite.confinement import confine
 from sqlrag.sqlite.errors import translated
 from sqlrag.sqlite.forked import InheritedConnection
 from sqlrag.sqlite.functions import SQLiteIndexes, give_functions, load_vec
+from sqlrag.sqlite.neighbours import check_alone, close
 from sqlrag.sqlite.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.sqlite.rows import Columns, OpenRows, SQLiteRows
 from sqlrag.sqlite.score_table import table_in
@@ -53,6 +56,10 @@ __all__ = ["SQLiteEngine"]
 
 _OTHER_FILE = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|VACUUM\b[^;]*\bINTO)\b", re.IGNORECASE | re.DOTALL)
 """A statement that is about another file than the database's."""
+
+
+_LOOK_AGAIN = 0.05
+"""Seconds after which a commit looks once more who else has the file open."""
 
 
 class SQLiteEngine:
@@ -96,6 +103,22 @@ class SQLiteEngine:
             connection.close()
             raise
         self._inherited = InheritedConnection(connection, path, self.turns)
+        self._inode = inode_of(path)
+        self._looked = time.monotonic()
+        self.turns.look = self._look
+        connection.set_commit_hook(self._may_not_commit, id="sqlrag")
+
+    def _look(self) -> None:
+        """Raise LockedError where another SQLite library of this process has opened the file since."""
+        if self._inode is not None:
+            check_alone(self.path, self._inode)
+        self._looked = time.monotonic()
+
+    def _may_not_commit(self) -> bool:
+        """Raise as `_look` does, where a call goes on for longer; the transaction is rolled back then."""
+        if time.monotonic() - self._looked > _LOOK_AGAIN:
+            self._look()
+        return False
 
     def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
         """Take a connection, before anything is asked of it."""
@@ -409,7 +432,7 @@ class SQLiteEngine:
     def close(self) -> None:
         """Close the connection."""
         with translated(self.path):
-            self.connection.close()
+            close(self.connection, self.path, self._inode)
         self._scores.close()
 
 

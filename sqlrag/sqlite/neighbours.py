@@ -33,7 +33,7 @@ from sqlrag.open_files import Inode, descriptors_on, inode_of, is_kept
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["check_alone", "is_alone", "opened"]
+__all__ = ["check_alone", "close", "is_alone", "opened"]
 
 Database = tuple[str, str]
 """The name that a connection has for a database, and its file."""
@@ -47,6 +47,7 @@ _numbers: set[tuple[Inode, int]] = set()
 """What is marked where the kernel has no mark."""
 _counted: WeakKeyDictionary[apsw.Connection, set[Database | None]] = WeakKeyDictionary()
 """The databases of each connection whose descriptors are known."""
+_left_open: list[apsw.Connection] = []
 _opening: list[apsw.Connection] = []
 """Connections that are just being made."""
 renew_locks(sys.modules[__name__])
@@ -78,6 +79,21 @@ def check_alone(path: str, inode: Inode) -> None:
         "connection the functions with sqlrag.register(connection), where SELECT sqlrag_sync() brings in what has "
         "changed; or open the file with apsw.Connection or sqlrag.connect everywhere; or close it there before"
     )
+
+
+def close(connection: apsw.Connection, path: str, inode: Inode | None) -> None:
+    """Close a connection, unless another library has its file open: a close would drop that one's locks."""
+    if inode is None or is_alone(inode):
+        connection.close()
+        return
+    import logging
+
+    logging.getLogger("sqlrag").warning(
+        "%s stays open until this process ends, since something else than APSW's SQLite has it open and would lose its "
+        "locks",
+        path,
+    )
+    _left_open.append(connection)
 
 
 def is_alone(inode: Inode) -> bool:

@@ -137,7 +137,8 @@ def register_stdlib(
     if not hasattr(connection, "enable_load_extension"):
         raise MissingDependencyError(
             "this Python's sqlite3 was built without extension loading, which sqlite-vec needs: "
-            "open the database with sqlrag.connect(path) or with apsw.Connection(path), both are installed with sqlrag"
+            "open the database with sqlrag.connect(path) or with apsw.Connection(path) instead of sqlite3, not beside "
+            "it: both are installed with sqlrag, and two SQLite libraries in one process damage a file"
         )
     if score_cache is not None:
         raise InputError(

@@ -22,6 +22,7 @@ from sqlrag.index.statements import statement
 from sqlrag.index.writer import immediate
 from sqlrag.open_files import inode_of
 from sqlrag.sqlite.forked import give_up, is_at_rest
+from sqlrag.sqlite.neighbours import close
 from sqlrag.sqlite.opening import open_sqlite
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class ScoreTable:
         with self._lock:
             self._readable = self._writable = False
             if self._connection is not None:
-                self._connection.close()
+                close(self._connection, self._path, inode_of(self._path))
                 self._connection = None
 
     # What a fork is told (sqlrag/forks.py)

@@ -277,7 +277,7 @@ def library() -> Library:
             return found
     raise MissingDependencyError(
         f"the sqlite3 module of this Python ({sys.executable}) hides its SQLite library, so it can't have table "
-        "functions: open the database with sqlrag.connect(path) or with apsw.Connection(path), which work everywhere"
+        "functions: open the database with sqlrag.connect(path) or apsw.Connection(path) instead, which work everywhere"
     )
 
 

@@ -1,0 +1,163 @@
+"""F2: a file that Python's sqlite3, or another SQLite library of this process, has open is left alone."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+
+import apsw
+import pytest
+
+import sqlrag
+from sqlrag.errors import LockedError
+from sqlrag.text.documents import Document
+from tests.beside.test_locks import METHODS
+from tests.engine.databases import copy_of
+
+REMEDY = (
+    r"is open in this process by something else than APSW's SQLite.*sqlrag\.register\(connection\).*sqlrag_sync\(\)"
+)
+
+
+@pytest.fixture(params=["wal", "delete"])
+def notes(request, passage_files, tmp_path, encoded_once):
+    """The passages and a live index, with each kind of journal."""
+    path = copy_of(passage_files["sqlite"], tmp_path, "notes")
+    with sqlrag.connect(path) as db:
+        db.execute(f"PRAGMA journal_mode = {request.param}").fetchall()
+        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO note VALUES (1, 'It rains.'), (2, 'Bees dance.')")
+        db.create_index("notes", "note", "body")
+    return path
+
+
+@pytest.mark.parametrize("options", [{}, {"read_only": True}, {"score_cache": 10}], ids=["write", "read", "cache"])
+def test_f2_the_application_s_connection_was_first(notes, watcher, options):
+    """`connect` refuses before it touches the file, and works when the other connection is closed."""
+    with closing(sqlite3.connect(notes, isolation_level=None)) as own:
+        own.execute("BEGIN IMMEDIATE")
+        own.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+        held = watcher.locks(notes)
+        for _ in range(2):
+            with pytest.raises(LockedError, match=REMEDY):
+                sqlrag.connect(notes, **options)
+        assert watcher.locks(notes) == held != {}
+        own.execute("COMMIT")
+    with sqlrag.connect(notes, **options) as db:
+        assert db.execute("SELECT count(*) FROM note").fetchall() == [(3,)]
+        assert db.check() == []
+
+
+def test_f2_sqlrag_was_first(notes, watcher):
+    """Each call refuses from the moment that the application opens the file, until it has closed it."""
+    with sqlrag.connect(notes) as db:
+        own = sqlite3.connect(notes, isolation_level=None)
+        own.execute("SELECT count(*) FROM note").fetchall()
+        held = watcher.locks(notes)
+        refused = {}
+        for name, call in METHODS.items():
+            if name not in (
+                "path",
+                "engine",
+                "read_only",
+                "schema",
+                "embedder",
+                "reranker",
+                "interrupt",
+                "confine",
+                "close",
+            ):
+                with pytest.raises(LockedError, match=REMEDY):
+                    call(db)
+                refused[name] = watcher.locks(notes)
+        assert {name for name, locks in refused.items() if not held.items() <= locks.items()} == set()
+        own.close()
+        assert db.search("bees", "notes", top_n=1)[0].text == "Bees dance."
+        db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+        assert db.check() == []
+
+
+def test_f2_a_commit_in_the_midst_of_a_call(notes):
+    """A library that comes while a call runs stops it at its next commit, and nothing of that transaction stays."""
+    own = []
+
+    def documents():
+        yield Document("memo:1", "Memo 1", "Memo 1 is about harbours.", {}, "hash1")
+        own.append(sqlite3.connect(notes))
+        time.sleep(0.06)  # a commit looks again after 0.05
+        yield Document("memo:2", "Memo 2", "Memo 2 is about lighthouses.", {}, "hash2")
+
+    with sqlrag.connect(notes) as db:
+        before = db.execute("SELECT count(*) FROM documents").fetchall()
+        with pytest.raises(LockedError, match=REMEDY):
+            db.ingest(documents())
+        own[0].close()
+        assert db.execute("SELECT count(*) FROM documents").fetchall() == before
+        assert db.check() == []
+
+
+def test_f2_a_close_beside_another_library(notes, watcher, caplog):
+    """The connection stays open rather than drop the other one's locks; a log line says so."""
+    db = sqlrag.connect(notes)
+    with closing(sqlite3.connect(notes, isolation_level=None)) as own:
+        own.execute("BEGIN IMMEDIATE")
+        held = watcher.locks(notes)
+        db.close()
+        assert held.items() <= watcher.locks(notes).items()
+        own.execute("COMMIT")
+    assert [record.message for record in caplog.records if "stays open until this process ends" in record.message]
+    with sqlrag.connect(notes) as again:
+        assert again.check() == []
+
+
+def test_f2_apsw_of_the_application_is_the_same_library(notes):
+    """`apsw.Connection`s, ATTACH, pools of connections and descriptors that SQLite keeps are no other library."""
+    with closing(apsw.Connection(str(notes))) as own, sqlrag.connect(notes) as db:
+        own.execute("BEGIN")
+        list(own.execute("SELECT * FROM note"))
+        pool = [sqlrag.connect(notes) for _ in range(5)] + [apsw.Connection(str(notes)) for _ in range(5)]
+        for connection in pool:
+            list(connection.execute("SELECT count(*) FROM note"))
+            connection.close()
+        with closing(apsw.Connection(":memory:")) as other:
+            other.execute("ATTACH ? AS beside", (str(notes),))
+            list(other.execute("SELECT count(*) FROM beside.note"))
+            with sqlrag.connect(notes) as second:
+                second.execute("SELECT 1").fetchall()
+        own.execute("ROLLBACK")
+        db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+        assert db.check() == []
+
+
+def test_f2_another_library_among_many_connections(notes):
+    """One descriptor too many is found beside a pool whose descriptors come and go, with a number that was APSW's."""
+    pool = [sqlrag.connect(notes) for _ in range(4)]
+    for connection in pool[1:]:
+        connection.execute("SELECT count(*) FROM note").fetchall()
+        connection.close()
+    with closing(sqlite3.connect(notes)), pytest.raises(LockedError, match=REMEDY):
+        sqlrag.connect(notes)
+    with closing(sqlite3.connect(notes)), pytest.raises(LockedError, match=REMEDY):
+        pool[0].execute("SELECT 1")
+    pool[0].close()
+    own = sqlite3.connect(notes)
+    with pytest.raises(LockedError, match=REMEDY):
+        sqlrag.connect(notes)
+    own.close()
+    sqlrag.connect(notes).close()
+
+
+def test_f2_another_name_is_the_same_file(notes, tmp_path):
+    """A link, and a program part that only reads the bytes: each has a descriptor whose close drops locks."""
+    link = tmp_path / "link.db"
+    link.symlink_to(notes)
+    with closing(sqlite3.connect(link)), pytest.raises(LockedError, match=REMEDY):
+        sqlrag.connect(notes)
+    with notes.open("rb"), pytest.raises(LockedError, match="open in this process by something else"):
+        sqlrag.connect(notes)
+    copy = tmp_path / "copy.db"
+    shutil.copy(notes, copy)
+    with closing(sqlite3.connect(copy)), sqlrag.connect(notes) as db:
+        assert db.check() == []
