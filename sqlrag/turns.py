@@ -6,6 +6,7 @@ another thread asked in the middle of a sync would see half of it.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 from sqlrag.ending import park
 from sqlrag.errors import DatabaseError
 from sqlrag.forks import Owned, renew_locks
+from sqlrag.open_files import inode_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,12 +46,14 @@ class Turns(Owned):
     """A lock that a thread may take again, and lend to another one that works for it; `path`: of the database.
 
     `since`: when the turn began that is being had (`time.monotonic`); None while nobody has one. `look` is called at
-    the beginning of each method that takes a turn.
+    the beginning of each method that takes a turn. Made when the file is open: it is the one that stays.
     """
 
     def __init__(self, path: str, look: Callable[[], None] = lambda: None) -> None:
         super().__init__(path)
         self.look = look
+        self._absolute = os.path.abspath(path)  # wherever the process goes
+        self._file = None if path == ":memory:" else inode_of(self._absolute)
         self.since: float | None = None
         self._lock = threading.RLock()
         self._depth = 0
@@ -64,6 +68,17 @@ class Turns(Owned):
         self.check_process()
         if self.over:
             raise DatabaseError("this database is closed: open it again with sqlrag.connect()")
+
+    def check_file(self) -> None:
+        """Raise DatabaseError where the path means another file than the one that is open, or none.
+
+        What is written to a file that has been replaced is lost with it, and what is read there is old.
+        """
+        if self._file is not None and inode_of(self._absolute) != self._file:
+            raise DatabaseError(
+                f"{self._path} was moved, deleted or replaced while it was open: close this connection, which has the "
+                "old file, and open it again"
+            )
 
     def __enter__(self) -> None:
         self.check()
@@ -143,6 +158,7 @@ def in_turn(
     def waiting(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
         with self._turns:
             self._turns.look()
+            self._turns.check_file()
             return method(self, *args, **kwargs)
 
     return waiting
