@@ -23,6 +23,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,13 @@ def timed(function: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def writes(path: Path, rows: list[tuple[int, int, str]], index: bool) -> dict[str, tuple[float, int]]:
     """Return seconds and rows of each kind of write."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(CREATE)
     if index:
-        with sqlrag.connect(path) as db:
+        with sqlrag.connect(path) as db:  # not beside sqlite3: two SQLite libraries damage a file
             db.create_index("reviews", "review", "body")
+    connection = sqlite3.connect(path)
     found = {}
 
     def transactions(sql: str, values: list[tuple[Any, ...]], each: int) -> None:
