@@ -19,12 +19,40 @@ union table {
     void (*const *at)(void);
 };
 
+#ifdef EXACT_BLOBS
+/* For the fuzzer: each BLOB of a row in memory of its own. SQLite's lies within a page, whose other bytes a sanitizer
+   takes for its own. */
+#include <stdlib.h>
+#include <string.h>
+
+static struct sqlite_routines whole;
+
+static const void *exact_blob(sqlite3_stmt *row, int column)
+{
+    static void *kept[64];
+    static unsigned next;
+    const void *blob = whole.column_blob(row, column);
+    int length = whole.column_bytes(row, column);
+    void *copy = blob && length > 0 ? malloc((size_t)length) : NULL;
+    if (!copy)
+        return blob;
+    memcpy(copy, blob, (size_t)length);
+    free(kept[next % 64]);
+    kept[next++ % 64] = copy;
+    return copy;
+}
+#endif
+
 void take_routines(struct sqlite_routines *taken, const sqlite3_api_routines *routines)
 {
     union table table = {.routines = routines};
 #define ROUTINE(result, name, position, arguments) taken->name = (result(*) arguments)table.at[position];
 #include "sqlite_routines.h"
 #undef ROUTINE
+#ifdef EXACT_BLOBS
+    whole = *taken;
+    taken->column_blob = exact_blob;
+#endif
 }
 
 static int declare(struct session *session)

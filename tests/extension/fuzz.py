@@ -342,11 +342,11 @@ class _Watch:
 
 
 def build(folder: Path) -> Path:
-    """Build the library with the sanitizers and its own times; sqlite-vec beside it."""
+    """Build the library with the sanitizers, its own times and BLOBs with ends; sqlite-vec beside it."""
     import sqlite_vec
 
     subprocess.run(
-        ["make", "-s", "-C", str(ROOT / "extension"), "asan", f"BUILD={folder}", "HURRY="],
+        ["make", "-s", "-C", str(ROOT / "extension"), "asan", f"BUILD={folder}", "HURRY=-DEXACT_BLOBS"],
         check=True,
         capture_output=True,
     )
