@@ -107,6 +107,8 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
     if isinstance(error, apsw.BindingsError):
         return InputError(f"{path}: the parameters do not fit the statement ({error})")
     if _DAMAGED_TABLES.match(str(error)):
+        if path.endswith(INDEX_FILE_SUFFIX):
+            return _not_a_database(error, path, path)
         return NotADatabaseError(
             f"{path}: the vectors or the full text of an index are damaged ({error}): "
             "sqlrag check --repair makes them anew"

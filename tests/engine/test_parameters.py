@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import types
+from http import HTTPStatus
 
 import duckdb
 import pytest
@@ -143,5 +144,6 @@ def test_a_missing_value_is_named(passages):
 def test_f16_a_value_while_a_thread_imports_numpy(monkeypatch):
     """A module that has only begun to be imported has no classes yet: the values of other classes are as ever."""
     monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))
-    assert bindings._of_numpy(1) == 1
+    assert bindings._plain(1) == 1
+    assert bindings._plain(HTTPStatus.OK) == 200
     assert bindings._vector("text") is None
