@@ -124,7 +124,8 @@ class DuckDBLive:
         if self._without_key:
             return self._without_key[:rows]
         keys = list(islice(self._queued, max(rows, limits.rows or 0)))
-        return within(self._present(keys), rows, limits)
+        with translated(self._path):
+            return within(self._present(keys), rows, limits)
 
     def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written.

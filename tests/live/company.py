@@ -149,13 +149,14 @@ class Beside:
         self.problems: list[str] = []
         self._kind, self._path, self._base, self._engine = kind, path, base, engine
         self._written = 0
+        self._got_in = False
         self._program: Program | None = None
         self._copies: list[Path] = []
 
-    def step(self, alive: Callable[[], bool]) -> None:
-        """Do the next thing; `alive` tells whether the process runs still."""
+    def step(self) -> None:
+        """Do the next thing."""
         if self._kind in ("program", "connection"):  # a lock that the process has lost shows to others only
-            (self._write if self._engine == "sqlite" else self._try_to_get_in)(alive)
+            (self._write if self._engine == "sqlite" else self._try_to_get_in)()
         elif self._kind == "copy" and len(self._copies) < 3:
             folder = self._path.parent / f"copy{len(self._copies)}"
             self._copies.append(copied(self._path, folder))
@@ -163,7 +164,7 @@ class Beside:
             self._copies.append(self._path)
             self._replace()
 
-    def _write(self, _alive: Callable[[], bool]) -> None:
+    def _write(self) -> None:
         """Open the file, commit a row to a table of its own, and close it: the last one to close empties the log."""
         program = self._program = Program(plain_sqlite, self._path)
         program.ask("CREATE TABLE IF NOT EXISTS beside (n INTEGER PRIMARY KEY)")
@@ -174,11 +175,10 @@ class Beside:
             self.problems.append(f"another program: {error}")
         program.close()
 
-    def _try_to_get_in(self, alive: Callable[[], bool]) -> None:
+    def _try_to_get_in(self) -> None:
         program = Program(plain_duckdb, self._path)
         if program.opened is None:
-            if alive():
-                self.problems.append("another program got into the file")
+            self._got_in = True
             program.close()
 
     def _replace(self) -> None:
@@ -190,8 +190,10 @@ class Beside:
         for file in sorted(backup.iterdir()):
             file.replace(self._path.parent / file.name)
 
-    def look(self, open_: Callable[[Path], Any]) -> None:
-        """See what became of it all when the process is gone."""
+    def look(self, open_: Callable[[Path], Any], *, under_way: bool) -> None:
+        """See what became of it all when the process is gone; `under_way`: it was killed before it had finished."""
+        if self._got_in and under_way:
+            self.problems.append("another program got into the file")
         if self._written:
             with sqlite3.connect(f"file:{self._path}?mode=ro", uri=True) as connection:
                 ((rows,),) = connection.execute("SELECT count(*) FROM beside")

@@ -139,7 +139,7 @@ class Case:
         if reading:
             outcome.problems += self._read_until(path, until)
         while time.monotonic() < until:
-            beside.step(child.process.is_alive)
+            beside.step()
             time.sleep(min(0.005, max(until - time.monotonic(), 0.0)))
         child.process.kill()
         child.process.join()
@@ -148,7 +148,7 @@ class Case:
         self._judge_ending([one for one in said if not isinstance(one, float)], company, outcome)
         torn = path.with_name("torn")
         outcome.problems += [f"in the process: {torn.read_text()}"] if torn.exists() else []
-        beside.look(self.open)
+        beside.look(self.open, under_way=outcome.under_way)
         outcome.problems += beside.problems
         self.look(path, outcome)
         return outcome
