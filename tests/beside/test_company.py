@@ -345,7 +345,7 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],  # a run takes a second: to shrink fifteen steps would take ten minutes
 )
-LONG = settings(SETTINGS, max_examples=150, stateful_step_count=40)
+LONG = settings(SETTINGS, max_examples=25, stateful_step_count=25)
 
 
 @pytest.mark.usefixtures("encoded_once")
