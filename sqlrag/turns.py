@@ -77,7 +77,8 @@ class Turns(Owned):
         if self._file is not None and inode_of(self._absolute) != self._file:
             raise DatabaseError(
                 f"{self._path} was moved, deleted or replaced while it was open: close this connection, which has the "
-                "old file, and open it again"
+                f"old file, remove {os.path.basename(self._path)}-wal and -shm (on DuckDB .wal) if they are the old "
+                "file's, and open it again"
             )
 
     def __enter__(self) -> None:

@@ -24,7 +24,7 @@ from sqlrag.duckdb.source_tables import (
     key_type_of,
     rows_of,
 )
-from sqlrag.errors import DatabaseError, LockedError
+from sqlrag.errors import DatabaseError, InputError, LockedError
 from sqlrag.index.names import NEXT, quote
 from sqlrag.index.registry import IndexRecord
 from sqlrag.index.source import source_of
@@ -64,10 +64,22 @@ class DuckDBLive:
         return self._tables.record
 
     def create(self, *, first_id: int = 1) -> None:
-        """Create the index, with no rows. The caller holds the transaction. Raises InputError for a text of bytes."""
-        self._select()
+        """Create the index, with no rows. The caller holds the transaction.
+
+        Raises InputError for a text of bytes, and for a stated key that several rows have.
+        """
+        for key in self._repeated():
+            raise InputError(
+                f"key is {self.record.source_key!r}: {self._source.table} has several rows with the key {key!r}: "
+                "give columns that tell its rows apart"
+            )
         source_type = key_type_of(self._source.key, describe(self._duckdb, self._source.table).types)
         self._tables.create(source_type, first_id=first_id)
+
+    def _repeated(self) -> list[Any]:
+        """Return a key that several rows have, if there is one."""
+        sql = f"SELECT key FROM ({self._select()}) GROUP BY key HAVING count(*) > 1 LIMIT 1"
+        return [key for (key,) in self._duckdb.execute(sql).fetchall()]
 
     def check_key(self) -> None:
         """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
@@ -104,8 +116,7 @@ class DuckDBLive:
         with translated(self._path):
             self._queued = dict.fromkeys(self.differences())
             self._without_key = self._rows_without_key() if compare else []
-            sql = f"SELECT key FROM ({self._select()}) GROUP BY key HAVING count(*) > 1 LIMIT 1"
-            for (key,) in self._duckdb.execute(sql).fetchall() if self._queued else ():
+            for key in self._repeated() if self._queued else ():
                 raise DatabaseError(
                     f"index {self.record.name!r}: {self._source.table} has several rows with the key {key!r}: "
                     "give the index a key that tells them apart"

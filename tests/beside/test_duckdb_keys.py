@@ -240,3 +240,14 @@ def test_f6_a_table_whose_name_differs_by_an_accent(db):
         db.create_index("further", "note", "other")
     assert db.sync().added == 0
     assert hits(db) == {TEXTS[0]: 1, TEXTS[1]: 2}
+
+
+@pytest.mark.parametrize("source", ["note", "found"])
+def test_a_stated_key_that_several_rows_have_makes_no_index(source, tmp_path):
+    """An index that cannot be filled is not left behind, to answer with nothing."""
+    with sqlrag.connect(tmp_path / "a.duckdb") as db:
+        db.execute("CREATE TABLE note (id INTEGER, body VARCHAR); INSERT INTO note VALUES (1, 'a ferry'), (1, 'bees')")
+        db.execute("CREATE VIEW found AS FROM note")
+        with pytest.raises(errors.InputError, match="several rows with the key 1"):
+            db.create_index("notes", source, "body", key="id")
+        assert db.indexes() == []

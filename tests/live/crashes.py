@@ -160,8 +160,9 @@ class Case:
             allowed = (
                 isinstance(one, Error) and "\n" not in str(one) and company in ("descriptors", "memory", "replaced")
             )
-            # Python's own words for no memory: the second where a thread finds none.
-            if not allowed and not (company == "memory" and isinstance(one, (MemoryError, RuntimeError))):
+            # Python's own words: no memory, no thread for want of it; a module that cannot be opened to be imported.
+            own = {"memory": (MemoryError, RuntimeError), "descriptors": (OSError,)}.get(company, ())
+            if not allowed and not isinstance(one, own):
                 outcome.problems.append(f"the operation itself: {one!r}")
 
     def failed(self, kind: str, nth: int) -> Outcome:
