@@ -396,3 +396,18 @@ def test_a_statement_is_described_without_running_it(engine, passage_files):
         db.confine()
         with pytest.raises(ReadOnlyError):
             db.describe("DELETE FROM chunks")
+
+
+def test_a_statement_that_has_passed_is_not_parsed_again(passage_files):
+    """DuckDB's parser leaves memory behind; one that is refused is refused each time."""
+    with sqlrag.connect(passage_files["duckdb"], read_only=True) as db:
+        db.confine()
+        confinement = db._engine._confinement
+        looked = []
+        look = confinement._look_through
+        confinement._look_through = lambda sql: (looked.append(sql), look(sql))
+        for _ in range(3):
+            assert db.execute("SELECT count(*) FROM chunks").fetchall() == [(25,)]
+            with pytest.raises(ReadOnlyError):
+                db.execute("DROP TABLE chunks")
+        assert [sql.split()[0] for sql in looked] == ["SELECT", "DROP", "DROP", "DROP"]
