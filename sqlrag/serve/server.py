@@ -42,6 +42,9 @@ _TICK = 1.0
 
 _LOOK = 0.05
 
+_MOMENT = 1.0
+"""Seconds within which the threads of clients that gave way have closed their sockets, on a busy machine too."""
+
 _BACKLOG = 128
 """Connections that the system keeps until they are taken."""
 
@@ -147,6 +150,18 @@ class Server:
     def _time_left(self) -> float:
         return max(self._touched + self._idle - time.monotonic(), 0)
 
+    def _session(self, channel: Channel) -> Session:
+        """Return a new session; those that give way for it take a moment to give back their descriptors."""
+        until = time.monotonic() + _MOMENT
+        while True:
+            self._make_room()
+            try:
+                return Session(channel, self)
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_MOMENT / 20)
+
     def _take_in(self) -> None:
         connection = accepted(self._listening)
         if connection is None:
@@ -154,8 +169,7 @@ class Server:
         channel = Channel(connection)
         try:
             check_peer(connection)
-            self._make_room()
-            session = Session(channel, self)
+            session = self._session(channel)
         except ServerError as error:
             refuse(channel, error)
             return
