@@ -6,6 +6,7 @@ another thread asked in the middle of a sync would see half of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -160,6 +161,14 @@ def in_turn(
         with self._turns:
             self._turns.look()
             self._turns.check_file()
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except OSError as error:  # such as Python's own, of a module that is imported when it is needed
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                raise DatabaseError(
+                    f"this process has no file descriptor left ({error}): close other files, or raise `ulimit -n`; "
+                    "what was committed is intact"
+                ) from error
 
     return waiting
