@@ -194,6 +194,8 @@ def _about_a_file(error: duckdb.Error, first_line: str, path: str, *, opening: b
         return NotADatabaseError(f"{path} is damaged, or cannot be read: {first_line}")
     if named is not None and not is_other:
         return DatabaseError(f"{path} cannot be read or written: {first_line}")
+    if isinstance(error, duckdb.OutOfMemoryException):  # DuckDB's own advice takes six lines
+        return SQLError(f"{first_line}: give it more (SET memory_limit, ulimit -v), or fewer threads (SET threads = 1)")
     return SQLError(str(error))
 
 

@@ -144,3 +144,12 @@ def test_f14_sqlite_says_what_it_says_of_a_statement_alone():
     for words in WORDS:
         with pytest.raises(errors.SQLError), translated("own.db"):
             raise apsw.SQLError(f"no such column: {words}")
+
+
+def test_duckdb_without_memory_is_one_line(tmp_path):
+    """DuckDB's advice takes six lines; what reaches a caller is one, with the remedy."""
+    with sqlrag.connect(tmp_path / "a.duckdb") as db:
+        db.execute("SET memory_limit = '20MB'; SET max_temp_directory_size = '0MB'")
+        with pytest.raises(errors.SQLError, match=r"^Out of Memory Error: .*SET threads = 1") as raised:
+            db.execute("SELECT list(range) FROM range(20000000)").fetchall()
+        assert "\n" not in str(raised.value)
