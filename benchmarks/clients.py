@@ -28,8 +28,8 @@ from clients_remote import commands, quack_command
 from statement import QUESTIONS, STATEMENT
 
 import sqlrag
-from sqlrag.demo import harvest
-from sqlrag.extension import loadable_path
+from sqlrag.cli.standard_library import harvest
+from sqlrag.store.driver.built_library import loadable_path
 
 LINE = " ".join(STATEMENT.split())
 END = "-- that was all"

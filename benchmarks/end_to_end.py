@@ -36,8 +36,8 @@ from statement import PARTS, stopwatch, timed
 from statement import QUESTIONS as ALL_QUESTIONS
 
 import sqlrag
-from sqlrag.demo import harvest
-from sqlrag.models.export import export_onnx
+from sqlrag.cli.standard_library import harvest
+from sqlrag.models.export.onnx_export import export_onnx
 from sqlrag.text import Document
 
 RESULTS = Path(__file__).with_suffix(".md")

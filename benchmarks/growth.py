@@ -29,15 +29,15 @@ import numpy as np
 from index_vectors import QUERIES, K
 
 import sqlrag
-from sqlrag.demo import harvest
-from sqlrag.index.encoders import chunker_of
-from sqlrag.index.registry import IndexRecord
-from sqlrag.index.top_k import Index
-from sqlrag.parts import Part
-from sqlrag.sqlite.functions import load_vec
-from sqlrag.sqlite.opening import open_sqlite
-from sqlrag.sqlite.writer import SQLiteWriter
+from sqlrag.cli.standard_library import harvest
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.writer import SQLiteWriter
+from sqlrag.store.driver.opening import open_sqlite
+from sqlrag.store.encoders import chunker_of
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.top_k import Index
 from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, Chunk
+from sqlrag.text.document_part import Part
 from sqlrag.text.documents import Document
 
 HERE = Path(__file__).parent

@@ -28,12 +28,12 @@ import apsw
 from evaluation import ingest, write
 
 import sqlrag
+from sqlrag.engines.measures import MEASURES
 from sqlrag.evaluation import read_qrels, read_queries
 from sqlrag.evaluation.task import DOCUMENT_ID
-from sqlrag.index.match import match_expression
-from sqlrag.index.statements import statement
-from sqlrag.index.tokenizers import TOKENIZERS
-from sqlrag.metrics import MEASURES
+from sqlrag.store.fts_query import match_expression
+from sqlrag.store.statements import statement
+from sqlrag.store.tokenizers import TOKENIZERS
 
 RESULTS = Path(__file__).with_suffix(".md")
 DEPTH = 100

@@ -21,10 +21,10 @@ import numpy as np
 from evaluation import write
 from index_vectors import K
 
-from sqlrag.index.blocks import joined, stored_blocks
-from sqlrag.index.registry import Registry
-from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
-from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
+from sqlrag.store.driver.opening import open_sqlite
+from sqlrag.store.registry import Registry
+from sqlrag.store.stored_vectors import joined, stored_blocks
 
 RESULTS = Path(__file__).with_suffix(".md")
 BUCKETS = 10_000

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from index_candidate import Candidate, blocks
 
 import sqlrag
-from sqlrag.index.cell_training import CellTraining
-from sqlrag.index.registry import IndexRecord, Registry
-from sqlrag.index.top_k import Index
-from sqlrag.index.writer import IndexWriter, immediate
-from sqlrag.sqlite.functions import load_vec
-from sqlrag.sqlite.opening import open_sqlite
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.store.cells.cell_training import CellTraining
+from sqlrag.store.driver.opening import open_sqlite
+from sqlrag.store.registry import IndexRecord, Registry
+from sqlrag.store.top_k import Index
+from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
 
 if TYPE_CHECKING:

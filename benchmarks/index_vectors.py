@@ -46,7 +46,7 @@ def texts_of(data: Path) -> Iterator[str]:
 
 def docstrings() -> Iterator[str]:
     """Yield the documentation of the standard library: less text, but every Python has it."""
-    from sqlrag.demo import harvest
+    from sqlrag.cli.standard_library import harvest
 
     return (document.text for document in harvest())
 
@@ -54,7 +54,7 @@ def docstrings() -> Iterator[str]:
 def embeddings(texts: Iterator[str]) -> np.ndarray:
     """Return the embeddings of texts in chunks of MAX_TOKENS, each chunk once, of BASE chunks at most."""
     import sqlrag
-    from sqlrag.index.encoders import chunker_of
+    from sqlrag.store.encoders import chunker_of
 
     embedder = sqlrag.Embedder()
     chunker = chunker_of(embedder, MAX_TOKENS, 0)

@@ -7,8 +7,8 @@ sqlite3, which knows nothing of sqlrag: each kind of write is timed on the table
 whose triggers fill the queue, both in WAL mode, the best of three: in bulk (one transaction) by the processor's time,
 so that other jobs of the machine are not counted, a transaction each by the clock, which is the disk's. Embedding's
 share is what the bare encoder takes for as many of the same texts, in batches of 256. Peak memory is that of the
-process of each step. The index is made anew over a quarter of the rows. DuckDB has no triggers (sqlrag/duckdb/live.py),
-so the first table is SQLite's alone.
+process of each step. The index is made anew over a quarter of the rows. DuckDB has no triggers, so the
+first table is SQLite's alone.
 """
 
 from __future__ import annotations

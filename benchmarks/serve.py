@@ -32,8 +32,8 @@ from pathlib import Path
 import numpy as np
 
 import sqlrag
-from sqlrag.serve.client import Client
-from sqlrag.serve.served import connect_served
+from sqlrag.serve.model_server.client import Client
+from sqlrag.serve.model_server.served_database import connect_served
 
 THINGS = [
     *("kettle", "lamp", "desk", "whistle", "ferry", "comet", "garden", "river", "bread", "winter", "engine", "paper"),

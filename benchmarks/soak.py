@@ -35,9 +35,9 @@ import apsw
 import psycopg
 
 import sqlrag
-from sqlrag.serve.client import Client
-from sqlrag.serve.served import runner
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.serve.model_server.client import Client
+from sqlrag.serve.model_server.served_database import runner
 
 ROOT = Path(__file__).parents[1]
 PASSAGES = ROOT / "tests" / "passages.jsonl"

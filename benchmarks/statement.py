@@ -24,8 +24,8 @@ from statistics import median
 from unittest.mock import patch
 
 import sqlrag
-from sqlrag.demo import harvest
-from sqlrag.index.top_k import Index
+from sqlrag.cli.standard_library import harvest
+from sqlrag.store.top_k import Index
 
 STATEMENT = """
     SELECT   c.id, c.text, rerank_score(:q, c.text) AS score

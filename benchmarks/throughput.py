@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import median
 
 import sqlrag
-from sqlrag.demo import harvest
-from sqlrag.models.export import export_onnx
+from sqlrag.cli.standard_library import harvest
+from sqlrag.models.export.onnx_export import export_onnx
 
 ROUNDS = 5
 TEXTS = 200

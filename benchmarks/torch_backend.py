@@ -24,7 +24,7 @@ import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import sqlrag
-from sqlrag.demo import harvest
+from sqlrag.cli.standard_library import harvest
 
 BEST_BATCH = 256
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the planner is told of a call, as sqlrag/sqlite/table_scans.py tells it and for its reasons: a high price keeps
+/* What the planner is told of a call, as sqlrag/engines/sqlite/table_scans.py tells it and for its reasons: a high price keeps
    a call out of inner loops, and a few rows have their partners looked up one by one. */
 static const double ESTIMATED_COST = 10000.0;
 static const sqlite3_int64 ESTIMATED_ROWS = 25;

@@ -1,4 +1,4 @@
-/* Made by functions.py from sqlrag/sqlite/functions.py. */
+/* Made by functions.py from sqlrag/engines/sqlite/functions.py. */
 
 static const struct scalar_function SCALARS[] = {
     {"embed", 1},

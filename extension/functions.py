@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 
-from sqlrag.functions import Functions
-from sqlrag.sqlite.functions import scalar_functions, table_functions
+from sqlrag.engines.functions import Functions
+from sqlrag.engines.sqlite.functions import scalar_functions, table_functions
 
 HEAD = """\
-/* Made by functions.py from sqlrag/sqlite/functions.py. */
+/* Made by functions.py from sqlrag/engines/sqlite/functions.py. */
 
 static const struct scalar_function SCALARS[] = {{
 {scalars}

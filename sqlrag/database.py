@@ -7,7 +7,19 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.arguments import (
+from sqlrag.engines.base import Engine, engine_of
+from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
+from sqlrag.errors import InputError, SQLError
+from sqlrag.indexing.freshness import Freshness
+from sqlrag.indexing.index_methods import DEFAULT_INDEX, TableIndexes
+from sqlrag.indexing.maintenance import add_maintenance
+from sqlrag.process.call_lock import in_turn
+from sqlrag.process.database_paths import as_path, check_path
+from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
+from sqlrag.store.encoders import Encoders, chunker_of
+from sqlrag.store.names import check_new_index_name, same_name
+from sqlrag.store.new_record import Making, check_made_with
+from sqlrag.values.arguments import (
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
@@ -24,19 +36,7 @@ from sqlrag.arguments import (
     check_top_n,
     shown,
 )
-from sqlrag.bindings import as_json
-from sqlrag.engine import Engine, engine_of
-from sqlrag.errors import InputError, SQLError
-from sqlrag.freshness import Freshness
-from sqlrag.functions import DEFAULT_RERANK_LIMIT
-from sqlrag.index.encoders import Encoders, chunker_of
-from sqlrag.index.names import check_new_index_name, same_name
-from sqlrag.index.new_record import Making, check_made_with
-from sqlrag.maintenance import add_maintenance
-from sqlrag.paths import as_path, check_path
-from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
-from sqlrag.table_indexes import DEFAULT_INDEX, TableIndexes
-from sqlrag.turns import in_turn
+from sqlrag.values.bindings import as_json
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -102,10 +102,10 @@ def connect(
     check_path(path, must_exist=must_exist)
     sync_rows = check_count("connect", "sync_rows", sync_rows)
     if engine_of(path, engine) == "duckdb":
-        from sqlrag.duckdb.engine import DuckDBEngine
+        from sqlrag.engines.duckdb.engine import DuckDBEngine
 
         return Database(DuckDBEngine(path, encoders, **options), sync_rows)
-    from sqlrag.sqlite.engine import SQLiteEngine
+    from sqlrag.engines.sqlite.engine import SQLiteEngine
 
     return Database(SQLiteEngine(path, encoders, **options), sync_rows)
 
@@ -207,9 +207,9 @@ class Database(TableIndexes):
         Raises SourceError for a path that does not exist, InputError for chunking or a tokenizer that is not the
         index's.
         """
-        from sqlrag.ingest import Ingestion
-        from sqlrag.live import check_over_documents
-        from sqlrag.text.sources import find_sources
+        from sqlrag.indexing.ingest import Ingestion
+        from sqlrag.indexing.table_indexes import check_over_documents
+        from sqlrag.text.file_search import find_sources
 
         check_new_index_name(index)
         making = Making(max_tokens, overlap, tokenizer, vectors)

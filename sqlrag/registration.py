@@ -6,14 +6,14 @@ import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlrag.arguments import DEFAULT_SYNC_ROWS, check_count, check_flag, check_nprobe, check_score_cache
+from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.errors import InputError
-from sqlrag.functions import DEFAULT_RERANK_LIMIT
-from sqlrag.index.encoders import Encoders
+from sqlrag.store.encoders import Encoders
+from sqlrag.values.arguments import DEFAULT_SYNC_ROWS, check_count, check_flag, check_nprobe, check_score_cache
 
 if TYPE_CHECKING:
+    from sqlrag.engines.sqlite.registered import RegisteredEngine
     from sqlrag.models import Embedder, Reranker
-    from sqlrag.sqlite.registered import RegisteredEngine
 
 __all__ = ["keep_in_step", "register"]
 
@@ -61,16 +61,16 @@ def register(
     sync_rows = check_count("register", "sync_rows", sync_rows)
     read_only = check_flag("register", "read_only", read_only)
     if isinstance(connection, sqlite3.Connection):
-        from sqlrag.sqlite.registered import register_stdlib
+        from sqlrag.engines.sqlite.registered import register_stdlib
 
         keep_in_step(register_stdlib(connection, encoders, **options, read_only=read_only), sync_rows)
     elif _is_a("apsw", "Connection", connection):
-        from sqlrag.sqlite.registered import register_apsw
+        from sqlrag.engines.sqlite.registered import register_apsw
 
         engine = register_apsw(connection, encoders, **options, read_only=read_only)  # type: ignore[arg-type]
         keep_in_step(engine, sync_rows)
     elif _is_a("duckdb", "DuckDBPyConnection", connection):
-        from sqlrag.duckdb.engine import register_duckdb
+        from sqlrag.engines.duckdb.engine import register_duckdb
 
         register_duckdb(connection, encoders, **options)  # type: ignore[arg-type]
     else:
@@ -84,7 +84,7 @@ def register(
 def keep_in_step(engine: RegisteredEngine, sync_rows: int) -> None:
     """Give a connection the functions that change indexes, and have its queries bring in what is queued."""
     from sqlrag.database import Database
-    from sqlrag.freshness import Freshness
+    from sqlrag.indexing.freshness import Freshness
 
     Database(engine, sync_rows)  # adds the functions
     remedy = f"run: sqlrag sync {engine.path}" if engine.read_only else "run: SELECT sqlrag_sync()"

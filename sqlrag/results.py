@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.arguments import check_count
+from sqlrag.values.arguments import check_count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sqlrag.models import Embedder, Reranker
-from sqlrag.models.registry import load_embedder, load_reranker
+from sqlrag.models.loaded import load_embedder, load_reranker
 
 
 class _OnceEncoder:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pairs import sample_texts
 
-from sqlrag.models.export import export_onnx, file_hash
+from sqlrag.models.export.onnx_export import export_onnx, file_hash
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BUNDLED = Path(__file__).parent.parent / "sqlrag" / "models" / "bundled"

@@ -21,8 +21,8 @@ from structure import Reranker
 from transformers import AutoModel, AutoTokenizer
 from weighing import Weighing
 
-from sqlrag.models import int8
-from sqlrag.models.graph import quantize_graph, strip_graph, write_graph
+from sqlrag.models.export import int8
+from sqlrag.models.export.graph import quantize_graph, strip_graph, write_graph
 from sqlrag.models.manifest import file_hash
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE, ModelSpec
 

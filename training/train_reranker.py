@@ -31,7 +31,7 @@ from token_states import BUNDLED, encode
 from torch import Tensor
 from weighing import Weighing
 
-from sqlrag.metrics import MEASURES
+from sqlrag.engines.measures import MEASURES
 
 POOL = 25
 """Passages that each of the two stages gives a query: the default top_k of a search."""

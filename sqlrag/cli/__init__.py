@@ -9,6 +9,8 @@ import os
 import sys
 from _signal import SIGINT, default_int_handler, getsignal, signal  # type: ignore[import-not-found]
 
+from sqlrag.cli.interrupt import end_at_once
+
 TYPE_CHECKING = False  # as `_signal`: typing and signal take milliseconds, in which Ctrl-C would be a traceback
 
 if TYPE_CHECKING:
@@ -16,10 +18,7 @@ if TYPE_CHECKING:
 
     from sqlrag.cli.program import cli
 
-__all__ = ["cli", "end_at_once", "main"]
-
-INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C has ended."""
+__all__ = ["cli", "main"]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,12 +38,6 @@ def main() -> None:
     from sqlrag.cli.program import cli
 
     cli(prog_name="sqlrag")
-
-
-def end_at_once(*_: object) -> None:
-    """End the program on Ctrl-C: while modules are imported, an exception could become anything."""
-    os.write(2, b"Interrupted: nothing was changed\n")
-    os._exit(INTERRUPTED)
 
 
 def _use_utf8() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.error_reporting import Interrupted
 from sqlrag.cli.options import engine_option, json_option, print_json
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def demo(path: str | None, engine: str | None, as_json: bool) -> None:
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar
-    from sqlrag.demo import INDEX, PATH, QUESTIONS, harvest
-    from sqlrag.index.statements import statement
+    from sqlrag.cli.standard_library import INDEX, PATH, QUESTIONS, harvest
+    from sqlrag.store.statements import statement
 
     path = path or str(Path(PATH).with_suffix(".duckdb" if engine == "duckdb" else ".db"))
     sql = statement("demo")

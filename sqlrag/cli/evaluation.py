@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from sqlrag.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
 from sqlrag.cli.options import database_argument, index_option, json_option, print_json, reranker_option
+from sqlrag.values.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
 
 __all__ = ["evaluate"]
 

@@ -18,7 +18,7 @@ def extension(as_json: bool) -> None:
     `SELECT load_extension('PATH')`, `datasette notes.db --load-extension PATH`. The models are those of
     `sqlrag serve`, which it starts where it does not run.
     """
-    from sqlrag.extension import loadable_path
+    from sqlrag.store.driver.built_library import loadable_path
 
     path = loadable_path()
     if as_json:

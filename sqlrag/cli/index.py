@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.error_reporting import Interrupted
 from sqlrag.cli.options import database_argument, index_option, json_option, print_json
-from sqlrag.index.precision import VECTORS
-from sqlrag.index.tokenizers import TOKENIZERS
+from sqlrag.store.precision import VECTORS
+from sqlrag.store.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,7 +191,7 @@ def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]
 def _name_after(table: str) -> str:
     """Return the name of an index over a table, where none is given. Raises UsageError where the table's makes none."""
     from sqlrag.errors import InputError
-    from sqlrag.index.names import check_new_index_name
+    from sqlrag.store.names import check_new_index_name
 
     try:
         return check_new_index_name(f"{table}_chunks")

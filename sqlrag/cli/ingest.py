@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.error_reporting import Interrupted
 from sqlrag.cli.options import engine_option, json_option, print_json
-from sqlrag.index.precision import VECTORS
-from sqlrag.index.tokenizers import TOKENIZERS
+from sqlrag.store.precision import VECTORS
+from sqlrag.store.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport

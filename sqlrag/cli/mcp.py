@@ -7,8 +7,8 @@ from contextlib import closing
 
 import click
 
-from sqlrag.cli.loopback import port_errors, ready, time_limit_option, token_of
 from sqlrag.cli.options import database_argument, reranker_option
+from sqlrag.cli.serving import port_errors, ready, time_limit_option, token_of
 
 __all__ = ["mcp"]
 
@@ -39,11 +39,11 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
     127.0.0.1 whoever sends the token, which is SQLRAG_MCP_TOKEN of the environment or made anew and printed.
     """
     from sqlrag.errors import MissingDependencyError
-    from sqlrag.stderr import bound
-    from sqlrag.tool_process import ToolProcess
+    from sqlrag.process.stderr import bound
+    from sqlrag.serve.tool_process import ToolProcess
 
     try:
-        from sqlrag.mcp.server import serve_http, serve_stdio
+        from sqlrag.serve.mcp.server import serve_http, serve_stdio
     except ImportError as error:
         raise MissingDependencyError(f'this needs the MCP SDK ({error}): pip install "sqlrag[mcp]"') from error
     bound()

@@ -12,7 +12,7 @@ import click
 from sqlrag.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from sqlrag.serve.client import Client
+    from sqlrag.serve.model_server.client import Client
 
 __all__ = ["serve_models", "server_status", "socket_option", "stop"]
 
@@ -23,18 +23,18 @@ socket_option = click.option(
 
 def serve_models(path: str | None, idle: float, reranker: str | None, *, background: bool, as_json: bool) -> None:
     """Hold the models until the server is stopped, or start a process that does."""
-    from sqlrag.serve.places import socket_path
+    from sqlrag.serve.model_server.socket_path import socket_path
 
     place = socket_path(path)
     if background:
-        from sqlrag.serve.starting import start
+        from sqlrag.serve.model_server.starting import start
 
         _say({"socket": str(place), "pid": start(place, idle=idle, reranker=reranker)}, as_json)
         return
     import os
 
-    from sqlrag.serve.server import Server
-    from sqlrag.stderr import bound
+    from sqlrag.process.stderr import bound
+    from sqlrag.serve.model_server.server import Server
 
     bound()
     server = Server(place, reranker=reranker, idle=idle)
@@ -86,8 +86,8 @@ def stop(path: str | None, as_json: bool) -> None:
 
 
 def _connected(path: str | None) -> Client | None:
-    from sqlrag.serve.client import Client
-    from sqlrag.serve.places import socket_path
+    from sqlrag.serve.model_server.client import Client
+    from sqlrag.serve.model_server.socket_path import socket_path
 
     try:
         return Client(socket_path(path), "sqlrag command")

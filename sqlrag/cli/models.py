@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.errors import Commands, Interrupted
+from sqlrag.cli.error_reporting import Commands, Interrupted
 from sqlrag.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlrag.models.pull import Made
+    from sqlrag.models.export.pull import Made
     from sqlrag.models.spec import ModelSpec
 
 __all__ = ["models"]
@@ -45,8 +45,8 @@ def models() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the bundled and the pulled models."""
+    from sqlrag.models.cached_models import cached_models, models_folder
     from sqlrag.models.registry import DEFAULT_EMBEDDER, DEFAULT_RERANKER, bundled_models
-    from sqlrag.models.store import cached_models, models_folder
 
     rows: list[dict[str, Any]] = [
         _facts(spec)
@@ -91,7 +91,7 @@ def pull(*, name: str, kind: Any, precision: str | None, revision: str | None, f
     NAME is OWNER/NAME, or a folder as sentence-transformers saves it. Needs the extra `torch`, to export only; the
     weights must be safetensors, and no code of the model's is run.
     """
-    from sqlrag.models.pull import pull as pull_model
+    from sqlrag.models.export.pull import pull as pull_model
 
     try:
         made = pull_model(name, kind=kind, precision=precision, revision=revision, force=force, tell=_tell())
@@ -113,7 +113,7 @@ def export(*, folder: str, out: str, name: str | None, kind: Any, precision: str
     FOLDER is as sentence-transformers or transformers save it; `embedder=` and `reranker=` take OUT, here and on
     other machines. Needs the extra `torch`.
     """
-    from sqlrag.models.pull import export_folder
+    from sqlrag.models.export.pull import export_folder
 
     _show(export_folder(folder, out, name=name, kind=kind, precision=precision, tell=_tell()), as_json)
 
@@ -128,7 +128,7 @@ def bench(model: str | None, texts: int, as_json: bool) -> None:
     MODEL is a name or a folder; by default the bundled pair. Texts are docstrings of this Python; where torch is
     installed, it runs the same ones in turn.
     """
-    from sqlrag.demo import harvest
+    from sqlrag.cli.standard_library import harvest
     from sqlrag.models.bench import bench as measure
     from sqlrag.models.registry import resolve
 

@@ -41,7 +41,7 @@ def existing_database(_ctx: click.Context, _param: click.Parameter, value: str |
     if value is None:
         return None
     from sqlrag.errors import DatabaseError
-    from sqlrag.paths import check_path
+    from sqlrag.process.database_paths import check_path
 
     try:
         check_path(value, must_exist=True)
@@ -52,7 +52,7 @@ def existing_database(_ctx: click.Context, _param: click.Parameter, value: str |
 
 def is_writable(path: str) -> bool:
     """Tell whether a database can be opened for writing; SQLite finds that out by itself, and reads it if not."""
-    from sqlrag.engine import engine_of
+    from sqlrag.engines.base import engine_of
 
     return engine_of(path, None) != "duckdb" or os.access(path, os.W_OK)
 
@@ -137,7 +137,7 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
     """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
     import sqlrag
     from sqlrag.errors import LockedError
-    from sqlrag.serve.served import connect_served
+    from sqlrag.serve.model_server.served_database import connect_served
 
     database = connect_served(db, reranker=reranker)
     if database.is_fresh() or not os.access(db, os.W_OK):

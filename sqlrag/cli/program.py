@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import click
 
-from sqlrag.cli.errors import Commands
+from sqlrag.cli.error_reporting import Commands
 
 __all__ = ["cli"]
 

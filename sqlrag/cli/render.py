@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from sqlrag.cli.errors import one_line
-from sqlrag.cli.rows import printable
+from sqlrag.cli.error_reporting import one_line
+from sqlrag.cli.printable import printable
 
 # Rich is imported where it is used: a search whose output is piped does without its 30 ms.
 if TYPE_CHECKING:

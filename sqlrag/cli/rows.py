@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.errors import one_line
-from sqlrag.json_values import BLOB, distinct, json_value
+from sqlrag.cli.error_reporting import one_line
+from sqlrag.cli.printable import printable
+from sqlrag.values.json_values import BLOB, distinct, json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["FORMATS", "printable", "shown", "write_rows"]
+__all__ = ["FORMATS", "shown", "write_rows"]
 
 FORMATS = ("table", "json", "csv", "markdown")
 
@@ -116,11 +117,6 @@ def shown(value: Any) -> str:
         is_vector = len(value) > _VECTOR and all(isinstance(item, float) for item in value)
         return _vector(value) if is_vector else "[" + ", ".join(shown(item) for item in value) + "]"
     return printable(json.dumps(value, default=str) if isinstance(value, dict) else str(value))
-
-
-def printable(text: str) -> str:
-    """Return a text without characters that could drive a terminal; line breaks and tabs stay."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _vector(numbers: Sequence[float]) -> str:

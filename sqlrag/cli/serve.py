@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from sqlrag.arguments import DEFAULT_IDLE_SECONDS
-from sqlrag.cli.loopback import time_limit_option
 from sqlrag.cli.model_server import serve_models, socket_option
 from sqlrag.cli.options import existing_database, reranker_option
+from sqlrag.cli.serving import time_limit_option
+from sqlrag.values.arguments import DEFAULT_IDLE_SECONDS
 
 __all__ = ["serve"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from sqlrag.cli.loopback import port_errors, ready, token_of
+from sqlrag.cli.serving import port_errors, ready, token_of
 
 __all__ = ["PORT", "TOKEN", "serve_http"]
 
@@ -17,11 +17,11 @@ TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
 def serve_http(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
     """Serve a database over HTTP until it is stopped, and say where."""
     from sqlrag.errors import MissingDependencyError
-    from sqlrag.stderr import bound
-    from sqlrag.tool_process import ToolProcess
+    from sqlrag.process.stderr import bound
+    from sqlrag.serve.tool_process import ToolProcess
 
     try:
-        from sqlrag.http.app import serve_http as serve
+        from sqlrag.serve.http.app import serve_http as serve
     except ImportError as error:
         raise MissingDependencyError(f'this needs a web server ({error}): pip install "sqlrag[http]"') from error
     port = PORT if port is None else port

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import click
 
-from sqlrag.cli.loopback import begin_anew, port_errors, ready, token_of
+from sqlrag.cli.serving import begin_anew, port_errors, ready, token_of
 
 __all__ = ["PASSWORD", "serve_postgres"]
 
@@ -36,10 +36,10 @@ def serve_postgres(
 
     Raises click.ClickException for a port, a password or a certificate that cannot be used.
     """
-    from sqlrag.memory import limit_memory
-    from sqlrag.postgres.server import LOOPBACK, Server
-    from sqlrag.stderr import bound, release
-    from sqlrag.turns import longest_turn
+    from sqlrag.process.call_lock import longest_turn
+    from sqlrag.process.stderr import bound, release
+    from sqlrag.serve.memory import limit_memory
+    from sqlrag.serve.postgres.server import LOOPBACK, Server
 
     bound()
     port = PORT if port is None else port
@@ -67,7 +67,7 @@ def serve_postgres(
 
 def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:
     """Begin anew where a call of the engine goes on after it was to stop: SQLite and DuckDB end no function."""
-    from sqlrag.turns import longest_turn
+    from sqlrag.process.call_lock import longest_turn
 
     while longest_turn() < time_limit + _LAST_SECONDS:
         time.sleep(_LOOK)

@@ -7,8 +7,8 @@ import os
 import socket
 from contextlib import closing
 
-from sqlrag.cli.loopback import begin_anew, port_errors, ready, token_of
 from sqlrag.cli.serve_http import TOKEN
+from sqlrag.cli.serving import begin_anew, port_errors, ready, token_of
 
 __all__ = ["PORT", "serve_quack"]
 
@@ -20,7 +20,7 @@ _HOST = "127.0.0.1"
 
 def serve_quack(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
     """Serve a database by quack until it is stopped, and say where."""
-    from sqlrag.quack.server import QuackServer
+    from sqlrag.serve.quack.server import QuackServer
 
     token, say = ready(token_of(TOKEN), as_json)
     with closing(QuackServer(db, reranker=reranker, seconds=time_limit)) as server:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sqlrag.cli.errors import one_line
+from sqlrag.cli.error_reporting import one_line
 from sqlrag.cli.options import database_argument, is_writable
-from sqlrag.cli.rows import FORMATS, printable, shown, write_rows
+from sqlrag.cli.printable import printable
+from sqlrag.cli.rows import FORMATS, shown, write_rows
 from sqlrag.cli.statements import Runner, Value, is_complete, parse_value, split_statements, stopped_by_ctrl_c
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def shell(db: str, form: str, as_json: bool) -> None:
     `.help` tells what else it takes. When stdin is no terminal its statements run without prompts, and the
     first that fails ends the run.
     """
-    from sqlrag.serve.served import connect_served
+    from sqlrag.serve.model_server.served_database import connect_served
 
     with connect_served(db, read_only=not is_writable(db)) as database, contextlib.closing(Runner(database)) as runner:
         session = _Session(database, runner, "json" if as_json else form)
@@ -78,7 +79,7 @@ class _Session:
         write_rows(*self._runner.run(sql, self._parameters), self._form)
 
     def _schema(self, name: str | None) -> None:
-        from sqlrag.index.statements import statement
+        from sqlrag.store.statements import statement
 
         _, batches = self._runner.run(statement(f"cli/{self._database.engine}_schema"), {"name": name})
         for batch in batches:
@@ -86,7 +87,7 @@ class _Session:
                 click.echo(f"{printable(sql).rstrip(';')};")
 
     def _command(self, words: list[str]) -> None:
-        from sqlrag.index.statements import statement
+        from sqlrag.store.statements import statement
 
         match words:
             case [".quit" | ".exit"]:

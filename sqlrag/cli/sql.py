@@ -12,7 +12,7 @@ import click
 from sqlrag.cli.options import database_argument, is_writable
 from sqlrag.cli.rows import FORMATS, write_rows
 from sqlrag.cli.statements import Runner, parse_parameter, split_statements, stopped_by_ctrl_c
-from sqlrag.open_files import check_no_database
+from sqlrag.process.open_files import check_no_database
 
 __all__ = ["sql"]
 
@@ -83,7 +83,7 @@ def sql(
     statements = split_statements(script)
     if not statements:
         raise click.UsageError("there is no statement to run")
-    from sqlrag.serve.served import connect_served
+    from sqlrag.serve.model_server.served_database import connect_served
 
     with (
         connect_served(db, read_only=not is_writable(db)) as database,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sqlrag.cli.errors import Interrupted
+from sqlrag.cli.error_reporting import Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """How good a database's answers are: each first stage, without and with reranking, at several top_k.
 
 `Database.evaluate` and `sqlrag eval` are this module's `evaluate`. Judgements and rankings are tables, the measures are
-the SQL aggregates of `sqlrag.metrics`, and the statements are the files of `sql/evaluation/`.
+the SQL aggregates of `sqlrag.engines.measures`, and the statements are the files of `sql/evaluation/`.
 """
 
 from __future__ import annotations

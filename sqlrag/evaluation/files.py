@@ -20,9 +20,9 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from sqlrag.arguments import DEFAULT_SPLIT
 from sqlrag.errors import SourceError
-from sqlrag.open_files import check_no_database
+from sqlrag.process.open_files import check_no_database
+from sqlrag.values.arguments import DEFAULT_SPLIT
 
 __all__ = ["Qrels", "Queries", "Run", "read_qrels", "read_queries", "read_run"]
 

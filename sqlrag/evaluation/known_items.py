@@ -13,8 +13,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sqlrag.arguments import check_k
 from sqlrag.errors import InputError
+from sqlrag.values.arguments import check_k
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

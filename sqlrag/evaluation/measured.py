@@ -7,11 +7,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlrag.arguments import DEFAULT_CUTOFF
 from sqlrag.evaluation.bootstrap import Bootstrap
 from sqlrag.evaluation.results import ContextPoint, Estimate, Row, Verdict
 from sqlrag.evaluation.verdict import Column, verdict_of
-from sqlrag.index.statements import statement
+from sqlrag.store.statements import statement
+from sqlrag.values.arguments import DEFAULT_CUTOFF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

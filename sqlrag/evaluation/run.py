@@ -7,7 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sqlrag.arguments import (
+from sqlrag.errors import InputError
+from sqlrag.evaluation.files import read_qrels, read_queries, read_run
+from sqlrag.evaluation.known_items import CAVEAT, known_items
+from sqlrag.evaluation.measured import measured
+from sqlrag.evaluation.results import Evaluation, Progress
+from sqlrag.evaluation.stages import FIRST_STAGES, RUN, Stages
+from sqlrag.evaluation.task import Task, prepare
+from sqlrag.values.arguments import (
     DEFAULT_CUTOFF,
     DEFAULT_KNOWN_ITEMS,
     DEFAULT_RESAMPLES,
@@ -20,13 +27,6 @@ from sqlrag.arguments import (
     shown,
     whole,
 )
-from sqlrag.errors import InputError
-from sqlrag.evaluation.files import read_qrels, read_queries, read_run
-from sqlrag.evaluation.known_items import CAVEAT, known_items
-from sqlrag.evaluation.measured import measured
-from sqlrag.evaluation.results import Evaluation, Progress
-from sqlrag.evaluation.stages import FIRST_STAGES, RUN, Stages
-from sqlrag.evaluation.task import Task, prepare
 
 if TYPE_CHECKING:
     import os

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sqlrag.index.statements import statement
+from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.index.names import quote
-from sqlrag.index.statements import statement
+from sqlrag.store.names import quote
+from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

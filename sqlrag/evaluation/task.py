@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, SQLError
 from sqlrag.evaluation.tables import load_qrels, load_queries, load_run
-from sqlrag.index.names import quote
-from sqlrag.index.statements import statement
+from sqlrag.store.names import quote
+from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

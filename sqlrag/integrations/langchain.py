@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 from sqlrag.database import Database
 from sqlrag.errors import MissingDependencyError
-from sqlrag.integrations.asking import Asking, metadata_of
+from sqlrag.integrations.retrieval import Asking, metadata_of
+from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 
 try:
     from langchain_core.documents import Document

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlrag.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 from sqlrag.database import Database
 from sqlrag.errors import MissingDependencyError
-from sqlrag.integrations.asking import OWN_FIELDS, Asking, metadata_of
+from sqlrag.integrations.retrieval import OWN_FIELDS, Asking, metadata_of
 from sqlrag.results import Hit
+from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 
 try:
     from llama_index.core.retrievers import BaseRetriever

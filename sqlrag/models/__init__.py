@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from sqlrag.models.embedder import Embedder
+from sqlrag.models.loaded import load_embedder, load_reranker
 from sqlrag.models.registry import (
     DEFAULT_EMBEDDER,
     DEFAULT_RERANKER,
     bundled_models,
-    load_embedder,
-    load_reranker,
 )
 from sqlrag.models.reranker import Reranker
 from sqlrag.models.spec import ModelSpec

@@ -6,10 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import InputError
-from sqlrag.forks import renew_locks
-from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
+from sqlrag.models.recent_cache import RecentCache
 from sqlrag.models.registry import open_encoder
+from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
     import os

@@ -81,7 +81,7 @@ def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
 def _unreachable(name: str, error: Exception) -> str:
     from huggingface_hub import constants
 
-    from sqlrag.models.store import folder_of
+    from sqlrag.models.cached_models import folder_of
 
     first = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else str(error).strip().splitlines()[0]
     return (

@@ -17,14 +17,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.cpus import usable_cpus
-from sqlrag.ending import at_end
 from sqlrag.errors import InputError, ModelFileError
-from sqlrag.forks import at_fork, leave
 from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.stopping import current_stop
 from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.process.cpus import usable_cpus
+from sqlrag.process.ending import at_end
+from sqlrag.process.forks import at_fork, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,7 +142,7 @@ class _Session:
         self._inside: set[int] = set()
         at_fork(self)
 
-    # What a fork is told (sqlrag/forks.py)
+    # What a fork is told (sqlrag/process/forks.py)
 
     def before_fork(self, _seconds: float) -> bool:
         """Tell whether no thread is in the library."""

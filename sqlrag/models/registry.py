@@ -1,38 +1,35 @@
-"""Which model a name means, and one loaded model per process."""
+"""Which model a name means, and its backend opened."""
 
 from __future__ import annotations
 
 import os
-import sys
-import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, UnknownModelError
-from sqlrag.forks import in_child, leave, renew_locks
+from sqlrag.models.cached_models import BUNDLED, cached_models, find_cached, models_folder, verified
 from sqlrag.models.detect import is_source
 from sqlrag.models.hub import is_hub_name
 from sqlrag.models.spec import SPEC_FILE, Kind, ModelSpec
-from sqlrag.models.store import BUNDLED, cached_models, find_cached, models_folder, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlrag.models.embedder import Embedder, Encoder
-    from sqlrag.models.reranker import Reranker, Scorer
+    from sqlrag.models.embedder import Encoder
+    from sqlrag.models.reranker import Scorer
 
 __all__ = [
     "BACKENDS",
     "DEFAULT_EMBEDDER",
     "DEFAULT_RERANKER",
     "bundled_models",
-    "load_embedder",
-    "load_reranker",
+    "check_backend",
     "model_names",
     "named_model",
     "open_encoder",
     "open_scorer",
+    "path_of",
     "resolve",
     "run_through",
 ]
@@ -41,19 +38,7 @@ DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "reranker-v1"
 BACKENDS = ("onnx", "torch")
 
-Opened = TypeVar("Opened")
-
 _between: list[tuple[Callable[[Encoder], Encoder], Callable[[Scorer], Scorer]]] = []
-_loaded: dict[tuple[str, str, str, str], Any] = {}
-_lock = threading.Lock()
-renew_locks(sys.modules[__name__])
-
-
-@in_child
-def _forget_torch() -> None:
-    """Open torch's models again in a child: what the parent has of them is of no use there."""
-    for key in [key for key in _loaded if "torch" in key]:
-        leave(_loaded.pop(key))
 
 
 def bundled_models() -> dict[str, ModelSpec]:
@@ -71,7 +56,7 @@ def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
     """
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
-    name = _path(model)
+    name = path_of(model)
     # A bare name is a bundled model before it is a folder that happens to be called so.
     if _is_bundled(name):
         spec = ModelSpec.load(BUNDLED / name)
@@ -104,30 +89,6 @@ def model_names(kind: Kind) -> list[str]:
     return [name for name, spec in bundled_models().items() if spec.kind == kind] + list(dict.fromkeys(pulled))
 
 
-def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backend: str = "onnx") -> Embedder:
-    """Return the Embedder of a model, the same object for the same model in this process.
-
-    An Embedder is returned as it is. Raises as Embedder does.
-    """
-    from sqlrag.models.embedder import Embedder
-
-    if isinstance(model, Embedder):
-        return model
-    return _load(Embedder, model, "bi-encoder", backend)
-
-
-def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backend: str = "onnx") -> Reranker:
-    """Return the Reranker of a model, the same object for the same model in this process.
-
-    A Reranker is returned as it is. Raises as Reranker does.
-    """
-    from sqlrag.models.reranker import Reranker
-
-    if isinstance(model, Reranker):
-        return model
-    return _load(Reranker, model, "cross-encoder", backend)
-
-
 def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
     """Open a bi-encoder with a backend; see Embedder for the arguments and errors."""
     encoder = _encoder(model, backend, threads)
@@ -137,7 +98,7 @@ def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: in
 
 
 def _encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
-    _check(backend, threads)
+    check_backend(backend, threads)
     if backend == "torch":
         from sqlrag.models.torch import TorchEncoder
 
@@ -159,8 +120,8 @@ def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int
 
 
 def _scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
-    _check(backend, threads)
-    if backend == "torch" and model is not None and not _is_bundled(_path(model)):
+    check_backend(backend, threads)
+    if backend == "torch" and model is not None and not _is_bundled(path_of(model)):
         from sqlrag.models.torch import TorchScorer
 
         return TorchScorer(_torch_name(model))
@@ -174,22 +135,6 @@ def run_through(encoders: Callable[[Encoder], Encoder], scorers: Callable[[Score
     _between[:] = [(encoders, scorers)]
 
 
-def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Opened:
-    _check(backend, None)
-    if backend == "onnx":
-        spec = resolve(model, kind)
-        key = (kind, backend, str(spec.folder), spec.weights_hash)
-        model = spec.folder
-    else:
-        key = (kind, backend, "" if model is None else _path(model), "")
-    # One lock for all: two threads that ask for the same model must not both load it.
-    with _lock:
-        if key not in _loaded:
-            _loaded[key] = opened_as(model, backend=backend)
-        opened: Opened = _loaded[key]
-        return opened
-
-
 def _is_bundled(name: str) -> bool:
     return Path(name).name == name and (BUNDLED / name / SPEC_FILE).is_file()
 
@@ -197,7 +142,7 @@ def _is_bundled(name: str) -> bool:
 def _of_folder(folder: str, kind: Kind) -> ModelSpec:
     if (Path(folder) / SPEC_FILE).is_file() or not is_source(folder):
         return verified(ModelSpec.load(folder))  # says what is missing
-    from sqlrag.models.pull import exported
+    from sqlrag.models.export.pull import exported
 
     return exported(folder, kind)
 
@@ -220,7 +165,8 @@ def _unknown(name: str) -> str:
     )
 
 
-def _check(backend: str, threads: int | None) -> None:
+def check_backend(backend: str, threads: int | None) -> None:
+    """Raise InputError unless there is such a backend, and threads are a number or None."""
     if not isinstance(backend, str) or backend not in BACKENDS:
         msg = f"backend must be one of {BACKENDS}, not {backend!r}"
         raise InputError(msg)
@@ -233,10 +179,11 @@ def _torch_name(model: str | os.PathLike[str] | None) -> str:
     """Return what sentence-transformers calls the model."""
     if model is None or model == DEFAULT_EMBEDDER:
         return f"sentence-transformers/{DEFAULT_EMBEDDER}"
-    return _path(model)
+    return path_of(model)
 
 
-def _path(model: Any) -> str:
+def path_of(model: Any) -> str:
+    """Return the name or the folder of a model as text; raise InputError for a value of another type."""
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
         msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
         raise InputError(msg)

@@ -7,12 +7,12 @@ import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.arguments import check_flag, check_k, several
 from sqlrag.errors import InputError
-from sqlrag.forks import renew_locks
-from sqlrag.models.cache import RecentCache
 from sqlrag.models.inputs import as_text, as_texts
+from sqlrag.models.recent_cache import RecentCache
 from sqlrag.models.registry import open_scorer
+from sqlrag.process.forks import renew_locks
+from sqlrag.values.arguments import check_flag, check_k, several
 
 if TYPE_CHECKING:
     import os

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, ModelFileError
-from sqlrag.forks import in_child, renew_locks
-from sqlrag.models.store import is_bundled, models_folder
+from sqlrag.models.cached_models import is_bundled, models_folder
 from sqlrag.models.tokenizer_check import check_tokenizer
+from sqlrag.process.forks import in_child, renew_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

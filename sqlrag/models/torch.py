@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import Error
-from sqlrag.forks import renew_locks
 from sqlrag.models.batches import token_batches, windows
 from sqlrag.models.loading import describe, open_model, tokenizer_of
 from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

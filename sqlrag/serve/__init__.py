@@ -1,1 +1,1 @@
-"""`sqlrag serve`: one process that holds the models, and its clients; docs/protocol.md says what they say."""
+"""Servers: a database over HTTP, MCP, PostgreSQL's and DuckDB's protocols; the models for other processes."""

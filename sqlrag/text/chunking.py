@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
-from sqlrag.arguments import shown, whole
 from sqlrag.errors import InputError
 from sqlrag.text.counting import TokenCounter
+from sqlrag.values.arguments import shown, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,10 +18,10 @@ import re
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, SourceError
-from sqlrag.open_files import check_no_database
+from sqlrag.process.open_files import check_no_database
 from sqlrag.text.decoding import decode_html, decode_text
 from sqlrag.text.documents import Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
-from sqlrag.text.sources import OFFICE_KINDS, PAGE_KINDS, ROW_KINDS, Found, find_sources
+from sqlrag.text.file_search import OFFICE_KINDS, PAGE_KINDS, ROW_KINDS, Found, find_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ def read_documents(
     """
     columns = _columns(text, title, id, metadata)
     if source.kind in ROW_KINDS:
-        from sqlrag.text.rows import read_rows
+        from sqlrag.text.row_files import read_rows
 
         yield from read_rows(source, columns, _CONVERSION)
     else:

@@ -292,7 +292,7 @@ def test_d5_ingest_beside_a_result(path):
 
 def test_d5_rows_that_are_too_many(path, monkeypatch):
     """They are not kept, and what they hold the connection to is told."""
-    monkeypatch.setattr("sqlrag.sqlite.rows.MOST_KEPT", 10)
+    monkeypatch.setattr("sqlrag.engines.sqlite.rows.MOST_KEPT", 10)
     with sqlrag.connect(path) as db:
         result = db.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n, note")
         result.fetchone()

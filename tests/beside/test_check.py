@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 import sqlrag
-from sqlrag.sqlite import integrity
+from sqlrag.store.driver import integrity
 from sqlrag.text.documents import Document
 from tests.computed_once import encoding_once
 from tests.conftest import database_path

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 import sqlrag
-from sqlrag.sqlite.source_rows import SourceRows
+from sqlrag.engines.sqlite.row_texts import SourceRows
 from tests.computed_once import encoding_once
 
 ROWS = 1_200

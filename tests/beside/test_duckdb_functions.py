@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 import sqlrag
-from sqlrag.duckdb import registered, session
+from sqlrag.engines.duckdb import instance_functions as registered
+from sqlrag.engines.duckdb import session
 from sqlrag.errors import InputError, ReadOnlyError, SQLError
 from tests.engine.databases import copy_of
 

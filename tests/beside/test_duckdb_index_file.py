@@ -11,9 +11,9 @@ import apsw
 import pytest
 
 import sqlrag
-from sqlrag.duckdb import copying
-from sqlrag.duckdb.index_file import IndexFile
-from sqlrag.duckdb.index_tables import IndexTables
+from sqlrag.engines.duckdb import index_copy as copying
+from sqlrag.engines.duckdb.index_file import IndexFile
+from sqlrag.engines.duckdb.index_tables import IndexTables
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 

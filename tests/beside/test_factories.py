@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 import sqlrag
-from sqlrag.sqlite.stdlib_statements import StdlibStatements
+from sqlrag.store.driver.stdlib_statements import StdlibStatements
 from tests.engine.databases import copy_of
 from tests.engine.test_register import python_that_loads_extensions
 

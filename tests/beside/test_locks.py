@@ -17,9 +17,9 @@ import pytest
 
 import sqlrag
 from sqlrag.cli import cli
-from sqlrag.guarded import open_confined
-from sqlrag.open_files import MOST_KEPT
-from sqlrag.postgres.server import Server
+from sqlrag.process.open_files import MOST_KEPT
+from sqlrag.serve.postgres.server import Server
+from sqlrag.serve.untrusted import open_confined
 from tests.conftest import ENGINES
 from tests.engine.databases import copy_of
 
@@ -351,7 +351,7 @@ def test_f1_two_thousand_files_take_no_descriptors(tmp_path, originals, watcher)
     made = tmp_path / "one.duckdb"
     duckdb.connect(str(made)).close()
     start = made.read_bytes()
-    from sqlrag.paths import is_duckdb
+    from sqlrag.process.database_paths import is_duckdb
 
     for number in range(2_000):
         file = tmp_path / f"{number}.duckdb"
@@ -369,7 +369,7 @@ def test_f1_two_thousand_files_take_no_descriptors(tmp_path, originals, watcher)
 
 def test_f1_a_file_that_is_replaced_is_looked_at_again(tmp_path, originals):
     """What is known of a path's file is not believed of its successor; a FIFO is not opened at all."""
-    from sqlrag.paths import is_duckdb, is_sqlite
+    from sqlrag.process.database_paths import is_duckdb, is_sqlite
 
     path = tmp_path / "changing.db"
     for engine in ("duckdb", "sqlite", "duckdb"):

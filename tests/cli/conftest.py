@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sqlrag.cli import cli
-from sqlrag.demo import harvest
+from sqlrag.cli.standard_library import harvest
 from tests.computed_once import encoding_once
 from tests.conftest import ENGINES, database_path
 

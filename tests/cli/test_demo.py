@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-import sqlrag.demo
-from sqlrag.demo import QUESTIONS, harvest
+import sqlrag.cli.standard_library
+from sqlrag.cli.standard_library import QUESTIONS, harvest
 
 MODULES = {
     "codecs",
@@ -64,7 +64,7 @@ def test_no_document_comes_twice(documents):
 
 def test_it_is_the_same_in_every_process(documents):
     """A second run finds nothing changed: no address, no order of a set, no setting is in the text."""
-    code = "from sqlrag.demo import harvest; print([(d.uri, d.content_hash) for d in harvest()])"
+    code = "from sqlrag.cli.standard_library import harvest; print([(d.uri, d.content_hash) for d in harvest()])"
     outputs = []
     for seed in ("7", "8"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
@@ -81,7 +81,7 @@ def test_harvesting_leaves_nothing_behind():
     """No thread, no child process, nothing printed, no browser, no window, no test suite is left by it."""
     code = """
 import multiprocessing, sys, threading
-from sqlrag.demo import harvest
+from sqlrag.cli.standard_library import harvest
 harvest()
 print(threading.active_count(), multiprocessing.active_children(), *sys.modules)
 """
@@ -99,7 +99,10 @@ print(threading.active_count(), multiprocessing.active_children(), *sys.modules)
 def test_a_users_module_does_not_take_the_place_of_pythons(tmp_path):
     """A `random.py` beside the caller is not imported."""
     (tmp_path / "colorsys.py").write_text("raise SystemExit('imported a stranger')")
-    code = "from sqlrag.demo import harvest; print(sum(d.metadata['module'] == 'colorsys' for d in harvest()))"
+    code = (
+        "from sqlrag.cli.standard_library import harvest\n"
+        "print(sum(d.metadata['module'] == 'colorsys' for d in harvest()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False, cwd=tmp_path
     )
@@ -110,7 +113,7 @@ def test_a_users_module_does_not_take_the_place_of_pythons(tmp_path):
 def small(monkeypatch, documents, encoded_once):
     """A demo of a dozen modules, so that it takes seconds."""
     chosen = [document for document in documents if document.metadata["module"] in MODULES]
-    monkeypatch.setattr(sqlrag.demo, "harvest", lambda: chosen)
+    monkeypatch.setattr(sqlrag.cli.standard_library, "harvest", lambda: chosen)
     return chosen
 
 

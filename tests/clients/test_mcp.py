@@ -18,7 +18,7 @@ import pytest
 
 import sqlrag
 from sqlrag.cli.mcp import TOKEN
-from sqlrag.guarded import ROWS
+from sqlrag.serve.untrusted import ROWS
 from tests.conftest import database_path, started
 
 pytest.importorskip("mcp", reason='the MCP SDK is not here: pip install "sqlrag[mcp]"')
@@ -221,8 +221,8 @@ def test_x3_what_cannot_be_stopped_ends_no_conversation(passage_files):
 def test_models_are_loaded_by_the_first_question(passage_files):
     """An agent's start does not wait for models that it may never need."""
     code = (
-        "import sys; from sqlrag.guarded import open_guarded; from sqlrag.mcp.server import make_server; "
-        "from sqlrag.tools import Tools; "
+        "import sys; from sqlrag.serve.untrusted import open_guarded; from sqlrag.serve.mcp.server import make_server; "
+        "from sqlrag.serve.tools import Tools; "
         f"make_server(Tools(open_guarded({str(passage_files['sqlite'])!r}), 'x')); "
         "print('onnxruntime' in sys.modules, 'torch' in sys.modules, 'duckdb' in sys.modules)"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sqlrag
-from sqlrag.demo import harvest
+from sqlrag.cli.standard_library import harvest
 from tests.computed_once import encoding_once
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 import sqlrag
 from sqlrag.cli import cli
-from sqlrag.index.statements import statement
+from sqlrag.store.statements import statement
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SQL = sorted(path.name for path in EXAMPLES.glob("*.sql"))

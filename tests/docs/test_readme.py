@@ -37,8 +37,8 @@ import pytest
 
 import sqlrag
 from sqlrag.cli import cli
+from sqlrag.cli.standard_library import QUESTIONS
 from sqlrag.cli.statements import split_statements
-from sqlrag.demo import QUESTIONS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 import sqlrag
-from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.store.score_table import ScoreTable
 from tests.computed_once import new_reranker
 
 Q = "how do bees tell each other where food is?"

@@ -243,7 +243,7 @@ def test_a_vector_of_another_model(engine, passage_files, tmp_path):
 
 def test_a_file_that_another_process_keeps_locked(tmp_path, monkeypatch):
     """Whatever is asked of it, one line that says so: no error of SQLite's own, and none of it is lost."""
-    monkeypatch.setattr("sqlrag.sqlite.opening.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("sqlrag.store.driver.opening.BUSY_TIMEOUT_MS", 50)
     path = tmp_path / "locked.db"
     with sqlrag.connect(path) as db:
         db.ingest([Document("one", "", "Bees dance.", {}, "hash")])

@@ -11,7 +11,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.duckdb.errors import translated
+from sqlrag.engines.duckdb.error_translation import translated
 from tests.engine.databases import assert_says
 
 NAN = [float("nan")] * 384
@@ -425,7 +425,7 @@ def test_text_that_is_not_unicode(passages):
 def test_a_result_that_is_not_read_to_its_end(engine, fresh, monkeypatch):
     """Another statement leaves it as it is; on DuckDB, which has one result at a time, as far as memory would go."""
     if engine == "duckdb":
-        monkeypatch.setattr("sqlrag.duckdb.rows._MOST_DRAINED", 2_000)
+        monkeypatch.setattr("sqlrag.engines.duckdb.rows._MOST_DRAINED", 2_000)
     sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT i FROM n"
     few = fresh.execute(sql.format(1_500))
     assert fresh.execute("SELECT 1").fetchall() == [(1,)]

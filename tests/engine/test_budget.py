@@ -9,9 +9,9 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.cpus import usable_cpus
-from sqlrag.functions import SEARCH_COLUMNS
+from sqlrag.engines.functions import SEARCH_COLUMNS
 from sqlrag.models import Reranker
+from sqlrag.process.cpus import usable_cpus
 from tests.engine.databases import assert_says
 
 Q = "how do bees tell each other where food is?"
@@ -30,7 +30,7 @@ def a_clock_that_ticks(monkeypatch) -> None:
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: float(next(ticks)))
     monkeypatch.setattr("sqlrag.models.onnx.time", clock)
-    monkeypatch.setattr("sqlrag.index.scores.time", clock)
+    monkeypatch.setattr("sqlrag.store.scores.time", clock)
 
 
 def search(db: sqlrag.Database, budget_ms: float | None, top_n: int = 25) -> list[tuple]:

@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import sqlrag
-from sqlrag.index import cell_training
-from sqlrag.index.blocks import cell_sizes
-from sqlrag.index.cell_training import CellTraining
-from sqlrag.index.cells import cell_state
-from sqlrag.index.check import check_index
-from sqlrag.index.filtered import nprobe_for
-from sqlrag.index.kmeans import FEW, nearest_centroids, spherical_kmeans
-from sqlrag.index.precision import codes_of, kept_parts
-from sqlrag.index.registry import IndexRecord
-from sqlrag.index.statements import statement
-from sqlrag.index.top_k import Index
-from sqlrag.index.writer import IndexWriter, immediate
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.store.cells import cell_training
+from sqlrag.store.cells.cell_training import CellTraining
+from sqlrag.store.cells.cells import cell_state
+from sqlrag.store.cells.filtered import nprobe_for
+from sqlrag.store.cells.kmeans import FEW, nearest_centroids, spherical_kmeans
+from sqlrag.store.check import check_index
+from sqlrag.store.precision import codes_of, kept_parts
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.statements import statement
+from sqlrag.store.stored_vectors import cell_sizes
+from sqlrag.store.top_k import Index
+from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
 from tests.computed_once import new_embedder
 from tests.conftest import ENGINES
@@ -375,7 +375,7 @@ def embedder():
 @pytest.fixture(scope="module")
 def documents():
     """The first lines of the standard library's docstrings."""
-    from sqlrag.demo import harvest
+    from sqlrag.cli.standard_library import harvest
 
     return [
         doc(f"doc {number}", document.text[:60], number=number, odd=number % 2)

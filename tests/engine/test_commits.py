@@ -7,7 +7,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import SQLError
-from sqlrag.index.writer import immediate
+from sqlrag.store.writer import immediate
 from sqlrag.text.documents import Document
 
 

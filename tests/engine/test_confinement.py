@@ -12,7 +12,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import Error, InputError, ReadOnlyError, RerankLimitError, SQLError, TimeLimitError
-from sqlrag.guarded import BYTES, PAIRS, ROWS, open_guarded
+from sqlrag.serve.untrusted import BYTES, PAIRS, ROWS, open_guarded
 from tests.conftest import PASSAGES, database_path
 
 pytestmark = pytest.mark.usefixtures("encoded_once")

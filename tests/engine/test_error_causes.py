@@ -139,7 +139,7 @@ def test_f14_damage_is_still_said_at_opening(engine, passage_files, tmp_path):
 
 def test_f14_sqlite_says_what_it_says_of_a_statement_alone():
     """The class and the code of an error decide, not its words."""
-    from sqlrag.sqlite.errors import translated
+    from sqlrag.store.driver.error_translation import translated
 
     for words in WORDS:
         with pytest.raises(errors.SQLError), translated("own.db"):

@@ -10,7 +10,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import FilterError, InputError
-from sqlrag.index import cell_training
+from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 from tests.computed_once import encoding_once
 from tests.conftest import database_path

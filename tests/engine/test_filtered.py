@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqlrag.index import cell_training, filtered
-from sqlrag.index.top_k import Index, Matching, has_scan
+from sqlrag.store.cells import cell_training, filtered
+from sqlrag.store.top_k import Index, Matching, has_scan
 from tests.engine.test_cells import Stored, vectors_of
 
 K = 10

@@ -65,7 +65,7 @@ DUCKDB = {
 def first_check(request, monkeypatch):
     """With the check of tokens, and without it."""
     if request.param == "past the first check":
-        monkeypatch.setattr("sqlrag.functions.check_filter", lambda text: text)
+        monkeypatch.setattr("sqlrag.engines.functions.check_filter", lambda text: text)
 
 
 @pytest.mark.usefixtures("first_check")

@@ -9,8 +9,10 @@ import duckdb
 import pytest
 
 import sqlrag
-from sqlrag.duckdb import copying, file_signature, state
-from sqlrag.duckdb.indexes import DuckDBIndexes
+from sqlrag.engines.duckdb import file_signature
+from sqlrag.engines.duckdb import index_copy as copying
+from sqlrag.engines.duckdb import table_state as state
+from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from tests.engine.databases import change_tables, copy_of
 
 ZEBRA = [

@@ -10,9 +10,9 @@ from http import HTTPStatus
 import duckdb
 import pytest
 
-from sqlrag import bindings
-from sqlrag.duckdb.parameters import bind_named
+from sqlrag.engines.duckdb.parameters import bind_named
 from sqlrag.errors import InputError
+from sqlrag.values import bindings
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError
-from sqlrag.index import cell_training
 from sqlrag.models import Reranker
+from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 from tests.engine.score_caches import table_of

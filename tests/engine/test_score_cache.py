@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import sqlrag
 from sqlrag.models import Reranker
-from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.store.score_table import ScoreTable
 from tests.computed_once import new_reranker
 from tests.engine.databases import copy_of
 from tests.engine.score_caches import TABLE, Q, counts, open_cached, table_of

@@ -14,7 +14,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.sqlite.score_table import ScoreTable
+from sqlrag.store.score_table import ScoreTable
 from tests.engine.databases import assert_says, copy_of
 from tests.engine.score_caches import (
     BATCH,

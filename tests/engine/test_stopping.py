@@ -11,8 +11,8 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import Error, SQLError, TimeLimitError
-from sqlrag.guarded import open_guarded
 from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.serve.untrusted import open_guarded
 
 ROWS = {
     "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2047) SELECT i FROM n) AS t",

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sqlrag
-from sqlrag.index import cell_training
-from sqlrag.index.cell_training import CellTraining
-from sqlrag.index.registry import IndexRecord
-from sqlrag.index.top_k import Index
-from sqlrag.index.writer import IndexWriter, immediate
-from sqlrag.sqlite import libraries
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.store.cells import cell_training
+from sqlrag.store.cells.cell_training import CellTraining
+from sqlrag.store.driver import extensions as libraries
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.top_k import Index
+from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
 from tests.computed_once import encoding_once
 from tests.conftest import database_path

@@ -16,11 +16,11 @@ import duckdb
 import pytest
 
 import sqlrag
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.indexed_table import SQLiteLive
 from sqlrag.errors import ModelMismatchError
-from sqlrag.index.registry import SCHEMA_VERSION
-from sqlrag.models.registry import load_embedder
-from sqlrag.sqlite.functions import load_vec
-from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.models.loaded import load_embedder
+from sqlrag.store.registry import SCHEMA_VERSION
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 

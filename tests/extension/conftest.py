@@ -13,7 +13,7 @@ import pytest
 import sqlite_vec
 
 from sqlrag.errors import MissingDependencyError
-from sqlrag.extension import loadable_path
+from sqlrag.store.driver.built_library import loadable_path
 from tests.clients.conftest import extension_python, packages  # noqa: F401 - the same fixtures
 from tests.conftest import started
 from tests.extension.peer import Peer

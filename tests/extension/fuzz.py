@@ -96,8 +96,8 @@ class Found:
 def make(folder: Path) -> list[Path]:
     """Make the databases: real texts, the bundled embedder, some hundreds of chunks."""
     import sqlrag
-    from sqlrag.demo import harvest
-    from sqlrag.index import cell_training
+    from sqlrag.cli.standard_library import harvest
+    from sqlrag.store.cells import cell_training
 
     taken = harvest()[:330]
     flat, cells = folder / "flat.db", folder / "cells.db"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from sqlrag.serve.protocol import Frame, as_row, as_table
+from sqlrag.serve.model_server.protocol import Frame, as_row, as_table
 
 WELCOME = (1, "0", 1, "/nowhere/vec0")
 

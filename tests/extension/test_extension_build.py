@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sqlrag.errors import MissingDependencyError
-from sqlrag.serve.protocol import Frame, as_row, as_table
+from sqlrag.serve.model_server.protocol import Frame, as_row, as_table
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "extension"
@@ -68,11 +68,11 @@ def test_an_installation_needs_no_compiler(tmp_path, compiler, is_built):
 
 def test_where_it_was_not_built(monkeypatch, tmp_path):
     """The error says what it takes, and what to run then."""
-    import sqlrag.extension
+    import sqlrag.store.driver.built_library
 
-    monkeypatch.setattr(sqlrag.extension, "__file__", str(tmp_path / "extension.py"))
+    monkeypatch.setattr(sqlrag.store.driver.built_library, "__file__", str(tmp_path / "extension.py"))
     with pytest.raises(MissingDependencyError, match=r"takes a C compiler: .* pip install --force-reinstall"):
-        sqlrag.extension.loadable_path()
+        sqlrag.store.driver.built_library.loadable_path()
 
 
 def test_the_command(library):

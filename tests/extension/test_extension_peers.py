@@ -14,7 +14,7 @@ import time
 import apsw
 import pytest
 
-from sqlrag.serve.protocol import Frame, as_row, as_table, read_row
+from sqlrag.serve.model_server.protocol import Frame, as_row, as_table, read_row
 
 NOT_ITS_PROTOCOL = "sent something that its protocol does not have"
 NO_ANSWER = "does not answer"

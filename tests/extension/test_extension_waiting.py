@@ -12,7 +12,7 @@ import apsw
 import pytest
 import sqlite_vec
 
-from sqlrag.serve.protocol import Frame, as_table, read_row
+from sqlrag.serve.model_server.protocol import Frame, as_table, read_row
 from tests.extension.peer import Peer
 
 

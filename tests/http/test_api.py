@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import sqlrag
-from sqlrag.guarded import ROWS
-from sqlrag.loopback import BODY_BYTES
+from sqlrag.serve.loopback import BODY_BYTES
+from sqlrag.serve.untrusted import ROWS
 from tests.conftest import started
 from tests.http.servers import SERVE, served
 

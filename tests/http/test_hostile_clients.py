@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from sqlrag.descriptors import accepted
-from sqlrag.stderr import LINES, LONGEST_LINE
+from sqlrag.process.descriptors import accepted
+from sqlrag.process.stderr import LINES, LONGEST_LINE
 
 COMMANDS = {"http": ["serve", "{}", "--http"], "mcp": ["mcp", "{}", "--http"]}
 
@@ -215,7 +215,7 @@ def test_x2_ctrl_c_ends_the_server_whatever_runs(kind, passage_files, presses):
 
 NOISE = """
 import contextlib, logging, os, sys
-from sqlrag.stderr import bound
+from sqlrag.process.stderr import bound
 bound()
 for number in range(20_000):
     logging.error("%d %s", number, "x" * 5_000)
@@ -248,7 +248,9 @@ def test_x2_a_log_is_bounded():
 
 def test_x2_the_end_of_a_log_is_not_lost():
     """What a process says last is there, its traceback too."""
-    code = "from sqlrag.stderr import bound; bound(); print('a' * 9, end='', file=__import__('sys').stderr); 1 / 0"
+    code = (
+        "from sqlrag.process.stderr import bound; bound(); print('a' * 9, end='', file=__import__('sys').stderr); 1 / 0"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert ran.stderr.startswith("aaaaaaaaaTraceback")
     assert "ZeroDivisionError" in ran.stderr.splitlines()[-1]
@@ -280,7 +282,7 @@ def test_x2_accepting_waits_where_the_system_has_nothing_to_give(monkeypatch):
 def test_x2_there_is_room_for_as_many_clients_as_descriptors():
     """The limit is raised as far as the system allows, and something is left for the server itself."""
     code = (
-        "import resource; from sqlrag.descriptors import room; limit = resource.setrlimit; "
+        "import resource; from sqlrag.process.descriptors import room; limit = resource.setrlimit; "
         "limit(resource.RLIMIT_NOFILE, (64, 200)); print(room(1000), room(10), room(1000, 3), "
         "resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlrag.guarded import GRACE_SECONDS
+from sqlrag.serve.untrusted import GRACE_SECONDS
 from tests.http.servers import served
 
 LONG = "hex(zeroblob(7000000))"

@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sqlrag
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
 from sqlrag.errors import NotADatabaseError
-from sqlrag.extension import built_library, loadable_path
-from sqlrag.index import cell_training
-from sqlrag.index.cell_training import CellTraining
-from sqlrag.index.registry import IndexRecord
-from sqlrag.index.top_k import Index, Matching, has_scan
-from sqlrag.index.writer import IndexWriter, immediate
-from sqlrag.sqlite import libraries
-from sqlrag.sqlite.errors import translated
-from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
+from sqlrag.store.cells import cell_training
+from sqlrag.store.cells.cell_training import CellTraining
+from sqlrag.store.driver import extensions as libraries
+from sqlrag.store.driver.built_library import built_library, loadable_path
+from sqlrag.store.driver.error_translation import translated
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.top_k import Index, Matching, has_scan
+from sqlrag.store.writer import IndexWriter, immediate
 from tests.computed_once import new_embedder
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
@@ -411,7 +411,7 @@ def test_two_sqlite_libraries_in_one_process(tmp_path):
 import sqlite3, sys
 sys.path.extend(sys.argv[2:])
 import apsw
-from sqlrag.sqlite.functions import SQLiteIndexes, load_vec
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
 sql = "SELECT id, distance FROM sqlrag_scan('papers_vec', 'float32 L2', ?, 5)"
 found = []
 for connect in (apsw.Connection, sqlite3.connect, apsw.Connection):
@@ -438,7 +438,7 @@ print(found[0] == found[1] == found[2], len(found[0]), sqlite3.sqlite_version !=
 
 def test_real_embeddings(tmp_path):
     """Texts and their real neighbours, in the file of each engine."""
-    from sqlrag.demo import harvest
+    from sqlrag.cli.standard_library import harvest
 
     documents = [replace(document, text=document.text[:100]) for document in islice(harvest(), 250)]
     queries = ["how long does a piece of code take", "read a file line by line", "sorting", "threads and locks"]

@@ -15,9 +15,9 @@ import semchunk
 import tokenizers
 
 import sqlrag
-import sqlrag.duckdb.engine
-import sqlrag.ingest
-import sqlrag.sqlite.engine
+import sqlrag.engines.duckdb.engine
+import sqlrag.engines.sqlite.engine
+import sqlrag.indexing.ingest
 
 _IMPORTED = (apsw, duckdb, onnxruntime, pa, semchunk, tokenizers)
 
@@ -71,7 +71,7 @@ class Child:
 
 def _run(pipe: Connection, function, arguments: tuple[object, ...]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sqlrag.ingest.BATCH_CHUNKS = BATCH
+    sqlrag.indexing.ingest.BATCH_CHUNKS = BATCH
     try:
         pipe.send(function(pipe, *arguments))
     except Exception as error:  # noqa: BLE001 - handed on

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sqlrag
-from sqlrag.ingest import BATCH_CHUNKS, BATCH_TEXT, _parts
+from sqlrag.indexing.ingest import BATCH_CHUNKS, BATCH_TEXT, _parts
 from sqlrag.text.chunking import Chunk
 from sqlrag.text.documents import Document
 

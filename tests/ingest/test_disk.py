@@ -14,7 +14,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import BacklogWarning, DatabaseError, DiskFullError, ReadOnlyError
-from sqlrag.sqlite.opening import _open_immutable
+from sqlrag.store.driver.opening import _open_immutable
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 from tests.ingest.children import Child
@@ -38,7 +38,7 @@ def big_documents(count: int = 30) -> list[Document]:
 
 def test_a_full_disk(engine, disk, monkeypatch):
     """One clear error; what was committed is there and sound; with more room the same ingest completes."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHARS", 600_000)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHARS", 600_000)
     path, documents = database_path(disk.path, engine), big_documents()
     with sqlrag.connect(path) as db:
         with pytest.raises(DiskFullError) as raised:
@@ -57,7 +57,7 @@ def test_a_full_disk(engine, disk, monkeypatch):
 
 def test_a_full_disk_does_not_end_the_connection(engine, disk, monkeypatch):
     """Room that is made while the database is open is enough: the same connection goes on."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHARS", 600_000)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHARS", 600_000)
     with sqlrag.connect(database_path(disk.path, engine)) as db:
         with pytest.raises(DiskFullError):
             db.ingest(big_documents())
@@ -68,7 +68,7 @@ def test_a_full_disk_does_not_end_the_connection(engine, disk, monkeypatch):
 
 def test_an_index_file_on_a_full_disk(tmp_path, disk, monkeypatch):
     """DuckDB's own file has room, the index file has none: one clear error, then the file is caught up."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 32)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 32)
     folder, path = write_folder(tmp_path / "docs", 40, 12), database_path(tmp_path, "duckdb")
     disk.remount("size=1m")
     Path(f"{path}.sqlrag").symlink_to(disk.path / "index")

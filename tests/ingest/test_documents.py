@@ -39,7 +39,7 @@ def test_documents_come_from_any_iterable(fresh, kind):
 
 def test_a_stream_is_not_gathered(fresh, monkeypatch):
     """Documents are written while the stream goes on, also those that are long and have few chunks, or none."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHARS", 1_000)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHARS", 1_000)
     written = []
 
     def stream():
@@ -53,7 +53,7 @@ def test_a_stream_is_not_gathered(fresh, monkeypatch):
 
 def test_a_stream_that_breaks_loses_only_what_was_not_written(fresh, monkeypatch):
     """The error of the stream is the caller's own; what was committed before it stays, and the rest can follow."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 2)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 2)
     documents = [document(f"d{number}", f"The comet, seen {number} times.") for number in range(5)]
 
     def stream():

@@ -60,7 +60,7 @@ def test_kill_9_at_any_moment(engine, folder, undisturbed, tmp_path):
 
 def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
     """KeyboardInterrupt comes out as itself; the same connection goes on: sound, and complete after the next run."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 16)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 16)
     interrupted = 0
     former = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
@@ -84,12 +84,12 @@ def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
 
 
 PLACES = {
-    "sqlite": ["sqlrag.index.writer.IndexWriter.insert", "sqlrag.sqlite.writer.SQLiteWriter._claim"],
+    "sqlite": ["sqlrag.store.writer.IndexWriter.insert", "sqlrag.engines.sqlite.writer.SQLiteWriter._claim"],
     "duckdb": [
-        "sqlrag.index.writer.IndexWriter.insert",
-        "sqlrag.duckdb.index_tables.IndexTables.insert",
-        "sqlrag.duckdb.index_tables.IndexTables.write_index_file",
-        "sqlrag.duckdb.index_file.IndexFile.record_state",
+        "sqlrag.store.writer.IndexWriter.insert",
+        "sqlrag.engines.duckdb.index_tables.IndexTables.insert",
+        "sqlrag.engines.duckdb.index_tables.IndexTables.write_index_file",
+        "sqlrag.engines.duckdb.index_file.IndexFile.record_state",
     ],
 }
 
@@ -99,7 +99,7 @@ PLACES = {
 )
 def test_a_stop_between_two_steps(engine, place, small_folder, tmp_path, monkeypatch):
     """Wherever in the second batch it stops, the next ingest on the same connection makes all whole."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 16)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 16)
     with sqlrag.connect(database_path(tmp_path, engine)) as db:
         with monkeypatch.context() as patch:
             batches = []
@@ -130,7 +130,7 @@ def test_a_stop_between_the_two_commits_and_another_ingest(tmp_path, monkeypatch
             def stop(*_):
                 raise KeyboardInterrupt
 
-            patch.setattr("sqlrag.duckdb.index_tables.IndexTables.write_index_file", stop)
+            patch.setattr("sqlrag.engines.duckdb.index_tables.IndexTables.write_index_file", stop)
             with pytest.raises(KeyboardInterrupt):
                 db.ingest(tmp_path / "one.txt")
         db.ingest(tmp_path / "two.txt")
@@ -146,7 +146,7 @@ def long_document(chunks: int = 70) -> Document:
 @pytest.mark.parametrize("again", ["same connection", "new connection"])
 def test_a_long_document_goes_on_at_the_first_missing_part(engine, tmp_path, monkeypatch, again):
     """Parts that were committed are not embedded again; until the last one is there, info and check say so."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 16)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 16)
     document = long_document()
     path = database_path(tmp_path, engine)
     db = sqlrag.connect(path)
@@ -177,7 +177,7 @@ def test_a_long_document_goes_on_at_the_first_missing_part(engine, tmp_path, mon
 
 def test_a_long_document_that_changed_meanwhile_begins_anew(engine, tmp_path, monkeypatch):
     """The parts of the old content are not taken for those of the new one."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 16)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 16)
 
     def progress(report):
         if report.chunks >= 32:

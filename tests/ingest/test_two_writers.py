@@ -44,7 +44,7 @@ def test_different_folders_at_once(tmp_path):
 
 def test_a_document_that_another_process_replaces_is_never_half_of_each(tmp_path, monkeypatch):
     """Two versions of a long document, written in turns, end as one of them, complete or marked as in part."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 8)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 8)
     old = Document("note", "", "\n\n".join(f"The comet was seen {n} times." for n in range(40)), {}, "old")
     new = Document("note", "", "\n\n".join(f"The ferry came {n} times too late." for n in range(40)), {}, "new")
     path = database_path(tmp_path, "sqlite")
@@ -64,7 +64,7 @@ def test_a_document_that_another_process_replaces_is_never_half_of_each(tmp_path
 
 def test_a_reader_goes_on_while_another_writes(tmp_path, monkeypatch):
     """A connection that reads sees each committed batch and never an error."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 8)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 8)
     folder, path = write_folder(tmp_path / "docs", 8), database_path(tmp_path, "sqlite")
     with sqlrag.connect(path) as writer:
         writer.ingest(folder / "note000.txt", max_tokens=MAX_TOKENS)
@@ -102,7 +102,7 @@ def test_duckdb_lets_in_many_readers(tmp_path):
 
 def test_an_ingest_while_another_transaction_writes(tmp_path, monkeypatch):
     """A writer that does not end is waited for, then named as the reason; nothing of the ingest is half done."""
-    monkeypatch.setattr("sqlrag.sqlite.opening.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("sqlrag.store.driver.opening.BUSY_TIMEOUT_MS", 100)
     folder, path = write_folder(tmp_path / "docs", 2), database_path(tmp_path, "sqlite")
     with sqlrag.connect(path) as db, sqlrag.connect(path) as other:
         db.ingest(folder / "note000.txt")

@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import sqlrag
-from sqlrag.sync import Sync
+from sqlrag.indexing.sync import Sync
 from tests.ingest.content import WORDS, assert_vectors
 
 

@@ -21,8 +21,8 @@ from typing import Any
 import apsw
 
 import sqlrag
+from sqlrag.engines.sqlite.functions import load_vec
 from sqlrag.errors import BacklogWarning, Error
-from sqlrag.sqlite.functions import load_vec
 from tests.conftest import database_path
 from tests.ingest.children import Child
 from tests.live.company import Beside

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlrag
-import sqlrag.ingest
-import sqlrag.sync
-from sqlrag.index import cell_training
+import sqlrag.indexing.ingest
+import sqlrag.indexing.sync
+from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 
 SMALL = {
-    (sqlrag.ingest, "BATCH_CHUNKS"): 16,
-    (sqlrag.sync, "BATCH_ROWS"): 12,
+    (sqlrag.indexing.ingest, "BATCH_CHUNKS"): 16,
+    (sqlrag.indexing.sync, "BATCH_ROWS"): 12,
     (cell_training, "FLAT_CHUNKS"): 600,
     (cell_training, "QUERIES"): 64,
     (cell_training, "_BLOCKS_AT_ONCE"): 1,

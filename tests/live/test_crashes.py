@@ -13,7 +13,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import DiskFullError, ReadOnlyError
-from sqlrag.index import cell_training
+from sqlrag.store.cells import cell_training
 from tests.conftest import database_path
 from tests.live.company import COMPANY
 from tests.live.crashes import Case
@@ -97,7 +97,11 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
 
 def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path, monkeypatch):
     """Stopped when the new index has just been made; on the same connection it goes on."""
-    place = {"sqlite": "sqlrag.reindex.sync", "duckdb": "sqlrag.duckdb.index_file.IndexCopy.bring_to"}[engine]
+    places = {
+        "sqlite": "sqlrag.indexing.reindex.sync",
+        "duckdb": "sqlrag.engines.duckdb.index_file.IndexCopy.bring_to",
+    }
+    place = places[engine]
 
     def stop(*_, **__):
         raise KeyboardInterrupt
@@ -122,7 +126,7 @@ def test_an_ingest_whose_beginning_did_not_reach_the_index_file(tmp_path, monkey
     empty.mkdir()
     with sqlrag.connect(database_path(tmp_path, "duckdb")) as db:
         with monkeypatch.context() as patch:
-            patch.setattr("sqlrag.duckdb.index_file.IndexCopy.bring_to", stop)
+            patch.setattr("sqlrag.engines.duckdb.index_file.IndexCopy.bring_to", stop)
             with pytest.raises(KeyboardInterrupt):
                 db.ingest(empty)
         assert db.ingest(empty).added == 0
@@ -144,7 +148,7 @@ def test_a_full_disk_is_no_damage(tmp_path, monkeypatch):
     file = Path(f"{path}.sqlrag").stat().st_ino
     with sqlrag.connect(path, sync_rows=0) as db:
         with monkeypatch.context() as patch:
-            patch.setattr("sqlrag.duckdb.index_file.drop_index", no_room)
+            patch.setattr("sqlrag.engines.duckdb.index_file.drop_index", no_room)
             with pytest.raises(DiskFullError):
                 db._engine.indexes.copy_again()
         assert Path(f"{path}.sqlrag").stat().st_ino == file

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 import sqlrag
-from sqlrag import live
-from sqlrag.sync import Limits
+from sqlrag.engines.changed_rows import Limits
+from sqlrag.indexing import table_indexes as live
 from tests.live.content import assert_in_step, written_meanwhile
 from tests.live.writers import WriteError
 

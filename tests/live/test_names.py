@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sqlrag.errors import InputError
-from sqlrag.index.names import same_name
+from sqlrag.store.names import same_name
 from sqlrag.text.documents import Document
 
 

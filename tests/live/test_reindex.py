@@ -90,7 +90,7 @@ def test_int8_vectors(reviews):
 
 def test_stopped_and_taken_up(reviews, monkeypatch):
     """Ctrl-C in the middle: the old index answers, and the same call embeds only what is missing."""
-    monkeypatch.setattr("sqlrag.sync.BATCH_ROWS", 10)
+    monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 10)
     told = []
 
     def stop(progress) -> None:
@@ -109,7 +109,7 @@ def test_stopped_and_taken_up(reviews, monkeypatch):
 
 def test_stopped_and_begun_otherwise(reviews, monkeypatch):
     """What was begun with other settings is thrown away."""
-    monkeypatch.setattr("sqlrag.sync.BATCH_ROWS", 10)
+    monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 10)
 
     def stop(_) -> None:
         raise KeyboardInterrupt
@@ -122,7 +122,7 @@ def test_stopped_and_begun_otherwise(reviews, monkeypatch):
 
 def test_dropped_while_it_is_made_anew(reviews, monkeypatch):
     """drop_index takes along what was begun in its place."""
-    monkeypatch.setattr("sqlrag.sync.BATCH_ROWS", 10)
+    monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 10)
 
     def stop(_) -> None:
         raise KeyboardInterrupt
@@ -136,7 +136,7 @@ def test_dropped_while_it_is_made_anew(reviews, monkeypatch):
 
 def test_rows_that_change_meanwhile(reviews, monkeypatch):
     """Rows written between the embedding and the switch are in the new index, too."""
-    monkeypatch.setattr("sqlrag.sync.BATCH_ROWS", 10)
+    monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 10)
     written = []
 
     def write(_) -> None:
@@ -218,7 +218,7 @@ def test_alter_tokenizer_and_filters(reviews):
 def test_a_model_of_another_dimension(reviews, tmp_path):
     """From 384 dimensions to 32: embed() follows, in the same connection and in the next."""
     pytest.importorskip("sentence_transformers", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
-    from sqlrag.models.export import export_onnx
+    from sqlrag.models.export.onnx_export import export_onnx
     from tests.models.tiny import make_bi_encoder
 
     export_onnx(make_bi_encoder(tmp_path / "tiny", "bert"), tmp_path / "onnx", kind="bi-encoder", name="tiny")

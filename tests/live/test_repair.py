@@ -8,8 +8,8 @@ import apsw
 import pytest
 
 import sqlrag
+from sqlrag.engines.sqlite.functions import load_vec
 from sqlrag.errors import DatabaseError
-from sqlrag.sqlite.functions import load_vec
 from tests.conftest import PASSAGES, database_path
 
 Q = "how long does a flight take"

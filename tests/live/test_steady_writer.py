@@ -11,7 +11,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.sync import Sync
+from sqlrag.indexing.sync import Sync
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 from tests.engine.databases import assert_says
@@ -46,7 +46,7 @@ def reviews(engine, tmp_path, monkeypatch):
         for number in range(20):
             db.execute("INSERT INTO review VALUES (?, ?)", (number, f"Kettle number {number} sings."))
         db.create_index("reviews", "review", "body")
-        monkeypatch.setattr("sqlrag.sync.BATCH_ROWS", 2)
+        monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 2)
         yield db
 
 
@@ -187,7 +187,7 @@ def test_another_text_while_a_sync_embeds(reviews):
 
 def test_made_anew_while_an_ingest_embeds(engine, tmp_path, monkeypatch):
     """The ingest stops with a clear error, and the same one again brings in what is missing."""
-    monkeypatch.setattr("sqlrag.ingest.BATCH_CHUNKS", 2)
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 2)
     documents = [document(name, f"Kettle {name} sings.") for name in "abcdef"]
     with sqlrag.connect(database_path(tmp_path, engine)) as db, sqlrag.connect(db.path) as other:
 
@@ -213,7 +213,7 @@ def ask(db: sqlrag.Database) -> None:
 def test_a_query_takes_one_step_after_another(reviews, monkeypatch):
     """It begins no further one when its time is over, and says what it leaves."""
     reviews.execute("UPDATE review SET body = body || '!'").fetchall()
-    monkeypatch.setattr("sqlrag.freshness.SECONDS", 0.0)
+    monkeypatch.setattr("sqlrag.indexing.freshness.SECONDS", 0.0)
     with pytest.warns(errors.BacklogWarning, match="does not have 4 changed rows"):
         ask(reviews)
     ask(reviews)
@@ -222,7 +222,7 @@ def test_a_query_takes_one_step_after_another(reviews, monkeypatch):
 
 def test_a_query_ends(reviews, monkeypatch):
     """It brings in no more rows than were queued when it began."""
-    monkeypatch.setattr("sqlrag.freshness.SECONDS", 1e9)
+    monkeypatch.setattr("sqlrag.indexing.freshness.SECONDS", 1e9)
     reviews.execute("UPDATE review SET body = body || '!'").fetchall()
     writer = Writer(reviews, 20)
     with written_meanwhile(writer), warnings.catch_warnings(record=True):  # of what came meanwhile

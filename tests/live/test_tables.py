@@ -414,8 +414,8 @@ def test_a_key_of_a_view_that_names_several_rows(db, write):
 
 def test_a_bounded_sync_of_a_view_queues_a_row_once(db, write):
     """However often a large change is brought in by parts, its rows stand in the queue once."""
-    from sqlrag.live import sync
-    from sqlrag.sync import Limits
+    from sqlrag.engines.changed_rows import Limits
+    from sqlrag.indexing.table_indexes import sync
 
     write("CREATE TABLE thing(id INTEGER PRIMARY KEY, body TEXT); CREATE VIEW review AS SELECT * FROM thing")
     db.create_index("reviews", "review", "body", key="id")

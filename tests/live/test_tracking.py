@@ -9,7 +9,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.sqlite.live import SQLiteLive
+from sqlrag.engines.sqlite.indexed_table import SQLiteLive
 from tests.engine.databases import assert_says
 from tests.live.content import assert_in_step, changes
 from tests.live.writers import WriteError, Writer

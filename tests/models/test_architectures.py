@@ -7,7 +7,7 @@ import pytest
 
 from sqlrag.errors import InputError
 from sqlrag.models import Embedder, Reranker
-from sqlrag.models.pull import export_folder
+from sqlrag.models.export.pull import export_folder
 from tests.models.original import REASON, find_original
 from tests.models.tiny import make_bi_encoder, make_transformer
 

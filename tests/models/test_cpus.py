@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from sqlrag import cpus
 from sqlrag.models import Embedder
+from sqlrag.process import cpus
 
 V2 = "0::/system.slice/app.service\n"
 V1 = "12:memory:/docker/abc\n5:cpu,cpuacct:/docker/abc\n0::/\n"

@@ -13,10 +13,10 @@ import pytest
 
 from sqlrag.errors import Error, InputError, ModelFileError
 from sqlrag.models import Embedder, Reranker, tokenizer_check
+from sqlrag.models.cached_models import BUNDLED
 from sqlrag.models.detect import kind_of
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
 from sqlrag.models.registry import resolve
-from sqlrag.models.store import BUNDLED
 
 TEXTS = ["Bees dance.", "ü 🌋 東京 " + "one more word " * 300]
 

@@ -9,8 +9,8 @@ NO_TORCH = "the torch extra is not installed: pip install 'sqlrag[torch]'"
 torch = pytest.importorskip("torch", reason=NO_TORCH)
 pytest.importorskip("onnxscript", reason=NO_TORCH)
 
-from sqlrag.models import int8  # noqa: E402 - needs torch
-from sqlrag.models.graph import quantize_graph, write_graph  # noqa: E402
+from sqlrag.models.export import int8  # noqa: E402
+from sqlrag.models.export.graph import quantize_graph, write_graph  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

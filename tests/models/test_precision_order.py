@@ -55,7 +55,7 @@ def test_a_reranker_keeps_its_top_three(shared_data, tmp_path):
     original = find_original()
     if original is None:
         pytest.skip(REASON)
-    from sqlrag.models.export import export_onnx
+    from sqlrag.models.export.onnx_export import export_onnx
 
     make_cross_encoder(original, tmp_path / "saved", WINDOW)
     export_onnx(tmp_path / "saved", tmp_path / "default", kind="cross-encoder", name="default")

@@ -20,12 +20,12 @@ import sqlrag
 from sqlrag.cli import cli
 from sqlrag.errors import InputError, MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
-from sqlrag.models.check import Reference
-from sqlrag.models.making import making
+from sqlrag.models.cached_models import cached_models, find_cached, folder_of, models_folder
+from sqlrag.models.export.atomic_folder import making
+from sqlrag.models.export.pull import export_folder, pull
+from sqlrag.models.export.verification import Reference
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, file_hash
-from sqlrag.models.pull import export_folder, pull
 from sqlrag.models.spec import ModelSpec
-from sqlrag.models.store import cached_models, find_cached, folder_of, models_folder
 from tests.conftest import PASSAGES
 from tests.models.tiny import make_bi_encoder, make_transformer
 

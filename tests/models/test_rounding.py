@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from sqlrag.models.export.rounding import round_weights
 from sqlrag.models.registry import bundled_models
-from sqlrag.models.rounding import round_weights
 
 NO_ONNX = "the torch extra is not installed: pip install 'sqlrag[torch]'"
 

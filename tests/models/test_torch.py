@@ -41,7 +41,7 @@ def cross_encoder(original, tmp_path_factory):
 
 
 def export(*arguments, **named):
-    from sqlrag.models.export import export_onnx
+    from sqlrag.models.export.onnx_export import export_onnx
 
     return export_onnx(*arguments, **named)
 

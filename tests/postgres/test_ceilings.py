@@ -11,11 +11,11 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from sqlrag.postgres.catalog import rewrite
-from sqlrag.postgres.lexemes import LONGEST, split
-from sqlrag.postgres.parameters import decode
-from sqlrag.postgres.types import BY_NAME
-from sqlrag.postgres.values import encode
+from sqlrag.serve.postgres.catalog import rewrite
+from sqlrag.serve.postgres.lexemes import LONGEST, split
+from sqlrag.serve.postgres.parameters import decode
+from sqlrag.serve.postgres.types import BY_NAME
+from sqlrag.serve.postgres.values import encode
 from tests.postgres.conftest import serving
 from tests.postgres.test_limits import Raw, code_of
 from tests.postgres.test_slow_clients import until

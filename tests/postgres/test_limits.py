@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 import sqlrag
-from sqlrag.postgres.errors import sqlstate
-from sqlrag.postgres.server import CONNECTIONS
+from sqlrag.serve.postgres.server import CONNECTIONS
+from sqlrag.serve.postgres.sqlstate import sqlstate
 from tests.engine.test_confinement import FORBIDDEN
 from tests.postgres.conftest import SECRET, serving
 from tests.postgres.test_clients import QUESTION, STATEMENT

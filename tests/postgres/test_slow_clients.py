@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 import sqlrag
-from sqlrag.postgres import server
-from sqlrag.postgres.messages import Wire
+from sqlrag.serve.postgres import server
+from sqlrag.serve.postgres.messages import Wire
 from tests.conftest import PASSAGES
 from tests.postgres.conftest import SECRET, serving
 from tests.postgres.test_limits import ENDLESS, Raw, memory, startup

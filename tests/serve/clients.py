@@ -13,9 +13,9 @@ from pathlib import Path
 
 import apsw
 
-from sqlrag.serve.client import Client
-from sqlrag.serve.served import runner
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.serve.model_server.client import Client
+from sqlrag.serve.model_server.served_database import runner
 
 
 @contextmanager

@@ -24,10 +24,10 @@ from pathlib import Path
 import apsw
 
 import sqlrag
-from sqlrag.serve.channel import Channel, Gone
-from sqlrag.serve.client import Client
-from sqlrag.serve.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query
-from sqlrag.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.serve.model_server.channel import Channel, Gone
+from sqlrag.serve.model_server.client import Client
+from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query
 from tests.serve.clients import place, serving
 
 CORPUS = Path(__file__).parent / "corpus"

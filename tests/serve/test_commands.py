@@ -14,9 +14,9 @@ from contextlib import suppress
 import pytest
 
 import sqlrag
-from sqlrag.serve.channel import Channel
-from sqlrag.serve.protocol import VERSION, Frame, as_row, as_table, query_body
-from sqlrag.serve.served import connect_served
+from sqlrag.serve.model_server.channel import Channel
+from sqlrag.serve.model_server.protocol import VERSION, Frame, as_row, as_table, query_body
+from sqlrag.serve.model_server.served_database import connect_served
 from tests.serve.clients import serving
 
 
@@ -172,7 +172,7 @@ def test_interrupt_ends_what_the_server_does(server, database, monkeypatch):
 def test_a_search_through_the_server_loads_no_model(server, database):
     """Nor anything else that is slow to import."""
     code = (
-        "import sys; from sqlrag.serve.served import connect_served\n"
+        "import sys; from sqlrag.serve.model_server.served_database import connect_served\n"
         f"with connect_served({str(database)!r}) as db: assert len(db.search('volcano')) == 3\n"
         "print(' '.join(sys.modules))"
     )

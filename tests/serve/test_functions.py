@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import sqlrag
+from sqlrag.engines.functions import INFO_COLUMNS, SEARCH_COLUMNS
 from sqlrag.errors import FilterError, InputError, RerankLimitError, UnknownIndexError
-from sqlrag.functions import INFO_COLUMNS, SEARCH_COLUMNS
 from tests.serve.clients import client_of
 
 QUESTION = "why do volcanoes erupt?"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sqlrag.arguments import DEFAULT_IDLE_SECONDS
-from sqlrag.serve import channel, client, queue, server, session
-from sqlrag.serve.protocol import LONGEST_FRAME, Frame
+from sqlrag.serve.model_server import channel, client, queue, server, session
+from sqlrag.serve.model_server.protocol import LONGEST_FRAME, Frame
+from sqlrag.values.arguments import DEFAULT_IDLE_SECONDS
 from tests.serve.clients import client_of
 from tests.serve.fuzz import CORPUS, fuzz, grown, replay
 

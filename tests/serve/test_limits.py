@@ -15,12 +15,12 @@ import time
 import pytest
 
 from sqlrag.errors import ServerError
-from sqlrag.serve.channel import Channel, Gone
-from sqlrag.serve.client import Client
-from sqlrag.serve.places import check_folder, socket_path
-from sqlrag.serve.protocol import VERSION, Frame, as_row, read_row
-from sqlrag.serve.server import MOST_CLIENTS
-from sqlrag.serve.session import DEEPEST
+from sqlrag.serve.model_server.channel import Channel, Gone
+from sqlrag.serve.model_server.client import Client
+from sqlrag.serve.model_server.protocol import VERSION, Frame, as_row, read_row
+from sqlrag.serve.model_server.server import MOST_CLIENTS
+from sqlrag.serve.model_server.session import DEEPEST
+from sqlrag.serve.model_server.socket_path import check_folder, socket_path
 from tests.serve.clients import client_of, serving
 
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqlrag.errors import InputError
-from sqlrag.serve.channel import Channel, Gone
-from sqlrag.serve.protocol import (
+from sqlrag.serve.model_server.channel import Channel, Gone
+from sqlrag.serve.model_server.protocol import (
     LONGEST_FRAME,
     Frame,
     ProtocolError,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlrag.errors import ServerError
-from sqlrag.serve.queue import BATCH_TOKENS, QUEUE_TOKENS, ModelQueue
+from sqlrag.serve.model_server.queue import BATCH_TOKENS, QUEUE_TOKENS, ModelQueue
 
 
 class Waits:

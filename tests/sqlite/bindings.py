@@ -6,8 +6,8 @@ import sqlite3
 
 import apsw
 
-from sqlrag.sqlite import apsw_tables, stdlib_tables
-from sqlrag.sqlite.table_functions import TableFunction
+from sqlrag.engines.sqlite import apsw_tables, stdlib_tables
+from sqlrag.engines.sqlite.table_functions import TableFunction
 
 
 class APSW:

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from sqlrag.errors import MissingDependencyError
-from sqlrag.sqlite import stdlib_library
+from sqlrag.store.driver import stdlib_library
 from tests.sqlite.bindings import APSW, Calls, Stdlib
 
 

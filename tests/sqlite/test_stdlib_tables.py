@@ -6,8 +6,9 @@ import sqlite3
 
 import pytest
 
+from sqlrag.engines.sqlite import stdlib_tables
 from sqlrag.errors import InputError, MissingDependencyError
-from sqlrag.sqlite import stdlib_library, stdlib_tables
+from sqlrag.store.driver import stdlib_library
 from tests.sqlite.bindings import Calls
 
 

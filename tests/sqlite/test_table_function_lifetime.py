@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from sqlrag.sqlite import stdlib_tables
+from sqlrag.engines.sqlite import stdlib_tables
 from tests.sqlite.bindings import APSW, Calls, fetch, table
 
 
@@ -105,8 +105,8 @@ def test_interpreter_ends_with_everything_open(binding):
     module = binding.create.__module__.rpartition(".")[2]
     program = f"""
 import sys
-from sqlrag.sqlite import {module} as binding
-from sqlrag.sqlite.table_functions import TableFunction
+from sqlrag.engines.sqlite import {module} as binding
+from sqlrag.engines.sqlite.table_functions import TableFunction
 {"from apsw import Connection" if module == "apsw_tables" else "from sqlite3 import Connection"}
 assert ({{"apsw", "sqlite3"}} - {{Connection.__module__.partition(".")[0]}}).isdisjoint(sys.modules)
 def opened():

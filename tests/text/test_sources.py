@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sqlrag.errors import InputError, SourceError
-from sqlrag.text.sources import find_sources
+from sqlrag.text.file_search import find_sources
 
 
 def make(folder: Path, *names: str) -> None:

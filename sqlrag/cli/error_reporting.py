@@ -1,0 +1,142 @@
+"""What goes wrong, as one line on stderr and an exit status: 1 failed, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from sqlrag.cli.interrupt import INTERRUPTED, end_at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["Commands", "Interrupted", "one_line"]
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C; the message says what is kept."""
+
+    exit_code = INTERRUPTED
+
+    def __init__(self, message: str = "nothing was changed") -> None:
+        super().__init__(message)
+
+
+class _Interrupts:
+    """Whether Ctrl-C was pressed while the command ran; before that, and after it, it ends the program at once."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._is_program = signal.getsignal(signal.SIGINT) is end_at_once
+        if self._is_program:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
+
+    def close(self) -> None:
+        """From now on there is nothing left to be interrupted."""
+        if self._is_program:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(Interrupted.exit_code))
+
+
+class Commands(click.Group):
+    """Commands that are listed in the order of their definition and fail in one line, never a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the commands as they are defined: the first one is the one to try first."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. What sqlrag or the system complains of becomes click's own kind of error."""
+        from sqlrag.errors import Error
+
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as it comes
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+        except Error as error:
+            raise click.ClickException(_of_arguments(str(error))) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(_system_error(error)) from error
+        except (ImportError, MemoryError) as error:
+            last = one_line(str(error).strip().rpartition("\n")[2]) or "out of memory"
+            raise click.ClickException(f"{last}: is there enough memory (ulimit -v), and all installed?") from error
+
+    def main(  # type: ignore[override]  # click's overloads tell its two modes apart; this one ends the program
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run as a program, and exit."""
+        extra["standalone_mode"] = False
+        interrupts = _Interrupts()
+        try:
+            code = super().main(args, prog_name, **extra)
+            sys.stdout.flush()
+        except click.ClickException as error:
+            if interrupts.came and isinstance(error.__cause__, ImportError):  # so it ends inside of an import
+                error = Interrupted()
+            click.echo(_line(error), err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            click.echo(_line(Interrupted()), err=True)
+            sys.exit(Interrupted.exit_code)
+        except BrokenPipeError:
+            # Whoever read the output has enough of it; what is still buffered must not complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except Exception:
+            if not interrupts.came:
+                raise
+            click.echo(_line(Interrupted()), err=True)  # a library has made something else of it
+            sys.exit(Interrupted.exit_code)
+        finally:
+            interrupts.close()
+        gc.freeze()  # a last look for garbage, at the end of the process, would take 20 ms
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning as a line on stderr: where in the code it arose is nothing to who types commands."""
+    click.echo(f"Note: {one_line(str(message))}", err=True)
+
+
+def one_line(text: str) -> str:
+    """Return a text with its line breaks and runs of blanks made single blanks."""
+    return " ".join(text.split())
+
+
+def _line(error: click.ClickException) -> str:
+    if isinstance(error, Interrupted):
+        return f"Interrupted: {error.message}"
+    line = f"Error: {one_line(error.format_message())}"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        line += f" (see: {error.ctx.command_path} --help)"
+    return line
+
+
+def _of_arguments(message: str) -> str:
+    """Return what is said of an argument that is not UTF-8, else the message as it is."""
+    wrong = next((word for word in sys.argv[1:] if any("\ud800" <= sign <= "\udfff" for sign in word)), None)
+    if wrong is None or "lone surrogate" not in message:
+        return message
+    return f"the argument {wrong!r} is not UTF-8: your terminal, or whoever calls, uses another encoding"
+
+
+def _system_error(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason

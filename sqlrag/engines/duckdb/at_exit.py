@@ -1,0 +1,98 @@
+"""The end of the interpreter, while databases are open and daemon threads ask them.
+
+DuckDB 2.0 fills stderr for each connection with a Python function that is open after it; a thread that runs in DuckDB
+then and wants the interpreter back ends the process (SIGABRT, SIGSEGV), or makes it wait for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import duckdb
+
+from sqlrag.errors import Error
+from sqlrag.process.ending import at_end, begin_ending
+from sqlrag.process.forks import in_child, leave
+
+if TYPE_CHECKING:
+    from sqlrag.engines.duckdb.session import Session
+    from sqlrag.process.call_lock import Turns
+
+__all__ = ["close_at_exit", "close_registered_at_exit"]
+
+_SECONDS = 10.0
+"""How long the end waits for what runs: a model cannot be stopped in the middle of a batch."""
+
+_STEP = 0.02
+_UNWINDING = 0.2
+"""Seconds in which a statement comes to its end whose function has raised."""
+
+
+class _Owner(Protocol):
+    """What closes its own connections: a `DuckDBEngine`."""
+
+    turns: Turns
+
+    def interrupt(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+_owners: weakref.WeakSet[_Owner] = weakref.WeakSet()
+_registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, Session] = weakref.WeakKeyDictionary()
+
+
+def close_at_exit(owner: _Owner) -> None:
+    """Have a database closed when the interpreter ends."""
+    _owners.add(owner)
+
+
+def close_registered_at_exit(connection: duckdb.DuckDBPyConnection, session: Session) -> None:
+    """Have a connection that somebody else opened closed when the interpreter ends."""
+    _registered[connection] = session
+
+
+@in_child
+def _leave_all() -> None:
+    """Have no part in the parent's connections."""
+    leave(*_registered)
+    _registered.clear()
+    _owners.clear()
+
+
+def _close_all() -> None:
+    begin_ending()
+    for owner in list(_owners):
+        if owner.turns.take_last(owner.interrupt, _SECONDS):
+            with suppress(Error, duckdb.Error):
+                owner.close()
+    _close_registered()
+
+
+def _close_registered() -> None:
+    """Close the connections that somebody else opened, as soon as no thread is in them.
+
+    Their functions raise, and the threads that called them are left with that error: it is nobody's to read.
+    """
+    sessions = list(_registered.values())
+    if sessions and threading.active_count() > 1:
+        threading.excepthook = _say_nothing
+        until = time.monotonic() + _SECONDS
+        while any(session.working for session in sessions) and time.monotonic() < until:
+            time.sleep(_STEP)
+        time.sleep(_UNWINDING)
+        if not hasattr(duckdb, "ResourceInUseException"):
+            return  # DuckDB 1 would wait for a thread that is in it, which waits for the interpreter
+    for connection in list(_registered):
+        with suppress(duckdb.Error):
+            connection.close()
+
+
+def _say_nothing(_: threading.ExceptHookArgs) -> None: ...
+
+
+at_end(_close_all)

@@ -1,0 +1,609 @@
+"""A DuckDB database with sqlrag in it; vectors and full text are searched in the index file beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sqlrag.engines.backlog_warnings import warn_of_backlog
+from sqlrag.engines.duckdb.at_exit import close_at_exit, close_registered_at_exit
+from sqlrag.engines.duckdb.confinement import Confinement
+from sqlrag.engines.duckdb.cursors import own_cursor, schema_of
+from sqlrag.engines.duckdb.error_translation import Raised, StaleIndexError, translated
+from sqlrag.engines.duckdb.functions import define_functions, define_maintenance, define_served
+from sqlrag.engines.duckdb.index_file import index_file_of
+from sqlrag.engines.duckdb.index_tables import IndexTables, transaction
+from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+from sqlrag.engines.duckdb.indexes import DuckDBIndexes
+from sqlrag.engines.duckdb.instance_functions import INHERITED, lend, register_in, share
+from sqlrag.engines.duckdb.parameters import bind_named
+from sqlrag.engines.duckdb.records import stored_records
+from sqlrag.engines.duckdb.reindex import begin_next, switch
+from sqlrag.engines.duckdb.repair import mend, partial_documents
+from sqlrag.engines.duckdb.rows import DuckDBRows
+from sqlrag.engines.duckdb.schema_check import check_functions
+from sqlrag.engines.duckdb.session import Session
+from sqlrag.engines.duckdb.staleness import Asking
+from sqlrag.engines.duckdb.table_schema import checked_types, describe, search_statement
+from sqlrag.engines.duckdb.views import is_own
+from sqlrag.engines.duckdb.writer import DuckDBWriter
+from sqlrag.engines.functions import Functions
+from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
+from sqlrag.process.call_lock import Turns
+from sqlrag.process.database_paths import check_one_name, is_sqlite
+from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
+from sqlrag.process.open_files import inode_of
+from sqlrag.results import Result
+from sqlrag.store.check import check_index
+from sqlrag.store.driver.error_translation import translated as translated_sqlite
+from sqlrag.store.names import NEXT
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.score_table import ScoreTable
+from sqlrag.store.source_table import SourceTable
+from sqlrag.store.statements import statement
+from sqlrag.store.writer import TRANSACTION_IS_OPEN
+from sqlrag.values.bindings import bound, duckdb_value
+
+if TYPE_CHECKING:
+    from sqlrag.indexing.freshness import Freshness
+    from sqlrag.store.encoders import Encoders
+    from sqlrag.store.scores import ScoreCache
+    from sqlrag.text.documents import Document
+
+__all__ = ["DuckDBEngine", "register_duckdb"]
+
+Bindings = dict[str, Any] | list[Any]
+"""Parameters of a statement, with or without names."""
+
+_TRANSACTION = re.compile(r"\b(?:begin|start|commit|end|rollback|abort)\b", re.IGNORECASE)
+"""What of a statement may begin or end a transaction."""
+
+_TRANSACTION_ID = "SELECT system.main.txid_current()"
+
+_MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
+"""What of a statement may name a function that changes the database."""
+
+
+class DuckDBEngine:
+    """The engine behind `Database` for a DuckDB file."""
+
+    name = "duckdb"
+
+    def __init__(
+        self,
+        path: str,
+        encoders: Encoders,
+        *,
+        read_only: bool,
+        must_exist: bool,
+        rerank_limit: int,
+        nprobe: int | None,
+        score_cache: int | None,
+    ) -> None:
+        del must_exist  # checked before; DuckDB has no such flag
+        self.path = path
+        self.read_only = read_only
+        self.encoders = encoders
+        self._raised = Raised()
+        self.turns = Turns(path)
+        self.freshness: Freshness | None = None
+        self._open_rows: DuckDBRows | None = None
+        self._maintenance: dict[str, Sequence[int]] = {}
+        self._is_defined = False
+        self._named: set[str] = set()
+        self._asking = Asking(self.stale)
+        self._in_transaction = False
+        self._confinement: Confinement | None = None
+        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
+        if is_sqlite(path):  # DuckDB would try to download an extension for it
+            raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
+        check_not_inherited(path)
+        check_one_name(path)
+        with translated(path, opening=True):
+            self._connection = duckdb.connect(path, read_only=read_only)
+            # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages. Where another
+            # connection of this process has locked all settings, it stays.
+            with suppress(duckdb.InvalidInputException):
+                self._connection.execute("SET enable_progress_bar = false")
+            self.schema = schema_of(self._connection)
+        try:
+            self._shared = share(self, self._connection, path, read_only=read_only)
+            self._scores = _score_table(path, score_cache, read_only=read_only)
+            options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
+            self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
+            self._session.asking = self._asking
+            self.indexes, self.functions = self._session.indexes, self._session.functions
+            self._asking.known = {record.name: record.version for record in self.indexes.records()}
+            encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
+            close_at_exit(self)
+        except BaseException:
+            self._connection.close()
+            self._shared.let_go()
+            raise
+        self._inode = inode_of(path)
+        at_fork(self)
+
+    # What a fork is told (sqlrag/process/forks.py)
+
+    def before_fork(self, _seconds: float) -> bool:
+        """Wait for nothing: a child has no part in an instance, at rest or not, as it does not have its threads."""
+        return False
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+
+    def in_child(self, *, at_rest: bool) -> None:
+        """Leave all that is open as it is."""
+        del at_rest
+        leave(self)
+        remember_inherited(self._inode, INHERITED)
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL; several statements may stand in it, the rows are those of the last."""
+        sql, bindings = self._prepared(sql, params)
+        try:
+            with translated(self.path, self._raised):
+                if self._confinement is not None:
+                    self._confinement.check(sql)
+                *before, last = _statements(sql, bindings)
+            with self.functions.stop.at_ctrl_c():
+                for one in before:  # so that what has run is not run again with the one that is
+                    self._rows_of(*one).read_to_end()
+                self._open_rows = self._rows_of(*last)
+        except KeyboardInterrupt:
+            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
+            raise
+        return Result(self._open_rows)
+
+    def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
+        """Run one statement, again where an index that it asks has lacked rows; return its rows."""
+        may_stop = self.can_write_now() and self.freshness is not None
+        self._asking.begin(may_stop=may_stop, in_transaction=self._in_transaction)
+        try:
+            while not self._ran(sql, bindings):
+                self.functions.begin_statement()
+            self._asking.may_stop = False
+            with translated(self.path, self._raised):
+                rows = DuckDBRows(
+                    self._connection,
+                    sql,
+                    self.path,
+                    self._raised,
+                    turns=self.turns,
+                    after_read=lambda: self._warn(rows),
+                )
+        finally:
+            if _is_of_transaction(sql):
+                self._in_transaction = self._is_in_transaction()
+        self._warn(rows)
+        return rows
+
+    def _ran(self, sql: str | duckdb.Statement, bindings: Bindings) -> bool:
+        """Run a statement; return whether it came to its end, and was not stopped by an index that lacked rows."""
+        try:
+            with translated(self.path, self._raised):
+                self._connection.execute(sql, bindings)
+        except StaleIndexError as stale:
+            if self.freshness is not None and not self._asking.is_fresh(stale.record):
+                self.freshness.freshen(stale.record)
+            self._asking.again(stale.record)
+            return False
+        return True
+
+    def _is_in_transaction(self) -> bool:
+        """Tell whether the user has a transaction open: each statement outside of one is a transaction of its own."""
+        try:
+            first, second = (self._connection.execute(_TRANSACTION_ID).fetchall() for _ in range(2))
+        except duckdb.Error:  # one that an error has ended, but for its ROLLBACK
+            return True
+        return bool(first == second)
+
+    def _warn(self, rows: DuckDBRows) -> None:
+        """Warn of what the indexes lacked that a statement asked, as soon as that can be known."""
+        if self.freshness is None:
+            return
+        if not self._in_transaction:
+            for record in self._asking.late.values():
+                self.freshness.freshen(record, late="they came while this statement ran, or its result was being read")
+            for record in self._asking.newer.values():
+                self.freshness.warn_of_newer(record, "statement")
+            self._asking.late, self._asking.newer = {}, {}
+        elif rows.exhausted:
+            asked, self._asking.asked = self._asking.asked, {}
+            for record in asked.values():
+                self.freshness.freshen(record, late="nothing is brought in within a transaction: COMMIT it first")
+                if record.version != self._version_seen(record):
+                    self.freshness.warn_of_newer(record, "transaction")
+
+    def _version_seen(self, record: IndexRecord) -> int | None:
+        """Return which version of an index the user's transaction sees."""
+        sql = f"SELECT version FROM {self.indexes.main}.sqlrag_indexes WHERE name = ?"
+        with translated(self.path):
+            return next((version for (version,) in self._connection.execute(sql, [record.name]).fetchall()), None)
+
+    def describe(
+        self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> list[tuple[str, str | None]]:
+        """Return the columns of a statement and their types, without running it."""
+        sql, bindings = self._prepared(sql, params)
+        with translated(self.path, self._raised):
+            if self._confinement is not None:
+                self._confinement.check(sql)
+            rows = self._connection.execute(f"DESCRIBE {sql}", bindings).fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def _prepared(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, Bindings]:
+        """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
+        if self._open_rows is not None:
+            self._open_rows.drain()
+        self.functions.stop.begin()
+        self.functions.begin_statement()
+        self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
+        if not self._is_defined:
+            self._define()
+        bindings = bound(params, duckdb_value)
+        if isinstance(bindings, list):
+            return sql, bindings
+        sql, named = bind_named(sql, bindings or {})
+        return sql, named or []
+
+    def _define(self) -> None:
+        """Make the functions known to the user's statements, before the first of them: opening is to cost little.
+
+        Again where their types change: embed() gives vectors of a fixed length, search() keys of one type.
+        """
+        with translated(self.path, self._raised):
+            self._shared.prepare(lambda: check_functions(self.indexes.cursor, self.path))
+            define_functions(self._connection, self._session)
+            for name, arguments in self._maintenance.items():
+                define_maintenance(self._connection, self._session, name, arguments)
+        self._is_defined = True
+
+    def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
+        """Return the writer of an index; `record` is what a new index is made with."""
+        del index
+        self._check_writable("ingested into")
+        return DuckDBWriter(self._connection, self.path, self.indexes, record)
+
+    def source_table(self, table: object) -> SourceTable:
+        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+        with translated(self.path), self._cursor() as cursor:
+            return describe(cursor, table)
+
+    def has_table(self, table: str) -> bool:
+        """Tell whether there is a table or view of this name."""
+        try:
+            self.source_table(table)
+        except InputError:
+            return False
+        return True
+
+    def tracking_of(self, source: SourceTable) -> str:
+        """Return "compare" for a table, "view" for a view: one must not become the other."""
+        return "view" if source.kind == "view" else "compare"
+
+    def check_source(self, record: IndexRecord) -> None:
+        """Raise SourceGoneError where the source of an index is not what it was."""
+        with translated(self.path), self._cursor() as cursor:
+            checked_types(cursor, record)
+
+    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
+        """Make an index over a table, which has seen no row of it yet."""
+        del source
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            if IndexTables(cursor, self.path, self.indexes, record).find() is None:
+                with transaction(cursor):
+                    DuckDBLive(cursor, self.path, self.indexes, record).create()
+        self._is_defined = False
+        self._catch_up()
+
+    def stale(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index has not seen; in the user's transaction, as that sees them."""
+        if not self._in_transaction:
+            return self.indexes.unseen(record)
+        with self._cursor() as cursor:
+            return self.indexes.unseen_by(self._connection, cursor, record)
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's: it makes none, so all of them."""
+        sql = "SELECT trigger_name FROM duckdb_triggers() WHERE table_name = ?"
+        with self._cursor() as cursor:
+            try:
+                return [name for (name,) in cursor.execute(sql, [record.name]).fetchall()]
+            except duckdb.CatalogException:  # DuckDB 1 has no triggers
+                return []
+
+    def can_write_now(self) -> bool:
+        """Tell whether rows can be brought in that the user's next statement sees."""
+        return self.hindrance() is None
+
+    def gap(self, record: IndexRecord) -> None:
+        """Return None: every row is compared."""
+        del record
+
+    def hindrance(self) -> str | None:
+        """Return why no rows can be brought in that the user's next statement sees."""
+        if self.read_only:
+            return "this connection is read-only"
+        return "nothing is brought in within a transaction: COMMIT it first" if self._in_transaction else None
+
+    def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
+        """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
+
+        def inside(*values: Any) -> int:
+            if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
+                raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
+            self._asking.may_stop = False  # what it does would be done twice
+            with self.turns.lent():
+                return function(*values)
+
+        self._session.maintenance[name] = inside
+        self._maintenance[name] = arguments
+
+    def live(self, record: IndexRecord) -> DuckDBLive:
+        """Return what keeps an index in step with its table."""
+        self._check_writable()
+        self._asked.add(record.name)
+        return DuckDBLive(self._closing_cursor(), self.path, self.indexes, record)
+
+    def drop(self, record: IndexRecord) -> None:
+        """Drop an index; of one over documents, with them."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor, transaction(cursor):
+            for one in stored_records(cursor):
+                if one.name in (record.name, f"{record.name}{NEXT}"):
+                    IndexTables(cursor, self.path, self.indexes, one).drop()
+            if not record.is_live:
+                cursor.execute("DELETE FROM documents WHERE index_name = ?", [record.name])
+        self._is_defined = False
+        self._catch_up()
+
+    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Make the index that is to take another's place; one begun the same way is kept."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            begin_next(cursor, self.path, self.indexes, record, new)
+
+    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
+        with translated(self.path), self._cursor() as cursor:
+            switch(cursor, self.path, self.indexes, record, new)
+        self._is_defined = False
+
+    def hurried(self) -> AbstractContextManager[None]:
+        """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
+        return nullcontext()
+
+    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Change an index's text, filters and tokenizer, in one transaction."""
+        del record
+        self._check_writable()
+        sql = "UPDATE sqlrag_indexes SET template = ?, filters = ?, tokenizer = ? WHERE name = ?"
+        with translated(self.path), self._cursor() as cursor, transaction(cursor):
+            cursor.execute(sql, [new.template, new.filters, new.tokenizer, new.name])
+            IndexTables(cursor, self.path, self.indexes, new).bump_version()
+        self._catch_up()
+
+    def mend(self, record: IndexRecord) -> bool:
+        """Take out of an index what is wrong, to be made again, and make its part of the index file anew."""
+        self._check_writable()
+        with translated(self.path), self._cursor() as cursor:
+            whole = mend(cursor, self.path, self.indexes, record)
+        if whole and self._has_wrong_index_file(record):
+            self.indexes.copy_again()
+        return whole
+
+    def _has_wrong_index_file(self, record: IndexRecord) -> bool:
+        try:
+            with translated_sqlite(index_file_of(self.path)), self.indexes.lock:
+                return bool(self.indexes.differences() or check_index(self.indexes.connection, record))
+        except (NotADatabaseError, SQLError):  # damaged
+            return True
+
+    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
+        """Yield the documents of which not every chunk is stored."""
+        with translated(self.path), self._cursor() as cursor:
+            documents = list(partial_documents(cursor, record))
+        yield from documents
+
+    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
+        """Return the statement of `Database.search` for an index."""
+        if not record.is_live:
+            return statement("search", index=record.name, main=self.schema, search="search")
+        with translated(self.path), self._cursor() as cursor:
+            asked = filtered or record.tracking != "view" or record.name in self._asked
+            if record.filters != "[]" and not asked and not is_own(cursor, record.source_table):
+                if self.freshness is not None:
+                    self.freshness.warn_of_view(record)
+                return statement("search_rows", index=record.name, main=self.schema, search="search")
+            return search_statement(cursor, record)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open a connection of its own: it sees what is committed, and leaves the user's statement alone."""
+        cursor = own_cursor(self._connection, self.indexes.catalog)
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    def _closing_cursor(self) -> duckdb.DuckDBPyConnection:
+        return self.indexes.closing(own_cursor(self._connection, self.indexes.catalog))
+
+    def _catch_up(self) -> None:
+        with self.indexes.lock:
+            self.indexes.catch_up()
+
+    def _check_writable(self, what: str = "written to") -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
+        if self._in_transaction:
+            raise SQLError(TRANSACTION_IS_OPEN)
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database or its index file, empty when both are sound."""
+        problems = []
+        with translated(self.path), translated_sqlite(index_file_of(self.path)), self.indexes.lock:
+            self.indexes.catch_up()
+            problems += self.indexes.differences()
+            for name in self.indexes.names():
+                record = self.indexes.record(name)
+                if self.indexes.state_shown(name) is not None:
+                    problems += check_index(self.indexes.connection, record)
+                if record.is_live:
+                    if not self.has_table(record.source_table):
+                        problems.append(f"{name}: its table {record.source_table} is gone")
+                        continue
+                    try:
+                        with self._cursor() as cursor:
+                            checked_types(cursor, record)
+                            with suppress(duckdb.CatalogException):  # one of its own tables is gone: told above
+                                DuckDBLive(cursor, self.path, self.indexes, record).check_key()
+                    except DatabaseError as error:
+                        problems.append(f"{name}: {error}")
+                    continue
+                backlog, _ = self.indexes.backlog(record)
+                if backlog:
+                    problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
+        return problems
+
+    def size(self) -> int:
+        """Return the bytes of the database and its index file on disk."""
+        index_file = index_file_of(self.path)
+        files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
+        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+        self.functions.longest_text = longest_text
+        with translated(self.path):
+            self._confinement = Confinement(self._connection)
+
+    def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
+        self._served = Session(self.functions, self.indexes, self._raised, served=True)
+        self._served.asking = _warning(
+            self.indexes, "a database that is served is only read", f"end the server, then run: sqlrag sync {self.path}"
+        )
+        with translated(self.path):
+            register_in(connection)
+            define_served(connection, self._served)
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs; may be called from another thread."""
+        self.functions.stop.ask()
+        self._connection.interrupt()
+        self.indexes.interrupt()
+
+    def close(self) -> None:
+        """Close the connections."""
+        forget(self)
+        self._scores.close()
+        try:
+            with translated_sqlite(index_file_of(self.path)):
+                self.indexes.close()
+        finally:
+            self._session.end()
+            self._connection.close()  # an index file that fails does not keep the database locked
+            self._shared.let_go()
+
+
+def _statements(sql: str, bindings: Bindings) -> list[tuple[str | duckdb.Statement, Bindings]]:
+    """Return the statements of a text with the parameters of each; values without a name are for the last one."""
+    if ";" not in sql.rstrip("; \t\r\n"):
+        return [(sql, bindings)]
+    found = duckdb.extract_statements(sql)
+    if not found:
+        return [(sql, bindings)]
+    if isinstance(bindings, dict):
+        return [(one, {name: bindings[name] for name in one.named_parameters}) for one in found]
+    return [*((one, []) for one in found[:-1]), (found[-1], bindings)]
+
+
+def _is_of_transaction(sql: str | duckdb.Statement) -> bool:
+    """Tell whether a statement begins or ends a transaction."""
+    if isinstance(sql, str):
+        try:
+            found = duckdb.extract_statements(sql) if _TRANSACTION.search(sql) else []
+        except (duckdb.Error, UnicodeEncodeError):
+            return False
+    else:
+        found = [sql]
+    return any(one.type == duckdb.StatementType.TRANSACTION for one in found)
+
+
+def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
+    # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
+    return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
+
+
+def register_duckdb(
+    connection: duckdb.DuckDBPyConnection,
+    encoders: Encoders,
+    *,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: int | None,
+) -> None:
+    """Give a DuckDB connection the functions; the index file stands beside its database."""
+    # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
+    ((path, read_only),) = connection.execute(
+        "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()
+    path = path or ":memory:"
+    table = _score_table(path, score_cache, read_only=read_only)
+    options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
+    raised = Raised()
+    session = _session(connection, path, encoders, rerank_limit, raised, **options)
+    close_registered_at_exit(connection, session)
+
+    def end() -> None:
+        session.end()
+        table.close()
+
+    session.asking = _warning(
+        session.indexes, "a registered connection brings none in", f"call sqlrag.connect({path!r}).sync()"
+    )
+    with translated(path, raised):
+        check_functions(session.indexes.cursor, path)
+        lend(connection, session.indexes.cursor, path, end)
+        try:
+            define_functions(connection, session)
+        except duckdb.CatalogException as error:  # they are there, but not for a transaction that began before
+            raise InputError(
+                "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
+                "first"
+            ) from error
+
+
+def _warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
+    """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
+
+    def warn(record: IndexRecord) -> None:
+        if record.is_live and (backlog := indexes.backlog(record)[0]):
+            warn_of_backlog(record, backlog, why, remedy)
+
+    return warn
+
+
+def _session(
+    connection: duckdb.DuckDBPyConnection,
+    path: str,
+    encoders: Encoders,
+    rerank_limit: int,
+    raised: Raised,
+    *,
+    read_only: bool,
+    nprobe: int | None,
+    score_cache: ScoreCache,
+) -> Session:
+    with translated(path, raised):
+        indexes = DuckDBIndexes(connection, path, read_only=read_only)
+        encoders.use_recorded(indexes.default_embedder())
+        return Session(Functions(indexes, encoders, rerank_limit, score_cache, nprobe), indexes, raised)

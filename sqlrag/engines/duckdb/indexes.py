@@ -1,0 +1,158 @@
+"""The indexes of a DuckDB database, as the SQL functions ask them: answered by the index file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import apsw
+import numpy as np
+
+from sqlrag.engines.duckdb.cursors import HERE, own_cursor
+from sqlrag.engines.duckdb.error_translation import translated as translated_duckdb
+from sqlrag.engines.duckdb.file_signature import Signature, file_signature
+from sqlrag.engines.duckdb.filter_check import passing_ids
+from sqlrag.engines.duckdb.full_precision import RescoredIndex
+from sqlrag.engines.duckdb.index_file import IndexFile
+from sqlrag.errors import DatabaseError, SQLError
+from sqlrag.store.names import NEXT
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.top_k import Index, Matching
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DuckDBIndexes"]
+
+
+class DuckDBIndexes(IndexFile):
+    """The indexes of a DuckDB database."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
+        self._unseen: dict[str, tuple[Signature | None, int]] = {}
+        self._macros: str | None = None
+        self._read: tuple[Signature | None, list[IndexRecord]] = (None, [])
+        super().__init__(database, path, read_only=read_only)
+
+    def names(self) -> list[str]:
+        """Return the names of the indexes."""
+        return [record.name for record in self.records()]
+
+    def records(self) -> list[IndexRecord]:
+        """Return what is recorded of each index."""
+        with self.lock:
+            found = {record.name: record for record in self._registered()}
+            found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
+            return [found[name] for name in sorted(found)]
+
+    def _registered(self) -> list[IndexRecord]:
+        """Return the records in the index file; read again when the database's files show a commit."""
+        files = file_signature(self._file)
+        if files is None or files != self._files:
+            return self.registry.records()
+        if self._read[0] != files:
+            self._read = (files, self.registry.records())
+        return self._read[1]
+
+    def record(self, name: object) -> IndexRecord:
+        """Return what is recorded of an index. Raises UnknownIndexError."""
+        if isinstance(name, str):
+            if lost := self._lost.get(name.lower()):
+                return lost[0]
+            for record in self._registered():
+                if record.name == name:
+                    return record
+        return self.registry.get(name)
+
+    def open(self, name: object) -> Index:
+        """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
+        if isinstance(name, str) and name.lower() in self._lost:
+            raise self._lost[name.lower()][1]
+        record = self.record(name)
+        if record.vectors == "int8":
+            return RescoredIndex(self.connection, record, self._rows)
+        return Index(self.connection, record)
+
+    def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
+        """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
+        if self._macros is not None:
+            self._duckdb.execute(self._macros)
+            self._macros = None
+        ids = passing_ids(self._duckdb, self._path, record, expression, params)
+
+        def passing(wanted: Sequence[int]) -> set[int]:
+            return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
+
+        if not len(ids):
+            return Matching("SELECT 0 AS id WHERE 0", passing)
+        return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+
+    def define(self, macros: str) -> None:
+        """Make macros known to filters, too; they are temporary, a connection's own. The first filter runs them."""
+        self._macros = macros
+
+    def is_tracked(self, record: IndexRecord) -> bool:
+        """Tell that changes are noticed: rows are compared."""
+        del record
+        return True
+
+    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
+        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
+        if record.is_live:
+            try:
+                return self.unseen(record), None
+            except DatabaseError:  # `sync` and `check` say what is wrong with the table
+                return 0, None
+        sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
+        return int(self._rows(sql, [record.name])[0][0]), None
+
+    def default_embedder(self) -> str | None:
+        """Return the database's own model, None for a database without an index."""
+        return self._meta("embedder")
+
+    def key_type(self) -> str:
+        """Return the type of search()'s source_id: VARCHAR where an index has other keys than whole numbers."""
+        names = [record.name.lower() for record in self._records()]
+        sql = (
+            "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
+            f"AND {HERE} AND list_contains(?, lower(table_name))"
+        )
+        return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
+
+    def unseen_by(
+        self, transaction: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection, record: IndexRecord
+    ) -> int:
+        """Return how many rows of its table an index has not seen, as a transaction of the user's sees both.
+
+        `cursor` is one of sqlrag's own. Of a view nothing is known.
+        """
+        from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+
+        if record.tracking == "view":
+            return 0
+        with translated_duckdb(self._path):
+            sql = DuckDBLive(cursor, self._path, self, record).differences_statement()
+            return len(transaction.execute(sql).fetchall())
+
+    def unseen(self, record: IndexRecord) -> int:
+        """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
+
+        Of a view nothing is known until `sync` compares.
+        """
+        from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+
+        files = file_signature(self._file)
+        known = self._unseen.get(record.name)
+        if known is not None and files is not None and known[0] == files:
+            return known[1]
+        cursor = own_cursor(self._duckdb, self.catalog)
+        try:
+            with translated_duckdb(self._path):
+                live = DuckDBLive(cursor, self._path, self, record)
+                count = 0 if record.tracking == "view" else len(live.differences())
+        except SQLError as error:
+            raise self._without_table(record, error) from error
+        finally:
+            cursor.close()
+        self._unseen[record.name] = (files, count)
+        return count

@@ -1,0 +1,148 @@
+"""The rows of a DuckDB statement, and whether it has any."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sqlrag.engines.duckdb.error_translation import Raised, translated
+from sqlrag.errors import Error, SQLError
+from sqlrag.process.call_lock import Turns
+from sqlrag.results import columns_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["DuckDBRows"]
+
+_FETCH_ROWS = 1_000
+
+_MOST_DRAINED = 1_000_000
+"""Unread rows that are kept while another statement runs: a result may have more of them than memory takes."""
+
+_STATUS = (["Count"], ["Success"])
+"""What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
+
+
+class DuckDBRows:
+    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement.
+
+    `after_read` is called after each look at the rows; the connection is free then if they are `exhausted`.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sql: str | duckdb.Statement,
+        path: str,
+        raised: Raised,
+        *,
+        turns: Turns,
+        after_read: Callable[[], None],
+    ) -> None:
+        self._described = connection.description or []
+        self.columns = columns_of(self._described)
+        if self.columns in _STATUS and not _is_select(sql):
+            connection.fetchall()
+            self.columns, self._described = [], []
+        self._connection = connection
+        self._path = path
+        self._raised = raised
+        self._turns = turns
+        self._batch: Iterator[tuple[Any, ...]] = iter(())
+        self._after_read = after_read
+        self._drained: list[tuple[Any, ...]] = []
+        self._error: Error | None = None
+        self.exhausted = not self.columns
+
+    @property
+    def types(self) -> list[str | None]:
+        """DuckDB's types of the columns."""
+        return [str(column[1]) for column in self._described]
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return self
+
+    def __next__(self) -> tuple[Any, ...]:
+        self._turns.check()
+        row = next(self._batch, None)
+        while row is None:
+            rows = self._more()
+            if not rows:
+                raise StopIteration
+            self._batch = iter(rows)
+            row = next(self._batch)
+        return row
+
+    def _more(self) -> list[tuple[Any, ...]]:
+        """Return the next rows, none at the end."""
+        with self._turns:
+            if self._drained:
+                rows, self._drained = self._drained, []
+                return rows
+            if self._error is not None:
+                raise self._error
+            return [] if self.exhausted else self._fetched()
+
+    def _fetched(self) -> list[tuple[Any, ...]]:
+        with translated(self._path, self._raised):
+            rows = self._connection.fetchmany(_FETCH_ROWS)
+        self.exhausted = len(rows) < _FETCH_ROWS
+        self._after_read()
+        return rows
+
+    def read_to_end(self) -> None:
+        """Read all that is left, and keep none of it."""
+        while not self.exhausted:
+            self._fetched()
+
+    def drain(self) -> None:
+        """Take what is left from the connection, as far as _MOST_DRAINED.
+
+        Reading beyond that is an error then; what DuckDB raises meanwhile is for the reader of these rows, too.
+        """
+        try:
+            while not self.exhausted:
+                if len(self._drained) >= _MOST_DRAINED:
+                    raise SQLError(
+                        f"of this result more than {_MOST_DRAINED:,} rows had not been read when another statement "
+                        "ran, which ended it: read it to its end before, or on a connection of its own"
+                    )
+                self._drained += self._fetched()
+        except Error as error:
+            self._error, self.exhausted = error, True
+
+    def close(self) -> None:
+        """Give up what is left, and the memory that DuckDB has it in."""
+        if self._turns.over or self._turns.is_inherited:
+            return
+        with self._turns, suppress(duckdb.Error):
+            if not self.exhausted:
+                self._connection.execute("")  # a connection keeps its last result until another statement
+        self.exhausted, self._drained, self._error = True, [], None
+
+    def arrow(self) -> pa.Table:
+        """Return what is left as an Arrow table, in DuckDB's own types."""
+        import pyarrow as pa
+
+        rows = list(self._batch)
+        if rows or self._drained or self.exhausted:
+            rows += self
+            arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
+            return pa.Table.from_arrays(arrays, names=self.columns)
+        with self._turns, translated(self._path, self._raised), warnings.catch_warnings():
+            # DuckDB 2 advises con.sql(), which runs a statement when its result is asked for.
+            warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
+            table = self._connection.to_arrow_table()
+        self.exhausted = True
+        self._after_read()
+        return table
+
+
+def _is_select(sql: str | duckdb.Statement) -> bool:
+    found = duckdb.extract_statements(sql) if isinstance(sql, str) else [sql]
+    return found[-1].type == duckdb.StatementType.SELECT

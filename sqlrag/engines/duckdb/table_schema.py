@@ -1,0 +1,186 @@
+"""What a DuckDB database says of a table, and a row's key and text as DuckDB's SQL."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from sqlrag.engines.duckdb.cursors import HERE, schema_of
+from sqlrag.errors import InputError
+from sqlrag.store.names import quote, same_name
+from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of
+from sqlrag.store.statements import statement
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from sqlrag.store.registry import IndexRecord
+
+__all__ = [
+    "as_key",
+    "checked_types",
+    "describe",
+    "kept_key_type",
+    "key_expression",
+    "key_type_of",
+    "rows_of",
+    "search_statement",
+]
+
+_WHOLE_NUMBERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
+# Types whose text depends on the connection's time zone; their number since 1970, and its timestamp without a zone.
+_ZONED = (
+    ("TIMESTAMP WITH TIME ZONE", "epoch_us", "make_timestamp"),
+    ("TIMESTAMPTZ_NS", "epoch_ns", "make_timestamp_ns"),
+)
+_PIECE = re.compile(r"\{([^{}]+)\}")
+
+
+def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
+    """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+    sql = (
+        f"SELECT table_name, 'table' AS kind FROM duckdb_tables() WHERE {HERE} UNION ALL "
+        f"SELECT view_name, 'view' FROM duckdb_views() WHERE {HERE} AND NOT internal ORDER BY 1 ASC"
+    )
+    there = dict(database.execute(sql).fetchall())
+    name = next((one for one in there if same_name(one, table)), None)
+    if name is None:
+        names = ", ".join(one for one in there if not one.startswith("sqlrag_")) or "none"
+        raise InputError(
+            f"table is {table!r}: this database has no such table or view (it has {names}){_elsewhere(database, table)}"
+        )
+    columns = database.execute(
+        f'SELECT column_name, data_type FROM duckdb_columns() WHERE {HERE} AND table_name COLLATE "binary" = ? '
+        "ORDER BY column_index ASC",
+        [name],
+    ).fetchall()
+    keys = database.execute(
+        f'SELECT constraint_column_names FROM duckdb_constraints() WHERE {HERE} AND table_name COLLATE "binary" = ? '
+        "AND constraint_type = 'PRIMARY KEY'",
+        [name],
+    ).fetchall()
+    return SourceTable(name, there[name], tuple(dict(columns)), tuple(keys[0][0]) if keys else (), dict(columns))
+
+
+def _elsewhere(database: duckdb.DuckDBPyConnection, table: object) -> str:
+    """Return what to do about a table that another schema or an attached database has, nothing where none has it."""
+    sql = (
+        "SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE lower(table_name) = lower(?) "
+        "UNION ALL SELECT database_name, schema_name, view_name FROM duckdb_views() WHERE lower(view_name) = lower(?) "
+        "AND NOT internal ORDER BY ALL ASC"
+    )
+    last = str(table).rsplit(".", 1)[-1].strip('"')
+    for found in database.execute(sql, [last, last]).fetchall():
+        name = ".".join(map(quote, found))
+        return (
+            f": there is {name}, and an index is over a table of the schema main: make a view there, CREATE VIEW "
+            f"{schema_of(database)}.{quote(found[2])} AS FROM {name}, and index it with key="
+        )
+    return ""
+
+
+def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
+    """Return the type of a column that holds a key: whole numbers as they are, all others as text."""
+    return "BIGINT" if len(key) == 1 and types.get(key[0]) in _WHOLE_NUMBERS else "VARCHAR"
+
+
+def kept_key_type(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
+    """Return the type that an index over a table keeps the keys of its rows in: that of the table it was made over."""
+    described = database.execute(f"SELECT source_id FROM {quote(f'{record.name}_rows')} LIMIT 0").description or []
+    return str(described[0][1])
+
+
+def key_expression(source: Source, types: Mapping[str, str], prefix: str = "") -> str:
+    """Return DuckDB's expression for a row's key; of several columns a JSON array.
+
+    It is the same text under every setting: of time zones (`canonical`), and of collations, which would take 'a' and
+    'A' for one key. A number that does not fit is NULL.
+    """
+    if source.is_composite:
+        columns = ", ".join(canonical(column, types, prefix) for column in source.key)
+        return f'CAST(system.main.json_array({columns}) AS VARCHAR) COLLATE "binary"'
+    column = canonical(source.key[0], types, prefix)
+    if key_type_of(source.key, types) == "BIGINT":
+        return f"CAST({column} AS BIGINT)"
+    return f'CAST({column} AS VARCHAR) COLLATE "binary"'
+
+
+def as_key(column: str, key_type: str) -> str:
+    """Return a column of keys as SQL, to be compared with others of a type, whichever type an earlier table gave it."""
+    return f"{'TRY_CAST' if key_type == 'BIGINT' else 'CAST'}({column} AS {key_type})"
+
+
+def canonical(column: str, types: Mapping[str, str], prefix: str = "") -> str:
+    """Return a column as SQL, a timestamp with time zone as text in UTC, whatever the connection's time zone is."""
+    name = prefix + quote(column)
+    for kind, epoch, made in _ZONED:
+        if types.get(column) == kind:
+            in_utc = f"CAST(system.main.{made}(system.main.{epoch}({name})) AS VARCHAR) || '+00'"
+            return f"CASE WHEN system.main.isfinite({name}) THEN {in_utc} ELSE CAST({name} AS VARCHAR) END"
+    return name
+
+
+def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
+    """Return the SELECT of every row's key and text, as `Source.render` makes it; `main` is the source's schema.
+
+    Raises InputError where a column of the text holds bytes.
+    """
+    for column in source.columns:
+        if types.get(column) == "BLOB":
+            raise InputError(f"text is made of column {column!r} of {source.table}, which holds bytes (BLOB), not text")
+    pieces, place = [], 0
+    for piece in _PIECE.finditer(source.template):
+        pieces.append(_literal(source.template[place : piece.start()]))
+        # columns of different collations could not be joined
+        pieces.append(f"coalesce(CAST({canonical(piece.group(1), types)} AS VARCHAR) COLLATE \"binary\", '')")
+        place = piece.end()
+    pieces.append(_literal(source.template[place:]))
+    nothing = " AND ".join(f"{quote(column)} IS NULL" for column in source.columns)
+    text = f"CASE WHEN NOT ({nothing}) THEN {' || '.join(piece for piece in pieces if piece)} END"
+    key = key_expression(source, types)
+    whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in source.key)
+    return f"SELECT {key} AS key, {text} AS text FROM {main}.{quote(source.table)} WHERE ({source.where}) AND {whole}"
+
+
+def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:
+    """Return the types of the source's columns, which is not read.
+
+    Raises SourceGoneError where it has gone, is no table any more, or has lost a column that the index needs.
+    """
+    try:
+        source = describe(database, record.source_table)
+    except InputError:
+        check_source(record, ())
+        raise
+    if record.tracking != "view":
+        check_is_table(record, source.kind)
+    if record.is_live:
+        check_source(record, source.columns)
+    return source.types
+
+
+def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
+    """Return the statement of `Database.search` for an index over a table: a hit's metadata are the row's filters."""
+    names = json.loads(record.filters)
+    source = source_of(record)
+    main = schema_of(database)
+    if not names:
+        return statement("search_rows", index=record.name, main=main, search="search")
+    types = checked_types(database, record)
+    pairs = ", ".join(f"{_literal(name)}, {canonical(name, types, 'source.')}" for name in names)
+    key = key_expression(source, types, "source.")
+    return statement(
+        "search_table",
+        index=record.name,
+        main=main,
+        search="search",
+        table=f"{main}.{quote(source.table)}",
+        is_source=f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
+        metadata=f"system.main.json_object({pairs})",
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'" if text else ""

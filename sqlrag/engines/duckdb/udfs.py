@@ -1,0 +1,249 @@
+"""The Python functions behind the macros of sql/duckdb/: Arrow UDFs that all connections of an instance share.
+
+The first argument of each is the token of the connection that it works for. A UDF gets the arguments of many rows at
+once as Arrow arrays, so the candidates of a statement reach the cross-encoder as one call. Arguments are untyped
+(varargs), so that a wrong type is our error on both engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.engines.duckdb.session import Session, session_of
+from sqlrag.engines.functions import INFO_COLUMNS, SEARCH_COLUMNS
+from sqlrag.engines.measures import MEASURES
+from sqlrag.errors import InputError
+from sqlrag.store.names import quote
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+__all__ = ["PREFIX", "UDF", "UDFS"]
+
+PREFIX = "_sqlrag_"
+"""How the names of the functions begin, which no statement of a stranger may call."""
+
+_TEXT_COLUMNS = frozenset(
+    {"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash", "tokenizer", "vectors"}
+)
+
+# Output columns and the DuckDB type of each.
+_DISTANCE = {"id": "BIGINT", "distance": "DOUBLE", "rank": "BIGINT"}
+_SCORE = {"id": "BIGINT", "score": "DOUBLE", "rank": "BIGINT"}
+_SEARCH = {
+    "id": "BIGINT",
+    "text": "VARCHAR",
+    "score": "FLOAT",
+    "distance": "DOUBLE",
+    "rank_before": "BIGINT",
+    "rank_after": "BIGINT",
+    "source_id": "VARCHAR",  # the macro casts it to the type that the database's keys have
+    "reranked": "BIGINT",
+}
+_CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
+_INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}
+_INFO["backlog_seconds"] = "DOUBLE"
+
+
+class UDF:
+    """A function of the instance; it lives as long as the process.
+
+    `returns`: a DuckDB type, or the columns of the rows that the function gives a list of for each row of arguments.
+    `function` takes the session and Arrow arrays, and returns the values. Volatile ones are called for each row, and
+    never while a plan is made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        returns: str | dict[str, str],
+        function: Callable[..., Sequence[Any]],
+        *,
+        volatile: bool = False,
+    ) -> None:
+        self.name = PREFIX + name
+        self._returns = returns
+        self._volatile = volatile
+
+        # An object of its own, which this one keeps: DuckDB would call what is gone.
+        def call(*columns: Any) -> Any:
+            import pyarrow as pa
+
+            if not columns or not len(columns[0]):
+                return pa.array([], self._arrow())
+            session = session_of(columns[0][0].as_py())
+            try:
+                with session.at_work(), session.turns:
+                    found = function(session, *columns[1:])
+                return pa.array(found, self._arrow())
+            except BaseException as error:
+                session.raised.put(error)
+                raise
+
+        self._call = call
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Register it in the connection's instance. Raises duckdb.CatalogException where it is registered."""
+        returns = self._returns
+        if isinstance(returns, dict):
+            returns = f"STRUCT({', '.join(f'{quote(column)} {kind}' for column, kind in returns.items())})[]"
+        connection.create_function(  # type: ignore[call-overload]  # the stubs know enums only, 1.5 takes names
+            self.name,
+            self._call,
+            None,
+            returns,
+            type="arrow",
+            null_handling="special",
+            side_effects=self._volatile,
+        )
+
+    def _arrow(self) -> pa.DataType:
+        return _arrow_type(self._returns if isinstance(self._returns, str) else tuple(self._returns.items()))
+
+
+@cache
+def _arrow_type(returns: str | tuple[tuple[str, str], ...]) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(returns, tuple):
+        return pa.list_(pa.struct([(column, _arrow_type(kind)) for column, kind in returns]))
+    types = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "VARCHAR": pa.string()}
+    return types[returns] if returns in types else pa.list_(types[returns.removesuffix("[]")])
+
+
+def _values(column: Any) -> list[Any]:
+    """Return an Arrow column as Python values; a vector as the float32 bytes that SQLite has."""
+    import numpy as np
+    import pyarrow as pa
+
+    values: list[Any] = column.to_pylist()
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        # A NULL inside becomes NaN, which is refused with a clear error.
+        return [None if value is None else np.array(value, dtype=np.float32).tobytes() for value in values]
+    return values
+
+
+def _rows(columns: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    return zip(*map(_values, columns), strict=True)
+
+
+# Scalars
+
+
+def _embed(session: Session, *columns: Any) -> list[Any]:
+    return _vectors([session.functions.embed(*row) for row in _rows(columns)])
+
+
+def _embed_document(session: Session, *columns: Any) -> list[Any]:
+    return _vectors(session.functions.embed_documents(*map(_values, columns)))
+
+
+def _vectors(blobs: Sequence[bytes | None]) -> list[Any]:
+    import numpy as np
+
+    return [None if blob is None else np.frombuffer(blob, dtype=np.float32) for blob in blobs]
+
+
+def _token_count(session: Session, *columns: Any) -> list[int | None]:
+    return [session.functions.token_count(*row) for row in _rows(columns)]
+
+
+def _rerank_score(session: Session, queries: Any, texts: Any, models: Any, transactions: Any) -> list[float | None]:
+    """Score a batch of rows; each model's pairs go as one call."""
+    session.in_transaction(transactions[0].as_py())
+    names = _values(models)
+    query_values, text_values = _values(queries), _values(texts)
+    result: list[float | None] = [None] * len(names)
+    for model in dict.fromkeys(names):
+        places = [place for place, name in enumerate(names) if name == model]
+        scores = session.functions.rerank_scores(
+            [query_values[place] for place in places], [text_values[place] for place in places], model
+        )
+        for place, score in zip(places, scores, strict=True):
+            result[place] = score
+    return result
+
+
+def _measure(_session: Session, names: Any, groups: Any, *settings: Any) -> list[float | None]:
+    """Return the value of an aggregate: of a list of `(rank, relevance)` for each group, then its settings."""
+    values = []
+    for name, documents, *given in zip(names.to_pylist(), groups.to_pylist(), *map(_values, settings), strict=True):
+        rows = None if documents is None else [(one["rank"], one["relevance"]) for one in documents]
+        values.append(MEASURES[name].of(rows, *given))
+    return values
+
+
+def _maintain(session: Session, names: Any, *columns: Any) -> list[int]:
+    """Call a function that changes the database."""
+    # What is left out is NULL here; a NULL before others stays, and is refused.
+    calls = zip(*(column.to_pylist() for column in columns), strict=True)
+    return [
+        session.maintenance[name](*_without_nulls_at_end(call))
+        for name, call in zip(names.to_pylist(), calls, strict=True)
+    ]
+
+
+def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
+    while values and values[-1] is None:
+        values = values[:-1]
+    return values
+
+
+# Functions that give rows
+
+
+def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]], *, asks: bool = False) -> UDF:
+    """Return a function that gives a list of structs, which a macro makes rows of; the indexes are caught up before.
+
+    `asks`: its first argument names the index that it asks.
+
+    It is volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search) and carries the list through
+    each of its passes, for 1.5 ms.
+    """
+    names = tuple(columns)
+
+    def rows(session: Session, *arguments: Any) -> list[Any]:
+        with session.indexes.lock:
+            session.indexes.catch_up()
+            asked = dict.fromkeys(map(str, arguments[0].to_pylist())) if asks else ()
+            for index in asked:
+                session.asks(index)
+            calls = [function(session, *values) for values in _rows(arguments)]
+            for index in asked:  # another connection may have written it meanwhile
+                session.asks(index)
+        return [[dict(zip(names, row, strict=True)) for row in call] for call in calls]
+
+    return UDF(name, columns, rows, volatile=True)
+
+
+def _search(session: Session, *arguments: Any) -> list[Any]:
+    """Return the rows of search() with their keys as texts."""
+    place = SEARCH_COLUMNS.index("source_id")
+    found = session.functions.search(*arguments)
+    for row in found if session.key_type == "BIGINT" else ():
+        if not isinstance(row[place], int):  # another connection has made this index since
+            raise InputError(f"search(): the keys of index {arguments[0]!r} are text: open the database again")
+    return [(*row[:place], str(row[place]), *row[place + 1 :]) for row in found]
+
+
+# rerank_score is volatile, or the optimiser pushes `WHERE score > 0` below the join and scores the whole chunk table;
+# where that makes it ask twice, the memo answers.
+UDFS = (
+    UDF("embed", "FLOAT[]", _embed),
+    UDF("embed_document", "FLOAT[]", _embed_document),
+    UDF("token_count", "BIGINT", _token_count),
+    UDF("rerank_score", "FLOAT", _rerank_score, volatile=True),
+    UDF("measure", "DOUBLE", _measure),
+    UDF("maintain", "BIGINT", _maintain, volatile=True),
+    _table("vector_top_k", _DISTANCE, lambda session, *given: session.functions.vector_top_k(*given), asks=True),
+    _table("text_top_k", _SCORE, lambda session, *given: session.functions.text_top_k(*given), asks=True),
+    _table("hybrid_top_k", _SCORE, lambda session, *given: session.functions.hybrid_top_k(*given), asks=True),
+    _table("search", _SEARCH, _search, asks=True),
+    _table("chunk_text", _CHUNK, lambda session, *given: session.functions.chunk_text(*given)),
+    _table("info", _INFO, lambda session, _: session.functions.sqlrag_info()),
+)
+"""All of them."""

@@ -1,0 +1,446 @@
+"""A SQLite database with sqlrag in it: one file holds documents, chunks, vectors and full text."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from sqlrag.engines.functions import Functions
+from sqlrag.engines.sqlite.changes import Changes
+from sqlrag.engines.sqlite.confinement import confine
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, give_functions, load_vec
+from sqlrag.engines.sqlite.rows import Columns, OpenRows, SQLiteRows
+from sqlrag.engines.sqlite.search_statement import statement_for
+from sqlrag.engines.sqlite.table_schema import checked_columns, describe, has_end, key_type_of, tables_in_the_way
+from sqlrag.engines.sqlite.triggers import Tracking
+from sqlrag.engines.sqlite.writer import SQLiteWriter
+from sqlrag.errors import (
+    InputError,
+    LockedError,
+    MissingDependencyError,
+    ModelFileError,
+    ModelMismatchError,
+    ReadOnlyError,
+    UnknownModelError,
+)
+from sqlrag.process.call_lock import Turns
+from sqlrag.process.open_files import inode_of
+from sqlrag.results import Result
+from sqlrag.store.check import check_index, foreign_vectors
+from sqlrag.store.driver.error_translation import translated
+from sqlrag.store.driver.forked_connection import InheritedConnection
+from sqlrag.store.driver.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
+from sqlrag.store.driver.other_libraries import check_alone, close
+from sqlrag.store.names import NEXT, folded
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.score_table import table_in
+from sqlrag.store.source_table import SourceTable
+from sqlrag.store.writer import IndexWriter, check_room, immediate, upgrade
+from sqlrag.values.bindings import bound, sqlite_value
+
+if TYPE_CHECKING:
+    from sqlrag.engines.sqlite.indexed_table import SQLiteLive
+    from sqlrag.engines.sqlite.table_functions import SQLValue
+    from sqlrag.indexing.freshness import Freshness
+    from sqlrag.store.encoders import Encoders
+    from sqlrag.text.documents import Document
+
+__all__ = ["SQLiteEngine"]
+
+
+_OTHER_FILE = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|VACUUM\b[^;]*\bINTO)\b", re.IGNORECASE | re.DOTALL)
+"""A statement that is about another file than the database's."""
+
+
+_LOOK_AGAIN = 0.05
+"""Seconds after which a commit looks once more who else has the file open."""
+
+
+class SQLiteEngine:
+    """The engine behind `Database` for a SQLite file."""
+
+    name = "sqlite"
+    schema = "main"
+
+    def __init__(
+        self,
+        path: str,
+        encoders: Encoders,
+        *,
+        read_only: bool,
+        must_exist: bool,
+        rerank_limit: int,
+        nprobe: int | None,
+        score_cache: int | None,
+        make_functions: Callable[..., Functions] = Functions,
+    ) -> None:
+        made_here = not read_only and is_new(path)
+        connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
+        try:
+            with translated(path):
+                self._begin(connection, path, encoders, read_only=read_only)
+                self._made_here = made_here
+                self.indexes.registry.check_version(path)
+                self._upgrade()
+                self._scores = table_in(self.connection, score_cache, read_only=read_only)
+                self.functions = give_functions(
+                    self.connection,
+                    encoders,
+                    rerank_limit,
+                    nprobe,
+                    self._scores,
+                    make=make_functions,
+                    on_plan=self._plan,
+                )
+                encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
+        except BaseException:
+            connection.close()
+            raise
+        self._inherited = InheritedConnection(connection, path, self.turns)
+        self._inode = inode_of(path)
+        self._looked = time.monotonic()
+        self.turns.look = self._look
+        connection.set_commit_hook(self._may_not_commit, id="sqlrag")
+
+    def _look(self) -> None:
+        """Raise LockedError where another SQLite library of this process has opened the file since."""
+        if self._inode is not None:
+            check_alone(self.path, self._inode)
+        self._looked = time.monotonic()
+
+    def _may_not_commit(self) -> bool:
+        """Raise as `_look` does, where a call goes on for longer; the transaction is rolled back then."""
+        if time.monotonic() - self._looked > _LOOK_AGAIN:
+            self._look()
+        return False
+
+    def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
+        """Take a connection, before anything is asked of it."""
+        self.connection = connection
+        self.path = path
+        self.read_only = read_only
+        self.encoders = encoders
+        self.turns = Turns(path)
+        self.freshness: Freshness | None = None
+        self.indexes = SQLiteIndexes(connection)
+        self._made_here = False
+        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
+        self._changes = Changes(connection, self.indexes)
+        self._open_rows = OpenRows()
+        self._held = False
+        self._planned: set[str | None] = set()
+        """The indexes that a statement asks, in lower case, as far as its text says; None for any."""
+
+    def _upgrade(self) -> None:
+        """Upgrade a database of an earlier schema; one that cannot be written now is read as it is."""
+        registry = self.indexes.registry
+        if self.read_only or not registry.exists() or registry.is_current():
+            return
+        load_vec(self.connection)
+        with suppress(apsw.BusyError, apsw.ReadOnlyError, apsw.FullError):
+            upgrade(self.connection)
+
+    def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
+        """Run SQL; several statements may stand in it, the rows are those of the last."""
+        cursor, described = self._traced(runs=True)
+
+        def errors() -> AbstractContextManager[None]:
+            return translated(self.path, lambda: self._subject(sql))
+
+        with errors(), _parameters_named():
+            # Each is compiled here, and says which indexes it asks.
+            cursor.execute(sql, bound(params, sqlite_value), can_cache=False)
+        return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush)))
+
+    def _subject(self, sql: str) -> str:
+        """Return which file an error of a statement is about: SQLite does not say it."""
+        if _OTHER_FILE.match(sql):
+            return "the file that this statement names"
+        attached = set(self.connection.db_names()) - {"main", "temp"}
+        return f"{self.path}, or a database that is attached to it," if attached else self.path
+
+    def _plan(self, index: SQLValue) -> None:
+        """Note that the statement that is being compiled asks an index, in a view or trigger perhaps."""
+        self._planned.add(folded(index) if isinstance(index, str) else None)
+
+    def _freshen(self) -> None:
+        """Bring changed rows into the indexes that a statement asks, before it runs."""
+        asked, self._planned = self._planned, set()
+        if self.freshness is None or not asked:
+            return
+        self._open_rows.keep()
+        for record in self.indexes.records():
+            if None in asked or folded(record.name) in asked:
+                self.freshness.freshen(record)
+
+    def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
+        """Return the columns of a statement, with the type that each is declared with, without running it."""
+        cursor, described = self._traced(runs=False)
+        with translated(self.path), _parameters_named(), suppress(apsw.ExecTraceAbort):
+            cursor.execute(sql, bound(params, sqlite_value))
+        return described
+
+    def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
+        """Return a cursor and what it will know of the columns of its last statement, which runs or does not."""
+        self._planned = set()
+        cursor = self.connection.cursor()
+        described: Columns = []
+
+        def remember(tracing: apsw.Cursor, _sql: str, _bindings: object) -> bool:
+            described[:] = [(str(column[0]), column[1]) for column in tracing.get_description()]
+            if runs and not tracing.is_explain:
+                self._freshen()
+            return runs
+
+        cursor.exec_trace = remember
+        return cursor, described
+
+    def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
+        """Return the writer of an index; `record` is what a new index is made with."""
+        self._check_writable("ingested into")
+        with translated(self.path):
+            return SQLiteWriter(self.connection, self.path, self.indexes.registry.find(index) or record)
+
+    def source_table(self, table: object) -> SourceTable:
+        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+        with translated(self.path):
+            return describe(self.connection, table)
+
+    def check_source(self, record: IndexRecord) -> None:
+        """Raise SourceGoneError where the source of an index is not what it was."""
+        with translated(self.path):
+            checked_columns(self.connection, record)
+
+    def tracking_of(self, source: SourceTable) -> str:
+        """Return "triggers" for a table, "compare" for what cannot have any."""
+        return "triggers" if source.kind == "table" else "compare"
+
+    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
+        """Make an index over a table, every row of it queued.
+
+        A database that this connection has made gets a write-ahead log: readers go on while it is written. Somebody
+        else's keeps its journal.
+        """
+        self._check_writable()
+        if self._made_here and self.hindrance() is None:
+            use_wal(self.connection)
+        with translated(self.path), immediate(self.connection):
+            if self.indexes.registry.find(record.name) is None:  # another process may have made it since
+                check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
+                self._live(record).create(key_type_of(source.key, source.types))
+                if self.indexes.registry.meta("embedder") is None:
+                    self.indexes.registry.set_meta("embedder", record.embedder)
+
+    def stale(self, record: IndexRecord) -> int:
+        """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
+        self._held = self._is_held()
+
+        def mend() -> bool:
+            try:
+                with self.hurried():
+                    self.live(record).prepare(compare=False)
+            except LockedError:
+                return False
+            return True
+
+        with translated(self.path):
+            return self._changes.rows(record, mend if self.hindrance() is None else None)
+
+    def gap(self, record: IndexRecord) -> str | None:
+        """Return why changes may be missed that `stale` does not count: triggers are gone, where none can be made."""
+        return str(self._open_rows.left()) if self._held else self._changes.gap(record)
+
+    def _is_held(self) -> bool:
+        """Tell whether rows that are too many to be kept hold this connection to what it saw before others wrote."""
+        if self._open_rows.keep() or self.hindrance() is not None:
+            return False
+        try:
+            with self.hurried():
+                self.connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+        except apsw.BusyError as error:
+            return getattr(error, "extendedresult", None) == apsw.SQLITE_BUSY_SNAPSHOT
+        return False
+
+    def other_triggers(self, record: IndexRecord) -> list[str]:
+        """Return the triggers on an index's chunk table that are not sqlrag's."""
+        with translated(self.path):
+            return self.indexes.registry.other_triggers(record)
+
+    def hindrance(self) -> str | None:
+        """Return why no transaction can be begun on this connection now, None where one can."""
+        if self.read_only or self.connection.readonly("main"):
+            return "this connection is read-only"
+        if not self.connection.getautocommit():
+            return "a transaction is open on this connection: COMMIT it first"
+        if self.connection.txn_state() == apsw.SQLITE_TXN_WRITE:
+            return "the statement that asks also writes"
+        return None
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Wait for other processes' writes no longer than a query may."""
+        self.connection.set_busy_timeout(HURRIED_MS)
+        try:
+            yield
+        finally:
+            self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+
+    def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
+        """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
+        for count in arguments:
+            self.connection.create_scalar_function(name, function, count, flags=apsw.SQLITE_DIRECTONLY)
+
+    def live(self, record: IndexRecord) -> SQLiteLive:
+        """Return what keeps an index in step with its table."""
+        self._check_writable()
+        self._asked.add(record.name)
+        with translated(self.path):
+            followed = Tracking(self.connection, record).followed()
+            if followed != record:
+                with immediate(self.connection):
+                    self.indexes.registry.put(followed)
+            return self._live(followed)
+
+    def _live(self, record: IndexRecord) -> SQLiteLive:
+        from sqlrag.engines.sqlite.indexed_table import (
+            SQLiteLive,  # here, as all that no query needs: a process may ask just one
+        )
+
+        return SQLiteLive(self.connection, self.path, record)
+
+    def drop(self, record: IndexRecord) -> None:
+        """Drop an index; of one over documents, with them."""
+        from sqlrag.engines.sqlite.reindex import drop_index
+
+        self._check_writable()
+        with translated(self.path), immediate(self.connection):
+            begun = self.indexes.registry.find(f"{record.name}{NEXT}")
+            for one in (record, begun):
+                if one is not None:
+                    drop_index(self.connection, self.path, one)
+            if not record.is_live:
+                self.connection.execute("DELETE FROM main.documents WHERE index_name = ?", (record.name,))
+
+    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Change an index's text, filters and tokenizer, in one transaction."""
+        self._check_writable()
+        with translated(self.path), immediate(self.connection):
+            self.indexes.registry.put(new)
+            if new.tokenizer != record.tokenizer:
+                IndexWriter(self.connection, new).remake_full_text()
+            if new.is_live:
+                self._live(new).altered(record)
+
+    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
+        from sqlrag.engines.sqlite.reindex import begin_next
+
+        self._check_writable()
+        with translated(self.path):
+            begin_next(self.connection, self.path, record, new)
+
+    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
+        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
+        from sqlrag.engines.sqlite.reindex import switch
+
+        with translated(self.path):
+            switch(self.connection, self.path, record, new)
+
+    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
+        """Return the statement of `Database.search` for an index."""
+        if not record.is_live:
+            return statement_for(record, with_source=False)
+        record = Tracking(self.connection, record).followed()  # a column may have been renamed since the last sync
+        with_source = record.filters != "[]"
+        if with_source:
+            with translated(self.path):
+                checked_columns(self.connection, record)
+                asked = filtered or record.tracking == "triggers" or record.name in self._asked
+                with_source = asked or has_end(self.connection, record.source_table)
+            if not with_source and self.freshness is not None:
+                self.freshness.warn_of_view(record)
+        return statement_for(record, with_source=with_source)
+
+    def _check_writable(self, what: str = "written to") -> None:
+        if self.read_only or self.connection.readonly("main"):
+            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
+        if self._is_held():
+            raise self._open_rows.left()
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the database, empty when it is sound."""
+        from sqlrag.store.driver.integrity import damage
+
+        with translated(self.path):
+            problems = [f"database: {problem}" for problem in damage(self.connection)]
+            for name in self.indexes.names():
+                index = self.indexes.open(name)
+                found = check_index(self.connection, index.record)
+                problems += found or self._foreign_vectors(index.record)
+                if index.record.is_live:
+                    problems += self._live(index.record).problems()
+                    continue
+                backlog, _ = self.indexes.backlog(index.record)
+                if backlog:
+                    problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
+            return problems
+
+    def _foreign_vectors(self, record: IndexRecord) -> list[str]:
+        """Return whether vectors are other texts', as far as the index's model is here."""
+        try:
+            wrong, of = foreign_vectors(self.connection, record, self.encoders.embedder_of(record))
+        except (MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError):
+            return []
+        return [f"{record.name}: {wrong} of {of} vectors looked at are not of their texts"] if wrong else []
+
+    def mend(self, record: IndexRecord) -> bool:
+        """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
+        from sqlrag.engines.sqlite.repair import mend
+
+        self._check_writable()
+        with translated(self.path):
+            return mend(self.connection, self.path, record) and not self._foreign_vectors(record)
+
+    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
+        """Yield the documents of which not every chunk is stored."""
+        from sqlrag.engines.sqlite.repair import partial_documents
+
+        with translated(self.path):
+            yield from partial_documents(self.connection, record)
+
+    def size(self) -> int:
+        """Return the bytes of the database on disk."""
+        files = (self.path, f"{self.path}-wal")
+        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+
+    def confine(self, longest_text: int) -> None:
+        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
+        self.functions.longest_text = longest_text
+        if apsw.hard_heap_limit(-1):  # a server's memory is limited, its disk is not
+            self.connection.pragma("temp_store", 2)
+        confine(self.connection)
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs; may be called from another thread."""
+        self.functions.stop.ask()
+        self.connection.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with translated(self.path):
+            close(self.connection, self.path, self._inode)
+        self._scores.close()
+
+
+@contextmanager
+def _parameters_named() -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"the statement has a parameter {error.args[0]!r} that no value was given for") from error

@@ -1,0 +1,1 @@
+"""Bringing texts into an index and keeping it in step: ingest, sync, reindex, repair."""

@@ -1,0 +1,302 @@
+"""Documents into an index: read, chunk, embed, write; a batch at a time, so that a stop loses a batch at most.
+
+What is there already is told by content hashes: an unchanged document is skipped, before its file is even
+converted; a changed one replaces its chunks. A very long document is written in parts, and taken up again at the
+first part that is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlrag.errors import InputError, SourceError
+from sqlrag.results import IngestProgress, IngestReport
+from sqlrag.text.chunking import Chunk
+from sqlrag.text.document_part import PARTIAL, Part
+from sqlrag.text.documents import Document, Unreadable
+from sqlrag.text.file_search import ROW_KINDS
+from sqlrag.text.loading import read_documents, source_hash
+
+if TYPE_CHECKING:
+    from sqlrag.models import Embedder
+    from sqlrag.store.registry import IndexRecord
+    from sqlrag.text.chunking import Chunker
+    from sqlrag.text.documents import Source
+    from sqlrag.text.file_search import Found
+
+__all__ = ["Ingestion", "Writer"]
+
+BATCH_CHUNKS = 256
+"""Chunks that are embedded and committed together at most, and documents ..."""
+
+BATCH_TEXT = 65_536
+"""... and characters of them: some 16,000 tokens, a second or two on two cores, are what a killed ingest loses."""
+
+KEEP_UP_BATCHES = 64
+"""After so many batches the index is asked whether it has outgrown its cells."""
+
+BATCH_CHARS = 16_000_000
+"""Characters of documents that wait together at most, where documents have few chunks for their size."""
+
+
+class Writer(Protocol):
+    """What an engine offers to write one index."""
+
+    @property
+    def record(self) -> IndexRecord:
+        """The record of the index."""
+
+    def content_hashes(self) -> Mapping[str, str]:
+        """Return the content hash of every document of the index, by its uri."""
+
+    def chunks_done(self, uri: str) -> int:
+        """Return how many chunks of a document are stored."""
+
+    def write(self, parts: Sequence[Part]) -> None:
+        """Write parts of documents, all or nothing."""
+
+    def remove(self, uris: Sequence[str]) -> None:
+        """Remove documents and their chunks."""
+
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
+        """Make new cells for the index if it has outgrown the ones it has."""
+
+
+@dataclass
+class _Pending:
+    """Chunks that wait to be embedded: the next part of a document."""
+
+    document: Document
+    chunks: Sequence[Chunk]
+    last: bool
+
+
+class Ingestion:
+    """One run of `Database.ingest`."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        embedder: Embedder,
+        chunker: Chunker,
+        progress: Callable[[IngestProgress], None] | None = None,
+    ) -> None:
+        self.report = IngestReport()
+        self._writer = writer
+        self._embedder = embedder
+        self._chunker = chunker
+        self._hashes = dict(writer.content_hashes())
+        self._seen: set[str] = set()
+        self._pending: list[_Pending] = []
+        self._batches = 0
+        # Files and folders of which this run has not seen all: what was taken from them before stays.
+        self._incomplete: list[str] = []
+        self._progress = IngestProgress()
+        self._tell = progress or (lambda _: None)
+        self._started = time.monotonic()
+
+    def files(
+        self, found: Found, columns: Mapping[str, Any], *, prune_under: Sequence[str] | None = None
+    ) -> IngestReport:
+        """Ingest the files that were found, rows by the named columns.
+
+        `prune_under` are the files and folders whose documents are removed if this run does not meet them.
+        """
+        sizes = [_size(source) for source in found.sources]
+        self._progress.files_total = len(sizes)
+        self._progress.bytes_total = sum(sizes)
+        self.report.skipped = found.skipped
+        for unreadable in found.unreadable:
+            self._unreadable(unreadable)
+        for source, size in zip(found.sources, sizes, strict=True):
+            self._file(source, columns)
+            self._progress.files_done += 1
+            self._progress.bytes_done += size
+            self._tell(self._progress)
+        self._flush()
+        if prune_under is not None:
+            self._prune([os.path.abspath(path) for path in prune_under])
+        return self._finished()
+
+    def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
+        """Ingest documents that the caller made; `prune` removes all others of the index."""
+        if isinstance(documents, Sized):
+            self._progress.documents_total = len(documents)
+        for document in documents:
+            self._document(_checked(document))
+        self._flush()
+        if prune:
+            self._remove([uri for uri in self._hashes if uri not in self._seen])
+        return self._finished()
+
+    def _file(self, source: Source, columns: Mapping[str, Any]) -> None:
+        self._progress.current = source.uri
+        known = self._hashes.get(source.uri)
+        if known is not None and source.kind not in ROW_KINDS:
+            try:
+                unchanged = source_hash(source) == known
+            except SourceError:
+                unchanged = False  # reading it will say why
+            if unchanged:
+                self._unchanged(source.uri)
+                return
+        for document in read_documents(source, **columns):
+            if isinstance(document, Unreadable):
+                self._unreadable(document)
+            else:
+                self._document(document)
+
+    def _document(self, document: Document) -> None:
+        known = self._hashes.get(document.uri)
+        if document.uri in self._seen:
+            again = Unreadable(document.uri, "left out: another document of this run has the same uri")
+            self.report.unreadable.append(again)
+            return
+        if known == document.content_hash:
+            self._unchanged(document.uri)
+            return
+        self._seen.add(document.uri)
+        resumed = known == PARTIAL + document.content_hash
+        done = self._writer.chunks_done(document.uri) if resumed else 0
+        if known is None or resumed:
+            self.report.added += 1
+        else:
+            self.report.changed += 1
+        self._progress.documents += 1
+        self._progress.current = document.uri
+        for pending in _parts(document, self._chunker.chunks(document.text)[done:]):
+            self._pending.append(pending)
+            if self._is_batch():
+                self._flush()
+
+    def _is_batch(self) -> bool:
+        return (
+            len(self._pending) >= BATCH_CHUNKS
+            or sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS
+            or sum(len(chunk.text) for waiting in self._pending for chunk in waiting.chunks) >= BATCH_TEXT
+            or sum(len(waiting.document.text) for waiting in self._pending) >= BATCH_CHARS
+        )
+
+    def _flush(self) -> None:
+        """Embed and write what waits."""
+        texts = [chunk.text for pending in self._pending for chunk in pending.chunks]
+        if not self._pending:
+            return
+        vectors = self._embedder.encode_document(texts)
+        counts = self._embedder.token_counts(texts)
+        parts, place = [], 0
+        for pending in self._pending:
+            end = place + len(pending.chunks)
+            parts.append(Part(pending.document, pending.chunks, counts[place:end], vectors[place:end], pending.last))
+            place = end
+        self._writer.write(parts)
+        self._pending.clear()
+        self._batches += 1
+        if self._batches % KEEP_UP_BATCHES == 0:
+            self._keep_up()
+        self.report.chunks += len(texts)
+        self.report.tokens += sum(counts)
+        self.report.truncated += sum(count > self._writer.record.window for count in counts)
+        self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
+        self._tell(self._progress)
+
+    def _unchanged(self, uri: str) -> None:
+        self._seen.add(uri)
+        self.report.unchanged += 1
+        self._progress.documents += 1
+
+    def _unreadable(self, unreadable: Unreadable) -> None:
+        self.report.unreadable.append(unreadable)
+        self._incomplete.append(unreadable.uri)
+
+    def _prune(self, roots: Sequence[str]) -> None:
+        """Remove the documents under these files and folders that this run has not met."""
+        self._remove(
+            [
+                uri
+                for uri in self._hashes
+                if uri not in self._seen and _is_under(uri, roots) and not _is_under(uri, self._incomplete)
+            ]
+        )
+
+    def _remove(self, uris: list[str]) -> None:
+        if uris:
+            self._writer.remove(uris)
+            self.report.removed += len(uris)
+
+    def _finished(self) -> IngestReport:
+        self._keep_up(
+            wrote=self._batches > 0
+        )  # also where nothing was new: cells that a killed process has begun are finished
+        self.report.seconds = time.monotonic() - self._started
+        self._tell(self._progress)
+        return self.report
+
+    def _keep_up(self, *, wrote: bool = True) -> None:
+        """Let the index make new cells if it has outgrown the ones it has: seconds, or minutes for a million chunks."""
+
+        def tell(what: str, share: float) -> None:
+            self._progress.current = f"index: {what} {share:.0%}"
+            self._tell(self._progress)
+
+        self._writer.keep_up(tell, wrote=wrote)
+
+
+def _checked(document: object) -> Document:
+    """Return a document that the caller made, if a database can hold it."""
+    if not isinstance(document, Document):
+        raise InputError(
+            f"sources holds {document!r}: it takes sqlrag.text.Document objects, or one path, or a list of paths"
+        )
+    where = f"document {document.uri!r}"
+    if not isinstance(document.metadata, dict):
+        raise InputError(f"{where}: metadata is {document.metadata!r}, and should be a dict")
+    try:
+        metadata = json.dumps(document.metadata, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: metadata is not JSON ({error}): give dates and numbers as text") from error
+    texts = {name: getattr(document, name) for name in ("uri", "title", "text", "content_hash")}
+    for name, text in {**texts, "metadata": metadata}.items():
+        if not isinstance(text, str):
+            raise InputError(f"{where}: {name} is {text!r}, and should be a text")
+        if not text and name in ("uri", "content_hash"):
+            raise InputError(f"{where}: {name} is empty: it tells the document, or its content, from others")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{where}: {name} has a lone surrogate at character {error.start}, so it is not Unicode: "
+                "replace it, e.g. text.encode('utf-8', 'replace').decode()"
+            ) from error
+    return document
+
+
+def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
+    """Cut a document's chunks into parts; a document without chunks is one empty part, so that it is recorded."""
+    start, is_last = 0, False
+    while not is_last:
+        end = start
+        for characters in accumulate(len(chunk.text) for chunk in chunks[start : start + BATCH_CHUNKS]):
+            end += 1
+            if characters >= BATCH_TEXT:
+                break
+        is_last = end == len(chunks)
+        yield _Pending(document, chunks[start:end], last=is_last)
+        start = end
+
+
+def _is_under(uri: str, roots: Sequence[str]) -> bool:
+    return any(uri == root or uri.startswith((root.rstrip("/") + "/", root + "#")) for root in roots)
+
+
+def _size(source: Source) -> int:
+    try:
+        return source.path.stat().st_size
+    except OSError:
+        return 0  # gone since it was found: reading it will say so

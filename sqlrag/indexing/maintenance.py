@@ -1,0 +1,98 @@
+"""The SQL functions that change a database: `sqlrag_create_index` and its kin.
+
+Only a statement of the user's own may call them: a view or trigger of a file that came from a stranger may not. Each
+returns a number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError
+from sqlrag.values.arguments import check_text
+
+if TYPE_CHECKING:
+    from sqlrag.database import Database
+    from sqlrag.engines.base import Engine
+
+__all__ = ["add_maintenance"]
+
+CREATED = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
+ALTERED = ("text", "filters", "tokenizer")
+REMADE = ("embedder", "max_tokens", "overlap", "vectors")
+"""What the JSON object may hold that is the last argument of `sqlrag_create_index`, `_alter_index`, `_reindex`."""
+
+
+def add_maintenance(database: Database, engine: Engine) -> None:
+    """Give a connection the functions."""
+
+    def create_index(name: object, table: object, text: object, options: object = None) -> int:
+        given = {"name": name, "table": table, "text": text}
+        name, table, text = (check_text("sqlrag_create_index", *pair) for pair in given.items())
+        chosen = _options("sqlrag_create_index", options, CREATED, engine)
+        report = database.create_index(name, table, _columns(text), **chosen)
+        return report.added + report.changed
+
+    def sync(index: object = None) -> int:
+        report = database.sync(None if index is None else check_text("sqlrag_sync", "index", index))
+        return report.added + report.changed + report.removed
+
+    def drop_index(name: object) -> int:
+        name = check_text("sqlrag_drop_index", "name", name)
+        rows = engine.indexes.open(name).counts()[0]
+        database.drop_index(name)
+        return rows
+
+    def alter_index(name: object, options: object) -> int:
+        checked = check_text("sqlrag_alter_index", "name", name)
+        chosen = _options("sqlrag_alter_index", options, ALTERED)
+        if isinstance(chosen.get("text"), str):
+            chosen["text"] = _columns(chosen["text"])
+        report = database.alter_index(checked, **chosen)
+        return report.added + report.changed
+
+    def reindex(name: object, options: object = None) -> int:
+        checked = check_text("sqlrag_reindex", "name", name)
+        report = database.reindex(checked, **_options("sqlrag_reindex", options, REMADE, engine))
+        return report.added
+
+    functions: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
+        "sqlrag_create_index": (create_index, (3, 4)),
+        "sqlrag_sync": (sync, (0, 1)),
+        "sqlrag_drop_index": (drop_index, (1,)),
+        "sqlrag_alter_index": (alter_index, (2,)),
+        "sqlrag_reindex": (reindex, (1, 2)),
+    }
+    for name, (function, arguments) in functions.items():
+        engine.add_maintenance(name, function, arguments)
+
+
+def _columns(text: str) -> str | list[str]:
+    """Return the text's columns: SQL has no lists, so several come as a JSON array."""
+    if text.startswith("["):
+        try:
+            columns = json.loads(text)
+        except ValueError:
+            return text
+        if isinstance(columns, list):
+            return columns
+    return text
+
+
+def _options(function: str, options: object, known: Sequence[str], engine: Engine | None = None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    try:
+        values = json.loads(options) if isinstance(options, str) else None
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or not set(values) <= set(known):
+        raise InputError(
+            f"{function}(): options is {options!r}: it is a JSON object with any of {', '.join(known)}, "
+            "such as json_object('max_tokens', 100)"
+        )
+    if engine is not None and values.get("embedder") is not None:  # SQL names a model, never a path
+        values["embedder"] = engine.encoders.embedder_named(values["embedder"])
+    return values

@@ -1,0 +1,91 @@
+"""An index made anew beside the old one, which answers meanwhile, and put in its place; on either engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sqlrag.indexing.ingest import Ingestion
+from sqlrag.indexing.table_indexes import add_report, sync
+from sqlrag.results import IngestProgress, SyncReport
+from sqlrag.store.encoders import chunker_of
+from sqlrag.store.names import NEXT
+from sqlrag.store.new_record import Making
+
+if TYPE_CHECKING:
+    from sqlrag.engines.base import Engine
+    from sqlrag.models import Embedder
+    from sqlrag.store.registry import IndexRecord
+
+__all__ = ["finish_documents", "reindex"]
+
+
+def reindex(
+    engine: Engine,
+    name: str,
+    *,
+    embedder: str | Embedder | None,
+    making: Making,
+    progress: Callable[[IngestProgress], None] | None = None,
+) -> SyncReport:
+    """Make an index anew, and put it in its place.
+
+    What others write meanwhile is brought in by one sync after another, until there is none, or as much as before:
+    others write as fast as rows are embedded. Then the new index takes the place with a backlog, as the old one had it.
+    """
+    record = engine.indexes.record(name)
+    new = _next_of(engine, record, embedder, making)
+    engine.begin_next(record, new)
+    total, before = SyncReport(), None
+    while True:
+        report = sync(engine, new.name, progress=progress)
+        add_report(total, report)
+        rows = report.added + report.changed + report.removed
+        if not rows or report.backlog or (before is not None and rows >= before):
+            break
+        before = rows
+    engine.switch(record, new)
+    final = engine.indexes.record(record.name)
+    engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
+    total.backlog = 0
+    if not final.is_live:
+        finish_documents(engine, final, progress)
+    elif report.backlog:
+        total.backlog = engine.stale(final)
+    else:  # what came at the last moment
+        add_report(total, sync(engine, final.name, progress=progress))
+    return total
+
+
+def finish_documents(
+    engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None = None
+) -> None:
+    """Index the documents of which not every chunk is stored; their texts are in the database."""
+    embedder = engine.encoders.embedder_of(record)
+    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    run = Ingestion(engine.writer(record.name, record), embedder, chunker, progress)
+    run.documents(engine.partial_documents(record), prune=False)
+    engine.live(record).keep_up(lambda _what, _share: None)
+
+
+def _next_of(engine: Engine, record: IndexRecord, embedder: str | Embedder | None, making: Making) -> IndexRecord:
+    """Return the record of the index that is to take another's place."""
+    chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
+    max_tokens = min(record.max_tokens, chosen.text_window) if making.max_tokens is None else making.max_tokens
+    overlap = making.overlap
+    if overlap is None:  # what is no number is refused below
+        overlap = min(record.overlap, max_tokens // 2) if isinstance(max_tokens, int) else record.overlap
+    settings = Making(max_tokens, overlap, making.tokenizer or record.tokenizer, making.vectors or record.vectors)
+    return settings.record(
+        f"{record.name}{NEXT}",
+        chosen,
+        source=(record.source_table, record.source_key),
+        template=record.template or "{text}",
+        filters=record.filters,
+        tracking=record.tracking or "documents",
+    )
+
+
+def _tell_cells(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
+    if progress is not None:
+        progress(IngestProgress(current=f"index: {what} {share:.0%}"))

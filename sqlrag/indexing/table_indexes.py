@@ -1,0 +1,198 @@
+"""Indexes over tables of the user's own: made, kept in step, dropped; on either engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlrag.engines.changed_rows import ALL, Limits
+from sqlrag.errors import InputError, SourceGoneError
+from sqlrag.indexing.sync import Sync
+from sqlrag.results import IngestProgress, SyncReport
+from sqlrag.store.encoders import chunker_of
+from sqlrag.store.names import check_new_index_name, same_name
+from sqlrag.store.new_record import Making, check_made_with
+from sqlrag.store.source_table import key_text, made_template
+from sqlrag.store.tokenizers import check_tokenizer
+from sqlrag.values.arguments import several, shown
+
+if TYPE_CHECKING:
+    from sqlrag.engines.base import Engine
+    from sqlrag.models import Embedder
+    from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.source_table import SourceTable
+
+__all__ = ["add_report", "alter_index", "check_over_documents", "create_index", "drop_index", "sync"]
+
+
+def create_index(
+    engine: Engine,
+    name: str,
+    table: str,
+    text: str | Sequence[str],
+    *,
+    key: str | Sequence[str] | None,
+    filters: Sequence[str],
+    making: Making,
+    embedder: str | Embedder | None,
+) -> None:
+    """Make an index with every row of the table queued; one that was made the same way is left as it is."""
+    check_new_index_name(name)
+    source = engine.source_table(table)
+    template = made_template(text, source.columns, source.name)
+    columns = _columns(source, "filters", filters)
+    keys = _key(source, key)
+    chosen = engine.encoders.give(embedder) if embedder is not None else None
+    if any(same_name(name, existing) for existing in engine.indexes.names()):
+        record = engine.indexes.record(name)
+        if record.is_live:
+            record = engine.live(record).record  # by the names that the source has now
+        check_made_with(record, making, chosen)
+        made = (record.source_table, record.source_key, record.template, record.filters)
+        if made != (source.name, key_text(keys), template, json.dumps(columns)):
+            raise InputError(
+                f"index {record.name!r} is there already, over {record.source_table} with the key {record.source_key}, "
+                f"the text {record.template!r} and the filters {record.filters}: "
+                "drop it (drop_index), change it (alter_index), or take another name"
+            )
+        return
+    record = making.record(
+        name,
+        chosen or engine.encoders.embedder,
+        source=(source.name, key_text(keys)),
+        template=template,
+        filters=json.dumps(columns),
+        tracking=engine.tracking_of(source),
+    )
+    engine.create_live(record, source)
+
+
+def drop_index(engine: Engine, name: str) -> None:
+    """Drop an index."""
+    engine.drop(engine.indexes.record(name))
+
+
+def sync(
+    engine: Engine,
+    index: str | None,
+    *,
+    compare: bool = False,
+    limits: Limits = ALL,
+    progress: Callable[[IngestProgress], None] | None = None,
+) -> SyncReport:
+    """Bring one index to what its table holds, or all of those that are over tables.
+
+    `limits`: how much of each; a run that is not to bring in all compares nothing that has triggers or is a view.
+    """
+    names = engine.indexes.names() if index is None else [index]
+    records = [engine.indexes.record(name) for name in names]
+    if index is not None and not records[0].is_live:
+        raise InputError(
+            f"index {records[0].name!r} is over ingested documents: to bring in what has changed, ingest them again"
+        )
+    total = SyncReport()
+    gone: SourceGoneError | None = None
+    for record in records:
+        if not record.is_live:
+            continue
+        try:
+            add_report(total, _sync_one(engine, record, compare=compare, limits=limits, progress=progress))
+        except SourceGoneError as error:
+            gone = gone or error  # the others are brought up to date all the same
+    if gone is not None:
+        raise gone
+    return total
+
+
+def _sync_one(
+    engine: Engine,
+    record: IndexRecord,
+    *,
+    compare: bool,
+    limits: Limits,
+    progress: Callable[[IngestProgress], None] | None,
+) -> SyncReport:
+    table = engine.live(record)
+    table.prepare(compare=compare or (limits.is_all and record.tracking != "triggers"))
+    embedder = engine.encoders.embedder_of(record)
+    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    report = Sync(table, embedder, chunker, progress, limits).run()
+    if report.backlog and limits.is_all:
+        now = engine.indexes.record(record.name)
+        if not now.is_as(table.record):  # another process has made it anew, and nothing more went in
+            report.backlog = 0
+            add_report(report, _sync_one(engine, now, compare=False, limits=limits, progress=progress))
+    return report
+
+
+def alter_index(
+    engine: Engine,
+    record: IndexRecord,
+    *,
+    text: str | Sequence[str] | None,
+    filters: Sequence[str] | None,
+    tokenizer: str | None,
+) -> None:
+    """Change what an index is made of; every row is queued where its text may become another."""
+    new = record
+    if text is not None or filters is not None:
+        if not record.is_live:
+            raise InputError(f"index {record.name!r} is over ingested documents: only its tokenizer can be changed")
+        source = engine.source_table(record.source_table)
+        if text is not None:
+            new = replace(new, template=made_template(text, source.columns, source.name))
+        if filters is not None:
+            new = replace(new, filters=json.dumps(_columns(source, "filters", filters)))
+    if tokenizer is not None:
+        new = replace(new, tokenizer=check_tokenizer(tokenizer))
+    if new != record:
+        engine.alter(record, new)
+
+
+def check_over_documents(record: IndexRecord) -> None:
+    """Raise InputError for an index that documents cannot be ingested into: one over a table."""
+    if record.is_live:
+        raise InputError(
+            f"index {record.name!r} is over the table {record.source_table}: write rows to that table, "
+            "or ingest into another index"
+        )
+
+
+def add_report(total: SyncReport, one: SyncReport) -> None:
+    """Add what one run did to what others did."""
+    for name, value in vars(one).items():
+        setattr(total, name, getattr(total, name) + value)
+
+
+def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
+    """Return columns as the table spells them. Raises InputError for those that it does not have."""
+    names = several(what, names, f"columns of {source.name}")
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{what} is {shown(names)}: it takes a list of columns of {source.name}")
+    known = {column.lower(): column for column in source.columns}
+    for name in names:
+        if name.lower() not in known:
+            raise InputError(
+                f"{what} names a column {name!r} that {source.name} does not have: it has {', '.join(source.columns)}"
+            )
+    return [known[name.lower()] for name in names]
+
+
+def _key(source: SourceTable, key: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the key of a source: a table's own, a view's as the caller states it."""
+    if source.kind == "virtual" and isinstance(key, str) and key.lower() == "rowid":
+        return ("rowid",)  # what FTS5 finds a row by at once
+    given = None if key is None else tuple(_columns(source, "key", [key] if isinstance(key, str) else key))
+    if source.key and given is not None and given != source.key:
+        raise InputError(f"key is {key!r}: {source.name} has the key {', '.join(source.key)}, leave it out")
+    found = source.key or given
+    if not found:
+        raise InputError(
+            f"{source.name} is a {source.kind} without a primary key: "
+            "give the columns that tell its rows apart, as key= (--key)"
+        )
+    if len(found) == 1 and found[0].startswith("["):
+        raise InputError(f"key is the column {found[0]!r}: rename it, or index a view; a bracket begins a list here")
+    return found

@@ -1,0 +1,61 @@
+"""The functions in Datasette's SQL pages: `datasette install sqlrag`.
+
+A plugin (https://docs.datasette.io/en/stable/plugin_hooks.html#prepare-connection-conn-database-datasette). Datasette
+opens a connection for each of its threads, read-only, with the standard library's sqlite3.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from datasette import hookimpl
+
+from sqlrag.errors import Error, MissingDependencyError
+
+if TYPE_CHECKING:
+    from datasette.app import Datasette
+
+__all__ = ["prepare_connection"]
+
+_log = logging.getLogger("sqlrag")
+
+_NO_EXTENSIONS = (
+    "sqlrag's functions need a Python whose sqlite3 can load extensions, and the one that Datasette runs on cannot: "
+    "install both into an environment of another Python (Debian's and Ubuntu's python3 can, pyenv's and macOS's cannot)"
+)
+
+
+@hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
+def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datasette) -> None:
+    """Give one of Datasette's connections the functions; where that cannot be, a warning says why, once.
+
+    Datasette's time limit ends a statement between SQLite's own steps: within a batch of ours, `stop` does, and a
+    single text is no longer than a model takes some hundredths of a second for.
+    """
+    if database == "_internal":
+        return
+    from sqlrag.database import LONGEST_TEXT
+    from sqlrag.engines.sqlite.registered import register_stdlib
+    from sqlrag.registration import keep_in_step
+    from sqlrag.serve.untrusted import PAIRS
+    from sqlrag.store.encoders import Encoders
+
+    try:
+        encoders = Encoders(None, None, "onnx")
+        engine = register_stdlib(conn, encoders, rerank_limit=PAIRS, nprobe=None, score_cache=None, read_only=True)
+        keep_in_step(engine, 0)
+    except MissingDependencyError:
+        _warn_once(_NO_EXTENSIONS)
+    except Error as error:
+        _warn_once(f"{database} has no functions of sqlrag: {error}")
+    else:
+        engine.functions.longest_text = LONGEST_TEXT
+        engine.functions.stop.seconds = datasette.setting("sql_time_limit_ms") / 1000
+
+
+@lru_cache
+def _warn_once(message: str) -> None:
+    _log.warning(message)

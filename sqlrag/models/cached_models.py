@@ -1,0 +1,107 @@
+"""The user's cache of exported models: a folder each, complete or not there at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from pathlib import Path
+
+from sqlrag.errors import Error
+from sqlrag.models.manifest import MANIFEST_FILE, Manifest
+from sqlrag.models.spec import ModelSpec
+from sqlrag.process.forks import renew_locks
+
+__all__ = [
+    "BUNDLED",
+    "MAKING",
+    "REPLACED",
+    "cached_models",
+    "find_cached",
+    "folder_of",
+    "is_bundled",
+    "models_folder",
+    "verified",
+]
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the models are that came with the package."""
+
+MAKING = ".making-"
+REPLACED = ".replaced-"
+"""What the names of folders begin with that are no model yet, and no model any more."""
+
+_verified: set[tuple[str, str, int, int]] = set()
+_lock = threading.Lock()
+renew_locks(sys.modules[__name__])
+
+
+def is_bundled(folder: Path) -> bool:
+    """Tell whether a model's folder is one of those that came with the package."""
+    return folder.parent == BUNDLED
+
+
+def models_folder() -> Path:
+    r"""Return where pulled models are kept: `models` in SQLRAG_CACHE, else in the system's place for caches.
+
+    That is `$XDG_CACHE_HOME/sqlrag` or `~/.cache/sqlrag`, on macOS `~/Library/Caches/sqlrag`, on Windows
+    `%LOCALAPPDATA%\\sqlrag`.
+    """
+    if chosen := os.environ.get("SQLRAG_CACHE"):
+        return Path(chosen).expanduser() / "models"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "sqlrag" / "models"
+
+
+def folder_of(name: str, key: str = "") -> Path:
+    """Return the folder of a model: of a Hugging Face name, or with `key`, a hash, of a folder of that name."""
+    plain = re.sub(r"[^\w.-]", "-", name.replace("/", "--"))
+    return models_folder() / (f"{plain}@{key[:16]}" if key else plain)
+
+
+def cached_models() -> list[ModelSpec]:
+    """Return the specifications of the models in the cache, by name. A folder that is no model is left out."""
+    found = []
+    for path in sorted(models_folder().glob(f"*/{MANIFEST_FILE}")):
+        if path.parent.name.startswith((MAKING, REPLACED)):
+            continue
+        try:
+            found.append(ModelSpec.load(path.parent))
+        except Error:
+            continue  # `sqlrag models pull` makes it again
+    return found
+
+
+def find_cached(name: str, weights_hash: str | None = None) -> ModelSpec | None:
+    """Return the cached model of a name, and where several have it of these weights; None where there is none."""
+    named = [spec for spec in cached_models() if spec.name == name]
+    return next((spec for spec in named if spec.weights_hash == weights_hash), named[0] if named else None)
+
+
+def verified(spec: ModelSpec) -> ModelSpec:
+    """Return a specification whose files are those that were exported; a folder without manifest is not judged.
+
+    Files are hashed once per process. Raises ModelFileError that names the file and how to make it again.
+    """
+    folder = spec.folder
+    manifest = Manifest.load(folder) if folder is not None else None
+    if folder is None or manifest is None:
+        return spec
+    keys = set()
+    for name in manifest.files:
+        path = folder / name
+        if not path.is_file():
+            manifest.verify(folder)
+        state = path.stat()
+        keys.add((str(path), manifest.files[name], state.st_size, state.st_mtime_ns))
+    with _lock:
+        if not keys <= _verified:
+            manifest.verify(folder)
+            _verified.update(keys)
+    return spec

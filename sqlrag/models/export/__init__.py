@@ -1,0 +1,1 @@
+"""Making the ONNX models that `sqlrag.models` runs: needs the `torch` extra."""

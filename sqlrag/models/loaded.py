@@ -1,0 +1,69 @@
+"""One loaded model per process: whoever asks for the same model gets the same object."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlrag.models.embedder import Embedder
+from sqlrag.models.registry import check_backend, path_of, resolve
+from sqlrag.models.reranker import Reranker
+from sqlrag.process.forks import in_child, leave, renew_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlrag.models.spec import Kind
+
+__all__ = ["load_embedder", "load_reranker"]
+
+Opened = TypeVar("Opened")
+
+_loaded: dict[tuple[str, str, str, str], Any] = {}
+_lock = threading.Lock()
+renew_locks(sys.modules[__name__])
+
+
+@in_child
+def _forget_torch() -> None:
+    """Open torch's models again in a child: what the parent has of them is of no use there."""
+    for key in [key for key in _loaded if "torch" in key]:
+        leave(_loaded.pop(key))
+
+
+def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backend: str = "onnx") -> Embedder:
+    """Return the Embedder of a model, the same object for the same model in this process.
+
+    An Embedder is returned as it is. Raises as Embedder does.
+    """
+    if isinstance(model, Embedder):
+        return model
+    return _load(Embedder, model, "bi-encoder", backend)
+
+
+def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backend: str = "onnx") -> Reranker:
+    """Return the Reranker of a model, the same object for the same model in this process.
+
+    A Reranker is returned as it is. Raises as Reranker does.
+    """
+    if isinstance(model, Reranker):
+        return model
+    return _load(Reranker, model, "cross-encoder", backend)
+
+
+def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Opened:
+    check_backend(backend, None)
+    if backend == "onnx":
+        spec = resolve(model, kind)
+        key = (kind, backend, str(spec.folder), spec.weights_hash)
+        model = spec.folder
+    else:
+        key = (kind, backend, "" if model is None else path_of(model), "")
+    # One lock for all: two threads that ask for the same model must not both load it.
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = opened_as(model, backend=backend)
+        opened: Opened = _loaded[key]
+        return opened

@@ -1,0 +1,1 @@
+"""What the process shares with others: open files, forks, processors, its end."""

@@ -1,0 +1,92 @@
+"""The models of the server: what its clients ask of one goes through its queue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.models.registry import run_through
+from sqlrag.serve.model_server.queue import Client, ModelQueue
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.models.embedder import Encoder
+    from sqlrag.models.reranker import Scorer
+    from sqlrag.models.spec import Role
+
+__all__ = ["asking", "queue_models"]
+
+asking: ContextVar[Client | None] = ContextVar("asking", default=None)
+"""The client for whom this thread works; None where the server warms up its models."""
+
+_CHARS_PER_TOKEN = 4
+"""Of English text, about: what a batch is measured by. Counting would tokenize all texts twice."""
+
+
+def queue_models() -> None:
+    """Have each model that this process loads from now on work through a queue of its own."""
+    run_through(QueuedEncoder, QueuedScorer)
+
+
+class QueuedEncoder:
+    """A bi-encoder behind a queue: an `sqlrag.models.embedder.Encoder`."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.spec = encoder.spec
+        self.tokenizer = encoder.tokenizer
+        self._encoder = encoder
+        self._queue = ModelQueue(encoder.spec.name, self._run)
+
+    def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
+        """Return the texts' vectors, (n, dimension) float32, of whatever length."""
+        import numpy as np
+
+        client = asking.get()
+        if client is None:
+            return self._encoder.embed(texts, role)
+        costs = [_tokens(len(text), self.spec.max_tokens) for text in texts]
+        vectors = self._queue.compute(client, [(text, role) for text in texts], costs)
+        return np.array(vectors, np.float32).reshape(len(texts), self.spec.dimension or 0)
+
+    def _run(self, items: Sequence[tuple[str, Role]], _until: float | None) -> Sequence[Any]:
+        vectors: list[Any] = [None] * len(items)
+        for role in dict.fromkeys(role for _, role in items):
+            places = [place for place, item in enumerate(items) if item[1] == role]
+            encoded = self._encoder.embed([items[place][0] for place in places], role)
+            for place, vector in zip(places, encoded, strict=True):
+                vectors[place] = vector
+        return vectors
+
+
+class QueuedScorer:
+    """A cross-encoder behind a queue: an `sqlrag.models.reranker.Scorer`."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.spec = scorer.spec
+        self.tokenizer = scorer.tokenizer
+        self.conditions = scorer.conditions
+        self._scorer = scorer
+        self._queue = ModelQueue(scorer.spec.name, self._run)
+
+    def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32, NaN for those that were not begun before `until`."""
+        import numpy as np
+
+        client = asking.get()
+        if client is None:
+            return self._scorer.score(pairs, until)
+        costs = [_tokens(len(query) + len(text), self.spec.max_tokens) for query, text in pairs]
+        scores = self._queue.compute(client, pairs, costs, until)
+        return np.array([math.nan if score is None else score for score in scores], np.float32)
+
+    def _run(self, pairs: Sequence[tuple[str, str]], until: float | None) -> Sequence[Any]:
+        scores: list[float] = self._scorer.score(pairs, until).tolist()
+        return scores
+
+
+def _tokens(chars: int, window: int) -> int:
+    return min(chars // _CHARS_PER_TOKEN + 1, window)

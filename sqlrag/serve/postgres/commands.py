@@ -1,0 +1,160 @@
+"""Statements that the engine is not asked: transactions, settings, and what this server does not do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import dropwhile
+from typing import Any
+
+from sqlrag.serve.postgres.lexemes import Statement
+from sqlrag.serve.postgres.settings import Settings
+from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.types import TEXT, PgType
+
+__all__ = ["NO_ROWS", "Answer", "Transaction", "command", "plain"]
+
+
+@dataclass
+class Answer:
+    """What a statement gives: its columns (none where it has no rows), its rows, and what it is called."""
+
+    tag: str
+    columns: list[tuple[str, PgType]] = field(default_factory=list)
+    rows: Iterator[tuple[Any, ...]] = field(default_factory=lambda: iter(()))
+    close: Callable[[], None] = lambda: None
+    status: tuple[str, str] | None = None
+    """A setting that the client is told of."""
+
+
+class Transaction:
+    """What the client takes for one: the database is only read, so nothing begins or ends."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.has_failed = False
+
+    @property
+    def status(self) -> bytes:
+        """The letter of ReadyForQuery."""
+        return b"E" if self.is_open and self.has_failed else b"T" if self.is_open else b"I"
+
+    def fail(self) -> None:
+        """After an error nothing is taken but the end of the transaction."""
+        self.has_failed = self.is_open
+
+    def check(self, word: str) -> None:
+        """Raise Refused for a statement after one that has failed."""
+        if self.has_failed and word not in ("ROLLBACK", "ABORT", "COMMIT", "END"):
+            raise Refused("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+
+    def begin(self) -> Answer:
+        """Begin."""
+        self.is_open = True
+        return Answer("BEGIN")
+
+    def end(self, tag: str) -> Answer:
+        """End; after an error COMMIT is a ROLLBACK, as in PostgreSQL."""
+        tag = "ROLLBACK" if self.has_failed else tag
+        self.is_open = self.has_failed = False
+        return Answer(tag)
+
+
+_NOT_HERE = {
+    "COPY": "COPY is not offered here: SELECT the rows instead",
+    "DECLARE": "cursors of SQL are not offered here: a driver's fetch size gives the rows in parts",
+    "FETCH": "cursors of SQL are not offered here: a driver's fetch size gives the rows in parts",
+    "MOVE": "cursors of SQL are not offered here: a driver's fetch size gives the rows in parts",
+    "PREPARE": "PREPARE is not offered here: a driver prepares statements by the protocol",
+    "EXECUTE": "EXECUTE is not offered here: a driver prepares statements by the protocol",
+    "LISTEN": "LISTEN is not offered here: nothing changes that could be told",
+    "NOTIFY": "NOTIFY is not offered here: nothing changes that could be told",
+    "LOCK": "LOCK is not offered here: this database is only read",
+}
+
+
+NO_ROWS = frozenset(
+    {"ABORT", "BEGIN", "CLOSE", "COMMIT", "DEALLOCATE", "DISCARD", "END", "RELEASE", "RESET", "ROLLBACK", "SAVEPOINT",
+     "SET", "START", "UNLISTEN"}
+)  # fmt: skip
+"""The first words of those that are taken and give no rows."""
+
+
+def command(  # noqa: PLR0911 - one return for each kind of statement
+    statement: Statement, transaction: Transaction, settings: Settings
+) -> Answer | None:
+    """Return the answer to a statement that is not the engine's, None for one that is.
+
+    Raises Refused for what this server does not do.
+    """
+    first = statement.first
+    transaction.check(first)
+    if first in _NOT_HERE:
+        raise Refused("0A000", _NOT_HERE[first])
+    if first in ("BEGIN", "START"):
+        _check_mode(statement.words())
+        return transaction.begin()
+    if first in ("COMMIT", "END"):
+        return transaction.end("COMMIT")
+    if first == "ABORT" or (first == "ROLLBACK" and "TO" not in statement.words()):
+        return transaction.end("ROLLBACK")
+    if first in ("SAVEPOINT", "RELEASE", "ROLLBACK"):
+        transaction.has_failed = False  # ROLLBACK TO: nothing was written, so it is as before
+        return Answer(first)
+    if first in ("SET", "RESET", "SHOW"):
+        return {"SET": _set, "RESET": _reset, "SHOW": _show}[first](statement, settings)
+    if first == "DISCARD":
+        settings.reset()
+        return Answer("DISCARD ALL")
+    return Answer(first) if first in ("DEALLOCATE", "CLOSE", "UNLISTEN") else None
+
+
+def _check_mode(words: Iterable[str]) -> None:
+    if "WRITE" in words:
+        raise Refused("25006", "cannot set transaction read-write mode: this database is only read here")
+
+
+def _set(statement: Statement, settings: Settings) -> Answer:
+    said = ((kind, text) for kind, text in statement.lexemes() if kind != "space")
+    lexemes = list(dropwhile(lambda lexeme: lexeme[1].upper() in ("SET", "SESSION", "LOCAL"), said))
+    words = [text.upper() for _, text in lexemes]
+    if words[:1] in (["TRANSACTION"], ["CHARACTERISTICS"]):
+        _check_mode(words)
+        return Answer("SET")
+    if words[:1] in (["ROLE"], ["AUTHORIZATION"]):
+        raise Refused("0A000", "there is one role here: sqlrag")
+    if words[:2] == ["TIME", "ZONE"]:
+        lexemes = [("word", "timezone"), ("other", "="), *lexemes[2:]]
+    elif words[:1] == ["NAMES"]:
+        lexemes = [("word", "client_encoding"), ("other", "="), *lexemes[1:]]
+    place = next((at for at, (_, text) in enumerate(lexemes) if text == "=" or text.upper() == "TO"), 0)
+    if not 0 < place < len(lexemes) - 1:
+        raise Refused("42601", "SET takes a name, = and a value")
+    name = "".join(plain(kind, text) for kind, text in lexemes[:place])
+    value = " ".join(plain(kind, text) for kind, text in lexemes[place + 1 :]).replace(" ,", ",")
+    name = settings.set(name, value)
+    return Answer("SET", status=(name, settings.show(name)))
+
+
+def _reset(statement: Statement, settings: Settings) -> Answer:
+    name = "".join(plain(kind, text) for kind, text in statement.lexemes() if kind != "space")[len("RESET") :]
+    settings.reset(None if name.upper() in ("", "ALL") else name)
+    return Answer("RESET")
+
+
+def _show(statement: Statement, settings: Settings) -> Answer:
+    words = [plain(kind, text).lower() for kind, text in statement.lexemes() if kind != "space"][1:]
+    name = {("transaction", "isolation", "level"): "transaction_isolation", ("time", "zone"): "timezone"}.get(
+        tuple(words), "".join(words)
+    )
+    if name == "all":
+        columns = [("name", TEXT), ("setting", TEXT), ("description", TEXT)]
+        return Answer("SHOW", columns, iter([(*item, "") for item in sorted(settings.all().items())]))
+    return Answer("SHOW", [(name, TEXT)], iter([(settings.show(name),)]))
+
+
+def plain(kind: str, text: str) -> str:
+    """Return a name or value without its quotes."""
+    if kind == "string" and text.startswith("'"):
+        return text[1:].removesuffix("'").replace("''", "'")
+    return text[1:].removesuffix('"').replace('""', '"') if kind == "quoted" else text

@@ -1,0 +1,118 @@
+"""From a statement to its answer: the database's, or the catalog's."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain, islice
+from typing import Any
+
+from sqlrag.database import Database
+from sqlrag.engines.backlog_warnings import told
+from sqlrag.results import Result
+from sqlrag.serve.postgres.catalog import RELATIONS, CatalogCursor
+from sqlrag.serve.postgres.commands import Answer
+from sqlrag.serve.postgres.lexemes import Statement
+from sqlrag.serve.postgres.parameters import for_sqlite
+from sqlrag.serve.postgres.rows import size_of
+from sqlrag.serve.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_duckdb, of_value, widened
+
+__all__ = ["Source"]
+
+_LOOKED_AT = 100
+"""Rows of a SQLite statement from which the types of its expressions are told."""
+
+_LOOKED_AT_BYTES = 1 << 20
+"""Of those rows: they are in memory together."""
+
+_CALL = re.compile(r'"?(\w+)"?\(.*\)', re.DOTALL)
+
+# Expressions by the names that they have in the functions' contract.
+_NAMED = dict.fromkeys(("score", "distance"), BY_NAME["float8"])
+_NAMED |= dict.fromkeys(("rank", "rank_before", "rank_after", "reranked"), BY_NAME["int8"])
+
+Columns = list[tuple[str, PgType]]
+
+
+class Source:
+    """What answers a session's statements: a confined database, and its catalog."""
+
+    def __init__(self, database: Database, catalog: CatalogCursor) -> None:
+        self._database = database
+        self._catalog = catalog
+
+    @property
+    def holds_one_result(self) -> bool:
+        """Whether a statement ends those before it: DuckDB's connection has one result at a time."""
+        return self._database.engine == "duckdb"
+
+    def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Answer:
+        """Run a statement. `described`: the columns that the client was told of before."""
+        if statement.asks_catalog(RELATIONS):
+            found, rows = self._catalog.execute(statement.text, params)
+            return Answer("SELECT", described or _of_catalog(found), iter(rows))
+        sql, bindings = self._bound(statement, params)
+        result = self._database.execute(sql, bindings)
+        return self._typed(result, described)
+
+    def columns(self, statement: Statement, params: list[Any]) -> Columns:
+        """Return the columns of a statement whose parameters are not known yet, with the best types there are.
+
+        An expression of SQLite's has a type only once it has a value; without one it is a text, but for score, distance
+        and rank, which are numbers.
+        """
+        if statement.asks_catalog(RELATIONS):
+            return _of_catalog(self._catalog.execute(statement.text, params)[0])
+        sql, bindings = self._bound(statement, params)
+        found = self._database.describe(sql, bindings)
+        if self._database.engine == "duckdb":
+            return [(name, of_duckdb(kind or "")) for name, kind in found]
+        columns = [(name, of_declared(kind) or _NAMED.get(name)) for name, kind in found]
+        if params or all(kind for _, kind in columns):
+            return [(name, kind or TEXT) for name, kind in columns]
+        with told():  # the client hears of it when it asks
+            answer = self._typed(self._database.execute(sql, bindings), None)
+        answer.close()
+        return answer.columns
+
+    def interrupt(self) -> None:
+        """Stop what runs; may be called from another thread."""
+        self._database.interrupt()
+        self._catalog.interrupt()
+
+    def close(self) -> None:
+        """Close both."""
+        self._catalog.close()
+        self._database.close()
+
+    def _bound(self, statement: Statement, params: list[Any]) -> tuple[str, Any]:
+        if self._database.engine == "duckdb":
+            return statement.text, params
+        return statement.without_casts, {str(number): for_sqlite(value) for number, value in enumerate(params, 1)}
+
+    def _typed(self, result: Result, described: Columns | None) -> Answer:
+        rows = iter(result)
+        if described is None and self._database.engine == "duckdb":
+            described = [(name, of_duckdb(kind or "")) for name, kind in zip(result.columns, result.types, strict=True)]
+        if described is None:
+            kinds = [of_declared(kind) for kind in result.types]
+            if not all(kinds):
+                seen: list[tuple[Any, ...]] = []
+                size = 0
+                for row in islice(rows, _LOOKED_AT):
+                    seen.append(row)
+                    kinds = [widened(kind, of_value(value)) for kind, value in zip(kinds, row, strict=True)]
+                    size += size_of(row)
+                    if size > _LOOKED_AT_BYTES:
+                        break
+                rows = chain(seen, rows)
+            described = [(name, kind or TEXT) for name, kind in zip(result.columns, kinds, strict=True)]
+        return Answer("SELECT", described, rows, result.close)
+
+
+def _of_catalog(found: list[tuple[str, str | None]]) -> Columns:
+    """Return columns as PostgreSQL names them: a call by its function."""
+    columns = []
+    for name, kind in found:
+        call = _CALL.fullmatch(name)
+        columns.append((call[1].removeprefix("to_reg") if call else name, of_duckdb(kind or "")))
+    return columns

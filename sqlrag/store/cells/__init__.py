@@ -1,0 +1,1 @@
+"""The cells of an index: made by k-means, searched by nprobe."""

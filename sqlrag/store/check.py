@@ -1,0 +1,174 @@
+"""Is an index whole? What `check` looks at."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sqlrag.store.names import in_main, quote
+from sqlrag.store.precision import kept_parts
+from sqlrag.store.schema_check import SHADOWS
+from sqlrag.store.source_table import key_expression, source_of
+from sqlrag.store.statements import statement
+from sqlrag.store.stored_vectors import stored_blocks
+from sqlrag.store.top_k import Index
+from sqlrag.store.vec0_layout import damaged, places_of
+
+if TYPE_CHECKING:
+    import apsw
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.models import Embedder
+    from sqlrag.store.registry import IndexRecord
+
+__all__ = [
+    "check_index",
+    "foreign_vectors",
+    "full_text_is_sound",
+    "lost_parts",
+    "not_unit",
+    "vector_tables",
+]
+
+ROUNDING = {"float32": 1e-3, "int8": 0.1}
+"""How far from 1 the squared length of a stored unit vector may be."""
+
+LOOKED_AT = 64
+"""Vectors that are made again to be compared: half a second."""
+
+ALIKE = 0.9
+"""The least cosine between a vector and the same made again; rounding takes a hundredth of what is left."""
+
+
+def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
+    name = record.name
+    lost = lost_parts(connection, record)
+    problems = [f"{name}: {part} is gone" for part in lost]
+    if not all("_after_" in part for part in lost):
+        return problems  # a table: nothing can be asked
+    if Index(connection, record).has_cells():
+        misplaced = _misplaced(connection, record)
+        problems += misplaced or _wrong_vectors(connection, record)
+    if not connection.readonly("main") and not full_text_is_sound(connection, record):
+        problems.append(f"{name}: the full text does not match the chunks")
+    source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
+    if source and not record.is_live:  # the index file of a DuckDB database has only the index
+        sql = (
+            f"SELECT count(*) FROM {in_main(name)} WHERE source_id NOT IN "
+            f"(SELECT {key_expression(source_of(record))} FROM {in_main(record.source_table)})"
+        )
+        ((orphans,),) = connection.execute(sql)
+        problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
+    return problems
+
+
+def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with the places of vectors, of codes and of centroids."""
+    import apsw
+
+    problems = []
+    for table, size in vector_tables(record).items():
+        try:
+            places = places_of(connection, table, size)
+        except apsw.SQLError as error:  # one of vec0's own tables has other columns
+            problems.append(f"{record.name}: {damaged(record.name)} ({error})")
+            continue
+        if places.blocks:
+            problems.append(f"{record.name}: {damaged(record.name)}")
+        elif places.wrong:
+            problems.append(
+                f"{record.name}: {places.wrong} vectors lie under another id than vec0 has for them ({table})"
+            )
+    return problems
+
+
+def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with vectors that lie where they should."""
+    problems = []
+    for part in ("check", "check_cells"):
+        sql = statement(f"index/{part}", index=record.name, items="chunks", **kept_parts(record))
+        problems += [f"{record.name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    wrong = sum(int(not_unit(vectors, record).sum()) for _, (_, vectors) in stored_blocks(connection, record))
+    if wrong:
+        problems.append(f"{record.name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
+    return problems
+
+
+def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: Embedder) -> tuple[int, int]:
+    """Return how many of some vectors, of each block one, are not those of their chunks' texts; and how many these are.
+
+    Each may be sound by itself, and lie where it should: that it is another text's, only the model can tell.
+    """
+    import numpy as np
+
+    taken = [pair for _, block in stored_blocks(connection, record) for pair in _some(*block)]
+    taken = taken[:: -(-len(taken) // LOOKED_AT) or 1]
+    find = f"SELECT id, text FROM {in_main(record.name)} WHERE id IN (SELECT value FROM main.json_each(?))"
+    texts = dict(connection.execute(find, (json.dumps([id_ for id_, _ in taken]),)))
+    pairs = [(texts[id_], vector) for id_, vector in taken if isinstance(texts.get(id_), str)]
+    if not pairs:
+        return 0, 0
+    vectors = embedder.encode_document([text for text, _ in pairs])
+    alike = np.einsum("ij,ij->i", vectors, np.stack([vector for _, vector in pairs]))
+    return int((~(alike >= ALIKE)).sum()), len(pairs)
+
+
+def _some(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
+    """Return a few vectors of a block with their ids: the first, the last and those between at equal distances."""
+    places = range(0, len(ids), max(1, len(ids) // 4))
+    return [(int(ids[place]), vectors[place]) for place in places]
+
+
+def vector_tables(record: IndexRecord) -> dict[str, int]:
+    """Return the tables of vec0 that an index has, and how many bytes a vector has there; the kept vectors first."""
+    codes, cells = {f"{record.name}_codes": record.dimension}, {f"{record.name}_cells": 4 * record.dimension}
+    return (codes if record.vectors == "int8" else {f"{record.name}_vec": 4 * record.dimension} | codes) | cells
+
+
+def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return the tables and triggers of an index that somebody has dropped."""
+    name = record.name
+    needed = [name, f"{name}_fts", *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
+    if record.vectors == "float32":
+        needed.append(f"{name}_vec")
+    if Index(connection, record).has_cells():
+        needed += [f"{name}_codes", f"{name}_cells"]
+        if not record.is_live:
+            needed.append(f"{name}_code_after_delete")
+            needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
+    for kind, tables in (("vec0", vector_tables(record)), ("fts5", [f"{name}_fts"])):
+        # Earlier versions of sqlite-vec made no table `info`, and nobody reads it.
+        parts = [part for part in SHADOWS[kind] if part != "info"]
+        needed += [f"{table}_{part}" for table in tables if table in needed for part in parts]
+    defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
+    there = set(defined)
+    earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2
+    if any(f"DELETE FROM {name}_vec " in (defined.get(trigger.lower()) or "") for trigger in earlier):
+        there.add(f"{name}_vector_after_delete".lower())
+    return [part for part in needed if part.lower() not in there]
+
+
+def full_text_is_sound(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Tell whether the full text is that of the chunks; the database must be open for writing."""
+    import apsw
+
+    words = quote(f"{record.name}_fts")
+    try:
+        # https://www.sqlite.org/fts5.html#the_integrity_check_command; 1 compares with the chunk table too
+        connection.execute(f"INSERT INTO main.{words} ({words}, rank) VALUES ('integrity-check', 1)")
+        sql = statement("index/check_full_text", index=record.name)
+        return not list(connection.execute(sql))
+    except (apsw.CorruptError, apsw.SQLError):  # the latter for a configuration or a structure that it cannot read
+        return False
+
+
+def not_unit(vectors: NDArray[np.float32], record: IndexRecord) -> NDArray[np.bool_]:
+    """Tell which stored vectors, (n, dimension), are not of unit length; (n,) bool."""
+    import numpy as np
+
+    with np.errstate(all="ignore"):
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        wrong: NDArray[np.bool_] = ~(np.abs(lengths - 1.0) < ROUNDING[record.vectors])  # NaN too
+    return wrong

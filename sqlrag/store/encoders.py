@@ -1,0 +1,180 @@
+"""Which model answers: the database's own, an index's own, or one that a query names."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
+from sqlrag.models.loaded import load_embedder, load_reranker
+from sqlrag.models.registry import model_names, named_model
+from sqlrag.process.forks import renew_locks
+
+if TYPE_CHECKING:
+    from sqlrag.models import Embedder, Reranker
+    from sqlrag.models.spec import Kind
+    from sqlrag.store.registry import IndexRecord
+    from sqlrag.text.chunking import Chunker
+
+__all__ = ["Encoders", "chunker_of"]
+
+
+class Encoders:
+    """The models of one connection, loaded when they are first needed.
+
+    SQL, and what a database records, may name a model that is bundled, that the user has pulled or that this
+    connection was given, never a path: a database file may come from a stranger, and must not load anything else.
+    """
+
+    def __init__(
+        self,
+        embedder: str | Embedder | None = None,
+        reranker: str | Reranker | None = None,
+        backend: str = "onnx",
+    ) -> None:
+        self._embedder_choice = embedder
+        self._reranker_choice = reranker
+        self._backend = backend
+        self._recorded: str | None = None
+        self._lock = threading.RLock()
+        renew_locks(self)
+        self._used: dict[str, Embedder] = {}
+        self._given: dict[str, Embedder] = {}
+        self._named: dict[tuple[str, str | None], Embedder] = {}
+
+    def use_recorded(self, name: str | None) -> None:
+        """Take the model that the database records as its default, unless the connection was given one."""
+        self._recorded = name
+
+    @property
+    def embedder(self) -> Embedder:
+        """The bi-encoder of the database."""
+        choice = self._embedder_choice
+        with self._lock:
+            if choice is not None:
+                return load_embedder(choice, self._backend)
+            if self._recorded is None:
+                return load_embedder()
+            if self._recorded in self._given:
+                return self._given[self._recorded]
+            return self._named_embedder(self._recorded, f"this database was made with {self._recorded!r}")
+
+    @property
+    def reranker(self) -> Reranker:
+        """The cross-encoder of the connection."""
+        with self._lock:
+            choice = self._reranker_choice
+            return load_reranker(choice, self._backend if choice else "onnx")
+
+    def loaded_embedders(self) -> list[Embedder]:
+        """Return the bi-encoders that have made vectors for this connection."""
+        return list(self._used.values())
+
+    def give(self, embedder: str | Embedder) -> Embedder:
+        """Return the embedder of a new index, by name, folder or itself, and know it from then on."""
+        given = load_embedder(embedder, self._backend)
+        with self._lock:
+            self._given[given.name] = given
+        return given
+
+    def embedder_named(self, name: object) -> Embedder:
+        """Return the bi-encoder that a query names, the database's own for NULL."""
+        embedder = self._embedder_named(name)
+        self._used.setdefault(embedder.id, embedder)
+        return embedder
+
+    def _embedder_named(self, name: object) -> Embedder:
+        if name is None:
+            return self.embedder
+        checked = _checked(name)
+        if self._embedder_choice is not None and self.embedder.name == checked:
+            return self.embedder
+        if checked in self._given:
+            return self._given[checked]
+        _check_known(checked, "bi-encoder", self.embedder.name if self._embedder_choice else None)
+        return load_embedder(named_model(checked).folder)
+
+    def reranker_named(self, name: object) -> Reranker:
+        """Return the cross-encoder that a query names, the connection's own for NULL."""
+        if name is None:
+            return self.reranker
+        checked = _checked(name)
+        if self._reranker_choice is not None and self.reranker.name == checked:
+            return self.reranker
+        _check_known(checked, "cross-encoder", self.reranker.name if self._reranker_choice else None)
+        return load_reranker(named_model(checked).folder)
+
+    def embedder_of(self, record: IndexRecord) -> Embedder:
+        """Return the bi-encoder that made an index. Raises ModelMismatchError if its weights are others."""
+        if self._embedder_choice is not None and self.embedder.name == record.embedder:
+            embedder = self.embedder
+        elif record.embedder in self._given:
+            embedder = self._given[record.embedder]
+        else:
+            made = f"index {record.name!r} was made with the embedder {record.embedder!r}"
+            embedder = self._named_embedder(record.embedder, made, record.embedder_hash)
+        if embedder.spec.weights_hash != record.embedder_hash:
+            raise ModelMismatchError(
+                f"index {record.name!r} was made with {record.embedder} of weights {record.embedder_hash[:12]}, "
+                f"here it has weights {embedder.spec.weights_hash[:12]}: vectors of the two can't be compared. "
+                f"open it with the same weights, or make it anew with these: sqlrag reindex DB --index {record.name} "
+                f"--model {record.embedder}"
+            )
+        return embedder
+
+    def _named_embedder(self, name: str, made: str, weights_hash: str | None = None) -> Embedder:
+        # Looking through the cache costs a millisecond, which a query should not pay.
+        key = (name, weights_hash)
+        if key in self._named:
+            return self._named[key]
+        try:
+            spec = named_model(name, weights_hash)
+        except UnknownModelError as error:
+            raise UnknownModelError(
+                f"{made}, which is neither bundled nor pulled: `sqlrag models pull` it, or open the database with "
+                f"embedder={name!r} and, if it was made so, backend='torch'"
+            ) from error
+        self._named[key] = load_embedder(spec.folder)
+        return self._named[key]
+
+    def check_choice(self, records: list[IndexRecord]) -> None:
+        """Raise ModelMismatchError if the connection was given an embedder that made none of the indexes."""
+        if self._embedder_choice is None or not records:
+            return
+        spec = self.embedder.spec
+        if any((r.embedder, r.embedder_hash) == (spec.name, spec.weights_hash) for r in records):
+            return
+        made = ", ".join(f"{r.name!r} with {r.embedder} ({r.embedder_hash[:12]})" for r in records)
+        raise ModelMismatchError(
+            f"embedder is {spec.name} ({spec.weights_hash[:12]}), but the database has {made}: leave embedder out, "
+            f"or give the index the other model: sqlrag reindex DB --model {spec.name}"
+        )
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str):
+        raise InputError(f"model is {name!r}: it is the name of a model, as text")
+    return name
+
+
+def _check_known(name: str, kind: Kind, given: str | None) -> None:
+    """Raise UnknownModelError for a name that is neither bundled nor pulled."""
+    known = model_names(kind)
+    if name not in known:
+        known += [given] if given else []
+        raise UnknownModelError(
+            f"model is {name!r}: a query may name {', '.join(map(repr, known))}; another one is pulled before "
+            "(`sqlrag models pull`), or given when the database is opened, as embedder= or reranker="
+        )
+
+
+@lru_cache(maxsize=8, typed=True)
+def chunker_of(embedder: Embedder, max_tokens: object, overlap: object) -> Chunker:
+    """Return the chunker that counts in a model's tokens; it remembers the words that it has counted.
+
+    Raises InputError for sizes that cannot be.
+    """
+    from sqlrag.text.chunking import Chunker
+
+    return Chunker(embedder.tokenizer, max_tokens, overlap)  # type: ignore[arg-type]  # it checks them

@@ -1,0 +1,95 @@
+"""What a person types, as an FTS5 expression that cannot fail.
+
+FTS5's own syntax (https://www.sqlite.org/fts5.html#full_text_query_syntax) gives errors for a stray quote,
+a hyphen or a NOT; so each word becomes a quoted string, and BM25 weighs how many of them match.
+
+Function words weigh much where they are rare, as in docstrings, and nothing where they are common, so those of an
+English question are left out when other words remain. Measured beside other remedies, such as a limit on the document
+frequency, in benchmarks/hybrid.md.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from sqlrag.store.tokenizers import TRIGRAM
+
+__all__ = ["match_expression"]
+
+# One word more costs one posting list more; a question has fewer, a pasted page need not stall, nor a pasted book.
+_MAX_WORDS = 256
+_MAX_CHARS = 100_000
+
+_WORD = re.compile(r"\w+")
+
+_GRAM = 3
+"""The trigram tokenizer finds no shorter words (https://www.sqlite.org/fts5.html#the_trigram_tokenizer)."""
+
+# Snowball's English stop words, as its author M. Porter lists them in
+# https://lists.tartarus.org/pipermail/snowball-discuss/2002-October/000320.html
+# Those that are words of no other language tell that a text is English; the others may be words of content elsewhere:
+# "or" is gold in French, "been" a leg in Dutch, "once" eleven in Spanish.
+_ENGLISH = frozenset(
+    _WORD.findall(
+        "about because between does doing having hers herself himself how itself myself ours ourselves that the their "
+        "theirs them themselves there they this those through what when where which while who whom why with you your "
+        "yours yourself yourselves"
+    )
+)
+_FUNCTION_WORDS = _ENGLISH.union(
+    _WORD.findall(
+        "a above after again against all am an and any are as at be been before being below both but by did do down "
+        "during each few for from further had has have he her here him his i if in into is it its me more most my no "
+        "nor not of off on once only or other our out over own same she so some such than then these to too under "
+        "until up very was we were"
+    )
+)
+
+# Scripts without spaces between words: Thai and Lao, Myanmar, Khmer, Kana, Han.
+_UNSPACED = (
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+
+
+def match_expression(text: str, tokenizer: str) -> str:
+    """Return the FTS5 expression for any of the words of `text`, for a full text made with this tokenizer.
+
+    An empty phrase, which matches nothing, where there is no word that it could find: for trigram none of three
+    characters or more.
+    """
+    terms: dict[str, str] = {}
+    for word in _words(text[:_MAX_CHARS]):
+        for term in _terms(word, tokenizer):
+            terms.setdefault(term.lower(), term)
+    kept = _without_function_words(list(terms.values()))
+    return " OR ".join(f'"{term}"' for term in kept[:_MAX_WORDS]) or '""'
+
+
+def _words(text: str) -> list[str]:
+    """Split at what is no letter, digit, underscore or mark; a mark belongs to the letter before it, as in Hindi."""
+    kept = (c if c.isalnum() or c == "_" or unicodedata.category(c).startswith("M") else " " for c in text)
+    return "".join(kept).split()
+
+
+def _terms(word: str, tokenizer: str) -> list[str]:
+    """Return what stands for a word: itself, or parts of a run of a script that puts no spaces between words."""
+    unspaced = re.search(_UNSPACED, word)  # compiled with the first word, which most processes never see
+    if tokenizer == TRIGRAM:
+        if len(word) < _GRAM:
+            return []
+        return [word[place : place + _GRAM] for place in range(len(word) - _GRAM + 1)] if unspaced else [word]
+    return _WORD.findall(word) if unspaced else [word]
+
+
+def _without_function_words(terms: list[str]) -> list[str]:
+    """Return the terms without English function words, if it is English and other terms remain; else all of them."""
+    if not any(_is_one_of(_ENGLISH, term) for term in terms):
+        return terms
+    return [term for term in terms if not _is_one_of(_FUNCTION_WORDS, term)] or terms
+
+
+def _is_one_of(words: frozenset[str], term: str) -> bool:
+    """Tell whether a term is one of some words; WHO and IT in capitals are names."""
+    return term.lower() in words and not (len(term) > 1 and term.isupper())

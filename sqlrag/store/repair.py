@@ -1,0 +1,75 @@
+"""What of an index in a SQLite file can be mended from the rest of it, and which source rows must be indexed again.
+
+Nothing here touches a table of the user's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.store.check import full_text_is_sound, not_unit, vector_tables
+from sqlrag.store.names import in_main
+from sqlrag.store.precision import kept_parts
+from sqlrag.store.statements import statement
+from sqlrag.store.stored_vectors import stored_blocks
+from sqlrag.store.vec0_layout import places_of
+from sqlrag.store.writer import IndexWriter
+
+if TYPE_CHECKING:
+    import apsw
+
+    from sqlrag.store.registry import IndexRecord
+
+__all__ = ["has_broken_cells", "mend_index", "mend_places", "wrong_rows"]
+
+
+def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
+    """Return the source rows that have a chunk without a vector, with a vector that is none, or with another text."""
+    import numpy as np
+
+    sql = statement("index/wrong_rows", index=record.name, **kept_parts(record))
+    rows = {source_id for (source_id,) in connection.execute(sql)}
+    find = f"SELECT source_id FROM {in_main(record.name)} WHERE id = ?"
+    for _, (ids, vectors) in stored_blocks(connection, record):
+        for id_ in np.asarray(ids)[not_unit(vectors, record)]:
+            rows.update(source_id for (source_id,) in connection.execute(find, (int(id_),)))
+    return sorted(rows, key=str)
+
+
+def has_broken_cells(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Tell whether some vectors are in no cell that a search looks into."""
+    sql = statement("index/check_cells", index=record.name, **kept_parts(record))
+    return any(count for _, count in connection.execute(sql))
+
+
+def mend_places(connection: apsw.Connection, record: IndexRecord) -> bool:
+    """Make the tables of vectors anew where they are not as vec0 keeps them.
+
+    The new ones have the vectors whose place is not in doubt, the others are embedded again. False where codes are all
+    that there is. The caller holds the write transaction.
+    """
+    writer = IndexWriter(connection, record)
+    tables = {table: places_of(connection, table, size) for table, size in vector_tables(record).items()}
+    kept = tables.pop(kept_parts(record)["kept"])
+    if record.vectors == "int8":
+        return kept.are_sound and all(places.are_sound for places in tables.values())
+    if not kept.are_sound:
+        writer.remake_vectors(kept.agreed)
+    if not all(places.are_sound for places in tables.values()):
+        writer.remake_cells()
+    return True
+
+
+def mend_index(connection: apsw.Connection, record: IndexRecord) -> None:
+    """Drop vectors without a chunk, and cells that do not hold every vector; make the full text anew if it is off.
+
+    The caller holds the write transaction, and makes new cells afterwards.
+    """
+    writer = IndexWriter(connection, record)
+    kept = kept_parts(record)["kept"]
+    sql = f"SELECT rowid FROM main.{kept} WHERE rowid NOT IN (SELECT id FROM {in_main(record.name)})"
+    writer.delete_vectors([id_ for (id_,) in connection.execute(sql)])
+    if has_broken_cells(connection, record):
+        writer.drop_cells()
+    if not full_text_is_sound(connection, record):
+        writer.remake_full_text()

@@ -1,0 +1,133 @@
+"""The second stage's scores: remembered by the process, kept in the database's score cache, or computed.
+
+The memory is the reranker's, and so the process's. What a cache table holds is believed for its own connection only:
+it never enters that memory, so that one database's table cannot change another one's results.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from sqlrag.errors import RerankLimitError
+from sqlrag.models.recent_cache import RecentCache
+from sqlrag.process.forks import renew_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlrag.models import Reranker
+
+__all__ = ["ScoreCache", "Scores"]
+
+_ANSWERS = 65_536
+
+
+class ScoreCache(Protocol):
+    """A table of scores that outlives the process. Nothing that goes wrong with it is raised: it is a cache."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether scores are looked up in it, and kept."""
+
+    def read(self, model: bytes, pairs: Iterable[bytes]) -> dict[bytes, float]:
+        """Return the scores of those pairs that it has."""
+
+    def keep(self, model: bytes, scores: Mapping[bytes, float]) -> None:
+        """Keep scores, at once or when the connection is next at rest."""
+
+    def flush(self) -> None:
+        """Write what is still to be kept, if the connection is at rest."""
+
+    def counts(self) -> tuple[int, int] | None:
+        """Return the number of rows and of the hits on them; None where there is no such table."""
+
+
+class Scores:
+    """The scores of one connection. A statement computes at most `limit` of them, and stops at the next."""
+
+    def __init__(self, limit: int, cache: ScoreCache | None = None) -> None:
+        self.cache = cache
+        self._limit = limit
+        self._answers: RecentCache[float] = RecentCache(_ANSWERS)
+        self._pairs = 0
+        self._lock = threading.Lock()
+        renew_locks(self)
+
+    def begin_statement(self) -> None:
+        """Start counting anew, and write what the last statement left to be kept."""
+        self._pairs = 0
+        if self.cache is not None:
+            self.cache.flush()
+
+    @property
+    def left(self) -> int:
+        """How many pairs the statement may still have scored."""
+        return self._limit - self._pairs
+
+    def is_known(self, reranker: Reranker, query: str, text: str) -> bool:
+        """Tell whether a pair's score costs nothing."""
+        return self._known(reranker, query, [text])[0] is not None
+
+    def score(
+        self, reranker: Reranker, query: str, texts: Sequence[str], seconds: float | None = None
+    ) -> list[float | None]:
+        """Return the score of each text.
+
+        `seconds`: how long it may take. What is known costs nothing; of the others, the first is scored at any rate,
+        unless there is no time at all, the next ones in their order while there is time, and the rest are None.
+        Raises RerankLimitError.
+        """
+        until = None if seconds is None else time.monotonic() + seconds
+        distinct = list(dict.fromkeys(texts))
+        known = dict(zip(distinct, self._known(reranker, query, distinct), strict=True))
+        missing = [text for text, score in known.items() if score is None]
+        if missing and until is None:
+            self._count(len(missing))
+            known.update(zip(missing, reranker.score(query, missing).tolist(), strict=True))
+        elif missing and until is not None and seconds:
+            found = reranker.score_until(query, missing, until).tolist()
+            known.update((text, score) for text, score in zip(missing, found, strict=True) if not math.isnan(score))
+            self._count(sum(known[text] is not None for text in missing))
+        self._keep(reranker, query, known)
+        return [known[text] for text in texts]
+
+    def _count(self, pairs: int) -> None:
+        with self._lock:
+            self._pairs += pairs
+            if self._pairs > self._limit:
+                raise RerankLimitError(
+                    f"this statement scores more than rerank_limit = {self._limit} pairs: rerank the candidates "
+                    "of a top-k function, not a whole table, or raise rerank_limit when you connect"
+                )
+
+    def _known(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float | None]:
+        scores = reranker.remembered(query, texts)
+        if self.cache is None or not self.cache.is_on or None not in scores:
+            return scores
+        model = reranker.fingerprint
+        keys = [reranker.digest(query, text) for text in texts]
+        answers = {
+            key: self._answers.get(model + key) for key, score in zip(keys, scores, strict=True) if score is None
+        }
+        found = self.cache.read(model, [key for key, score in answers.items() if score is None])
+        self._answers.put((model + key, score) for key, score in found.items())
+        answers.update(found)
+        return [answers[key] if score is None else score for key, score in zip(keys, scores, strict=True)]
+
+    def _keep(self, reranker: Reranker, query: str, scores: Mapping[str, float | None]) -> None:
+        """Have the cache keep what it is not known to have."""
+        if self.cache is None or not self.cache.is_on:
+            return
+        model = reranker.fingerprint
+        keys = {reranker.digest(query, text): score for text, score in scores.items()}
+        new = {
+            key: score
+            for key, score in keys.items()
+            if score is not None and math.isfinite(score) and self._answers.get(model + key) is None
+        }
+        if new:
+            self._answers.put((model + key, score) for key, score in new.items())
+            self.cache.keep(model, new)

@@ -1,0 +1,52 @@
+"""The SQL that the package runs, read from the `.sql` files of the folder `sql/`.
+
+A file is written for an index named `chunks` over a table named `documents`, so that it can be read, copied
+and run as it stands. For another index its name takes the place of the word.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlrag.store.names import check_index_name
+
+__all__ = ["made_in_main", "statement"]
+
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+@lru_cache(maxsize=256)
+def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
+    """Return the text of `sql/<name>.sql` for an index.
+
+    `parts` fill the places in braces: `{dimension}`, `{filter}`. Whoever gives them has validated them.
+    """
+    check_index_name(index)
+    text = _read(name)
+    if index != "chunks":
+        text = re.sub(r"\bchunks(?=\b|_)", index, text)
+    # All at once: what takes a place may have braces of its own.
+    return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
+
+
+def made_in_main(sql: str) -> str:
+    """Return the definition of a trigger, which names no schema where SQLite keeps it, as one of the main database."""
+    return re.sub(r"(?i)^CREATE TRIGGER (?!main\.)", "CREATE TRIGGER main.", sql)
+
+
+@lru_cache(maxsize=64)
+def _read(name: str) -> str:
+    *folders, stem = name.split("/")
+    return _folder().joinpath(*folders, f"{stem}.sql").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _folder() -> Path:
+    # `importlib.resources` would do it too, and load zipfile, shutil and random to find a folder.
+    spec = find_spec("sqlrag.sql")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("the folder of SQL is missing from this installation of sqlrag: install it again")
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,327 @@
+"""Writing one index: chunks and their vectors, always both in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import DatabaseError, SQLError
+from sqlrag.store.cells.cells import Cells, cell_state
+from sqlrag.store.names import in_main, quote, same_name
+from sqlrag.store.precision import codes_of, kept_parts
+from sqlrag.store.registry import Connection, IndexRecord, Registry
+from sqlrag.store.schema_check import SHADOWS
+from sqlrag.store.statements import statement
+from sqlrag.store.tokenizers import TOKENIZERS
+from sqlrag.store.vec0_layout import check_deletable, check_insertable, vectors_at
+
+if TYPE_CHECKING:
+    import apsw
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["TRANSACTION_IS_OPEN", "IndexWriter", "StoredChunk", "check_room", "immediate", "made_anew", "upgrade"]
+
+StoredChunk = tuple[int, Any, int, int, int, str, int]
+"""`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
+
+PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
+"""What the tables of an index are called after its name and a `_`, beside the chunk table."""
+
+TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
+"""What is said where an index would be written in the middle of a transaction of the user's."""
+
+_TXN_WRITE = 2
+"""apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, its statement writes."""
+
+_MOST_ID = 1 << 62
+"""A chunk id beyond this is none that sqlrag has given."""
+
+_NORMAL = 1
+"""SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
+
+
+@contextmanager
+def immediate(connection: Connection) -> Iterator[None]:
+    """Run the body as one write transaction that holds the write lock from its start.
+
+    A deferred one that reads first and then writes fails at once when another process wrote in between, without
+    waiting (https://www.sqlite.org/lang_transaction.html).
+
+    Where there is a write-ahead log, the commit does not wait until the disk has it: see `_without_the_disk`.
+    """
+    if not connection.getautocommit():  # type: ignore[attr-defined]
+        raise SQLError(TRANSACTION_IS_OPEN)
+    if connection.txn_state() == _TXN_WRITE:  # type: ignore[attr-defined]
+        raise SQLError("the statement that runs on this connection writes: do this in a statement of its own")
+    with _without_the_disk(connection):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("COMMIT")  # this too may find the disk full
+        except BaseException:
+            # A full disk or an I/O error may have rolled the transaction back already.
+            if not connection.getautocommit():  # type: ignore[attr-defined]
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def _without_the_disk(connection: Connection) -> Iterator[None]:
+    """Let commits of the body not wait for the disk, which takes milliseconds, where that can break nothing.
+
+    With a write-ahead log a file is whole after a power failure too, but may lack the last commits: those since the
+    log was last copied into the file, a commit waited, or the last connection was closed. What was committed when a
+    process is killed stays (https://www.sqlite.org/pragma.html#pragma_synchronous). What sqlrag writes is made from
+    files and rows, and made again by the next `ingest` or `sync`: chunks, hashes and queue are in one transaction.
+    The user's own statements wait as before.
+    """
+    ((journal,),) = connection.execute("PRAGMA main.journal_mode")
+    ((waits,),) = _compiled_anew(connection, "PRAGMA main.synchronous")
+    if journal != "wal" or waits <= _NORMAL:
+        yield
+        return
+    _compiled_anew(connection, f"PRAGMA main.synchronous = {_NORMAL}")
+    try:
+        yield
+    finally:
+        _compiled_anew(connection, f"PRAGMA main.synchronous = {waits}")
+
+
+def _compiled_anew(connection: Connection, pragma: str) -> list[Any]:
+    """Run a PRAGMA that does its work when it is compiled: one from apsw's cache of statements does nothing."""
+    return list(connection.execute(pragma, can_cache=False))  # type: ignore[call-arg]  # of apsw's
+
+
+def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *, documents: bool = True) -> None:
+    """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table.
+
+    `documents`: whether it is an index over documents, which have a table of that name.
+    """
+    taken = {table.lower(): table for table in columns}
+    for name in (index, *(f"{index}_{part}" for part in (*PARTS, "embedding"))):
+        if name.lower() in taken:
+            raise DatabaseError(
+                f"{path} has a table {taken[name.lower()]} of its own: give the index another name than {index!r}"
+            )
+    if (
+        documents
+        and "documents" in taken
+        and not {"index_name", "uri", "content_hash"}.issubset(columns[taken["documents"]])
+    ):
+        raise DatabaseError(
+            f"{path} has a table documents of its own, and sqlrag keeps what it ingests in a table of this name: "
+            "ingest into another database"
+        )
+
+
+def made_anew(path: str, index: str) -> str:
+    """Return what an ingest is told whose index another process has made anew, with another model perhaps."""
+    return f"{path}: index {index!r} was made anew, altered or dropped during this ingest: run the same ingest again"
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring the tables of an earlier schema to this one: in one transaction, where nobody else writes."""
+    registry = Registry(connection)
+    with immediate(connection):
+        if registry.exists() and not registry.is_current():
+            registry.create()
+            for name in registry.names():
+                IndexWriter(connection, registry.get(name)).upgrade()
+
+
+class IndexWriter:
+    """One index in a SQLite file, for writing; the caller holds the transaction."""
+
+    def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
+        self.record = record
+        self._connection = connection
+        self._table = in_main(record.name)
+        self._vectors = in_main(f"{record.name}_vec")
+        self._codes = in_main(f"{record.name}_codes")
+        self._cells = Cells(connection, record)
+
+    def create(self, source_type: str = "INTEGER") -> None:
+        """Create the index's tables and record it; `source_type` is that of the source's key."""
+        registry = Registry(self._connection)
+        registry.create()
+        vectors = "" if self.record.vectors == "int8" else self._made_for("index/create_vectors")
+        cells = self._made_for("index/create_cells")
+        sql = statement(
+            "index/create",
+            index=self.record.name,
+            vectors=vectors,
+            cells=cells,
+            full_text=self._full_text(),
+            source_type=source_type,
+        )
+        self._connection.execute(sql)
+        registry.put(self.record)
+
+    def is_as_recorded(self) -> bool:
+        """Tell whether the index is still the one that this was opened for, and not made anew by another process."""
+        return Registry(self._connection).find(self.record.name) == self.record
+
+    def _full_text(self) -> str:
+        tokenize = TOKENIZERS[self.record.tokenizer]
+        return statement("index/create_full_text", index=self.record.name, tokenize=tokenize)
+
+    def remake_full_text(self) -> None:
+        """Make the full text anew, with the record's tokenizer."""
+        words = quote(f"{self.record.name}_fts")
+        self._drop_full_text()
+        self._connection.execute(self._full_text())
+        self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
+
+    def remake_vectors(self, agreed: NDArray[np.int64]) -> None:
+        """Make the table of float32 vectors anew, with those of the old one that lie at these places (places.py)."""
+        name = self.record.name
+        self._connection.execute("CREATE TEMP TABLE sqlrag_kept (id INTEGER PRIMARY KEY, vector BLOB)")
+        self._connection.executemany(
+            "INSERT INTO temp.sqlrag_kept VALUES (?, ?)", vectors_at(self._connection, f"{name}_vec", agreed)
+        )
+        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
+        self._drop_vec0(f"{name}_vec")
+        self._connection.execute(self._made_for("index/create_vectors"))
+        self._connection.execute(
+            f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, vector FROM temp.sqlrag_kept "
+            f"WHERE id IN (SELECT id FROM {self._table})"
+        )
+        self._connection.execute("DROP TABLE temp.sqlrag_kept")
+        if self.record.is_live:  # sql/index/live.sql says why
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
+
+    def remake_cells(self) -> None:
+        """Make the tables of cells and codes anew, empty: an index that keeps float32 is searched whole meanwhile."""
+        name = self.record.name
+        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
+        for table in (f"{name}_codes", f"{name}_cells"):
+            self._drop_vec0(table)
+        self._connection.execute(self._made_for("index/create_cells"))
+        if self.record.is_live:
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_code_after_delete')}")
+        self._forget_cells()
+
+    def _drop_full_text(self) -> None:
+        """Drop the full text; FTS5 refuses that with a configuration that it cannot read, so it gets one."""
+        words = f"{self.record.name}_fts"
+        if self._is_there(words):
+            config = in_main(f"{words}_config")
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {config} (k PRIMARY KEY, v) WITHOUT ROWID")
+            self._connection.execute(f"DELETE FROM {config}")
+            self._connection.execute(f"INSERT INTO {config} VALUES ('version', 4)")
+            self._connection.execute(f"DROP TABLE {in_main(words)}")
+
+    def _drop_vec0(self, table: str) -> None:
+        """Drop a table of vec0, which refuses that where one of its own tables is gone: it gets an empty one."""
+        if self._is_there(table):
+            for part in SHADOWS["vec0"]:
+                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {in_main(f'{table}_{part}')} (lost)")
+            self._connection.execute(f"DROP TABLE {in_main(table)}")
+
+    def _is_there(self, table: str) -> bool:
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
+        return bool(list(self._connection.execute(sql, (table,))))
+
+    def upgrade(self) -> None:
+        """Give an index of schema 1 its cells."""
+        cells = f"{self.record.name}_cells"
+        names = self._connection.execute("SELECT name FROM main.sqlite_schema")
+        if not any(same_name(name, cells) for (name,) in names):
+            self._connection.execute(self._made_for("index/create_cells"))
+
+    def _made_for(self, name: str) -> str:
+        return statement(name, index=self.record.name, dimension=self.record.dimension)
+
+    def next_id(self) -> int:
+        """Return the first chunk id that was never used, as far as the file knows."""
+        sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
+        used = [seq for (seq,) in self._connection.execute(sql, (self.record.name,)) if isinstance(seq, int)]
+        sql = f"SELECT max(id) FROM {self._table} WHERE id < {_MOST_ID}"
+        if self._is_there(self.record.name):
+            used += [last for (last,) in self._connection.execute(sql) if last is not None]
+        return max((number for number in used if number < _MOST_ID), default=0) + 1
+
+    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
+        """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
+        self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
+        ids = [chunk[0] for chunk in chunks]
+        check_insertable(self._connection, self.record.name, kept_parts(self.record)["kept"])
+        if self.record.vectors == "int8":
+            self.insert_codes(ids, vectors)
+            return
+        self._connection.executemany(
+            f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, ?)",
+            ((id_, vector.tobytes()) for id_, vector in zip(ids, vectors, strict=True)),
+        )
+        if cell_state(self._connection, self.record) is not None:
+            self.insert_codes(ids, vectors)
+
+    def insert_codes(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
+        """Insert the codes of vectors into their cells."""
+        if not len(ids):
+            return
+        cells = self._cells.of(vectors)
+        codes = codes_of(self.record).encode(vectors)
+        order = cells.argsort(kind="stable")
+        self._connection.executemany(
+            f"INSERT INTO {self._codes} (rowid, cell, code) VALUES (?, ?, vec_int8(?))",
+            ((int(ids[place]), int(cells[place]), codes[place].tobytes()) for place in order),
+        )
+
+    def delete_vectors(self, ids: Sequence[int]) -> None:
+        """Delete vectors that have no chunk, with their codes."""
+        self._check_deletable(ids)
+        if self.record.vectors == "float32":
+            self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
+        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
+
+    def drop_cells(self) -> None:
+        """Forget the cells of an index that keeps float32: it is searched whole until it has new ones."""
+        for table in (self._codes, in_main(f"{self.record.name}_cells")):
+            self._connection.execute(f"DELETE FROM {table}")
+        self._forget_cells()
+
+    def _forget_cells(self) -> None:
+        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
+            self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (self.record.name,))
+
+    def delete_codes(self, ids: Sequence[int]) -> None:
+        """Delete codes, of vectors that go, or go into other cells."""
+        check_deletable(self._connection, self.record.name, f"{self.record.name}_codes", ids)
+        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
+
+    def drop(self) -> None:
+        """Drop the index's tables and forget it."""
+        self._drop_full_text()
+        for part in ("vec", "codes", "cells"):
+            self._drop_vec0(f"{self.record.name}_{part}")
+        # What an index over documents does not have may be a table of the user's.
+        for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
+            self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")
+        self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
+        Registry(self._connection).forget(self.record.name)
+
+    def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
+        """Delete the chunks of these source rows."""
+        sql = f"SELECT id FROM {self._table} WHERE source_id = ?"
+        self.delete_chunks([id_ for source_id in source_ids for (id_,) in self._connection.execute(sql, (source_id,))])
+
+    def delete_chunks(self, ids: Sequence[int]) -> None:
+        """Delete chunks by their own ids; triggers take their words along, and their vectors unless it is live."""
+        self._check_deletable(ids)
+        if self.record.is_live:
+            self.delete_codes(ids)
+            if self.record.vectors != "int8":
+                self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
+        self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
+
+    def _check_deletable(self, ids: Sequence[int]) -> None:
+        sql = "SELECT name FROM main.sqlite_schema WHERE lower(name) IN (lower(?), lower(?))"  # schema 1 has no codes
+        tables = (f"{self.record.name}_vec", f"{self.record.name}_codes")
+        for (table,) in list(self._connection.execute(sql, tables)):
+            check_deletable(self._connection, self.record.name, table, ids)
+
+    def _many(self, sql: str, ids: Sequence[Any]) -> None:
+        self._connection.executemany(sql, ((id_,) for id_ in ids))

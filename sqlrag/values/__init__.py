@@ -1,0 +1,1 @@
+"""Values that come from outside: arguments checked, parameters bound, rows as JSON."""

@@ -1,0 +1,232 @@
+"""The checks of what SQL functions are given, and the defaults of what they are not."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlrag.store.registry import IndexRecord
+
+__all__ = [
+    "DEFAULT_CUTOFF",
+    "DEFAULT_IDLE_SECONDS",
+    "DEFAULT_KNOWN_ITEMS",
+    "DEFAULT_MIN_RELEVANCE",
+    "DEFAULT_RESAMPLES",
+    "DEFAULT_SEED",
+    "DEFAULT_SPLIT",
+    "DEFAULT_SYNC_ROWS",
+    "DEFAULT_TOKENIZER",
+    "DEFAULT_TOP_K",
+    "DEFAULT_TOP_KS",
+    "DEFAULT_TOP_N",
+    "DEFAULT_VECTORS",
+    "DEFAULT_VECTOR_WEIGHT",
+    "check_budget",
+    "check_count",
+    "check_flag",
+    "check_k",
+    "check_nprobe",
+    "check_score_cache",
+    "check_share",
+    "check_text",
+    "check_top_n",
+    "check_vector",
+    "number",
+    "several",
+    "shown",
+    "whole",
+]
+
+DEFAULT_TOP_K = 25
+"""Candidates of the first stage."""
+
+DEFAULT_VECTORS = "float32"
+"""How a new index keeps its vectors."""
+
+DEFAULT_TOP_N = 3
+"""Results of the second stage."""
+
+DEFAULT_SYNC_ROWS = 64
+"""Changed rows that a query waits for, unless its time is over before (sqlrag/indexing/freshness.py)."""
+
+DEFAULT_IDLE_SECONDS = 600.0
+"""A model server ends when no client has said anything for so long."""
+
+DEFAULT_TOKENIZER = "porter"
+"""Of the full text of a new index; the best of them on the English collections of benchmarks/hybrid.md."""
+
+DEFAULT_VECTOR_WEIGHT = 0.5
+"""The vectors' share in hybrid_top_k(): equal weights are the paper's, and no others are better on all collections
+of benchmarks/hybrid.md."""
+
+DEFAULT_MIN_RELEVANCE = 1
+"""The least grade that makes a document relevant to recall_at_k(), mrr() and the like: trec_eval's."""
+
+DEFAULT_TOP_KS = (10, 25, 50, 100)
+"""The numbers of candidates that an evaluation compares."""
+
+DEFAULT_CUTOFF = 10
+"""The rank at which an evaluation cuts nDCG, MRR and recall."""
+
+DEFAULT_KNOWN_ITEMS = 100
+"""Queries that an evaluation without judgements makes."""
+
+DEFAULT_SPLIT = "test"
+"""Which judgements of a folder in BEIR's layout an evaluation takes."""
+
+DEFAULT_RESAMPLES = 2_000
+"""Resamples of a bootstrap interval; ends of the 95 % interval are good to about a twentieth of its width."""
+
+DEFAULT_SEED = 0
+"""Where the random choices of an evaluation start: the same seed, the same figures."""
+
+_MAX_K = 1_000_000_000
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: short, a vector by its length."""
+    if isinstance(value, bytes):
+        return f"a BLOB of {len(value)} bytes"
+    if isinstance(value, str) and len(value) > 60:
+        return repr(value[:57] + "...")
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - anybody's class
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def whole(value: object) -> int | None:
+    """Return a whole number of any type, numpy's and IntEnum's too, as an int; None for what is none, as True is."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # this is how to find out
+    except TypeError:
+        return None
+
+
+def number(value: object) -> float | None:
+    """Return a number of any type as a float, NaN too; None for what is none, as True is."""
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
+        return None
+    try:
+        return float(value)
+    except (OverflowError, ValueError):  # of more digits than a float has; a signalling NaN
+        return math.inf
+
+
+def several(argument: str, value: object, of: str) -> list[Any]:
+    """Return the members of a list, a tuple, an array or anything else that has some; a text is one value, not many."""
+    if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
+        raise InputError(f"{argument} is {shown(value)}: it takes a list of {of}")
+    return list(value)
+
+
+def check_flag(function: str, argument: str, value: object) -> bool:
+    """Return whether something is to be done: True or False, numpy's too, or 1 or 0."""
+    if type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    if (number := whole(value)) in (0, 1):
+        return bool(number)
+    raise InputError(f"{function}(): {argument} is {shown(value)}: it takes True or False")
+
+
+def check_text(function: str, argument: str, value: object) -> str:
+    """Return a text. Raises InputError for a number, a BLOB or anything else."""
+    if not isinstance(value, str):
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a text (CAST({argument} AS TEXT))")
+    return value
+
+
+def check_k(function: str, argument: str, value: object) -> int:
+    """Return how many rows are wanted, a whole number from 1."""
+    count = whole(value)
+    if count is None or not 1 <= count <= _MAX_K:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
+    return count
+
+
+def check_count(function: str, argument: str, value: object) -> int:
+    """Return a number of rows that may be none, a whole number from 0."""
+    count = whole(value)
+    if count is None or not 0 <= count <= _MAX_K:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
+    return count
+
+
+def check_nprobe(function: str, value: object) -> int | None:
+    """Return how many cells a search looks into, None for as many as the index has measured."""
+    return None if value is None else check_k(function, "nprobe", value)
+
+
+def check_share(function: str, argument: str, value: object) -> float:
+    """Return a share, a number from 0 to 1."""
+    share = number(value)
+    if share is None or not 0 <= share <= 1:
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a number from 0 to 1")
+    return share
+
+
+def check_top_n(value: object, top_k: int) -> int:
+    """Return how many results are wanted, at most as many as there are candidates."""
+    top_n = check_k("search", "top_n", value)
+    if top_n > top_k:
+        raise InputError(
+            f"search(): top_n is {top_n}, more than top_k = {top_k}: "
+            "the second stage chooses among the candidates of the first, so raise top_k"
+        )
+    return top_n
+
+
+def check_budget(value: object) -> float:
+    """Return how many milliseconds reranking may take, from 0."""
+    milliseconds = number(value)
+    if milliseconds is None or not 0 <= milliseconds < math.inf:  # NaN is not
+        raise InputError(
+            f"search(): budget_ms is {shown(value)}: it takes milliseconds for reranking, from 0; leave it out for "
+            "as many as it needs"
+        )
+    return milliseconds
+
+
+def check_score_cache(value: object) -> int | None:
+    """Return how many scores a score cache keeps, None where there is none."""
+    if value is None:
+        return None
+    scores = whole(value)
+    if scores is None or not 1 <= scores <= _MAX_K:
+        raise InputError(
+            f"score_cache is {shown(value)}: it takes how many scores to keep, from 1 (100,000 take 10 MB); "
+            "leave it out to keep none"
+        )
+    return scores
+
+
+def check_vector(value: object, record: IndexRecord) -> bytes:
+    """Return a query vector for an index, float32: right length, no NaN or infinity."""
+    if not isinstance(value, bytes):
+        raise InputError(f"query is {shown(value)}: it takes a text, or a vector as embed() returns it")
+    if len(value) != 4 * record.dimension:
+        found = (
+            f"{len(value) // 4} dimensions"
+            if len(value) % 4 == 0
+            else f"{len(value)} bytes, which is no float32 vector"
+        )
+        raise InputError(
+            f"query is a vector of {found}, but index {record.name!r} has {record.dimension} ({record.embedder}): "
+            "give the text itself, or embed() it with that model"
+        )
+    import numpy as np
+
+    if not np.isfinite(np.frombuffer(value, dtype=np.float32)).all():
+        raise InputError("query is a vector with NaN or infinity in it: nothing is near to that")
+    return value
