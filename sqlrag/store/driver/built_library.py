@@ -15,7 +15,8 @@ SCAN_ENTRY_POINT = "sqlrag_scan_init"
 
 def built_library() -> str | None:
     """Return the path of the library, None where it was not built."""
-    path = Path(__file__).with_name("sqlrag_extension.dylib" if sys.platform == "darwin" else "sqlrag_extension.so")
+    package = Path(__file__).parents[2]
+    path = package / ("sqlrag_extension.dylib" if sys.platform == "darwin" else "sqlrag_extension.so")
     return str(path) if path.is_file() else None
 
 
