@@ -19,8 +19,9 @@ are many commits. After each:
 - the operation run again completes, and leaves the chunks, vectors and cells of an undisturbed run;
 - a failed write reached the caller as a `sqlrag.Error` of one line.
 
-Four processes run at once, two for each engine. The files are where TMPDIR says; a disk in memory makes no difference
-to what a killed process leaves. The runs are those of tests/live/crashes.py, the short form tests/live/test_crashes.py.
+Four processes run at once, two for each engine. Ctrl-C or a TERM ends them: the tables are of the runs until then. The
+files are where TMPDIR says; a disk in memory makes no difference to what a killed process leaves. The runs are
+those of tests/live/crashes.py, the short form tests/live/test_crashes.py.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -57,22 +61,19 @@ def kinds_of(engine: str) -> list[str]:
     return [*FAULTS] if engine == "duckdb" else ["full", "io"]
 
 
-def killed(case: Case, kills: int, generator: random.Random) -> list[dict[str, object]]:
+def killed(case: Case, kills: int, generator: random.Random) -> Iterator[dict[str, object]]:
     """Kill so many runs."""
-    rows = []
     for number in range(kills):
         company = tuple(COMPANY)[number % len(COMPANY)]
         moment = generator.uniform(0.0, case.seconds)
         # A reader would keep the old file when it is replaced, and the disk busy when a program waits for its lock.
         reading = number // len(COMPANY) % 2 == 1 and case.operation.name != "repair" and company != "replaced"
         outcome = case.killed(moment, reading=reading, company=company)
-        rows.append(row(case, outcome, kind="kill", at=f"{moment:.3f} s", reading=reading, company=company))
-    return rows
+        yield row(case, outcome, kind="kill", at=f"{moment:.3f} s", reading=reading, company=company)
 
 
-def failed(case: Case) -> list[dict[str, object]]:
+def failed(case: Case) -> Iterator[dict[str, object]]:
     """Let writes fail until the operation does not get that far."""
-    rows = []
     for kind in kinds_of(case.engine):
         nth, under_way = 1, True
         while under_way:
@@ -83,33 +84,28 @@ def failed(case: Case) -> list[dict[str, object]]:
                 break
             under_way = outcome.under_way
             if under_way or outcome.problems:
-                rows.append(row(case, outcome, kind=kind, at=f"n = {nth}", reading=False, company="alone"))
+                yield row(case, outcome, kind=kind, at=f"n = {nth}", reading=False, company="alone")
             nth *= STEP[case.engine]
-    return rows
 
 
 def row(case: Case, outcome, **more: object) -> dict[str, object]:
     found = {"engine": case.engine, "operation": case.operation.name, "variant": case.variant}
-    told = {**found, **more, "under_way": outcome.under_way, "problems": outcome.problems, "error": outcome.error}
-    print(json.dumps(told), file=sys.stderr, flush=True)
-    return told
+    return {**found, **more, "under_way": outcome.under_way, "problems": outcome.problems, "error": outcome.error}
 
 
-def runs_of(engine: str, names: str, kills: int, seed: int) -> list[dict[str, object]]:
-    """Return all runs of some operations on an engine."""
+def runs_of(engine: str, names: str, kills: int, seed: int) -> Iterator[dict[str, object]]:
+    """Yield all runs of some operations on an engine."""
     make_small()
     embedder = sqlrag.Embedder()
-    rows = []
     for operation in [one for one in OPERATIONS if one.name in names.split(",")]:
         generator = random.Random(f"{seed} {engine} {operation.name}")
         of_each = share(kills, operation)
         for variant, count in enumerate(of_each):
             with tempfile.TemporaryDirectory() as folder:
                 case = Case(engine, operation, variant, Path(folder), embedder).prepare()
-                rows += killed(case, count, generator)
+                yield from killed(case, count, generator)
                 if variant == 0:
-                    rows += failed(case)
-    return rows
+                    yield from failed(case)
 
 
 def share(kills: int, operation: Operation) -> list[int]:
@@ -117,7 +113,7 @@ def share(kills: int, operation: Operation) -> list[int]:
     return [kills // operation.variants + (place < kills % operation.variants) for place in range(operation.variants)]
 
 
-def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Namespace) -> str:
+def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Namespace, *, whole: bool) -> str:
     """Return the tables as Markdown."""
     kills = [one for one in rows if one["kind"] == "kill"]
     faults = [one for one in rows if one["kind"] != "kill"]
@@ -127,7 +123,7 @@ def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Na
         f"`python benchmarks/crashes.py --kills {arguments.kills} --seed {arguments.seed} --write`, what is done and "
         f"looked at: at the top of the script. {len(kills)} kills and {len(faults)} failed writes in "
         f"{seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, Python {platform.python_version()}, "
-        f"sqlrag {sqlrag.__version__}.",
+        f"sqlrag {sqlrag.__version__}." + ("" if whole else " It was stopped before its end."),
         "",
         "| engine | operation | kills | under way when killed | with a reader | runs with a problem |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -168,6 +164,18 @@ def table(rows: list[dict[str, object]], column: str) -> list[str]:
     return lines
 
 
+def ended(processes: list[subprocess.Popen[bytes]]) -> bool:
+    """Wait for the processes; on Ctrl-C end them and theirs, and return False."""
+    try:
+        return not any(process.wait() for process in processes)
+    except KeyboardInterrupt:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return False
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, help="of each engine and operation")
@@ -177,15 +185,28 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write benchmarks/crashes.md")
     arguments = parser.parse_args()
     if arguments.operations:
-        print(json.dumps(runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed)))
+        for one in runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed):
+            print(json.dumps(one), flush=True)
         return
     started = time.monotonic()
     command = [sys.executable, __file__, "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
     engines = [arguments.engine] if arguments.engine else ENGINES
     parts = [["--engine", engine, "--operations", half] for engine in engines for half in HALVES]
-    processes = [subprocess.Popen([*command, *part], stdout=subprocess.PIPE, text=True) for part in parts]
-    outputs = [process.communicate()[0] for process in processes]
-    text = report([one for output in outputs for one in json.loads(output)], time.monotonic() - started, arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / str(number) for number in range(len(parts))]
+        processes = []
+        for part, output in zip(parts, outputs, strict=True):
+            with output.open("w") as file:
+                processes.append(subprocess.Popen([*command, *part], stdout=file, start_new_session=True))
+        whole = ended(processes)
+        rows = [
+            json.loads(line)
+            for output in outputs
+            for line in output.read_text().splitlines(keepends=True)
+            if "\n" in line
+        ]
+    text = report(rows, time.monotonic() - started, arguments, whole=whole)
     print(text, end="")
     if arguments.write:
         Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
