@@ -13,7 +13,7 @@ from sqlrag.errors import InputError, SQLError
 from sqlrag.indexing.freshness import Freshness
 from sqlrag.indexing.index_methods import DEFAULT_INDEX, TableIndexes
 from sqlrag.indexing.maintenance import add_maintenance
-from sqlrag.process.call_lock import in_turn
+from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
 from sqlrag.store.encoders import Encoders, chunker_of
@@ -113,14 +113,14 @@ def connect(
 class Database(TableIndexes):
     """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager.
 
-    Threads may share it: their calls take turns, `sync` and `ingest` as a whole. Those that should work side by side
+    Threads may share it: one call runs at a time, `sync` and `ingest` as a whole. Those that should work side by side
     open a connection each. `interrupt` waits for nobody. A forked child opens the database again: every call raises
     DatabaseError there.
     """
 
     def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
         self._engine = engine
-        self._turns = engine.turns
+        self._call_lock = engine.call_lock
         engine.freshness = Freshness(engine, sync_rows)
         if not engine.read_only:
             add_maintenance(self, engine)
@@ -155,7 +155,7 @@ class Database(TableIndexes):
         """The cross-encoder behind `rerank_score()`."""
         return self._engine.encoders.reranker
 
-    @in_turn
+    @one_at_a_time
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines.
 
@@ -164,7 +164,7 @@ class Database(TableIndexes):
         _check_whole(sql)
         return self._engine.execute(sql, params)
 
-    @in_turn
+    @one_at_a_time
     def describe(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
     ) -> list[tuple[str, str | None]]:
@@ -176,7 +176,7 @@ class Database(TableIndexes):
         _check_whole(sql)
         return self._engine.describe(sql, params)
 
-    @in_turn
+    @one_at_a_time
     def ingest(
         self,
         sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
@@ -232,7 +232,7 @@ class Database(TableIndexes):
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
 
-    @in_turn
+    @one_at_a_time
     def search(
         self,
         query: str,
@@ -278,7 +278,7 @@ class Database(TableIndexes):
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
         return Comparison(query, top_k, top_n, candidates)
 
-    @in_turn
+    @one_at_a_time
     def evaluate(
         self,
         queries: str | os.PathLike[str] | Queries | None = None,
@@ -330,18 +330,18 @@ class Database(TableIndexes):
             progress=progress,
         )
 
-    @in_turn
+    @one_at_a_time
     def info(self) -> list[IndexInfo]:
         """Return what `sqlrag_info()` says, an object for each index."""
         function = "main.sqlrag_info()" if self.engine == "sqlite" else "sqlrag_info()"  # DuckDB's is temporary
         return [IndexInfo(*row) for row in self.execute(f"SELECT * FROM {function}")]
 
-    @in_turn
+    @one_at_a_time
     def size(self) -> int:
         """Return the bytes on disk, the index file of a DuckDB database included."""
         return self._engine.size()
 
-    @in_turn
+    @one_at_a_time
     def confine(self) -> None:
         """Let SQL do nothing but read this database, from now on: for statements of people you do not know.
 
@@ -356,7 +356,7 @@ class Database(TableIndexes):
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""
-        self._turns.check()
+        self._call_lock.check()
         self._engine.interrupt()
 
     def close(self) -> None:
@@ -364,13 +364,13 @@ class Database(TableIndexes):
 
         In a forked child there is nothing to close: what is open is its parent's.
         """
-        if self._turns.over or self._turns.is_inherited:
+        if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
-        with self._turns:
+        with self._call_lock:
             try:
                 self._engine.close()
             finally:
-                self._turns.over = True
+                self._call_lock.is_closed = True
 
     def __enter__(self) -> Self:
         return self

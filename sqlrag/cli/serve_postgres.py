@@ -36,7 +36,7 @@ def serve_postgres(
 
     Raises click.ClickException for a port, a password or a certificate that cannot be used.
     """
-    from sqlrag.process.call_lock import longest_turn
+    from sqlrag.process.call_lock import longest_call
     from sqlrag.process.stderr import bound, release
     from sqlrag.serve.memory import limit_memory
     from sqlrag.serve.postgres.server import LOOPBACK, Server
@@ -60,15 +60,15 @@ def serve_postgres(
 
     with port_errors(port), suppress(KeyboardInterrupt):
         server.serve(port, listening, lambda said: click.echo(f"Note: {said}", err=True))
-    if longest_turn():  # an orderly end would wait for a function that nothing stops, or crash beside it
+    if longest_call():  # an orderly end would wait for a function that nothing stops, or crash beside it
         release()
         os._exit(0)
 
 
 def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:
     """Begin anew where a call of the engine goes on after it was to stop: SQLite and DuckDB end no function."""
-    from sqlrag.process.call_lock import longest_turn
+    from sqlrag.process.call_lock import longest_call
 
-    while longest_turn() < time_limit + _LAST_SECONDS:
+    while longest_call() < time_limit + _LAST_SECONDS:
         time.sleep(_LOOK)
     begin_anew(arguments, reranker, environment, f"a statement could not be stopped after {time_limit:g} s")

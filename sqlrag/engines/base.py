@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlrag.engines.functions import Functions, IndexSource
     from sqlrag.indexing.freshness import Freshness
     from sqlrag.indexing.ingest import Writer
-    from sqlrag.process.call_lock import Turns
+    from sqlrag.process.call_lock import CallLock
     from sqlrag.results import Result
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import IndexRecord
@@ -37,7 +37,7 @@ class Engine(Protocol):
     read_only: bool
     encoders: Encoders
     functions: Functions
-    turns: Turns
+    call_lock: CallLock
     freshness: Freshness | None
     """What brings in rows before an index is asked; `Database` gives it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.process.call_lock import Turns, in_turn
+from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.new_record import Making
 from sqlrag.values.arguments import check_flag
@@ -24,14 +24,14 @@ class TableIndexes:
     """The part of `Database` that makes indexes over tables, keeps them in step, makes them anew and checks them."""
 
     _engine: Engine
-    _turns: Turns
+    _call_lock: CallLock
 
-    @in_turn
+    @one_at_a_time
     def indexes(self) -> list[str]:
         """Return the names of the indexes."""
         return self._engine.indexes.names()
 
-    @in_turn
+    @one_at_a_time
     def create_index(
         self,
         name: str,
@@ -65,7 +65,7 @@ class TableIndexes:
         create_index(self._engine, name, table, text, key=key, filters=filters, making=making, embedder=embedder)
         return self.sync(name, progress=progress)
 
-    @in_turn
+    @one_at_a_time
     def drop_index(self, name: str) -> None:
         """Drop an index with its triggers; the table that it is over stays as it is. Raises UnknownIndexError.
 
@@ -75,7 +75,7 @@ class TableIndexes:
 
         drop_index(self._engine, name)
 
-    @in_turn
+    @one_at_a_time
     def alter_index(
         self,
         name: str,
@@ -95,7 +95,7 @@ class TableIndexes:
         alter_index(self._engine, record, text=text, filters=filters, tokenizer=tokenizer)
         return self.sync(name, progress=progress) if record.is_live else SyncReport()
 
-    @in_turn
+    @one_at_a_time
     def reindex(
         self,
         name: str | None = None,
@@ -121,7 +121,7 @@ class TableIndexes:
         self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
         return report
 
-    @in_turn
+    @one_at_a_time
     def sync(
         self,
         index: str | None = None,
@@ -140,20 +140,20 @@ class TableIndexes:
         compare = check_flag("sync", "compare", compare)
         return sync(self._engine, index, compare=compare, progress=progress)
 
-    @in_turn
+    @one_at_a_time
     def backlog(self) -> dict[str, int]:
         """Return how many changed rows each index over a table does not have yet; those that have all are left out."""
         indexes = (self._engine.indexes.record(name) for name in self.indexes())
         found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
         return {name: rows for name, rows in found.items() if rows}
 
-    @in_turn
+    @one_at_a_time
     def is_fresh(self) -> bool:
         """Tell whether the indexes are known to have all rows of their tables: there is no backlog, nor a gap in it."""
         records = [record for record in self._engine.indexes.records() if record.is_live]
         return not any(self._engine.stale(record) or self._engine.gap(record) for record in records)
 
-    @in_turn
+    @one_at_a_time
     def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:
         """Make every index whole again, and return what `check` still finds.
 
@@ -165,7 +165,7 @@ class TableIndexes:
         repair(self._engine, progress)
         return self.check()
 
-    @in_turn
+    @one_at_a_time
     def check(self) -> list[str]:
         """Return what is wrong with the database and its indexes, a line each; empty when all is sound."""
         return self._engine.check()

@@ -1,7 +1,7 @@
-"""Threads that share a `Database` take turns: one call at a time, the others wait.
+"""The lock that lets threads share a `Database`: one call runs at a time, the others wait.
 
-A connection of either engine refuses a second call while one runs, and a transaction belongs to the connection: what
-another thread asked in the middle of a sync would see half of it.
+A connection of either engine refuses a second call while one runs. A transaction belongs to the connection, too: a
+statement of another thread in the middle of a sync would see half of its changes.
 """
 
 from __future__ import annotations
@@ -25,55 +25,56 @@ from sqlrag.process.open_files import inode_of
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Turns", "in_turn", "longest_turn"]
+__all__ = ["CallLock", "longest_call", "one_at_a_time"]
 
 _STOP_AGAIN = 0.02
-"""Seconds between two attempts to stop: one can fall between the statements that a call is made of."""
+"""Seconds between two interrupts: one has no effect if it falls between two statements of a call."""
 
-_all: weakref.WeakSet[Turns] = weakref.WeakSet()
+_all: weakref.WeakSet[CallLock] = weakref.WeakSet()
 _all_lock = threading.Lock()
 renew_locks(sys.modules[__name__])
 
 
-def longest_turn() -> float:
-    """Return for how many seconds the longest call of an engine runs now, of any connection of this process."""
+def longest_call() -> float:
+    """Return the seconds that the longest of the calls running in this process has taken, 0 if none runs."""
     now = time.monotonic()
     with _all_lock:
-        turns = list(_all)
-    return max((now - since for since in (one.since for one in turns) if since is not None), default=0.0)
+        locks = list(_all)
+    return max((now - since for since in (lock.since for lock in locks) if since is not None), default=0.0)
 
 
-class Turns(Owned):
-    """A lock that a thread may take again, and lend to another one that works for it; `path`: of the database.
+class CallLock(Owned):
+    """A reentrant lock, held during a call, that the thread which holds it can lend to one that works for it.
 
-    `since`: when the turn began that is being had (`time.monotonic`); None while nobody has one. `look` is called at
-    the beginning of each method that takes a turn. Made when the file is open: it is the one that stays.
+    `path`: of the database, which must be open already, as its inode is noted here. `look` is called at the beginning
+    of each method that `one_at_a_time` wraps. `since`: when the running call began (`time.monotonic`), None if none
+    runs.
     """
 
     def __init__(self, path: str, look: Callable[[], None] = lambda: None) -> None:
         super().__init__(path)
         self.look = look
-        self._absolute = os.path.abspath(path)  # wherever the process goes
+        self._absolute = os.path.abspath(path)  # the process may change its folder
         self._file = None if path == ":memory:" else inode_of(self._absolute)
         self.since: float | None = None
         self._lock = threading.RLock()
         self._depth = 0
         self._borrowers: set[int] = set()
-        self.over = False
-        """Whether the database is closed: nobody has a turn any more."""
+        self.is_closed = False
+        """Whether the database is closed: the lock cannot be taken any more."""
         with _all_lock:
             _all.add(self)
 
     def check(self) -> None:
         """Raise DatabaseError in a forked child, and when the database is closed."""
         self.check_process()
-        if self.over:
+        if self.is_closed:
             raise DatabaseError("this database is closed: open it again with sqlrag.connect()")
 
     def check_file(self) -> None:
-        """Raise DatabaseError where the path means another file than the one that is open, or none.
+        """Raise DatabaseError if the path no longer leads to the file that is open.
 
-        What is written to a file that has been replaced is lost with it, and what is read there is old.
+        Writes to a replaced file are lost with it, and reads from it are out of date.
         """
         if self._file is not None and inode_of(self._absolute) != self._file:
             raise DatabaseError(
@@ -86,7 +87,7 @@ class Turns(Owned):
         self.check()
         if threading.get_ident() not in self._borrowers:
             self._lock.acquire()
-            if self.over:  # while this one waited
+            if self.is_closed:  # by another thread, while this one waited
                 self._lock.release()
                 self.check()
             if not self._depth:
@@ -98,15 +99,18 @@ class Turns(Owned):
     ) -> None:
         if threading.get_ident() not in self._borrowers and not self.is_inherited:
             self._depth -= 1
-            is_over = not self._depth
-            if is_over:
+            is_last = not self._depth
+            if is_last:
                 self.since = None
             self._lock.release()
-            if is_over:
+            if is_last:
                 park()
 
-    def take_last(self, stop: Callable[[], None], seconds: float) -> bool:
-        """Take the last turn there is; tell whether it was to be had in time. `stop` ends what the others do."""
+    def acquire_for_close(self, stop: Callable[[], None], seconds: float) -> bool:
+        """Take the lock for good, to close the database; return False if it could not be had within `seconds`.
+
+        `stop` interrupts the call of another thread. It is called again and again while the lock is held.
+        """
         until = time.monotonic() + seconds
         while not self._lock.acquire(timeout=_STOP_AGAIN):
             if time.monotonic() > until:
@@ -115,21 +119,21 @@ class Turns(Owned):
         return True
 
     def pause(self, seconds: float) -> bool:
-        """Wait until no turn is taken, and let nobody take one until `resume`; False where that would take longer."""
+        """Wait until no call runs, and let none begin before `resume`; return False if that takes over `seconds`."""
         if not self._lock.acquire(timeout=seconds):
             return False
-        at_rest = not self._depth  # else this thread is in the midst of a call
+        at_rest = not self._depth  # otherwise this thread itself is in the middle of a call
         if not at_rest:
             self._lock.release()
         return at_rest
 
     def resume(self) -> None:
-        """Let turns be taken again."""
+        """Let calls begin again after `pause`."""
         self._lock.release()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Let this thread work inside of the turn of another, which waits for it: DuckDB runs functions in its own."""
+        """Let this thread in while another, which waits for it, holds the lock: DuckDB runs functions in its own."""
         me = threading.get_ident()
         if me in self._borrowers:
             yield
@@ -141,29 +145,29 @@ class Turns(Owned):
             self._borrowers.discard(me)
 
 
-class _HasTurns(Protocol):
+class _HasCallLock(Protocol):
     @property
-    def _turns(self) -> Turns: ...
+    def _call_lock(self) -> CallLock: ...
 
 
-Owner = TypeVar("Owner", bound=_HasTurns)
+Owner = TypeVar("Owner", bound=_HasCallLock)
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
 
-def in_turn(
+def one_at_a_time(
     method: Callable[Concatenate[Owner, Arguments], Returned],
 ) -> Callable[Concatenate[Owner, Arguments], Returned]:
-    """Make a method wait for its turn."""
+    """Make a method hold the lock of its object while it runs."""
 
     @wraps(method)
     def waiting(self: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
-        with self._turns:
-            self._turns.look()
-            self._turns.check_file()
+        with self._call_lock:
+            self._call_lock.look()
+            self._call_lock.check_file()
             try:
                 return method(self, *args, **kwargs)
-            except OSError as error:  # such as Python's own, of a module that is imported when it is needed
+            except OSError as error:  # also Python's own, from a lazy import
                 if error.errno not in (errno.EMFILE, errno.ENFILE):
                     raise
                 raise DatabaseError(

@@ -20,7 +20,7 @@ from sqlrag.process.forks import in_child, leave
 
 if TYPE_CHECKING:
     from sqlrag.engines.duckdb.session import Session
-    from sqlrag.process.call_lock import Turns
+    from sqlrag.process.call_lock import CallLock
 
 __all__ = ["close_at_exit", "close_registered_at_exit"]
 
@@ -35,7 +35,7 @@ _UNWINDING = 0.2
 class _Owner(Protocol):
     """What closes its own connections: a `DuckDBEngine`."""
 
-    turns: Turns
+    call_lock: CallLock
 
     def interrupt(self) -> None: ...
 
@@ -67,7 +67,7 @@ def _leave_all() -> None:
 def _close_all() -> None:
     begin_ending()
     for owner in list(_owners):
-        if owner.turns.take_last(owner.interrupt, _SECONDS):
+        if owner.call_lock.acquire_for_close(owner.interrupt, _SECONDS):
             with suppress(Error, duckdb.Error):
                 owner.close()
     _close_registered()

@@ -34,7 +34,7 @@ from sqlrag.engines.duckdb.views import is_own
 from sqlrag.engines.duckdb.writer import DuckDBWriter
 from sqlrag.engines.functions import Functions
 from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
-from sqlrag.process.call_lock import Turns
+from sqlrag.process.call_lock import CallLock
 from sqlrag.process.database_paths import check_one_name, is_sqlite
 from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
 from sqlrag.process.open_files import inode_of
@@ -90,7 +90,7 @@ class DuckDBEngine:
         self.read_only = read_only
         self.encoders = encoders
         self._raised = Raised()
-        self.turns = Turns(path)
+        self.call_lock = CallLock(path)
         self.freshness: Freshness | None = None
         self._open_rows: DuckDBRows | None = None
         self._maintenance: dict[str, Sequence[int]] = {}
@@ -174,7 +174,7 @@ class DuckDBEngine:
                     sql,
                     self.path,
                     self._raised,
-                    turns=self.turns,
+                    call_lock=self.call_lock,
                     after_read=lambda: self._warn(rows),
                 )
         finally:
@@ -340,7 +340,7 @@ class DuckDBEngine:
             if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
                 raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
             self._asking.may_stop = False  # what it does would be done twice
-            with self.turns.lent():
+            with self.call_lock.lent():
                 return function(*values)
 
         self._session.maintenance[name] = inside

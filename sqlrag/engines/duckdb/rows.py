@@ -11,7 +11,7 @@ import duckdb
 
 from sqlrag.engines.duckdb.error_translation import Raised, translated
 from sqlrag.errors import Error, SQLError
-from sqlrag.process.call_lock import Turns
+from sqlrag.process.call_lock import CallLock
 from sqlrag.results import columns_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class DuckDBRows:
         path: str,
         raised: Raised,
         *,
-        turns: Turns,
+        call_lock: CallLock,
         after_read: Callable[[], None],
     ) -> None:
         self._described = connection.description or []
@@ -52,7 +52,7 @@ class DuckDBRows:
         self._connection = connection
         self._path = path
         self._raised = raised
-        self._turns = turns
+        self._call_lock = call_lock
         self._batch: Iterator[tuple[Any, ...]] = iter(())
         self._after_read = after_read
         self._drained: list[tuple[Any, ...]] = []
@@ -68,7 +68,7 @@ class DuckDBRows:
         return self
 
     def __next__(self) -> tuple[Any, ...]:
-        self._turns.check()
+        self._call_lock.check()
         row = next(self._batch, None)
         while row is None:
             rows = self._more()
@@ -80,7 +80,7 @@ class DuckDBRows:
 
     def _more(self) -> list[tuple[Any, ...]]:
         """Return the next rows, none at the end."""
-        with self._turns:
+        with self._call_lock:
             if self._drained:
                 rows, self._drained = self._drained, []
                 return rows
@@ -118,9 +118,9 @@ class DuckDBRows:
 
     def close(self) -> None:
         """Give up what is left, and the memory that DuckDB has it in."""
-        if self._turns.over or self._turns.is_inherited:
+        if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
-        with self._turns, suppress(duckdb.Error):
+        with self._call_lock, suppress(duckdb.Error):
             if not self.exhausted:
                 self._connection.execute("")  # a connection keeps its last result until another statement
         self.exhausted, self._drained, self._error = True, [], None
@@ -134,7 +134,7 @@ class DuckDBRows:
             rows += self
             arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
             return pa.Table.from_arrays(arrays, names=self.columns)
-        with self._turns, translated(self._path, self._raised), warnings.catch_warnings():
+        with self._call_lock, translated(self._path, self._raised), warnings.catch_warnings():
             # DuckDB 2 advises con.sql(), which runs a statement when its result is asked for.
             warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
             table = self._connection.to_arrow_table()

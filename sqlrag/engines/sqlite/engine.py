@@ -29,7 +29,7 @@ from sqlrag.errors import (
     ReadOnlyError,
     UnknownModelError,
 )
-from sqlrag.process.call_lock import Turns
+from sqlrag.process.call_lock import CallLock
 from sqlrag.process.open_files import inode_of
 from sqlrag.results import Result
 from sqlrag.store.check import check_index, foreign_vectors
@@ -102,10 +102,10 @@ class SQLiteEngine:
         except BaseException:
             connection.close()
             raise
-        self._inherited = InheritedConnection(connection, path, self.turns)
+        self._inherited = InheritedConnection(connection, path, self.call_lock)
         self._inode = inode_of(path)
         self._looked = time.monotonic()
-        self.turns.look = self._look
+        self.call_lock.look = self._look
         connection.set_commit_hook(self._may_not_commit, id="sqlrag")
 
     def _look(self) -> None:
@@ -126,7 +126,7 @@ class SQLiteEngine:
         self.path = path
         self.read_only = read_only
         self.encoders = encoders
-        self.turns = Turns(path)
+        self.call_lock = CallLock(path)
         self.freshness: Freshness | None = None
         self.indexes = SQLiteIndexes(connection)
         self._made_here = False
@@ -156,7 +156,7 @@ class SQLiteEngine:
         with errors(), _parameters_named():
             # Each is compiled here, and says which indexes it asks.
             cursor.execute(sql, bound(params, sqlite_value), can_cache=False)
-        return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.turns, self._scores.flush)))
+        return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.call_lock, self._scores.flush)))
 
     def _subject(self, sql: str) -> str:
         """Return which file an error of a statement is about: SQLite does not say it."""

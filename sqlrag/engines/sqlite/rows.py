@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import apsw
     import pyarrow as pa
 
-    from sqlrag.process.call_lock import Turns
+    from sqlrag.process.call_lock import CallLock
 
 __all__ = ["Columns", "OpenRows", "SQLiteRows"]
 
@@ -33,13 +33,13 @@ class SQLiteRows:
         cursor: apsw.Cursor,
         described: Columns,
         errors: Callable[[], AbstractContextManager[None]],
-        turns: Turns,
+        call_lock: CallLock,
         at_end: Callable[[], None],
     ) -> None:
         """`errors` turns SQLite's into sqlrag's."""
         self.columns = [name for name, _ in described]
         self.types = [declared for _, declared in described]
-        self._turns = turns
+        self._call_lock = call_lock
         self._cursor = cursor
         self._errors = errors
         self._at_end = at_end
@@ -59,7 +59,7 @@ class SQLiteRows:
         return row
 
     def _next(self) -> tuple[Any, ...] | None:
-        with self._turns:
+        with self._call_lock:
             if self._kept:
                 return self._kept.popleft()
             if self._failed is not None:
@@ -96,9 +96,9 @@ class SQLiteRows:
 
     def close(self) -> None:
         """Give up what is left: an open statement would keep a writer's log from being emptied."""
-        if self._turns.over or self._turns.is_inherited:
+        if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
-        with self._turns:
+        with self._call_lock:
             self._is_done = True
             self._kept.clear()
             self._cursor.close()

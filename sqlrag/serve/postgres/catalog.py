@@ -13,7 +13,7 @@ import threading
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.process.call_lock import Turns
+from sqlrag.process.call_lock import CallLock
 from sqlrag.serve.postgres.sqlstate import Refused
 from sqlrag.serve.postgres.types import BY_OID, TEXT, of_declared, of_duckdb
 from sqlrag.store.names import is_internal
@@ -129,14 +129,14 @@ class CatalogCursor:
     def __init__(self, connection: duckdb.DuckDBPyConnection, confinement: Confinement) -> None:
         self._connection = connection
         self._confinement = confinement
-        self._turns = Turns("the catalog")
+        self._call_lock = CallLock("the catalog")
 
     def execute(self, sql: str, params: list[Any]) -> tuple[list[tuple[str, str | None]], list[tuple[Any, ...]]]:
         """Return the columns of a question, with DuckDB's types, and its rows. Raises Error in DuckDB's words."""
         from sqlrag.engines.duckdb.error_translation import translated
 
         rewritten = rewrite(sql)
-        with self._turns, translated(":memory:"):
+        with self._call_lock, translated(":memory:"):
             self._confinement.check(rewritten)
             self._connection.execute(rewritten, params)
             columns: list[tuple[str, str | None]] = []

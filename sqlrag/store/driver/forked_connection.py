@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import apsw
 
-from sqlrag.process.call_lock import Turns
+from sqlrag.process.call_lock import CallLock
 from sqlrag.process.forks import at_fork, leave, remember_inherited
 from sqlrag.process.open_files import Inode, inode_of
 
@@ -43,24 +43,24 @@ def give_up(connection: apsw.Connection, inode: Inode | None, *, at_rest: bool) 
 class InheritedConnection:
     """The connection of a Database at a fork; it is told of forks as long as it lives."""
 
-    def __init__(self, connection: apsw.Connection, path: str, turns: Turns) -> None:
+    def __init__(self, connection: apsw.Connection, path: str, call_lock: CallLock) -> None:
         self._connection = connection
         self._inode = inode_of(path)
-        self._turns = turns
+        self._call_lock = call_lock
         at_fork(self)
 
     def before_fork(self, seconds: float) -> bool:
         """Wait until nothing is written."""
-        if not self._turns.pause(seconds):
+        if not self._call_lock.pause(seconds):
             return False
         if is_at_rest(self._connection):
             return True
-        self._turns.resume()
+        self._call_lock.resume()
         return False
 
     def after_fork(self) -> None:
         """Go on in the parent."""
-        self._turns.resume()
+        self._call_lock.resume()
 
     def in_child(self, *, at_rest: bool) -> None:
         """Give up the copy."""
