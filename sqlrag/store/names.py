@@ -9,7 +9,17 @@ import apsw
 
 from sqlrag.errors import InputError
 
-__all__ = ["NEXT", "check_index_name", "check_new_index_name", "folded", "in_main", "is_internal", "quote", "same_name"]
+__all__ = [
+    "NEXT",
+    "check_index_name",
+    "check_new_index_name",
+    "folded",
+    "in_main",
+    "is_internal",
+    "literal",
+    "quote",
+    "same_name",
+]
 
 MOST_LETTERS = 48
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -71,6 +81,11 @@ def is_internal(table: str, indexes: Collection[str]) -> bool:
 def quote(name: str) -> str:
     """Return `name` as a quoted SQL identifier, for SQLite and DuckDB alike."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return `text` as a literal of SQL, for SQLite and DuckDB alike."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def in_main(name: str) -> str:

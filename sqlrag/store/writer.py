@@ -21,10 +21,22 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["TRANSACTION_IS_OPEN", "IndexWriter", "StoredChunk", "check_room", "immediate", "made_anew", "upgrade"]
+__all__ = [
+    "CHUNK_COLUMNS",
+    "TRANSACTION_IS_OPEN",
+    "IndexWriter",
+    "StoredChunk",
+    "check_room",
+    "immediate",
+    "made_anew",
+    "upgrade",
+]
 
 StoredChunk = tuple[int, Any, int, int, int, str, int]
-"""`(id, source_id, ordinal, start_char, end_char, text, token_count)`: a row of the chunk table."""
+"""A row of the chunk table: the values of CHUNK_COLUMNS."""
+
+CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count")
+"""The columns of a chunk table, in their order, on both engines."""
 
 PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
 """What the tables of an index are called after its name and a `_`, beside the chunk table."""

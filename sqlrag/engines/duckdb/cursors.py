@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from sqlrag.store.names import quote
+from sqlrag.store.names import literal, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -51,12 +51,8 @@ def own_cursor(connection: DuckDBPyConnection, catalog: str) -> DuckDBPyConnecti
     """
     cursor = connection.cursor()
     path = f"system.main,{quote(catalog)}.main"
-    cursor.execute(f"SET search_path = {_literal(path)}; SET VARIABLE sqlrag_catalog = {_literal(catalog)}")
+    cursor.execute(f"SET search_path = {literal(path)}; SET VARIABLE sqlrag_catalog = {literal(catalog)}")
     for setting in _SETTINGS:
         with suppress(duckdb.Error):
             cursor.execute(setting)
     return cursor
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -10,6 +10,7 @@ from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.errors import NotADatabaseError
 from sqlrag.store.names import quote
 from sqlrag.store.precision import codes_of
+from sqlrag.store.writer import CHUNK_COLUMNS
 
 if TYPE_CHECKING:
     import apsw
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
 
 __all__ = [
-    "CHUNK_COLUMNS",
+    "CHUNKS",
     "ROWS_AT_ONCE",
     "Differences",
     "chunk_differences",
@@ -29,8 +30,8 @@ __all__ = [
     "stored_vectors",
 ]
 
-CHUNK_COLUMNS = "id, source_id, ordinal, start_char, end_char, text, token_count"
-"""The columns of a chunk table, on both engines."""
+CHUNKS = ", ".join(CHUNK_COLUMNS)
+"""The columns of a chunk table, for a SELECT."""
 
 ROWS_AT_ONCE = 5_000
 """How many rows are taken from DuckDB at a time: a few MB."""
@@ -55,7 +56,7 @@ def chunk_differences(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
 ) -> Differences:
     """Compare the chunks that have a vector with those of the index file, text and all; `ids`: only these."""
-    sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
+    sql = f"SELECT {CHUNKS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
     return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
 
 
@@ -122,9 +123,9 @@ def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids
 def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
     chunks, vectors = (
         f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
-        for columns, table in ((CHUNK_COLUMNS, record.name), ("id", f"{record.name}_embedding"))
+        for columns, table in ((CHUNKS, record.name), ("id", f"{record.name}_embedding"))
     )
-    sql = f"SELECT {CHUNK_COLUMNS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
+    sql = f"SELECT {CHUNKS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
     database.execute(sql, {"first": ids[0], "last": ids[-1]})  # in the transaction that it is in
     while rows := database.fetchmany(ROWS_AT_ONCE):
         yield from rows

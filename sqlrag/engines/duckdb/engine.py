@@ -22,11 +22,10 @@ from sqlrag.engines.duckdb.indexed_table import DuckDBLive
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from sqlrag.engines.duckdb.instance_functions import INHERITED, lend, register_in, share
 from sqlrag.engines.duckdb.parameters import bind_named
-from sqlrag.engines.duckdb.records import stored_records
 from sqlrag.engines.duckdb.reindex import begin_next, switch
 from sqlrag.engines.duckdb.repair import mend, partial_documents
 from sqlrag.engines.duckdb.rows import DuckDBRows
-from sqlrag.engines.duckdb.schema_check import check_functions
+from sqlrag.engines.duckdb.schema_check import check_functions, stored_records
 from sqlrag.engines.duckdb.session import Session
 from sqlrag.engines.duckdb.staleness import Asking
 from sqlrag.engines.duckdb.table_schema import checked_types, describe, search_statement

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import CHUNK_COLUMNS, ROWS_AT_ONCE, chunk_differences, stored_vectors
+from sqlrag.engines.duckdb.differences import CHUNKS, ROWS_AT_ONCE, chunk_differences, stored_vectors
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.store.names import quote
 from sqlrag.store.registry import Registry
@@ -120,7 +120,7 @@ class IndexCopy:
 
     def _copy_chunks(self, ids: Sequence[int]) -> None:
         """Copy some chunks with their vectors."""
-        sql = f"SELECT {CHUNK_COLUMNS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
+        sql = f"SELECT {CHUNKS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
         chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
         vectors = stored_vectors(self._duckdb, self._record, ids)
         with immediate(self._index):

@@ -25,8 +25,7 @@ from sqlrag.engines.duckdb.index_connection import (
     remake_index,
 )
 from sqlrag.engines.duckdb.index_copy import FILES, IndexCopy, drop_index, note_state, shown_state
-from sqlrag.engines.duckdb.records import stored_records
-from sqlrag.engines.duckdb.schema_check import check_tables
+from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.store.driver.error_translation import translated

@@ -12,12 +12,12 @@ import duckdb
 
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.engines.duckdb.index_file import index_file_of
-from sqlrag.engines.duckdb.records import stored_records
+from sqlrag.engines.duckdb.schema_check import stored_records
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
 from sqlrag.store.names import quote
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate
+from sqlrag.store.writer import CHUNK_COLUMNS, IndexWriter, StoredChunk, check_room, immediate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from sqlrag.engines.duckdb.table_state import TableState
 
 __all__ = ["IndexTables", "transaction", "upgrade"]
-
-_CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count")
 
 
 @contextmanager
@@ -116,7 +114,7 @@ class IndexTables:
         import pyarrow as pa
 
         columns = list(zip(*chunks, strict=True))
-        chunk_table = pa.table({name: list(column) for name, column in zip(_CHUNK_COLUMNS, columns, strict=True)})
+        chunk_table = pa.table({name: list(column) for name, column in zip(CHUNK_COLUMNS, columns, strict=True)})
         flat = pa.array(vectors.reshape(-1))
         fixed = pa.FixedSizeListArray.from_arrays(flat, self.record.dimension)
         vector_table = pa.table({"id": list(columns[0]), "embedding": fixed})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlrag.engines.duckdb.index_tables import IndexTables, transaction
 from sqlrag.engines.duckdb.indexed_table import DuckDBLive
-from sqlrag.engines.duckdb.records import stored_records
 from sqlrag.engines.duckdb.repair import mark_partial
+from sqlrag.engines.duckdb.schema_check import stored_records
 from sqlrag.engines.duckdb.table_schema import describe, key_type_of
 from sqlrag.store.names import quote
 from sqlrag.store.source_table import key_columns

@@ -1,4 +1,4 @@
-"""What a DuckDB file has under the names of sqlrag's tables and of DuckDB's functions, checked.
+"""What a DuckDB file has under the names of sqlrag's tables and of DuckDB's functions, checked; and its records.
 
 A file may come from a stranger. DuckDB's views and macros may read any file, and a macro `sum` takes the place of the
 real one in every statement: they are refused before a statement of sqlrag's runs.
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.errors import NotADatabaseError
+from sqlrag.store.names import quote
+from sqlrag.store.registry import IndexRecord, known_columns, record_of
 from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     import duckdb
 
-    from sqlrag.store.registry import IndexRecord
-
-__all__ = ["check_functions", "check_tables", "check_tables_of"]
+__all__ = ["check_functions", "check_tables", "stored_records"]
 
 FIXED = ("sqlrag_meta", "sqlrag_indexes")
 
@@ -62,7 +62,24 @@ def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return tables
 
 
-def check_tables_of(connection: duckdb.DuckDBPyConnection, tables: set[str], records: Sequence[IndexRecord]) -> None:
+def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
+    """Return the record of each index, by name; none for a database without sqlrag's tables.
+
+    Raises NotADatabaseError for what sqlrag never writes.
+    """
+    tables = check_tables(connection)
+    if "sqlrag_indexes" not in tables:
+        return []
+    described = connection.execute("SELECT * FROM sqlrag_indexes LIMIT 0").description or []
+    columns = known_columns({column[0] for column in described})
+    names = ", ".join(map(quote, columns))
+    rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name ASC").fetchall()
+    records = [record_of(columns, row) for row in rows]
+    _check_tables_of(connection, tables, records)
+    return records
+
+
+def _check_tables_of(connection: duckdb.DuckDBPyConnection, tables: set[str], records: Sequence[IndexRecord]) -> None:
     """Raise NotADatabaseError for a view in the place of a table of an index; `tables` are those that there are."""
     names = {(record.name + part).lower() for record in records for part in ("", "_embedding", "_rows")}
     names |= {"documents"} if any(not record.is_live for record in records) else set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.errors import InputError
-from sqlrag.store.names import quote, same_name
+from sqlrag.store.names import literal, quote, same_name
 from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of
 from sqlrag.store.statements import statement
 
@@ -132,13 +132,13 @@ def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
             raise InputError(f"text is made of column {column!r} of {source.table}, which holds bytes (BLOB), not text")
     pieces, place = [], 0
     for piece in _PIECE.finditer(source.template):
-        pieces.append(_literal(source.template[place : piece.start()]))
+        pieces.append(literal(source.template[place : piece.start()]))
         # columns of different collations could not be joined
         pieces.append(f"coalesce(CAST({canonical(piece.group(1), types)} AS VARCHAR) COLLATE \"binary\", '')")
         place = piece.end()
-    pieces.append(_literal(source.template[place:]))
+    pieces.append(literal(source.template[place:]))
     nothing = " AND ".join(f"{quote(column)} IS NULL" for column in source.columns)
-    text = f"CASE WHEN NOT ({nothing}) THEN {' || '.join(piece for piece in pieces if piece)} END"
+    text = f"CASE WHEN NOT ({nothing}) THEN {' || '.join(piece for piece in pieces if piece != literal(''))} END"
     key = key_expression(source, types)
     whole = " AND ".join(f"{quote(column)} IS NOT NULL" for column in source.key)
     return f"SELECT {key} AS key, {text} AS text FROM {main}.{quote(source.table)} WHERE ({source.where}) AND {whole}"
@@ -169,7 +169,7 @@ def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -
     if not names:
         return statement("search_rows", index=record.name, main=main, search="search")
     types = checked_types(database, record)
-    pairs = ", ".join(f"{_literal(name)}, {canonical(name, types, 'source.')}" for name in names)
+    pairs = ", ".join(f"{literal(name)}, {canonical(name, types, 'source.')}" for name in names)
     key = key_expression(source, types, "source.")
     return statement(
         "search_table",
@@ -180,7 +180,3 @@ def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -
         is_source=f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
         metadata=f"system.main.json_object({pairs})",
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'" if text else ""

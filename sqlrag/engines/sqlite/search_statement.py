@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from sqlrag.engines.sqlite.functions import SEARCH
-from sqlrag.store.names import in_main, quote
+from sqlrag.store.names import in_main, literal, quote
 from sqlrag.store.source_table import key_condition, source_of
 from sqlrag.store.statements import statement
 
@@ -23,7 +23,7 @@ def statement_for(record: IndexRecord, *, with_source: bool) -> str:
     if not with_source:
         return statement("search_rows", index=record.name, main="main", search=SEARCH)
     source = source_of(record)
-    columns = {_literal(name): f"source.{quote(name)}" for name in json.loads(record.filters)}
+    columns = {literal(name): f"source.{quote(name)}" for name in json.loads(record.filters)}
     # JSON has no BLOBs.
     pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
     return statement(
@@ -35,7 +35,3 @@ def statement_for(record: IndexRecord, *, with_source: bool) -> str:
         is_source=key_condition(source, "chunk.source_id", "source."),
         metadata=f"json_object({pairs})",
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
