@@ -6,18 +6,17 @@ import csv
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 
 import sqlrag
 from sqlrag.cli.standard_library import harvest
 from tests.computed_once import encoding_once
+from tests.docs.reader import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
 PASSAGES = ROOT / "tests" / "passages.jsonl"
 
-# What the examples and the README ask about, and enough beside it to choose from.
+# What the examples and the pages ask about, and enough beside it to choose from.
 MODULES = {"glob", "heapq", "random", "tempfile", "timeit"}
 TITLES = {
     "collections.Counter", "collections.Counter.most_common", "collections.OrderedDict", "collections.deque",
@@ -29,8 +28,9 @@ TITLES = {
 
 @pytest.fixture(scope="session")
 def harvested():
-    """Documents for the small database; every `dotted.name` that the README prints as a result is among them."""
-    printed = set(re.findall(r"\w+(?:\.\w+)+", (ROOT / "README.md").read_text(encoding="utf-8")))
+    """Documents for the small database; every `dotted.name` that a page prints as a result is among them."""
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    printed = set(re.findall(r"\w+(?:\.\w+)+", text))
     documents = [
         document
         for document in harvest()
