@@ -105,7 +105,24 @@ def _stops(
 
 
 class Functions:
-    """The SQL functions of one connection; `stop` ends those of a statement between two texts, or pairs."""
+    """The SQL functions of one connection; `stop` ends those of a statement between two texts, or pairs.
+
+    Every function of SQL has a method here. Its docstring is the SQL reference, docs/sql.md, which scripts/reference.py
+    writes. What several functions have in common is said once, here:
+
+    Parameters:
+        index: The name of the index.
+        k: How many chunks to return, from 1.
+        filter: A boolean expression over the columns of the indexed table, applied before the top-k. NULL: none.
+        filter_params: The values of the filter's `:name` parameters, as a JSON object.
+        model: A bundled or pulled model, by its name. NULL: the model of the database.
+
+    Raises:
+        InputError: An argument has the wrong type or is out of range.
+        UnknownIndexError: The database has no index of this name.
+        FilterError: `filter` is not one boolean expression over the columns.
+        UnknownModelError: There is no model of this name.
+    """
 
     def __init__(
         self,
@@ -137,7 +154,13 @@ class Functions:
 
     @_stops
     def embed(self, text: object, model: object = None) -> bytes | None:
-        """Return the vector of a query, float32; NULL for NULL."""
+        """Return the vector of a query.
+
+        On SQLite it is a BLOB of float32 numbers, which sqlite-vec accepts too; on DuckDB an array of FLOAT.
+
+        Parameters:
+            text: The query. Text beyond the model's window is cut off.
+        """
         if text is None:
             return None
         vector = self.encoders.embedder_named(model).query_vector(self._text("embed", "text", text))
@@ -145,7 +168,14 @@ class Functions:
 
     @_stops
     def embed_document(self, text: object, model: object = None) -> bytes | None:
-        """Return the vector of a passage, float32; NULL for NULL."""
+        """Return the vector of a passage.
+
+        For a symmetric model, such as the bundled one, it is the vector that `embed` returns. Other models put
+        different prompts before a query and a passage.
+
+        Parameters:
+            text: The passage. Text beyond the model's window is cut off.
+        """
         if text is None:
             return None
         embedder = self.encoders.embedder_named(model)
@@ -153,7 +183,7 @@ class Functions:
 
     @_stops
     def embed_documents(self, texts: Sequence[object], models: Sequence[object] | None = None) -> list[bytes | None]:
-        """Return the vectors of many passages, as `embed_document`; those of one model run as one batch."""
+        """Return what `embed_document` returns for each text; the texts of one model run as one batch."""
         models = models or [None] * len(texts)
         vectors: list[bytes | None] = [None] * len(texts)
         for model in dict.fromkeys(models):
@@ -167,17 +197,27 @@ class Functions:
 
     @_stops
     def token_count(self, text: object, model: object = None) -> int | None:
-        """Return the number of tokens of a text, without the model's special ones; NULL for NULL."""
+        """Return the number of tokens of a text, without the special tokens of the model.
+
+        Nothing is cut off. Use it to fill the context of a language model up to a budget.
+        """
         if text is None:
             return None
         return self.encoders.embedder_named(model).token_count(self._text("token_count", "text", text))
 
     @_stops
     def rerank_score(self, query: object, text: object, model: object = None) -> float | None:
-        """Return the relevance of a text to a query; NULL for NULL.
+        """Return how relevant a text is to a query, according to the cross-encoder; higher is more relevant.
 
-        The candidates of the top-k functions that ran before are known: the first of them to be scored has
-        all of them scored side by side, on every core.
+        The score is that of `CrossEncoder.predict` with the same weights. When the first candidate of a top-k
+        function is scored, the others are scored with it, on every core.
+
+        Parameters:
+            query: The question.
+            text: The passage. Text beyond the model's window is cut off.
+
+        Raises:
+            RerankLimitError: The statement would score more pairs than `rerank_limit`, 10,000 by default.
         """
         if query is None or text is None:
             return None
@@ -190,7 +230,7 @@ class Functions:
 
     @_stops
     def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:
-        """Return the scores of many pairs, `None` where the query or the text is NULL."""
+        """Return what `rerank_score` returns for each pair; None where the query or the text is NULL."""
         reranker = self.encoders.reranker_named(model)
         groups: dict[str, list[int]] = {}
         for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
@@ -216,10 +256,21 @@ class Functions:
         nprobe: object = None,
         filter_params: object = None,
     ) -> list[Any]:
-        """Return `(id, distance, rank)` of the k chunks nearest to a text or a vector.
+        """Return the chunks whose vectors are nearest to the query's.
 
-        `nprobe`: cells of the index to look into; by default the connection's, or what the index has measured.
-        `filter_params`: values of the filter's parameters, a JSON object.
+        Parameters:
+            query: A text, which is embedded with the index's own model, or a vector from `embed`.
+            nprobe: How many cells of a large index to examine. NULL: the connection's setting, or the number that the
+                index has measured.
+
+        Columns:
+            id: The chunk.
+            distance: The Euclidean distance between unit vectors. The cosine similarity is
+                `1 - distance * distance / 2`.
+            rank: From 1, the nearest first; equal distances are ordered by id.
+
+        Raises:
+            ModelMismatchError: `query` is a vector of another model.
         """
         found = self._open(index)
         k = check_k("vector_top_k", "k", k)
@@ -239,7 +290,18 @@ class Functions:
         filter: object = None,  # noqa: A002
         filter_params: object = None,
     ) -> list[Any]:
-        """Return `(id, score, rank)` of the k best chunks by BM25."""
+        """Return the chunks that match the words of the query best, by BM25.
+
+        The query is what a person types: no syntax of full-text search applies, and nothing in it is an error.
+
+        Parameters:
+            query: The words.
+
+        Columns:
+            id: The chunk.
+            score: The BM25 score; higher is better.
+            rank: From 1, the best first; equal scores are ordered by id.
+        """
         found = self._open(index)
         k = check_k("text_top_k", "k", k)
         matching = self._matching(found, filter, filter_params)
@@ -258,9 +320,16 @@ class Functions:
         vector_weight: object = None,
         filter_params: object = None,
     ) -> list[Any]:
-        """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion of vectors and BM25.
+        """Return the best chunks by reciprocal rank fusion of `vector_top_k` and `text_top_k`.
 
-        `vector_weight`: the vectors' share of the score, from 0 to 1; the words have the rest.
+        Parameters:
+            query: The question, as a text.
+            vector_weight: The vectors' share of the score, from 0 (words alone) to 1 (vectors alone). NULL: 0.5.
+
+        Columns:
+            id: The chunk.
+            score: The fused score; higher is better.
+            rank: From 1, the best first; equal scores are ordered by id.
         """
         found = self._open(index)
         k = check_k("hybrid_top_k", "k", k)
@@ -286,10 +355,28 @@ class Functions:
         budget_ms: object = None,
         filter_params: object = None,
     ) -> list[Any]:
-        """Return rows of `SEARCH_COLUMNS`: the best `top_n` of the `top_k` nearest, best first.
+        """Return the best `top_n` of the `top_k` nearest chunks: both stages in one call.
 
-        `budget_ms`: how long the second stage may take. It scores the candidates in the order of the first as far as
-        time allows; the others come after those that it scored, in that order, with the score NULL.
+        Parameters:
+            query: The question, as a text.
+            top_k: How many candidates the first stage finds. NULL: 25.
+            top_n: How many chunks are returned. NULL: 3.
+            budget_ms: The time for reranking, in milliseconds. Candidates are scored in the order of the first stage
+                until it is used up, the first one in any case; those without a score follow the others in that order.
+                With 0, only scores that are already known are used. NULL: no limit.
+
+        Columns:
+            id: The chunk.
+            text: Its text.
+            score: The score of `rerank_score`; NULL if the budget did not suffice.
+            distance: The distance of `vector_top_k`.
+            rank_before: The rank after the first stage, from 1.
+            rank_after: The rank after the second stage, from 1.
+            source_id: The document's id, or the key of the row in the indexed table.
+            reranked: How many candidates have a score.
+
+        Raises:
+            RerankLimitError: The statement would score more pairs than `rerank_limit`, 10,000 by default.
         """
         found = self._open(index)
         top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
@@ -315,7 +402,19 @@ class Functions:
 
     @_stops
     def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:
-        """Return `(ordinal, start_char, end_char, text)` of the chunks of a text."""
+        """Cut a text into chunks, as `ingest` does.
+
+        Parameters:
+            text: The text. (In SQL the parameter is called `source`.)
+            max_tokens: The longest chunk. NULL: 200.
+            overlap: How many tokens neighbouring chunks share. NULL: none.
+
+        Columns:
+            ordinal: The place of the chunk in the text, from 0.
+            start_char: The character at which it begins, from 0.
+            end_char: The character before which it ends.
+            text: The chunk.
+        """
         from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, DEFAULT_OVERLAP
 
         max_tokens = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
@@ -328,7 +427,33 @@ class Functions:
 
     @in_own_process
     def sqlrag_info(self) -> list[Any]:
-        """Return a row of `INFO_COLUMNS` for each index."""
+        """Return a row for each index.
+
+        Columns:
+            index: Its name, and that of its chunk table.
+            source: The table or view that it is over.
+            documents: How many documents or rows it has.
+            chunks: How many chunks it has.
+            tokens: How many tokens they have together.
+            truncated: How many chunks exceed the model's window.
+            max_tokens: The longest chunk, in tokens.
+            overlap: How many tokens neighbouring chunks share.
+            embedder: The model of its vectors.
+            embedder_hash: The SHA-256 of that model's weights.
+            dimension: The length of a vector.
+            window: The model's window, in tokens.
+            reranker: The cross-encoder of this connection.
+            reranker_hash: The SHA-256 of its weights.
+            backlog: How many rows are not indexed yet; NULL if the table's triggers are gone, so that changes are not
+                noticed.
+            tokenizer: How full text is cut into words.
+            vectors: float32 or int8.
+            cells: How many cells a large index has; 0 if it is searched whole.
+            nprobe: How many of them a search examines.
+            cached_scores: How many scores the database's score cache holds; NULL if it has none.
+            cache_hits: How many scores were taken from it.
+            backlog_seconds: How long the oldest row of the backlog has waited.
+        """
         reranker = self.encoders.reranker.spec
         cached = self._scores.cache.counts() if self._scores.cache is not None else None
         rows = []

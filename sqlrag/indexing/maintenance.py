@@ -29,6 +29,14 @@ def add_maintenance(database: Database, engine: Engine) -> None:
     """Give a connection the functions."""
 
     def create_index(name: object, table: object, text: object, options: object = None) -> int:
+        """Index a table or view, and return how many rows it has indexed.
+
+        Parameters:
+            name: The name of the index and of its chunk table.
+            table: The table or view.
+            text: A column, a JSON array of columns, or a template of columns such as '{title}: {body}'.
+            options: A JSON object with any of key, filters, max_tokens, overlap, embedder, tokenizer, vectors.
+        """
         given = {"name": name, "table": table, "text": text}
         name, table, text = (check_text("sqlrag_create_index", *pair) for pair in given.items())
         chosen = _options("sqlrag_create_index", options, CREATED, engine)
@@ -36,16 +44,32 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         return report.added + report.changed
 
     def sync(index: object = None) -> int:
+        """Index the rows that have changed, and return how many.
+
+        Parameters:
+            index: The name of the index. NULL: every index over a table or view.
+        """
         report = database.sync(None if index is None else check_text("sqlrag_sync", "index", index))
         return report.added + report.changed + report.removed
 
     def drop_index(name: object) -> int:
+        """Drop an index, and return how many rows it had; a table that it is over stays as it is.
+
+        Parameters:
+            name: The name of the index.
+        """
         name = check_text("sqlrag_drop_index", "name", name)
         rows = engine.indexes.open(name).counts()[0]
         database.drop_index(name)
         return rows
 
     def alter_index(name: object, options: object) -> int:
+        """Change what an index is made of, and return how many rows were indexed again.
+
+        Parameters:
+            name: The name of the index.
+            options: A JSON object with any of text, filters, tokenizer.
+        """
         checked = check_text("sqlrag_alter_index", "name", name)
         chosen = _options("sqlrag_alter_index", options, ALTERED)
         if isinstance(chosen.get("text"), str):
@@ -54,6 +78,12 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         return report.added + report.changed
 
     def reindex(name: object, options: object = None) -> int:
+        """Make an index anew beside the old one, let it take the old one's place, and return how many rows it has.
+
+        Parameters:
+            name: The name of the index.
+            options: A JSON object with any of embedder, max_tokens, overlap, vectors. NULL: the index as it was.
+        """
         checked = check_text("sqlrag_reindex", "name", name)
         report = database.reindex(checked, **_options("sqlrag_reindex", options, REMADE, engine))
         return report.added
