@@ -37,9 +37,9 @@ STATEMENT = """
 VERBS = ("read", "write", "compare", "copy", "split", "sort", "send", "wait for", "measure", "remove")
 THINGS = ("a file", "the lines of a text", "a folder", "two dates")
 PARTS = {
-    "embed": (sqlrag.Embedder, "query_vector"),
+    "embed": (sqlrag.Embedder, "query_bytes"),
     "index": (Index, "vector_top_k"),
-    "rerank": (sqlrag.Reranker, "score"),
+    "rerank": (sqlrag.Reranker, "pair_scores"),
 }
 QUESTIONS = [f"how do I {verb} {thing} safely?" for verb in VERBS for thing in THINGS]
 

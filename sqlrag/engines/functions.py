@@ -163,8 +163,7 @@ class Functions:
         """
         if text is None:
             return None
-        vector = self.encoders.embedder_named(model).query_vector(self._text("embed", "text", text))
-        return vector.tobytes()
+        return self.encoders.embedder_named(model).query_bytes(self._text("embed", "text", text))
 
     @_stops
     def embed_document(self, text: object, model: object = None) -> bytes | None:
@@ -179,7 +178,7 @@ class Functions:
         if text is None:
             return None
         embedder = self.encoders.embedder_named(model)
-        return embedder.encode_document(self._text("embed_document", "text", text)).tobytes()
+        return embedder.document_bytes([self._text("embed_document", "text", text)])[0]
 
     @_stops
     def embed_documents(self, texts: Sequence[object], models: Sequence[object] | None = None) -> list[bytes | None]:
@@ -190,9 +189,9 @@ class Functions:
             places = [place for place, name in enumerate(models) if name == model and texts[place] is not None]
             if places:
                 checked = [self._text("embed_document", "text", texts[place]) for place in places]
-                encoded = self.encoders.embedder_named(model).encode_document(checked)
+                encoded = self.encoders.embedder_named(model).document_bytes(checked)
                 for place, vector in zip(places, encoded, strict=True):
-                    vectors[place] = vector.tobytes()
+                    vectors[place] = vector
         return vectors
 
     @_stops
@@ -497,7 +496,7 @@ class Functions:
     def _vector(self, index: Index, query: object) -> bytes:
         """Return the query vector for an index: of a text by the index's own model, of a vector itself."""
         if isinstance(query, str):
-            return self.encoders.embedder_of(index.record).query_vector(query).tobytes()
+            return self.encoders.embedder_of(index.record).query_bytes(query)
         vector = check_vector(query, index.record)
         maker = self._maker(vector)
         if maker is not None and maker.spec.weights_hash != index.record.embedder_hash:

@@ -40,9 +40,9 @@ class Encoder(Protocol):
 class Embedder:
     """A bi-encoder, safe to use from several threads.
 
-    `model`: a bundled name (None: the default), the name of a pulled model, or a folder, ours or
-    sentence-transformers'; with `backend="torch"` any Hugging Face name or folder. `threads`: texts encoded side by
-    side (None: one per usable CPU); it changes the speed only, never a vector.
+    `model`: a bundled name (None: the default), the name of a pulled model, a folder, ours or
+    sentence-transformers', or a specification; with `backend="torch"` any Hugging Face name or folder. `threads`:
+    texts encoded side by side (None: one per usable CPU); it changes the speed only, never a vector.
 
     Vectors have unit length whatever the model, because an index ranks by the distance between unit vectors. A model
     that was trained for the dot product of longer vectors is thus ranked by the cosine.
@@ -52,7 +52,7 @@ class Embedder:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | ModelSpec | None = None,
         *,
         backend: str = "onnx",
         threads: int | None = None,
@@ -122,12 +122,20 @@ class Embedder:
         """
         import numpy as np
 
+        return np.frombuffer(self.query_bytes(text), np.float32)
+
+    def query_bytes(self, text: str) -> bytes:
+        """Return `query_vector(text)` as bytes, float32."""
         text = as_text(text, "query")
         vector = self._queries.get(text)
         if vector is None:
-            vector = self._run([text], "query")[0].tobytes()
+            (vector,) = self._vectors([text], "query")
             self._queries.put([(text, vector)])
-        return np.frombuffer(vector, np.float32)
+        return vector
+
+    def document_bytes(self, texts: Iterable[str]) -> list[bytes]:
+        """Return the vector of each document as bytes, float32; see `encode_document`."""
+        return self._vectors(as_texts(texts, "document"), "document")
 
     def made(self, vector: bytes) -> bool:
         """Whether `query_vector` has lately returned these very float32 bytes. Raises InputError for anything else."""
@@ -148,6 +156,9 @@ class Embedder:
             vector: NDArray[np.float32] = self._run([as_text(text, role)], role)[0]
             return vector
         return self._run(as_texts(text, role), role)
+
+    def _vectors(self, texts: list[str], role: Role) -> list[bytes]:
+        return [vector.tobytes() for vector in self._run(texts, role)]
 
     def _run(self, texts: list[str], role: Role) -> NDArray[np.float32]:
         vectors = _unit(self._encoder.embed(texts, role))

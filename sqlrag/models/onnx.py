@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import nullcontext
 from functools import lru_cache, partial
-from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -276,6 +275,8 @@ class _Session:
 @lru_cache(maxsize=1)
 def _onnxruntime_version() -> str:
     """Return the library's version without importing it, where its package is called as it is."""
+    from importlib import metadata  # here, as it takes longer to import than all the rest
+
     try:
         return metadata.version("onnxruntime")
     except metadata.PackageNotFoundError:

@@ -47,13 +47,18 @@ def bundled_models() -> dict[str, ModelSpec]:
     return {folder.name: ModelSpec.load(folder) for folder in folders}
 
 
-def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
+def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a model: None (the default of this kind), a name or a folder.
 
     In this order: a bundled name, a model folder, a folder as sentence-transformers saves it (exported to the cache
-    at its first use), the name of a pulled model. Raises UnknownModelError where there is no such model, InputError
-    where it is of the other kind, ModelFileError where its files are not what was exported.
+    at its first use), the name of a pulled model. A specification is returned as it is, its files unread. So are those
+    of other models with `verify=False`: for a model that another process runs.
+
+    Raises UnknownModelError where there is no such model, InputError where it is of the other kind, ModelFileError
+    where its files are not what was exported.
     """
+    if isinstance(model, ModelSpec):
+        return model
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
     name = path_of(model)
@@ -61,26 +66,27 @@ def resolve(model: str | os.PathLike[str] | None, kind: Kind) -> ModelSpec:
     if _is_bundled(name):
         spec = ModelSpec.load(BUNDLED / name)
     elif Path(name).is_dir():
-        spec = _of_folder(name, kind)
+        spec = _of_folder(name, kind, verify=verify)
     else:
-        spec = named_model(name)
+        spec = named_model(name, verify=verify)
     if spec.kind != kind:
         msg = f"model {name!r} is a {spec.kind}; a {kind} is needed here"
         raise InputError(msg)
     return spec
 
 
-def named_model(name: str, weights_hash: str | None = None) -> ModelSpec:
+def named_model(name: str, weights_hash: str | None = None, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a bundled or pulled model by its name, never by a path.
 
-    `weights_hash` chooses among several of that name. Raises UnknownModelError that says how to get it.
+    `weights_hash` chooses among several of that name. Raises UnknownModelError that says how to get it, and
+    ModelFileError where its files are not what was exported; these are not read with `verify=False`.
     """
     if _is_bundled(name):
         return ModelSpec.load(BUNDLED / name)
     spec = find_cached(name, weights_hash)
     if spec is None:
         raise UnknownModelError(_unknown(name))
-    return verified(spec)
+    return verified(spec) if verify else spec
 
 
 def model_names(kind: Kind) -> list[str]:
@@ -89,7 +95,7 @@ def model_names(kind: Kind) -> list[str]:
     return [name for name, spec in bundled_models().items() if spec.kind == kind] + list(dict.fromkeys(pulled))
 
 
-def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
+def open_encoder(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Encoder:
     """Open a bi-encoder with a backend; see Embedder for the arguments and errors."""
     encoder = _encoder(model, backend, threads)
     for between, _ in _between:
@@ -97,7 +103,7 @@ def open_encoder(model: str | os.PathLike[str] | None, backend: str, threads: in
     return encoder
 
 
-def _encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Encoder:
+def _encoder(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Encoder:
     check_backend(backend, threads)
     if backend == "torch":
         from sqlrag.models.torch import TorchEncoder
@@ -108,7 +114,7 @@ def _encoder(model: str | os.PathLike[str] | None, backend: str, threads: int | 
     return OnnxEncoder(resolve(model, "bi-encoder"), threads)
 
 
-def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
+def open_scorer(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Scorer:
     """Open a cross-encoder with a backend; see Reranker for the arguments and errors.
 
     The bundled rerankers exist as ONNX only, so with `backend="torch"` they run on ONNX Runtime all the same.
@@ -119,7 +125,7 @@ def open_scorer(model: str | os.PathLike[str] | None, backend: str, threads: int
     return scorer
 
 
-def _scorer(model: str | os.PathLike[str] | None, backend: str, threads: int | None) -> Scorer:
+def _scorer(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Scorer:
     check_backend(backend, threads)
     if backend == "torch" and model is not None and not _is_bundled(path_of(model)):
         from sqlrag.models.torch import TorchScorer
@@ -139,9 +145,10 @@ def _is_bundled(name: str) -> bool:
     return Path(name).name == name and (BUNDLED / name / SPEC_FILE).is_file()
 
 
-def _of_folder(folder: str, kind: Kind) -> ModelSpec:
+def _of_folder(folder: str, kind: Kind, *, verify: bool) -> ModelSpec:
     if (Path(folder) / SPEC_FILE).is_file() or not is_source(folder):
-        return verified(ModelSpec.load(folder))  # says what is missing
+        spec = ModelSpec.load(folder)  # says what is missing
+        return verified(spec) if verify else spec
     from sqlrag.models.export.pull import exported
 
     return exported(folder, kind)
@@ -175,7 +182,7 @@ def check_backend(backend: str, threads: int | None) -> None:
         raise InputError(msg)
 
 
-def _torch_name(model: str | os.PathLike[str] | None) -> str:
+def _torch_name(model: str | os.PathLike[str] | ModelSpec | None) -> str:
     """Return what sentence-transformers calls the model."""
     if model is None or model == DEFAULT_EMBEDDER:
         return f"sentence-transformers/{DEFAULT_EMBEDDER}"

@@ -49,16 +49,16 @@ class Scorer(Protocol):
 class Reranker:
     """A cross-encoder, safe to use from several threads; it never pays twice for the same pair.
 
-    `model`: a bundled name (None: the default), the name of a pulled model, or a folder, ours or
-    sentence-transformers'; with `backend="torch"` any Hugging Face name or folder. `threads`: pairs scored side by
-    side (None: one per usable CPU); it changes the speed only, never a score.
+    `model`: a bundled name (None: the default), the name of a pulled model, a folder, ours or
+    sentence-transformers', or a specification; with `backend="torch"` any Hugging Face name or folder. `threads`:
+    pairs scored side by side (None: one per usable CPU); it changes the speed only, never a score.
 
     Raises UnknownModelError, InputError, and MissingDependencyError where the torch extra is needed.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | None = None,
+        model: str | os.PathLike[str] | ModelSpec | None = None,
         *,
         backend: str = "onnx",
         threads: int | None = None,
@@ -104,8 +104,7 @@ class Reranker:
 
     def score_pairs(self, pairs: Iterable[Sequence[str]]) -> NDArray[np.float32]:
         """Return the score of each (query, document), as `score`."""
-        pairs = several("pairs", pairs, "(query, document)")
-        return self._score([_as_pair(pair, number) for number, pair in enumerate(pairs)])
+        return self._score(pairs)
 
     def rank(
         self,
@@ -148,20 +147,31 @@ class Reranker:
         settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._scorer.conditions())
         return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
 
-    def _score(self, pairs: list[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
+    def _score(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> NDArray[np.float32]:
         import numpy as np
 
-        keys = [self.digest(*pair) for pair in pairs]
-        known = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
-        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if known[key] is None}
+        return np.array(self.pair_scores(pairs, until), np.float32)
+
+    def pair_scores(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> list[float]:
+        """Return the score of each (query, document) as a list; `until` as for `score_until`."""
+        pairs = several("pairs", pairs, "(query, document)")
+        texts = [_as_pair(pair, number) for number, pair in enumerate(pairs)]
+        keys = [self.digest(*pair) for pair in texts]
+        found = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
+        known = {key: math.nan if score is None else score for key, score in found.items()}
+        missing = {key: pair for key, pair in zip(keys, texts, strict=True) if found[key] is None}
         if missing:
-            scores = self._scorer.score(list(missing.values()), until)
-            new = {key: score for key, score in zip(missing, scores.tolist(), strict=True) if not math.isnan(score)}
+            scores = self._computed(list(missing.values()), until)
+            new = {key: score for key, score in zip(missing, scores, strict=True) if not math.isnan(score)}
             self._scores.put(new.items())
             known.update(new)
             with self._lock:
                 self.pairs_scored += len(new)
-        return np.array([known[key] for key in keys], np.float32)
+        return [known[key] for key in keys]
+
+    def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
+        scores: list[float] = self._scorer.score(pairs, until).tolist()
+        return scores
 
     def digest(self, query: str, text: str) -> bytes:
         """Return a hash of a pair, 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c").

@@ -86,9 +86,9 @@ class Scores:
         missing = [text for text, score in known.items() if score is None]
         if missing and until is None:
             self._count(len(missing))
-            known.update(zip(missing, reranker.score(query, missing).tolist(), strict=True))
+            known.update(zip(missing, reranker.pair_scores([(query, text) for text in missing]), strict=True))
         elif missing and until is not None and seconds:
-            found = reranker.score_until(query, missing, until).tolist()
+            found = reranker.pair_scores([(query, text) for text in missing], until)
             known.update((text, score) for text, score in zip(missing, found, strict=True) if not math.isnan(score))
             self._count(sum(known[text] is not None for text in missing))
         self._keep(reranker, query, known)

@@ -282,6 +282,4 @@ class Index:
         return list(self._connection.execute(sql, bindings))
 
     def _code(self, vector: bytes) -> bytes:
-        import numpy as np
-
-        return codes_of(self.record).encode(np.frombuffer(vector, np.float32)).tobytes()
+        return codes_of(self.record).encode_query(vector)

@@ -225,8 +225,6 @@ def check_vector(value: object, record: IndexRecord) -> bytes:
             f"query is a vector of {found}, but index {record.name!r} has {record.dimension} ({record.embedder}): "
             "give the text itself, or embed() it with that model"
         )
-    import numpy as np
-
-    if not np.isfinite(np.frombuffer(value, dtype=np.float32)).all():
+    if not all(map(math.isfinite, memoryview(value).cast("f"))):
         raise InputError("query is a vector with NaN or infinity in it: nothing is near to that")
     return value

@@ -127,6 +127,8 @@ MODELS = {
         "encode_query": {"text": "a"},
         "encode_document": {"text": "a"},
         "query_vector": {"text": "a"},
+        "query_bytes": {"text": "a"},
+        "document_bytes": {"texts": ["a"]},
         "made": {"vector": b""},
         "token_count": {"text": "a"},
         "token_counts": {"texts": ["a"]},
@@ -134,6 +136,7 @@ MODELS = {
     "Reranker": {
         "score": {"query": "a", "documents": ["b"]},
         "score_pairs": {"pairs": [("a", "b")]},
+        "pair_scores": {"pairs": [("a", "b")]},
         "rank": {"query": "a", "documents": ["b"]},
         "score_until": {"query": "a", "documents": ["b"], "until": math.inf},
         "remembered": {"query": "a", "documents": ["b"]},
