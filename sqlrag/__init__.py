@@ -7,12 +7,16 @@
         for hit in db.search("why RLHF?"):
             print(hit.score, hit.text)
 
-Everything else is imported when it is first used, so `import sqlrag` costs milliseconds.
+Public are the names in `__all__`, the errors of `sqlrag.errors`, the classes of `sqlrag.results`, the names in
+`__all__` of `sqlrag.text`, `sqlrag.models` and `sqlrag.evaluation`, and the retrievers of `sqlrag.integrations`.
+Everything else is private and may change in any version.
+
+Names are imported when they are first used, so `import sqlrag` takes only milliseconds.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing's own takes milliseconds to import, in which Ctrl-C would be a traceback
+TYPE_CHECKING = False  # importing it from typing takes milliseconds, during which Ctrl-C would print a traceback
 
 if TYPE_CHECKING:
     from typing import Any

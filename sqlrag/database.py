@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_TEXT", "Database", "connect"]
 
 LONGEST_TEXT = 100_000
-"""Characters of a text in a confined database: some hundredths of a second of a model's time."""
+"""The longest text, in characters, that a SQL function accepts in a confined database: it cannot be stopped midway."""
 
 
 def connect(
@@ -68,25 +68,43 @@ def connect(
     score_cache: int | None = None,
     sync_rows: int = DEFAULT_SYNC_ROWS,
 ) -> Database:
-    """Open a database, or make it.
+    """Open a database; make one if the file does not exist.
 
-    `engine`: "sqlite" or "duckdb"; by default what the file is, for a new one by its suffix (`.duckdb`).
-    `embedder`, `reranker`: another model than the bundled one: the name of a pulled one (`sqlrag models pull`), or a
-    folder, which is exported to the cache at its first use if sentence-transformers saved it; `backend="torch"` runs
-    any Hugging Face name or folder as it is, on a GPU where there is one.
+    A file that is new gets the engine of its suffix: DuckDB for `.duckdb` and `.ddb`, otherwise SQLite.
 
-    `read_only` and `must_exist` make no file. `rerank_limit`: pairs that one statement may score. `nprobe`: cells of a
-    large index that a search looks into; by default as many as the index has measured to give a recall of 0.95.
+    Parameters:
+        path: The database file. ":memory:" is a database that ends with the connection.
+        engine: "sqlite" or "duckdb"; by default what the file is.
+        embedder: The bi-encoder of new indexes: a bundled or pulled model by its name (`sqlrag models pull`), a folder,
+            or a model that you have loaded. A folder that sentence-transformers saved is exported to the cache at its
+            first use.
+        reranker: The cross-encoder, named in the same way.
+        backend: "onnx", or "torch" to run any Hugging Face name or folder as it is, on a GPU if there is one.
+        read_only: Refuse every write. A missing file is then an error.
+        must_exist: Make a missing file an error instead of making a database.
+        rerank_limit: How many pairs one statement may score.
+        nprobe: How many cells of a large index a search examines; by default as many as the index needed for a recall
+            of 0.95 when its cells were made.
+        score_cache: Keep this many reranking scores in the file, the most recently used, so that repeating a question
+            runs no model, in another process either. The scores are the same. Use it only where you trust everyone who
+            writes the file. A read-only database reads the cache and does not add to it.
+        sync_rows: How many changed rows of an indexed table a query may index before it runs, so that it finds what was
+            just written. If rows remain after 0.25 s, or if a row has more than 20,000 characters, a BacklogWarning is
+            issued. 0 indexes none: call `sync` yourself.
 
-    `score_cache`: keep so many reranking scores in the file, the last ones used, so that a question asked again runs
-    no model, in another process either; a read-only database is only read. The scores are the same: ask for it where
-    you trust who wrote the file.
+    Returns:
+        The open database. Close it, or use it as a context manager.
 
-    `sync_rows`: before a query, so many changed rows of a table with an index are brought in, so that it finds what was
-    just written; what is left then, or after a quarter of a second, is told as a BacklogWarning, as is a row whose text
-    has more than 20,000 characters. 0: none, `sync` is called by hand.
+    Raises:
+        InputError: An argument is wrong.
+        DatabaseError: The file cannot be used. NotADatabaseError, LockedError, SchemaVersionError and others say why.
+        ModelMismatchError: An index of the file was made with another model of the same name.
+        UnknownModelError: There is no model of that name.
 
-    Raises DatabaseError and its kin if the file can't be used, ModelMismatchError if its vectors are another model's.
+    Example:
+        >>> with sqlrag.connect("new.db") as new:
+        ...     new.ingest("notes/").added
+        3
     """
     path = as_path(path)
     encoders = Encoders(embedder, reranker, backend)
@@ -111,11 +129,14 @@ def connect(
 
 
 class Database(TableIndexes):
-    """A database with two-stage retrieval in it. Made by `connect`; closes itself as a context manager.
+    """A database that can be searched in two stages. `connect` makes it; as a context manager it closes itself.
 
-    Threads may share it: one call runs at a time, `sync` and `ingest` as a whole. Those that should work side by side
-    open a connection each. `interrupt` waits for nobody. A forked child opens the database again: every call raises
-    DatabaseError there.
+    Threads may share it: one call runs at a time, `sync` and `ingest` as a whole. To work in parallel, open
+    a connection for each thread. Every call raises DatabaseError after `close`, and in a forked child, which has to
+    open the database again.
+
+    In the examples, `db` is a database with an index "chunks" over three short notes, and a table `review` with three
+    rows and no index.
     """
 
     def __init__(self, engine: Engine, sync_rows: int = DEFAULT_SYNC_ROWS) -> None:
@@ -127,7 +148,7 @@ class Database(TableIndexes):
 
     @property
     def path(self) -> str:
-        """The file."""
+        """The path of the database file."""
         return self._engine.path
 
     @property
@@ -137,12 +158,15 @@ class Database(TableIndexes):
 
     @property
     def schema(self) -> str:
-        """What qualifies this database's own tables in SQL: a temporary or attached one may have the same name."""
+        """The schema that qualifies this database's own tables in SQL.
+
+        A temporary table, or one of an attached database, may have the same name as one of them.
+        """
         return self._engine.schema
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be written."""
+        """Whether the database is open for reading only."""
         return self._engine.read_only
 
     @property
@@ -157,9 +181,26 @@ class Database(TableIndexes):
 
     @one_at_a_time
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
-        """Run SQL, with `:name` parameters from a mapping or `?` from a sequence, on both engines.
+        """Run one or more SQL statements.
 
-        On DuckDB `x[:n]` is its slice up to the column n; the element is `x[(:n)]`, or `x[$n]`.
+        On DuckDB `x[:n]` is a slice up to the column `n`; for the element at a parameter write `x[(:n)]` or `x[$n]`.
+
+        Parameters:
+            sql: The statements, in the engine's own SQL with sqlrag's functions.
+            params: A mapping for `:name` parameters, or a sequence for `?`; both work on both engines.
+
+        Returns:
+            The rows of the last statement.
+
+        Raises:
+            SQLError: The engine cannot run the statement.
+            InputError: A parameter is missing, or a function was called with a wrong argument.
+            RerankLimitError: The statement would score more pairs than `rerank_limit`.
+
+        Example:
+            >>> sql = "SELECT title FROM documents WHERE id IN (SELECT source_id FROM search('chunks', :q, 25, 1))"
+            >>> db.execute(sql, {"q": "how do I undo a migration?"}).fetchall()
+            [('Migrations',)]
         """
         _check_whole(sql)
         return self._engine.execute(sql, params)
@@ -168,10 +209,21 @@ class Database(TableIndexes):
     def describe(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
     ) -> list[tuple[str, str | None]]:
-        """Return name and type of each column that a SELECT would have, without running it.
+        """Describe the columns that a SELECT would return, without running it.
 
-        The types are the engine's own words, None where SQLite has none declared. `params`: as for `execute`; DuckDB
-        takes the types of its columns from theirs.
+        Parameters:
+            sql: The statement.
+            params: As for `execute`. DuckDB derives the types of some columns from the values.
+
+        Returns:
+            `(name, type)` of each column. The type is the engine's own word for it, or None where SQLite declares none.
+
+        Raises:
+            SQLError: The engine cannot compile the statement.
+
+        Example:
+            >>> [name for name, _ in db.describe("SELECT title, uri FROM documents")]
+            ['title', 'uri']
         """
         _check_whole(sql)
         return self._engine.describe(sql, params)
@@ -194,18 +246,42 @@ class Database(TableIndexes):
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
-        """Bring files, folders or documents into an index: chunks, vectors and full text.
+        """Add files, folders or documents to an index: their chunks, vectors and full text.
 
-        `text`, `title`, `id` and `metadata` name columns of jsonl, csv and parquet files. `max_tokens` and
-        `overlap` are the chunking of a new index, `embedder` its model (by default the database's), `tokenizer` what
-        cuts its full text into words: "porter" (English word stems, the default), "unicode61" (words as they are) or
-        "trigram" (any three characters: for languages without spaces, parts of words), `vectors` how they are kept:
-        "float32" (the default) or "int8", in a quarter of the space. `prune` removes the documents
-        whose files are gone.
+        Unchanged documents are skipped, and a changed one replaces its chunks. The call may be stopped at any time:
+        what was committed stays, and the same call continues from there.
 
-        It may be stopped at any time: what was committed stays, and the same call goes on from there.
-        Raises SourceError for a path that does not exist, InputError for chunking or a tokenizer that is not the
-        index's.
+        Parameters:
+            sources: A path, a list of paths, or an iterable of `sqlrag.text.Document`.
+            index: Name of the index, which is made if it does not exist.
+            text: The column, or columns, that hold the text in jsonl, csv and parquet files.
+            title: Their column with the title.
+            id: Their column with an id that is unique within the file.
+            metadata: Their columns that become the document's metadata; by default all others.
+            max_tokens: Tokens of a chunk in a new index, at most; an existing index keeps its value, here and below.
+            overlap: Tokens that neighbouring chunks of a new index share.
+            embedder: The model of a new index; by default the database's.
+            tokenizer: How the full text of a new index is split into words: "porter" (English word stems, the default),
+                "unicode61" (words as they are) or "trigram" (any three characters: for languages without spaces, and
+                for parts of words).
+            vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
+            prune: Remove documents from the index whose files are gone.
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            How many documents were added, changed, unchanged or removed, and which files could not be read.
+
+        Raises:
+            SourceError: A path does not exist.
+            InputError: An argument is wrong, or the index exists with another chunking or tokenizer.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.ingest("notes/", "pages").added
+            3
+            >>> report = db.ingest("notes/", "pages")
+            >>> report.added, report.unchanged
+            (0, 3)
         """
         from sqlrag.indexing.ingest import Ingestion
         from sqlrag.indexing.table_indexes import check_over_documents
@@ -216,7 +292,7 @@ class Database(TableIndexes):
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
-        found = find_sources(paths) if paths is not None else None  # says what is wrong with a path, before all else
+        found = find_sources(paths) if paths is not None else None  # first: a wrong path is reported before all else
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
         if any(same_name(index, name) for name in self.indexes()):
             new = self._engine.indexes.record(index)
@@ -244,13 +320,34 @@ class Database(TableIndexes):
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
     ) -> list[Hit]:
-        """Return the best `top_n` of the `top_k` nearest chunks, best first. `index`: by default the only one.
+        """Search an index in two stages: find the `top_k` nearest chunks, rerank them, and return the best `top_n`.
 
-        `params`: values of the filter's parameters: `filter="lang = :lang", params={"lang": "en"}`. They never become
-        a part of the SQL, whoever they come from.
+        Parameters:
+            query: The question.
+            index: Name of the index; by default the only one, or "chunks" if there are several.
+            top_k: How many candidates the first stage finds.
+            top_n: How many hits are returned, at most `top_k`.
+            filter: A boolean SQL expression over the columns of `documents`, or of the indexed table. It is applied
+                before the candidates are chosen.
+            params: Values of the filter's parameters. They never become part of the SQL, so they may come from anyone.
+            budget_ms: How many milliseconds reranking may take; `Hit.reranked` says how many candidates were scored.
+                The first is scored in any case, except with a budget of 0: then only known scores are used.
 
-        `budget_ms`: how long reranking may take; how many candidates it has scored in that time is each hit's
-        `reranked`. The first is scored at any rate, with a budget of 0 only those whose score is known.
+        Returns:
+            The hits, best first.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: An argument is wrong.
+            FilterError: The filter is not an expression over those columns.
+            RerankLimitError: `top_k` is more than `rerank_limit`.
+            SourceGoneError: The indexed table, or a column of it, is gone.
+
+        Example:
+            >>> [hit.title for hit in db.search("how do I undo a migration?", top_n=2)]
+            ['Migrations', 'Backups']
+            >>> db.search("tea", filter="title = :title", params={"title": "Tea"})[0].rank_before
+            1
         """
         top_k = check_k("search", "top_k", top_k)
         top_n = check_top_n(top_n, top_k)
@@ -273,7 +370,28 @@ class Database(TableIndexes):
         filter: str | None = None,  # noqa: A002
         params: Mapping[str, Any] | None = None,
     ) -> Comparison:
-        """Return the order of all candidates before and after reranking; the arguments are those of `search`."""
+        """Show how reranking changes the order of the candidates.
+
+        Parameters:
+            query: The question; this and the other arguments are those of `search`.
+            index: Name of the index.
+            top_k: How many candidates the first stage finds.
+            top_n: How many of them count as results.
+            filter: A boolean SQL expression.
+            params: Values of the filter's parameters.
+
+        Returns:
+            All candidates in their order after reranking.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: An argument is wrong.
+
+        Example:
+            >>> comparison = db.compare("how do I undo a migration?", top_k=3, top_n=1)
+            >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
+            (['Migrations'], 3)
+        """
         check_top_n(top_n, check_k("compare", "top_k", top_k))
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
         return Comparison(query, top_k, top_n, candidates)
@@ -296,22 +414,44 @@ class Database(TableIndexes):
         seed: int = DEFAULT_SEED,
         progress: Callable[[Progress], None] | None = None,
     ) -> Evaluation:
-        """Return how good an index's answers are, each first stage at each top_k, without and with reranking.
+        """Measure how good an index's answers are: each first stage at each `top_k`, without and with reranking.
 
-        `queries`, `qrels`: files of BEIR or TREC, a BEIR folder (its `split`), or dicts; without both, `synthetic`
-        queries are made from the index's own chunks. `run`: a TREC run to rerank, instead of `first_stages` ("vector",
-        "text", "hybrid": all by default) or with them. `most`: the first so many of the judged queries.
-        `document_id`: the SQL expression over `documents` that gives the ids of `qrels`; by default what stands in
-        `uri` after `#`, or all of it. `resamples`, `seed`: of the bootstrap intervals, and of `synthetic`.
+        A document counts as its best chunk. The temporary tables of the evaluation (sql/evaluation/tables.sql) stay in
+        the connection.
 
-        A document counts as its best chunk. Its temporary tables stay in the connection (sql/evaluation/tables.sql).
-        Raises SourceError for a file that is wrong, with the line; InputError where queries, judgements and database
-        have nothing in common.
+        Parameters:
+            queries: A file of BEIR or TREC, a folder of BEIR, or a dict of texts by query id.
+            qrels: The judgements: a file, a folder, or a dict of grades by document id for each query id.
+            index: Name of the index; by default the only one.
+            synthetic: Without `queries` and `qrels`: make this many queries from the index's own chunks.
+            run: A TREC run to rerank, in place of `first_stages` or with them.
+            first_stages: "vector", "text" and "hybrid"; by default all three.
+            top_k: The numbers of candidates to compare.
+            most: Use only the first so many judged queries.
+            split: Which judgements of a BEIR folder are used.
+            document_id: A SQL expression over `documents` for the ids in `qrels`; by default the part of `uri` after
+                `#`, or all of it.
+            resamples: Resamples of the bootstrap intervals.
+            seed: Seed of the bootstrap, and of the choice of synthetic queries.
+            progress: Called with the progress so far.
+
+        Returns:
+            The measures with their intervals, and a verdict on reranking.
+
+        Raises:
+            SourceError: A file cannot be read as queries or judgements; the message names the line.
+            InputError: Queries, judgements and database have nothing in common, or an argument is wrong.
+            UnknownIndexError: The database has no such index.
+
+        Example:
+            >>> evaluation = db.evaluate(synthetic=3, first_stages=["vector"], top_k=[3])
+            >>> [(row.first_stage, row.top_k, row.reranked) for row in evaluation.rows]
+            [('vector', 3, False), ('vector', 3, True)]
         """
         from sqlrag.evaluation import evaluate
 
         record = self._record(index)
-        if synthetic is None:  # the source is read for the ids of its documents
+        if synthetic is None:  # the evaluation reads the ids of documents from the source
             self._engine.check_source(record)
         return evaluate(
             self,
@@ -332,37 +472,77 @@ class Database(TableIndexes):
 
     @one_at_a_time
     def info(self) -> list[IndexInfo]:
-        """Return what `sqlrag_info()` says, an object for each index."""
+        """Describe the indexes, as the SQL function `sqlrag_info()` does.
+
+        Returns:
+            An object for each index.
+
+        Example:
+            >>> [(index.index, index.documents, index.embedder) for index in db.info()]
+            [('chunks', 3, 'all-MiniLM-L6-v2')]
+        """
         function = "main.sqlrag_info()" if self.engine == "sqlite" else "sqlrag_info()"  # DuckDB's is temporary
         return [IndexInfo(*row) for row in self.execute(f"SELECT * FROM {function}")]
 
     @one_at_a_time
     def size(self) -> int:
-        """Return the bytes on disk, the index file of a DuckDB database included."""
+        """Measure the database on disk.
+
+        Returns:
+            Bytes, including the index file of a DuckDB database.
+
+        Example:
+            >>> db.size() > 0
+            True
+        """
         return self._engine.size()
 
     @one_at_a_time
     def confine(self) -> None:
-        """Let SQL do nothing but read this database, from now on: for statements of people you do not know.
+        """From now on, let SQL do nothing but read this database: for untrusted statements.
 
-        No write, no other file, no network, no setting, no transaction: SQLite's authorizer sees to it, DuckDB's locked
-        configuration, which then holds for all of this process's connections to the file. Functions that take a text
-        take 100,000 characters of it, as none of them can be stopped in the middle. Raises InputError for a database
-        that is not open read-only, ReadOnlyError at a statement that does anything else.
+        Writing, other files, the network, settings and transactions are refused, on SQLite by its authorizer, on DuckDB
+        by a locked configuration, which then applies to all connections of this process to the file. Functions accept
+        texts of at most 100,000 characters, because none of them can be stopped midway. A statement that does anything
+        else raises ReadOnlyError or SQLError.
+
+        Raises:
+            InputError: The database is not open read-only.
+
+        Example:
+            >>> with sqlrag.connect("notes.db", read_only=True) as untrusted:
+            ...     untrusted.confine()
+            ...     untrusted.execute("DELETE FROM documents")
+            Traceback (most recent call last):
+                ...
+            sqlrag.errors.ReadOnlyError: ...
         """
         if not self.read_only:
             raise InputError(f"{self.path} is open for writing: open it with read_only=True to confine it")
         self._engine.confine(LONGEST_TEXT)
 
     def interrupt(self) -> None:
-        """Stop the statement that runs; may be called from another thread."""
-        self._call_lock.check()
+        """Stop the statement that is running. It may be called from any thread, and does not wait for the lock.
+
+        The call that was running raises an error; a transaction of sqlrag's own is rolled back.
+
+        Example:
+            >>> db.interrupt()  # no statement is running, so this has no effect
+        """
+        self._turns.check()
         self._engine.interrupt()
 
     def close(self) -> None:
-        """Close the database; whatever else is called then raises DatabaseError.
+        """Close the database. Calling it again does nothing.
 
-        In a forked child there is nothing to close: what is open is its parent's.
+        In a forked child it does nothing either: what is open belongs to the parent.
+
+        Example:
+            >>> db.close()
+            >>> db.info()
+            Traceback (most recent call last):
+                ...
+            sqlrag.errors.DatabaseError: this database is closed: open it again with sqlrag.connect()
         """
         if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
@@ -382,7 +562,7 @@ class Database(TableIndexes):
 
 
 def _check_whole(sql: object) -> None:
-    """Raise InputError for what is no text, SQLError for one with a NUL in it: DuckDB 1 would run what is before it."""
+    """Raise InputError if a statement is not a text, SQLError if it has a NUL: DuckDB 1 runs only what precedes it."""
     if not isinstance(sql, str):
         raise InputError(f"sql is {shown(sql)}: a statement is a text")
     if "\0" in sql:
@@ -392,7 +572,7 @@ def _check_whole(sql: object) -> None:
 def _paths_or_documents(
     sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Document],
 ) -> tuple[list[str | os.PathLike[str]] | None, Iterable[Any]]:
-    """Tell paths from documents; documents may be a stream, and are then checked one by one."""
+    """Separate paths from documents. Documents may come as a stream, and are then checked one by one."""
     if isinstance(sources, (str, os.PathLike)):
         return [sources], ()
     if not isinstance(sources, Iterable):

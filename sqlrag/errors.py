@@ -1,30 +1,40 @@
-"""Every error that sqlrag raises, one tree.
+"""All errors that sqlrag raises, as one tree, and its one warning.
 
     Error
-    ├── InputError (ValueError)          an argument is wrong: which, its value, what would be right
-    │   └── FilterError                  a `filter` that is not an expression over the table's columns
-    ├── UnknownIndexError (LookupError)  no such index in this database
-    ├── UnknownChunkError (LookupError)  the index has no chunk of this id
-    ├── UnknownModelError (LookupError)  no such model, bundled, pulled or given to `connect`
-    ├── ModelFileError                   a model's file is not what was exported, or an export is not what it should be
-    ├── ModelMismatchError               the index was made with another model, or a vector with another one
-    ├── RerankLimitError                 one statement would score more pairs than `rerank_limit`
-    ├── TimeLimitError                   a statement ran longer than a server allows
-    ├── ServerError                      `sqlrag serve` is not there, busy, fails, or does not keep to its protocol
-    ├── SQLError                         a statement that the engine cannot run: its own words
-    ├── SourceError                      a file or folder cannot be read as documents
-    ├── MissingDependencyError (ImportError)  an extra is not installed, or this Python can't load extensions
-    └── DatabaseError                    the database file itself
-        ├── NotADatabaseError            the file is something else, or damaged
-        ├── SchemaVersionError           made by a newer sqlrag
-        ├── SourceGoneError              the table that an index is over has gone, or has lost a column
-        ├── ReadOnlyError                a write, and the file or the connection is read-only
-        ├── LockedError                  another process holds the file
-        └── DiskFullError                no space left; what was committed stays
+    ├── InputError (ValueError)               an argument is wrong
+    │   └── FilterError                       a filter is not an expression over the table's columns
+    ├── UnknownIndexError (LookupError)       the database has no such index
+    ├── UnknownChunkError (LookupError)       the index has no such chunk
+    ├── UnknownModelError (LookupError)       no model of this name is bundled, pulled or given
+    ├── ModelFileError                        a model's file is damaged, or an export is inaccurate
+    ├── ModelMismatchError                    a vector or index belongs to another model
+    ├── RerankLimitError                      a statement would score more pairs than `rerank_limit`
+    ├── TimeLimitError                        a server stopped a statement that took too long
+    ├── ServerError                           a server is missing, busy or broken
+    ├── SQLError                              the engine cannot run the statement
+    ├── SourceError                           a file or folder cannot be read
+    ├── MissingDependencyError (ImportError)  something must be installed first
+    └── DatabaseError                         the database file cannot be used
+        ├── NotADatabaseError                 the file is damaged, or something else
+        ├── SchemaVersionError                a newer sqlrag made the file
+        ├── SourceGoneError                   an indexed table, or a column of it, is gone
+        ├── ReadOnlyError                     a write to something that is read-only
+        ├── LockedError                       another process holds the file
+        └── DiskFullError                     no space is left
 
-And one warning, BacklogWarning: an index does not have all rows of its table yet.
+    BacklogWarning (UserWarning)              an index lacks rows of its table
 
-Those that stand for a built-in error inherit from it too, so `except ValueError` works as people expect.
+Errors in parentheses are built-in ones that the error inherits from as well, so `except ValueError` works as usual.
+
+Example:
+    >>> from sqlrag.errors import Error, UnknownIndexError
+    >>> try:
+    ...     db.search("why?", "letters")
+    ... except UnknownIndexError as error:
+    ...     print("no such index")
+    ... except Error as error:
+    ...     print("something else of sqlrag's:", error)
+    no such index
 """
 
 from __future__ import annotations
@@ -56,51 +66,51 @@ __all__ = [
 
 
 class Error(Exception):
-    """Base of every error that sqlrag raises on purpose."""
+    """The base of all errors that sqlrag raises on purpose."""
 
 
 class InputError(Error, ValueError):
-    """An argument is wrong: the message names it, its value and what would be right."""
+    """An argument is wrong. The message names it, its value and what is accepted."""
 
 
 class FilterError(InputError):
-    """A `filter` that is not one boolean expression over the columns of the indexed table."""
+    """A filter is not a single boolean expression over the columns of the indexed table."""
 
 
 class UnknownIndexError(Error, LookupError):
-    """There is no index of this name in the database."""
+    """The database has no index of this name."""
 
 
 class UnknownChunkError(Error, LookupError):
-    """The index has no chunk of this id."""
+    """The index has no chunk with this id."""
 
 
 class UnknownModelError(Error, LookupError):
-    """There is no model of this name among the bundled ones, the pulled ones and those given to `connect`."""
+    """No model of this name is bundled with sqlrag, pulled, or given to `connect`."""
 
 
 class ModelFileError(Error):
-    """A model's file is not the one that was exported, or an export does not compute what the original does."""
+    """A model's file is not the one that was exported, or an export computes something other than its original."""
 
 
 class ModelMismatchError(Error):
-    """The index, or a vector, was made with another model than the one that is asked for."""
+    """An index, or a vector, was made with another model than the one in use."""
 
 
 class RerankLimitError(Error):
-    """One statement would score more (query, text) pairs than `rerank_limit` allows."""
+    """One statement would score more pairs of query and text than `rerank_limit` allows."""
 
 
 class TimeLimitError(Error):
-    """A statement took longer than whoever offers the database allows; it was stopped."""
+    """A statement took longer than a server allows, and was stopped."""
 
 
 class ServerError(Error):
-    """A server is not there, has too much to do, has failed, or does not keep to its protocol."""
+    """A server is missing, overloaded or broken, or does not follow its protocol."""
 
 
 class SQLError(Error):
-    """A statement that the engine cannot run; the message is the engine's own."""
+    """The engine cannot run the statement. The message is the engine's own."""
 
 
 class SourceError(Error):
@@ -108,11 +118,11 @@ class SourceError(Error):
 
 
 class MissingDependencyError(Error, ImportError):
-    """Something that is not installed is needed; the message says how to install it."""
+    """Something is not installed. The message says how to install it."""
 
 
 class DatabaseError(Error):
-    """The database file cannot be used as asked."""
+    """The database file cannot be used in this way."""
 
 
 class NotADatabaseError(DatabaseError):
@@ -120,15 +130,15 @@ class NotADatabaseError(DatabaseError):
 
 
 class SchemaVersionError(DatabaseError):
-    """The database was made by a newer sqlrag than this one."""
+    """A newer version of sqlrag made the database."""
 
 
 class SourceGoneError(DatabaseError):
-    """The table that an index is over has gone, or does not have a column any more that the index needs."""
+    """The table that an index is over, or a column that the index needs, is gone."""
 
 
 class ReadOnlyError(DatabaseError):
-    """A write was asked of a database that is open read-only, or whose file cannot be written."""
+    """A write to a database that is open read-only, or whose file cannot be written."""
 
 
 class LockedError(DatabaseError):
@@ -136,11 +146,11 @@ class LockedError(DatabaseError):
 
 
 class DiskFullError(DatabaseError):
-    """There is no space left; everything that was committed before is intact."""
+    """The disk is full. Whatever was committed before is intact."""
 
 
 def error_named(name: object, message: object) -> Error:
-    """Return the error of another process, of its class where this version knows it."""
+    """Return an error that another process reported: of the same class, or a ServerError if the class is unknown."""
     kind = globals().get(name) if isinstance(name, str) and name in __all__ else None
     if not (isinstance(kind, type) and issubclass(kind, Error)):
         kind = ServerError
@@ -148,4 +158,4 @@ def error_named(name: object, message: object) -> Error:
 
 
 class BacklogWarning(UserWarning):
-    """An index over a table does not have all rows of the table yet; the message says how many it lacks."""
+    """An index over a table lacks rows of the table. The message says how many."""

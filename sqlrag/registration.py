@@ -1,4 +1,4 @@
-"""`register`: the SQL functions in a connection that somebody else opened."""
+"""`register`: the SQL functions in a connection that the user opened."""
 
 from __future__ import annotations
 
@@ -32,25 +32,43 @@ def register(
     sync_rows: int = DEFAULT_SYNC_ROWS,
     read_only: bool = False,
 ) -> AnyConnection:
-    """Give an open connection the SQL functions, and return it.
+    """Give the SQL functions to a connection that is already open.
 
-    `connection`: an `apsw.Connection`, a `sqlite3.Connection` of the standard library, or a
-    `duckdb.DuckDBPyConnection`. The other arguments are those of `connect`. A `sqlite3.Connection`'s trace callback
-    is taken for counting pairs. A `cursor()` of a duckdb connection is a connection of its own: register it too.
+    On SQLite the connection also gets `sqlrag_create_index`, `sqlrag_sync` and the others that change indexes, which
+    run through it: an application of `sqlite3` can index its own tables without `connect`. Before an index is queried,
+    up to `sync_rows` changed rows are indexed, including those that this connection wrote. A BacklogWarning says why if
+    they cannot be, as in a transaction before its COMMIT; Python's sqlite3 begins one before a write.
 
-    On SQLite the connection has `sqlrag_create_index`, `sqlrag_sync` and their kin, too, which run through it: an
-    application of `sqlite3` that indexes its own tables needs no `connect`. Before an index is asked, up to
-    `sync_rows` changed rows are brought in, the connection's own among them, or a BacklogWarning says why not: within
-    a transaction, as Python's sqlite3 begins one before a write, until COMMIT. `read_only`: none of this.
+    On DuckDB the connection indexes nothing. A BacklogWarning counts committed rows that an index lacks;
+    `sqlrag.connect(path).sync()` in the same process indexes them. What a transaction of this connection has written is
+    not counted before its COMMIT. A `cursor()` of a DuckDB connection is another connection: register it as well.
 
-    On DuckDB the connection brings nothing in. A BacklogWarning tells of committed rows that an index lacks, and
-    `sqlrag.connect(path).sync()` in the same process brings them in. Of what a transaction of the connection's has
-    written nothing is told before its COMMIT.
+    Parameters:
+        connection: An `apsw.Connection`, a `sqlite3.Connection` or a `duckdb.DuckDBPyConnection`. The trace callback of
+            a `sqlite3.Connection` is taken for counting pairs.
+        embedder: As for `connect`, here and below.
+        reranker: The cross-encoder.
+        backend: "onnx" or "torch".
+        rerank_limit: How many pairs one statement may score.
+        nprobe: How many cells of a large index a search examines.
+        score_cache: How many scores to keep in the file. They are written when the connection next runs a statement and
+            when it is closed. A `sqlite3.Connection` cannot have a cache: APSW's SQLite would write it, and two SQLite
+            libraries can damage a file.
+        sync_rows: How many changed rows a query may index before it runs; SQLite only.
+        read_only: Give none of the functions that change indexes, and index nothing before queries.
 
-    A `score_cache` is written when the connection next runs a statement and when it is closed; a `sqlite3.Connection`
-    can have none, because APSW's SQLite writes it and two SQLite libraries can damage a file.
+    Returns:
+        The connection.
 
-    Raises MissingDependencyError where this Python's sqlite3 can't load extensions.
+    Raises:
+        InputError: The connection is of another kind, or an argument is wrong.
+        MissingDependencyError: The sqlite3 module of this Python cannot load extensions.
+
+    Example:
+        >>> import apsw
+        >>> connection = sqlrag.register(apsw.Connection(":memory:"))
+        >>> connection.execute("SELECT token_count('how do I undo a migration?')").fetchall()
+        [(7,)]
     """
     encoders = Encoders(embedder, reranker, backend)
     options: dict[str, Any] = {
@@ -82,17 +100,17 @@ def register(
 
 
 def keep_in_step(engine: RegisteredEngine, sync_rows: int) -> None:
-    """Give a connection the functions that change indexes, and have its queries bring in what is queued."""
+    """Give a connection the functions that change indexes, and make its queries index queued rows first."""
     from sqlrag.database import Database
     from sqlrag.indexing.freshness import Freshness
 
-    Database(engine, sync_rows)  # adds the functions
+    Database(engine, sync_rows)  # its constructor adds the functions
     remedy = f"run: sqlrag sync {engine.path}" if engine.read_only else "run: SELECT sqlrag_sync()"
     engine.freshness = Freshness(engine, sync_rows, remedy)
     engine.functions.on_asked = engine.freshness.freshen
 
 
 def _is_a(module: str, name: str, value: Any) -> bool:
-    """Tell whether a value is of a class of a module, without importing the module for it."""
+    """Tell whether a value is an instance of a module's class, without importing the module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name))

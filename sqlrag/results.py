@@ -1,4 +1,4 @@
-"""What `Database` gives back."""
+"""What the methods of `Database` return: rows, hits, descriptions of indexes, and reports of what was done."""
 
 from __future__ import annotations
 
@@ -18,26 +18,32 @@ __all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "
 
 
 class Rows(Protocol):
-    """The rows of one statement as an engine holds them."""
+    """The rows of one statement, as an engine holds them."""
 
     columns: list[str]
 
     @property
     def types(self) -> list[str | None]:
-        """The columns' types in the engine's own words."""
+        """The type of each column in the engine's own words."""
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterate over what is left."""
+        """Iterate over the rows that have not been read."""
 
     def arrow(self) -> pa.Table:
-        """Return what is left as an Arrow table."""
+        """Return the rows that have not been read as an Arrow table."""
 
     def close(self) -> None:
-        """Give up what is left."""
+        """Discard the rows that have not been read."""
 
 
 class Result:
-    """The rows of a statement, read once: iterate, fetch, or take them all as Arrow or pandas."""
+    """The rows of a statement. They can be read once: by iterating, fetching, or as an Arrow table or a DataFrame.
+
+    Example:
+        >>> result = db.execute("SELECT title FROM documents ORDER BY title")
+        >>> result.columns, result.fetchone(), result.fetchall()
+        (['title'], ('Backups',), [('Migrations',), ('Tea',)])
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -50,7 +56,7 @@ class Result:
 
     @property
     def types(self) -> list[str | None]:
-        """The columns' types in the engine's own words; None where SQLite has none declared, as for an expression."""
+        """The type of each column in the engine's own words; None where SQLite declares none, as for an expression."""
         return self._rows.types
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
@@ -59,30 +65,33 @@ class Result:
         return self._iterator
 
     def fetchone(self) -> tuple[Any, ...] | None:
-        """Return the next row, None after the last."""
+        """Return the next row, or None after the last one."""
         return next(iter(self), None)
 
     def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
-        """Return up to `size` further rows."""
+        """Return the next rows, at most `size` of them. Raises InputError if `size` is not a count."""
         size = check_count("fetchmany", "size", size)
         return [row for _, row in zip(range(size), self, strict=False)]
 
     def fetchall(self) -> list[tuple[Any, ...]]:
-        """Return the rows that are left."""
+        """Return all rows that have not been read."""
         return list(self)
 
     def close(self) -> None:
-        """Give up the rows that are left, so that the statement ends here."""
+        """Discard the rows that have not been read, so that the statement ends."""
         self._rows.close()
 
     def arrow(self) -> pa.Table:
-        """Return the rows that are left as a `pyarrow.Table`."""
+        """Return all rows that have not been read as a `pyarrow.Table`."""
         return self._rows.arrow()
 
     def df(self) -> pd.DataFrame:
-        """Return the rows that are left as a `pandas.DataFrame` (needs pandas: pip install "sqlrag[pandas]")."""
+        """Return all rows that have not been read as a `pandas.DataFrame`.
+
+        Raises MissingDependencyError without pandas: pip install "sqlrag[pandas]".
+        """
         try:
-            import pandas as pd  # noqa: F401 - pyarrow would say less clearly that it is missing
+            import pandas as pd  # noqa: F401 - pyarrow's error would not say what to install
         except ImportError as error:
             from sqlrag.errors import MissingDependencyError
 
@@ -92,13 +101,31 @@ class Result:
 
 @dataclass(frozen=True)
 class Hit:
-    """One chunk that a search found, with its place before and after reranking (from 1).
+    """One chunk that a search found. Ranks count from 1.
 
-    `source_id`: the document's id, or the key of the row in the indexed table (of several columns, a JSON array).
-    `metadata`: the document's, or the row's columns that the index was made with as `filters`.
+    Attributes:
+        id: Id of the chunk in the table of the index's chunks.
+        source_id: Id of the document, or the key of the row in the indexed table (a JSON array if the key has several
+            columns).
+        uri: Where the document came from; None in an index over a table.
+        title: Title of the document; None in an index over a table.
+        metadata: Metadata of the document, or the row's columns that are `filters` of the index.
+        ordinal: Position of the chunk in its text, from 0.
+        start_char: Offset of its first character in the text.
+        end_char: Offset after its last character.
+        text: The text of the chunk.
+        score: The reranker's score; None if the budget of the search left it unscored.
+        distance: Euclidean distance of the chunk's vector from the query's; cosine similarity is
+            `1 - distance * distance / 2`.
+        rank_before: Rank among the candidates of the first stage.
+        rank_after: Rank after reranking. Chunks without a score follow those that have one, in the order of the first
+            stage.
+        reranked: How many candidates were scored: all of them, unless the search had a budget.
 
-    `reranked`: how many of the candidates have a score, all of them unless the search had a budget; without a score,
-    a hit stands behind them as the first stage had it.
+    Example:
+        >>> hit = db.search("how do I undo a migration?")[0]
+        >>> hit.title, hit.ordinal, hit.rank_after, hit.reranked
+        ('Migrations', 0, 1, 3)
     """
 
     id: int
@@ -122,7 +149,21 @@ HIT_COLUMNS = tuple(field.name for field in fields(Hit))
 
 @dataclass(frozen=True)
 class Comparison:
-    """The order of the candidates before and after reranking."""
+    """The order of the candidates before and after reranking.
+
+    Attributes:
+        query: The question.
+        top_k: How many candidates the first stage was asked for.
+        top_n: How many of them count as results.
+        candidates: All candidates, in their order after reranking.
+
+    Example:
+        >>> comparison = db.compare("how do I undo a migration?", top_k=3, top_n=1)
+        >>> [hit.rank_after for hit in comparison.candidates]
+        [1, 2, 3]
+        >>> comparison.pushed_out
+        []
+    """
 
     query: str
     top_k: int
@@ -136,18 +177,44 @@ class Comparison:
 
     @property
     def pushed_out(self) -> list[Hit]:
-        """Those that the first stage had among its `top_n` and the second stage has not, in the first one's order."""
+        """The hits that only the first stage had among its `top_n`, in the order of the first stage."""
         out = [hit for hit in self.candidates if hit.rank_before <= self.top_n < hit.rank_after]
         return sorted(out, key=lambda hit: hit.rank_before)
 
 
 @dataclass(frozen=True)
 class IndexInfo:
-    """A row of `sqlrag_info()`.
+    """One index, as a row of `sqlrag_info()` describes it.
 
-    `backlog`: documents ingested in part, or rows that wait; None where changes of the table are not noticed, since its
-    triggers are gone: `sync` makes them again. `cached_scores`, `cache_hits`: those of the database's score cache, None
-    where it has none. `backlog_seconds`: for how long the oldest queued row has waited, None where none does.
+    Attributes:
+        index: Name of the index.
+        source: The table or view that it is over; `documents` for ingested documents.
+        documents: How many documents or rows it has.
+        chunks: How many chunks it has.
+        tokens: Tokens of all chunks.
+        truncated: Chunks that are longer than the model's window, which reads only their beginning.
+        max_tokens: Tokens of a chunk, at most.
+        overlap: Tokens that neighbouring chunks share.
+        embedder: Name of its bi-encoder.
+        embedder_hash: Hash of the bi-encoder's weights.
+        dimension: Length of its vectors.
+        window: Tokens that the bi-encoder reads.
+        reranker: Name of the connection's cross-encoder.
+        reranker_hash: Hash of the cross-encoder's weights.
+        backlog: Documents that are ingested in part, or rows that wait to be indexed; None if changes of the table go
+            unnoticed because its triggers are gone. `sync` makes them again.
+        tokenizer: How its full text is split into words.
+        vectors: How its vectors are stored, "float32" or "int8".
+        cells: How many cells it has; 0 while every vector is read.
+        nprobe: How many cells a search examines; None without cells.
+        cached_scores: Scores in the database's score cache; None without a cache.
+        cache_hits: Scores that were read from the cache; None without a cache.
+        backlog_seconds: How long the oldest queued row has waited; None if no row is queued.
+
+    Example:
+        >>> info = db.info()[0]
+        >>> info.index, info.documents, info.vectors, info.backlog
+        ('chunks', 3, 'float32', 0)
     """
 
     index: str
@@ -176,7 +243,21 @@ class IndexInfo:
 
 @dataclass
 class IngestProgress:
-    """How far `ingest` is: what `progress` is called with, several times a second."""
+    """The progress of `ingest`, `sync` and `reindex`: the argument of their `progress` callback.
+
+    A total is None while it is not known. The object is the same at every call.
+
+    Attributes:
+        files_done: Files that have been read.
+        files_total: Files in all.
+        bytes_done: Bytes of the files that have been read.
+        bytes_total: Bytes of all files.
+        documents: Documents or rows that have been processed.
+        documents_total: Documents or rows in all.
+        chunks: Chunks that have been written.
+        tokens: Tokens of these chunks.
+        current: The document, or the step, that is being worked on.
+    """
 
     files_done: int = 0
     files_total: int | None = None
@@ -191,7 +272,25 @@ class IngestProgress:
 
 @dataclass
 class IngestReport:
-    """What `ingest` did: documents, chunks, the files that it could not read, those of kinds that it does not know."""
+    """What a call of `Database.ingest` did.
+
+    Attributes:
+        added: Documents that are new, or whose ingestion was completed.
+        changed: Documents whose chunks were replaced.
+        unchanged: Documents that were skipped.
+        removed: Documents that `prune` removed.
+        chunks: Chunks that were written.
+        tokens: Tokens of these chunks.
+        truncated: Chunks that are longer than the model's window.
+        unreadable: Files and rows that could not be read, with the reason.
+        skipped: Files of unknown kinds.
+        seconds: How long it took.
+
+    Example:
+        >>> report = db.ingest("notes/", "pages")
+        >>> report.added, report.chunks, report.unreadable, report.skipped
+        (3, 3, [], [])
+    """
 
     added: int = 0
     changed: int = 0
@@ -207,7 +306,12 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row that could not be indexed, and why; it is tried again when its text changes."""
+    """A row that could not be indexed. It is tried again when its text changes.
+
+    Attributes:
+        source_id: The key of the row.
+        reason: Why it could not be indexed.
+    """
 
     source_id: Any
     reason: str
@@ -215,7 +319,25 @@ class UnreadableRow:
 
 @dataclass
 class SyncReport:
-    """What `sync` did: rows of the source, their chunks, and how many rows are still queued."""
+    """What a call of `sync`, `create_index`, `alter_index` or `reindex` did.
+
+    Attributes:
+        added: Rows that are new in the index.
+        changed: Rows whose chunks were replaced.
+        removed: Rows that are gone from the table.
+        unchanged: Rows that were queued although their text is the same.
+        chunks: Chunks that were written.
+        tokens: Tokens of these chunks.
+        truncated: Chunks that are longer than the model's window.
+        backlog: Rows that still wait to be indexed.
+        unreadable: Rows that could not be indexed, with the reason.
+        seconds: How long it took.
+
+    Example:
+        >>> report = db.create_index("reviews", table="review", text="body")
+        >>> report.added, report.backlog
+        (3, 0)
+    """
 
     added: int = 0
     changed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -49,6 +50,13 @@ def test_sqlite_needs_no_duckdb_and_no_model():
     """Opening a SQLite database and asking it plain SQL loads neither DuckDB nor ONNX Runtime nor Arrow."""
     modules = imported_by("import sqlrag\nwith sqlrag.connect(':memory:') as db: db.execute('SELECT 1').fetchall()")
     assert modules.isdisjoint({"duckdb", "onnxruntime", "pyarrow", "torch", "tokenizers"})
+
+
+def test_every_room_says_what_is_public():
+    """Whoever opens a room learns from its first lines which names will stay."""
+    for file in (ROOT / "sqlrag").glob("*/__init__.py"):
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert re.search(r"\bPublic (are|is)\b|\bNothing here is public\b", docstring), file
 
 
 def test_the_tree_of_errors():

@@ -1,6 +1,7 @@
-"""The command line: `sqlrag COMMAND DB …`; the commands are in `sqlrag.cli.program`.
+"""The command line: `sqlrag COMMAND DB …`.
 
-Here is what comes before anything else is imported: Ctrl-C, standard files and the encoding of arguments.
+Public are the commands, as `sqlrag --help` describes them; `main` starts them. No module of this room is public. This
+file handles what must happen before anything else is imported: Ctrl-C, standard files and the encoding of arguments.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""The two engines: what both do is in `base` and `functions`, what is a dialect in `sqlite` and `duckdb`."""
+"""The two engines. `base` and `functions` hold what both do; `sqlite` and `duckdb` hold only what differs.
+
+Nothing here is public: SQL functions are called in SQL, and everything else through `sqlrag.Database`.
+"""

@@ -1,7 +1,8 @@
-"""How good a database's answers are: each first stage, without and with reranking, at several top_k.
+"""Measuring how good a database's answers are: each first stage, without and with reranking, at several `top_k`.
 
-`Database.evaluate` and `sqlrag eval` are this module's `evaluate`. Judgements and rankings are tables, the measures are
-the SQL aggregates of `sqlrag.engines.measures`, and the statements are the files of `sql/evaluation/`.
+Public are the names in `__all__`. `Database.evaluate` and `sqlrag eval` call this module's `evaluate`. Judgements and
+rankings are tables, the measures are the SQL aggregates of `sqlrag.engines.measures`, and the statements are the files
+of `sql/evaluation/`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""Bringing texts into an index and keeping it in step: ingest, sync, reindex, repair."""
+"""Filling an index and keeping it up to date: ingest, sync, reindex, repair.
+
+Nothing here is public: call the methods of `sqlrag.Database`.
+"""

@@ -1,4 +1,4 @@
-"""The indexes of a `Database`: which there are, those over tables of the user's own, and whether they are whole."""
+"""The methods of `Database` that make, change and check its indexes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,25 @@ DEFAULT_INDEX = "chunks"
 
 
 class TableIndexes:
-    """The part of `Database` that makes indexes over tables, keeps them in step, makes them anew and checks them."""
+    """The part of `Database` that makes indexes over tables, keeps them in step, rebuilds them and checks them.
+
+    `sqlrag.database.Database` inherits from it; the two are one class in two files.
+    """
 
     _engine: Engine
     _call_lock: CallLock
 
     @one_at_a_time
     def indexes(self) -> list[str]:
-        """Return the names of the indexes."""
+        """List the indexes.
+
+        Returns:
+            The names of the indexes, in alphabetical order.
+
+        Example:
+            >>> db.indexes()
+            ['chunks']
+        """
         return self._engine.indexes.names()
 
     @one_at_a_time
@@ -47,17 +58,45 @@ class TableIndexes:
         vectors: str | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
-        """Make a table or view that is there searchable, and keep it so, whoever writes to it.
+        """Make an existing table or view searchable, and keep it searchable whoever writes to it.
 
-        `name`: of the index, and of its chunk table. `text`: a column, several (joined by an empty line), or a template
-        of columns: "{title}: {body}". A row with a short text is one chunk, one with a long text several. `key`: of a
-        view, the columns that tell its rows apart, of a virtual table "rowid" too; a table has its own. `filters`:
-        columns that filters often name: each gets an ordinary SQL index, and is a hit's metadata. The other
-        arguments are those of `ingest`.
+        On SQLite, triggers on the table queue each change in the writer's own transaction. On DuckDB, and for a view,
+        the rows are compared with the index. Either way `sync`, or the next query, indexes the rows that changed.
 
-        Triggers on the table queue what changes, in the writer's own transaction, and `sync` brings it in; a view is
-        compared. Stopped at any time, the same call, or `sync`, goes on. Raises InputError for a table or columns that
-        are not there, for an index that was made otherwise; DatabaseError where a table stands in the way.
+        The call may be stopped at any time; the same call, or `sync`, continues where it stopped.
+
+        Parameters:
+            name: Name of the index, and of the table of its chunks.
+            table: Name of the table or view.
+            text: What is searched: a column, several columns (joined by an empty line), or a template of columns such
+                as "{title}: {body}". A row with a short text becomes one chunk, a row with a long text several.
+            key: For a view, the columns that identify a row; for a virtual table, "rowid" is possible too. A table has
+                a key of its own.
+            filters: Columns that your filters name often. Each gets an ordinary SQL index, and its value is part of
+                each hit's `metadata`.
+            max_tokens: Tokens of a chunk, as for `ingest`.
+            overlap: Tokens that neighbouring chunks share, as for `ingest`.
+            embedder: The index's own model, as for `ingest`.
+            tokenizer: How the full text is split into words, as for `ingest`.
+            vectors: How vectors are stored, as for `ingest`.
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            How many rows were indexed, and which could not be.
+
+        Raises:
+            InputError: The table or a column does not exist, or the index exists with other settings.
+            DatabaseError: A table of yours has a name that the index needs.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> report = db.create_index("reviews", table="review", text="{title}: {body}", filters=["product"])
+            >>> report.added
+            3
+            >>> db.execute("UPDATE review SET body = 'It whistles when the water boils.' WHERE id = 1").fetchall()
+            []
+            >>> [hit.source_id for hit in db.search("does it make a noise?", "reviews", top_n=1)]
+            [1]
         """
         from sqlrag.indexing.table_indexes import create_index
 
@@ -67,9 +106,21 @@ class TableIndexes:
 
     @one_at_a_time
     def drop_index(self, name: str) -> None:
-        """Drop an index with its triggers; the table that it is over stays as it is. Raises UnknownIndexError.
+        """Drop an index and its triggers.
 
-        An index over ingested documents takes its documents along.
+        The table that the index is over stays as it is. An index over ingested documents takes its documents with it.
+
+        Parameters:
+            name: Name of the index.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.drop_index("chunks")
+            >>> db.indexes()
+            []
         """
         from sqlrag.indexing.table_indexes import drop_index
 
@@ -85,9 +136,31 @@ class TableIndexes:
         tokenizer: str | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
-        """Change what an index is made of: its text, its filters, its tokenizer; None leaves one as it is.
+        """Change the text, the filters or the tokenizer of an index.
 
-        Only rows whose text becomes another are embedded again. Model, chunking and vectors are changed by `reindex`.
+        Only rows whose text becomes different are embedded again. The model, the chunking and the storage of vectors
+        are changed by `reindex`.
+
+        Parameters:
+            name: Name of the index.
+            text: As for `create_index`. None keeps the present value, here and below.
+            filters: As for `create_index`.
+            tokenizer: As for `ingest`.
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            How many rows were indexed again.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: A column does not exist, or the index is over documents and has neither text nor filters.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.create_index("reviews", table="review", text="body").added
+            3
+            >>> db.alter_index("reviews", text="{title}: {body}").changed
+            3
         """
         from sqlrag.indexing.table_indexes import alter_index
 
@@ -106,12 +179,35 @@ class TableIndexes:
         vectors: str | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
-        """Make an index anew: with another model, other chunks, or as it was; over a table or over documents.
+        """Rebuild an index over a table or over documents, with another model or other chunks if you like.
 
-        It is made beside the old one, which answers meanwhile, and takes its place in one transaction; ids of chunks
-        change. Stopped at any time, the same call goes on. While the new one takes its place other writers wait.
-        Where others write faster than it is indexed, it takes the place with a backlog, which the report tells.
-        Raises InputError for chunking that the model's window does not hold.
+        The new index is built beside the old one, which answers queries until the new one replaces it in a single
+        transaction. The ids of chunks change. Other writers wait while the replacement takes place. Where others write
+        faster than rows are indexed, the replacement happens with a backlog, which the report states.
+
+        The call may be stopped at any time; the same call continues where it stopped.
+
+        Parameters:
+            name: Name of the index; by default the only one.
+            embedder: The new model. None keeps the present value, here and below.
+            max_tokens: Tokens of a chunk, as for `ingest`.
+            overlap: Tokens that neighbouring chunks share, as for `ingest`.
+            vectors: How vectors are stored, as for `ingest`.
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            How many rows or documents were indexed.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: The chunks would be longer than the model's window.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.reindex("chunks", max_tokens=100).added
+            3
+            >>> db.info()[0].max_tokens
+            100
         """
         from sqlrag.indexing.reindex import reindex
 
@@ -129,11 +225,33 @@ class TableIndexes:
         compare: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
-        """Bring an index over a table to what the table holds; by default every such index, and the sum of it all.
+        """Index the rows of a table that have changed.
 
-        Only texts that have changed are embedded. What is queued when it begins is brought in; what others write
-        meanwhile may be left, and is the report's `backlog`. `compare`: look at every row, whatever the triggers have
-        told. A view is always compared. Stopped at any time, the next call goes on.
+        Only texts that have changed are embedded. All rows that are queued when the call begins are indexed; rows that
+        others write meanwhile may remain, and are counted in the report's `backlog`.
+
+        The call may be stopped at any time; the next one continues where it stopped.
+
+        Parameters:
+            index: Name of an index over a table; by default all of them, and the report is their sum.
+            compare: Compare every row with the index, whatever the triggers have queued. A view is always compared.
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            How many rows were added, changed or removed, and how many remain.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            SourceGoneError: The table, or a column that the index needs, is gone.
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.create_index("reviews", table="review", text="body").added
+            3
+            >>> db.execute("DELETE FROM review WHERE id = 2").fetchall()
+            []
+            >>> db.sync("reviews").removed
+            1
         """
         from sqlrag.indexing.table_indexes import sync
 
@@ -142,23 +260,56 @@ class TableIndexes:
 
     @one_at_a_time
     def backlog(self) -> dict[str, int]:
-        """Return how many changed rows each index over a table does not have yet; those that have all are left out."""
+        """Count the changed rows that are not indexed yet.
+
+        Returns:
+            The number of rows for each index over a table that lacks some; other indexes are left out.
+
+        Example:
+            >>> db.create_index("reviews", table="review", text="body").added
+            3
+            >>> db.execute("UPDATE review SET body = 'It leaks.' WHERE id = 2").fetchall()
+            []
+            >>> db.backlog()
+            {'reviews': 1}
+        """
         indexes = (self._engine.indexes.record(name) for name in self.indexes())
         found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
         return {name: rows for name, rows in found.items() if rows}
 
     @one_at_a_time
     def is_fresh(self) -> bool:
-        """Tell whether the indexes are known to have all rows of their tables: there is no backlog, nor a gap in it."""
+        """Tell whether every index over a table is known to have all rows of its table.
+
+        Returns:
+            False if rows wait to be indexed, or if changes may have been missed because triggers are gone.
+
+        Example:
+            >>> db.is_fresh()
+            True
+        """
         records = [record for record in self._engine.indexes.records() if record.is_live]
         return not any(self._engine.stale(record) or self._engine.gap(record) for record in records)
 
     @one_at_a_time
     def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:
-        """Make every index whole again, and return what `check` still finds.
+        """Rebuild whatever is damaged in the indexes.
 
-        What is wrong is made again: from the index's own parts where that is enough, else from the texts of its source.
-        No table of the user's is written to. Stopped at any time, the same call goes on.
+        Damaged parts are rebuilt from the index's other parts where possible, otherwise from the texts of its source.
+        Your own tables are never written to. The call may be stopped at any time; the same call continues.
+
+        Parameters:
+            progress: Called several times a second with the progress so far.
+
+        Returns:
+            The problems that `check` still finds; an empty list if there are none.
+
+        Raises:
+            ReadOnlyError: The database is open read-only.
+
+        Example:
+            >>> db.repair()
+            []
         """
         from sqlrag.indexing.repair import repair
 
@@ -167,11 +318,20 @@ class TableIndexes:
 
     @one_at_a_time
     def check(self) -> list[str]:
-        """Return what is wrong with the database and its indexes, a line each; empty when all is sound."""
+        """Look for damage in the database and its indexes.
+
+        Returns:
+            One line for each problem; an empty list if there are none.
+
+        Example:
+            >>> db.check()
+            []
+        """
         return self._engine.check()
 
     def _record(self, index: str | None) -> IndexRecord:
+        """Return the record of an index, by default of the only one, else of "chunks". Raises UnknownIndexError."""
         if index is None:
             names = self.indexes()
             index = names[0] if len(names) == 1 else DEFAULT_INDEX
-        return self._engine.indexes.record(index)  # says which there are, before SQL misses a table
+        return self._engine.indexes.record(index)

@@ -1,1 +1,5 @@
-"""A database as the retriever of another library; each module needs the extra of its name."""
+"""Databases in other libraries: retrievers for LangChain and LlamaIndex, a plugin for Datasette.
+
+Public are `langchain.SqlragRetriever` and `llama_index.SqlragRetriever`, which need the extras of these names, and the
+entry point `datasette`. `retrieval` is private.
+"""

@@ -1,4 +1,7 @@
-"""Encoders: the bi-encoder that makes vectors and the cross-encoder that scores pairs."""
+"""The models: the bi-encoder that makes vectors and the cross-encoder that scores pairs.
+
+Public are the names in `__all__`.
+"""
 
 from __future__ import annotations
 

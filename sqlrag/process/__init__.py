@@ -1,1 +1,1 @@
-"""What the process shares with others: open files, forks, processors, its end."""
+"""What a process shares with others: open files, forks, processors, its end. Nothing here is public."""

@@ -1,1 +1,1 @@
-"""The one index implementation: sqlite-vec and FTS5 inside SQLite. It knows nothing of files, CLI or DuckDB."""
+"""The index itself, the same for both engines: sqlite-vec and FTS5 inside a SQLite file. Nothing here is public."""

@@ -1,4 +1,7 @@
-"""From files to chunks: loading documents, and cutting their text for the models."""
+"""From files to chunks: loading documents, and splitting their text for the models.
+
+Public are the names in `__all__`.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Values that come from outside: arguments checked, parameters bound, rows as JSON."""
+"""Values from outside: checked arguments, bound parameters, rows as JSON. Nothing here is public."""
