@@ -529,7 +529,7 @@ class Database(TableIndexes):
         Example:
             >>> db.interrupt()  # no statement is running, so this has no effect
         """
-        self._turns.check()
+        self._call_lock.check()
         self._engine.interrupt()
 
     def close(self) -> None:
