@@ -37,8 +37,7 @@ from sqlrag.store.encoders import chunker_of
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.top_k import Index
 from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, Chunk
-from sqlrag.text.document_part import Part
-from sqlrag.text.documents import Document
+from sqlrag.text.documents import Document, Part
 
 HERE = Path(__file__).parent
 INSERTS, BATCHES, BATCH = 300, 30, 64
@@ -60,7 +59,9 @@ def parts(vectors: np.ndarray, words: Iterator[str], first: int) -> list[Part]:
     found = []
     for number, (vector, text) in enumerate(zip(vectors, words, strict=False), start=first):
         document = Document(f"doc {number}", "", text, {}, hashlib.sha256(text.encode()).hexdigest())
-        found.append(Part(document, [Chunk(0, 0, len(text), text)], [WORDS], vector[None, :], last=True))
+        part = Part(document, [Chunk(0, 0, len(text), text, WORDS)])
+        part.vectors = vector[None, :]
+        found.append(part)
     return found
 
 

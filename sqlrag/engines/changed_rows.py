@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from sqlrag.store.registry import IndexRecord
     from sqlrag.store.writer import StoredChunk
-    from sqlrag.text.chunking import Chunk
+    from sqlrag.text.documents import Part
 
-__all__ = ["ALL", "BATCH_CHARS", "IndexedRow", "Limits", "LiveTable", "QueuedRow", "chunk_rows", "within"]
+__all__ = ["ALL", "BATCH_CHARS", "Limits", "LiveTable", "QueuedRow", "chunk_rows", "within"]
 
 BATCH_CHARS = 200_000
 """Characters of the texts of a batch, at most, unless a single one is longer: some three seconds on two cores."""
@@ -69,16 +66,6 @@ class QueuedRow:
         return (self.content_hash, self.known_hash) == (earlier.content_hash, earlier.known_hash)
 
 
-@dataclass(frozen=True)
-class IndexedRow:
-    """A row with the chunks and vectors of its text, ready to be written."""
-
-    row: QueuedRow
-    chunks: Sequence[Chunk]
-    token_counts: Sequence[int]
-    vectors: NDArray[np.float32]
-
-
 def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedRow]:
     """Return the first `most` rows whose texts are not longer than a batch in all; one at least, however long.
 
@@ -99,13 +86,9 @@ def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedR
     return taken
 
 
-def chunk_rows(rows: Sequence[IndexedRow], ids: Iterator[int]) -> list[StoredChunk]:
+def chunk_rows(rows: Sequence[Part[QueuedRow]], ids: Iterator[int]) -> list[StoredChunk]:
     """Return the rows of a chunk table for these rows of the source, with ids that were never used."""
-    return [
-        (next(ids), one.row.source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
-        for one in rows
-        for chunk, tokens in zip(one.chunks, one.token_counts, strict=True)
-    ]
+    return [row for one in rows for row in one.rows(one.source.source_id, ids)]
 
 
 class LiveTable(Protocol):
@@ -127,7 +110,7 @@ class LiveTable(Protocol):
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
         """Return the first queued rows, so many at most, as `within` takes them."""
 
-    def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
+    def apply(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
 
         None is written where the index itself is another one by now.

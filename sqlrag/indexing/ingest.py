@@ -11,22 +11,19 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError, SourceError
 from sqlrag.results import IngestProgress, IngestReport
-from sqlrag.text.chunking import Chunk
-from sqlrag.text.document_part import PARTIAL, Part
-from sqlrag.text.documents import Document, Unreadable
+from sqlrag.text.documents import Document, Part, Unreadable, embed_parts
 from sqlrag.text.file_search import ROW_KINDS
 from sqlrag.text.loading import read_documents, source_hash
 
 if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.store.registry import IndexRecord
-    from sqlrag.text.chunking import Chunker
+    from sqlrag.text.chunking import Chunk, Chunker
     from sqlrag.text.documents import Source
     from sqlrag.text.file_search import Found
 
@@ -58,7 +55,7 @@ class Writer(Protocol):
     def chunks_done(self, uri: str) -> int:
         """Return how many chunks of a document are stored."""
 
-    def write(self, parts: Sequence[Part]) -> None:
+    def write(self, parts: Sequence[Part[Document]]) -> None:
         """Write parts of documents, all or nothing."""
 
     def remove(self, uris: Sequence[str]) -> None:
@@ -66,15 +63,6 @@ class Writer(Protocol):
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has."""
-
-
-@dataclass
-class _Pending:
-    """Chunks that wait to be embedded: the next part of a document."""
-
-    document: Document
-    chunks: Sequence[Chunk]
-    last: bool
 
 
 class Ingestion:
@@ -93,7 +81,7 @@ class Ingestion:
         self._chunker = chunker
         self._hashes = dict(writer.content_hashes())
         self._seen: set[str] = set()
-        self._pending: list[_Pending] = []
+        self._pending: list[Part[Document]] = []
         self._batches = 0
         # Files and folders of which this run has not seen all: what was taken from them before stays.
         self._incomplete: list[str] = []
@@ -162,7 +150,7 @@ class Ingestion:
             self._unchanged(document.uri)
             return
         self._seen.add(document.uri)
-        resumed = known == PARTIAL + document.content_hash
+        resumed = known == document.partial_hash
         done = self._writer.chunks_done(document.uri) if resumed else 0
         if known is None or resumed:
             self.report.added += 1
@@ -180,29 +168,22 @@ class Ingestion:
             len(self._pending) >= BATCH_CHUNKS
             or sum(len(waiting.chunks) for waiting in self._pending) >= BATCH_CHUNKS
             or sum(len(chunk.text) for waiting in self._pending for chunk in waiting.chunks) >= BATCH_TEXT
-            or sum(len(waiting.document.text) for waiting in self._pending) >= BATCH_CHARS
+            or sum(len(waiting.source.text) for waiting in self._pending) >= BATCH_CHARS
         )
 
     def _flush(self) -> None:
         """Embed and write what waits."""
-        texts = [chunk.text for pending in self._pending for chunk in pending.chunks]
         if not self._pending:
             return
-        vectors = self._embedder.encode_document(texts)
-        counts = self._embedder.token_counts(texts)
-        parts, place = [], 0
-        for pending in self._pending:
-            end = place + len(pending.chunks)
-            parts.append(Part(pending.document, pending.chunks, counts[place:end], vectors[place:end], pending.last))
-            place = end
-        self._writer.write(parts)
+        chunks = embed_parts(self._pending, self._embedder.encode_document)
+        self._writer.write(self._pending)
         self._pending.clear()
         self._batches += 1
         if self._batches % KEEP_UP_BATCHES == 0:
             self._keep_up()
-        self.report.chunks += len(texts)
-        self.report.tokens += sum(counts)
-        self.report.truncated += sum(count > self._writer.record.window for count in counts)
+        self.report.chunks += len(chunks)
+        self.report.tokens += sum(chunk.tokens for chunk in chunks)
+        self.report.truncated += sum(chunk.tokens > self._writer.record.window for chunk in chunks)
         self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
         self._tell(self._progress)
 
@@ -277,7 +258,7 @@ def _checked(document: object) -> Document:
     return document
 
 
-def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
+def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[Part[Document]]:
     """Cut a document's chunks into parts; a document without chunks is one empty part, so that it is recorded."""
     start, is_last = 0, False
     while not is_last:
@@ -287,7 +268,7 @@ def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[_Pending]:
             if characters >= BATCH_TEXT:
                 break
         is_last = end == len(chunks)
-        yield _Pending(document, chunks[start:end], last=is_last)
+        yield Part(document, chunks[start:end], last=is_last)
         start = end
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.changed_rows import ALL, IndexedRow, Limits, LiveTable, QueuedRow
+from sqlrag.engines.changed_rows import ALL, Limits, LiveTable, QueuedRow
 from sqlrag.results import IngestProgress, SyncReport, UnreadableRow
+from sqlrag.text.documents import Part, embed_parts
 
 if TYPE_CHECKING:
     from sqlrag.models import Embedder
@@ -75,7 +76,7 @@ class Sync:
             queued = self.table.take(min(left, self.limits.batch_rows or BATCH_ROWS), self.limits)
             if not queued:
                 break
-            written = set(self.table.apply(self._indexed(queued)))
+            written = set(self.table.apply(self._embedded(queued)))
             self._count([row for row in queued if row.source_id in written])
             stuck = 0 if written else stuck + 1
             left -= len(queued)  # one that was not written is another process's work by now, or is queued again
@@ -91,21 +92,14 @@ class Sync:
                 return batches, False
         return batches, True
 
-    def _indexed(self, queued: Sequence[QueuedRow]) -> list[IndexedRow]:
-        """Chunk and embed the texts that are other than those of the index."""
-        chunks = [self.chunker.chunks(row.text) if row.is_changed and row.text else [] for row in queued]
-        texts = [chunk.text for of_row in chunks for chunk in of_row]
-        vectors = self.embedder.encode_document(texts)
-        counts = self.embedder.token_counts(texts)
-        self.report.tokens += sum(counts)
-        self.report.truncated += sum(count > self.table.record.window for count in counts)
-        indexed, start = [], 0
-        for row, of_row in zip(queued, chunks, strict=True):
-            end = start + len(of_row)
-            indexed.append(IndexedRow(row, of_row, counts[start:end], vectors[start:end]))
-            start = end
-        self.report.chunks += len(texts)
-        return indexed
+    def _embedded(self, queued: Sequence[QueuedRow]) -> list[Part[QueuedRow]]:
+        """Chunk and embed the texts that differ from those of the index."""
+        parts = [Part(row, self.chunker.chunks(row.text) if row.is_changed and row.text else []) for row in queued]
+        chunks = embed_parts(parts, self.embedder.encode_document)
+        self.report.tokens += sum(chunk.tokens for chunk in chunks)
+        self.report.truncated += sum(chunk.tokens > self.table.record.window for chunk in chunks)
+        self.report.chunks += len(chunks)
+        return parts
 
     def _count(self, written: Sequence[QueuedRow]) -> None:
         report = self.report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.store.names import NEXT, quote
-from sqlrag.text.document_part import PARTIAL
+from sqlrag.text.documents import PARTIAL
 
 if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord

@@ -64,13 +64,15 @@ class Chunk:
     """A part of a text.
 
     `text` is exactly `source[start_char:end_char]`: offsets are half-open and count Unicode code points.
-    `ordinal` counts the chunks of one text from 0.
+    `ordinal` counts the chunks of one text from 0. `tokens` is the number of the text's own tokens, without special
+    tokens, as the embedder's tokenizer counts them.
     """
 
     ordinal: int
     start_char: int
     end_char: int
     text: str
+    tokens: int
 
 
 class Chunker:
@@ -110,7 +112,10 @@ class Chunker:
         _check_unicode(text)
         longest = min(_SECTION_CHARS, _CHARS_A_TOKEN * self.max_tokens)
         spans = (span for section in _sections(text, longest) for span in self._section_spans(text, section))
-        return [Chunk(ordinal, start, end, text[start:end]) for ordinal, (start, end) in enumerate(spans)]
+        return [
+            Chunk(ordinal, start, end, text[start:end], self._counter(text[start:end]))
+            for ordinal, (start, end) in enumerate(spans)
+        ]
 
     def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
         """Return the (start, end) of the chunks of one section."""

@@ -1,17 +1,38 @@
-"""What loading passes around: a source that was found, a document that was read, a file that was not."""
+"""What passes from files to an index: a source that was found, a document that was read, the parts that are written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Document", "Json", "RowColumns", "Source", "Unreadable", "UnreadableError", "reason"]
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.text.chunking import Chunk
+
+__all__ = [
+    "PARTIAL",
+    "Document",
+    "Json",
+    "Part",
+    "RowColumns",
+    "Source",
+    "Unreadable",
+    "UnreadableError",
+    "embed_parts",
+    "reason",
+]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+PARTIAL = "partial:"
+"""Stands before the content hash of a document whose chunks are not all stored yet."""
+
+Origin = TypeVar("Origin")
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,11 @@ class Document:
     text: str
     metadata: dict[str, Json]
     content_hash: str
+
+    @property
+    def partial_hash(self) -> str:
+        """The content hash that is stored until the document's last part is written."""
+        return PARTIAL + self.content_hash
 
 
 @dataclass(frozen=True)
@@ -64,6 +90,41 @@ class RowColumns:
     title: str | None = None
     id: str | None = None
     metadata: Sequence[str] | None = None
+
+
+@dataclass
+class Part(Generic[Origin]):
+    """Consecutive chunks of one text, and where the text is from: a document, or a row of a table.
+
+    Most texts are one part. A very long document is many, and all but the last have `last` False.
+    """
+
+    source: Origin
+    chunks: Sequence[Chunk]
+    last: bool = True
+    vectors: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    """Of the chunks, (n, dimension), of unit length. `embed_parts` sets them."""
+
+    def rows(
+        self, source_id: Any, ids: Iterator[int], start: int = 0
+    ) -> list[tuple[int, Any, int, int, int, str, int]]:
+        """Return the rows of a chunk table for the chunks from `start` on, each with the next of the ids."""
+        return [
+            (next(ids), source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, chunk.tokens)
+            for chunk in self.chunks[start:]
+        ]
+
+
+def embed_parts(parts: Sequence[Part[Any]], encode: Callable[[list[str]], NDArray[np.float32]]) -> list[Chunk]:
+    """Give parts their vectors, made in one call of `encode`, and return all their chunks."""
+    chunks = [chunk for part in parts for chunk in part.chunks]
+    vectors = encode([chunk.text for chunk in chunks])
+    start = 0
+    for part in parts:
+        end = start + len(part.chunks)
+        part.vectors = vectors[start:end]
+        start = end
+    return chunks
 
 
 class UnreadableError(Exception):

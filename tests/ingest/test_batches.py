@@ -16,7 +16,7 @@ DOCUMENT = Document("d", "", "", {}, "hash")
 @given(st.lists(st.sampled_from([0, 1, 800, 40_000, 70_000]), max_size=30), st.integers(0, 600))
 def test_parts_of_a_document(lengths, short):
     """Every chunk once, in order; no part goes on where it is full; the last one, and it alone, says so."""
-    chunks = [Chunk(place, 0, length, "x" * length) for place, length in enumerate([*lengths, *[20] * short])]
+    chunks = [Chunk(place, 0, length, "x" * length, 1) for place, length in enumerate([*lengths, *[20] * short])]
     parts = list(_parts(DOCUMENT, chunks))
     assert [chunk for part in parts for chunk in part.chunks] == chunks
     assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sqlrag.engines.changed_rows import IndexedRow, Limits, QueuedRow, chunk_rows, within
+from sqlrag.engines.changed_rows import Limits, QueuedRow, chunk_rows, within
 from sqlrag.engines.duckdb.error_translation import translated
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.index_tables import IndexTables, transaction
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.engines.duckdb.indexes import DuckDBIndexes
+    from sqlrag.text.documents import Part
 
 __all__ = ["DuckDBLive"]
 
@@ -138,7 +139,7 @@ class DuckDBLive:
         with translated(self._path):
             return within(self._present(keys), rows, limits)
 
-    def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
+    def apply(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
 
         None is written where the index has been made anew meanwhile, with another model perhaps. Rows without a key are
@@ -146,25 +147,25 @@ class DuckDBLive:
         """
         if self._without_key:
             self._without_key = self._without_key[len(rows) :]
-            return [one.row.source_id for one in rows]
+            return [one.source.source_id for one in rows]
         with suppress(LockedError):  # another connection has just written them: nothing of this was
             return self._applied(rows)
         return []
 
-    def _applied(self, rows: Sequence[IndexedRow]) -> list[Any]:
+    def _applied(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
         with translated(self._path), transaction(self._duckdb):
             before = self._tables.state()
             if not self._tables.is_as_recorded():
                 return []
-            now = {row.source_id: row for row in self._present([one.row.source_id for one in rows])}
-            same = [one for one in rows if now[one.row.source_id].is_as(one.row)]
-            changed = [one for one in same if one.row.is_changed]
+            now = {row.source_id: row for row in self._present([one.source.source_id for one in rows])}
+            same = [one for one in rows if now[one.source.source_id].is_as(one.source)]
+            changed = [one for one in same if one.source.is_changed]
             chunks, vectors = self._write(changed)
             after = self._tables.state()
-        replaced = [one.row.source_id for one in changed]
+        replaced = [one.source.source_id for one in changed]
         if changed:
             self._tables.write_index_file(before, after, replaced, chunks, vectors)
-        written = [one.row.source_id for one in same]
+        written = [one.source.source_id for one in same]
         for source_id in written:
             del self._queued[source_id]
         return written
@@ -210,18 +211,20 @@ class DuckDBLive:
         }
         return [found[key] for key in keys]
 
-    def _write(self, changed: Sequence[IndexedRow]) -> tuple[list[StoredChunk], NDArray[np.float32] | None]:
+    def _write(self, changed: Sequence[Part[QueuedRow]]) -> tuple[list[StoredChunk], NDArray[np.float32] | None]:
         """Put rows' chunks in place of those that they had."""
         if not changed:
             return [], None
         ids = iter(self._tables.next_ids(sum(len(one.chunks) for one in changed)))
         chunks = chunk_rows(changed, ids)
         vectors = np.concatenate([one.vectors for one in changed]).astype(np.float32)
-        keys = [one.row.source_id for one in changed]
+        keys = [one.source.source_id for one in changed]
         self._tables.delete_chunks_of(keys)
         self._duckdb.execute(f"DELETE FROM {self._rows} WHERE source_id IN (SELECT unnest($keys))", {"keys": keys})
         present = [
-            (one.row.source_id, one.row.content_hash.decode()) for one in changed if one.row.content_hash is not None
+            (one.source.source_id, one.source.content_hash.decode())
+            for one in changed
+            if one.source.content_hash is not None
         ]
         if present:
             kept = [list(column) for column in zip(*present, strict=True)]

@@ -13,8 +13,7 @@ from sqlrag.engines.duckdb.table_schema import describe, kept_key_type, key_type
 from sqlrag.store.names import quote
 from sqlrag.store.source_table import key_columns
 from sqlrag.store.statements import statement
-from sqlrag.text.document_part import PARTIAL
-from sqlrag.text.documents import Document
+from sqlrag.text.documents import PARTIAL, Document
 
 if TYPE_CHECKING:
     import duckdb

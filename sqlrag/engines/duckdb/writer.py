@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from sqlrag.engines.duckdb.indexes import DuckDBIndexes
-    from sqlrag.text.document_part import Part
+    from sqlrag.text.documents import Document, Part
 
 __all__ = ["DuckDBWriter"]
 
@@ -67,7 +67,7 @@ class DuckDBWriter:
         with translated(self._path):
             return int(self._rows(sql, [id_])[0][0])
 
-    def write(self, parts: Sequence[Part]) -> None:
+    def write(self, parts: Sequence[Part[Document]]) -> None:
         """Write parts of documents, all or nothing."""
         stored = dict(self._stored)
         replaced: list[int] = []
@@ -110,10 +110,10 @@ class DuckDBWriter:
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._duckdb.execute(sql, list(params)).fetchall()
 
-    def _write_document(self, part: Part, stored: dict[str, tuple[int, str]], replaced: list[int]) -> None:
+    def _write_document(self, part: Part[Document], stored: dict[str, tuple[int, str]], replaced: list[int]) -> None:
         """Write the document's row; where it was other content, note that its old chunks go."""
-        document = part.document
-        hash_ = document.content_hash if part.last else part.partial_hash
+        document = part.source
+        hash_ = document.content_hash if part.last else document.partial_hash
         known = stored.get(document.uri)
         if known is None:
             ((id_,),) = self._rows("SELECT nextval('documents_ids')")
@@ -122,7 +122,7 @@ class DuckDBWriter:
             self._duckdb.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         else:
             id_ = known[0]
-            if known[1] == part.partial_hash:
+            if known[1] == document.partial_hash:
                 self._duckdb.execute("UPDATE documents SET content_hash = ? WHERE id = ?", [hash_, id_])
             else:
                 replaced.append(id_)
@@ -133,18 +133,12 @@ class DuckDBWriter:
                 )
         stored[document.uri] = (id_, hash_)
 
-    def _chunk_rows(self, parts: Sequence[Part], stored: dict[str, tuple[int, str]]) -> list[StoredChunk]:
+    def _chunk_rows(self, parts: Sequence[Part[Document]], stored: dict[str, tuple[int, str]]) -> list[StoredChunk]:
         ids = iter(self._tables.next_ids(sum(len(part.chunks) for part in parts)))
-        rows: list[StoredChunk] = []
-        for part in parts:
-            source_id = stored[part.document.uri][0]
-            for chunk, tokens in zip(part.chunks, part.token_counts, strict=True):
-                id_ = next(ids)
-                rows.append((id_, source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens))
-        return rows
+        return [row for part in parts for row in part.rows(stored[part.source.uri][0], ids)]
 
 
-def _vectors(parts: Sequence[Part]) -> Any:
+def _vectors(parts: Sequence[Part[Document]]) -> Any:
     import numpy as np
 
     return np.concatenate([part.vectors for part in parts]).astype(np.float32)

@@ -22,7 +22,7 @@ from sqlrag.store.registry import IndexRecord, Registry
 from sqlrag.store.source_table import key_condition, key_expression, source_of
 from sqlrag.store.statements import statement
 from sqlrag.store.top_k import Index, Matching
-from sqlrag.text.document_part import PARTIAL
+from sqlrag.text.documents import PARTIAL
 from sqlrag.values.bindings import sqlite_value
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.changed_rows import IndexedRow, Limits, QueuedRow, chunk_rows, within
+from sqlrag.engines.changed_rows import Limits, QueuedRow, chunk_rows, within
 from sqlrag.engines.sqlite.filter_indexes import FilterIndexes
 from sqlrag.engines.sqlite.row_texts import SourceRows
 from sqlrag.engines.sqlite.table_schema import checked_columns, describe, key_type_of
@@ -21,6 +21,8 @@ from sqlrag.store.writer import IndexWriter, immediate
 
 if TYPE_CHECKING:
     import apsw
+
+    from sqlrag.text.documents import Part
 
 __all__ = ["SQLiteLive"]
 
@@ -187,7 +189,7 @@ class SQLiteLive:
         with translated(self._path):
             return within(map(self._row, self._queued(max(rows, limits.rows or 0))), rows, limits)
 
-    def apply(self, rows: Sequence[IndexedRow]) -> list[Any]:
+    def apply(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
 
         None is written where the index has been made anew meanwhile, with another model perhaps.
@@ -196,9 +198,9 @@ class SQLiteLive:
             if not self._index.is_as_recorded():
                 return []
             # The others have changed meanwhile, or another process was here.
-            written = [indexed for indexed in rows if self._row(indexed.row.source_id).is_as(indexed.row)]
-            self._write([indexed for indexed in written if indexed.row.is_changed])
-            keys = [indexed.row.source_id for indexed in written]
+            written = [indexed for indexed in rows if self._row(indexed.source.source_id).is_as(indexed.source)]
+            self._write([indexed for indexed in written if indexed.source.is_changed])
+            keys = [indexed.source.source_id for indexed in written]
             self._leave_queue(keys)
         return keys
 
@@ -263,21 +265,21 @@ class SQLiteLive:
             return QueuedRow(source_id, None, b"", known, str(error))
         return QueuedRow(source_id, text, content_hash(text), known)
 
-    def _write(self, changed: Sequence[IndexedRow]) -> None:
+    def _write(self, changed: Sequence[Part[QueuedRow]]) -> None:
         """Put rows' chunks in place of those that they had."""
         import numpy as np
 
-        known = [one.row.source_id for one in changed if one.row.known_hash is not None]
+        known = [one.source.source_id for one in changed if one.source.known_hash is not None]
         self._index.delete_chunks_of(known)
         ids = itertools.count(self._index.next_id())
         chunks = chunk_rows(changed, ids)
         if chunks:
             self._index.insert(chunks, np.concatenate([one.vectors for one in changed if one.chunks]))
-        gone = [(one.row.source_id,) for one in changed if one.row.content_hash is None]
+        gone = [(one.source.source_id,) for one in changed if one.source.content_hash is None]
         self._connection.executemany(f"DELETE FROM {self._rows} WHERE source_id = ?", gone)
         self._connection.executemany(
             f"INSERT OR REPLACE INTO {self._rows} (source_id, content_hash) VALUES (?, ?)",
-            [(one.row.source_id, one.row.content_hash) for one in changed if one.row.content_hash is not None],
+            [(one.source.source_id, one.source.content_hash) for one in changed if one.source.content_hash is not None],
         )
 
     # Comparison

@@ -13,8 +13,7 @@ from sqlrag.store.repair import has_broken_cells, mend_index, mend_places, wrong
 from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import statement
 from sqlrag.store.writer import IndexWriter, immediate
-from sqlrag.text.document_part import PARTIAL
-from sqlrag.text.documents import Document
+from sqlrag.text.documents import PARTIAL, Document
 
 if TYPE_CHECKING:
     import apsw

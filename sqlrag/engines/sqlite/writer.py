@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -13,14 +14,12 @@ from sqlrag.store.driver.opening import use_wal
 from sqlrag.store.names import in_main
 from sqlrag.store.registry import IndexRecord, Registry
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate, made_anew
+from sqlrag.store.writer import IndexWriter, check_room, immediate, made_anew
 
 if TYPE_CHECKING:
     import apsw
-    import numpy as np
-    from numpy.typing import NDArray
 
-    from sqlrag.text.document_part import Part
+    from sqlrag.text.documents import Document, Part
 
 __all__ = ["SQLiteWriter"]
 
@@ -71,7 +70,7 @@ class SQLiteWriter:
             row = self._document(uri)
             return 0 if row is None else self._chunks_of(row[0])
 
-    def write(self, parts: Sequence[Part]) -> None:
+    def write(self, parts: Sequence[Part[Document]]) -> None:
         """Write parts of documents, all or nothing."""
         with translated(self._path), immediate(self._connection):
             if not self._index.is_as_recorded():
@@ -96,44 +95,37 @@ class SQLiteWriter:
         with translated(self._path):
             CellTraining(self._connection, self.record, progress).keep_up(wrote=wrote)
 
-    def _write(self, part: Part, next_id: int) -> int:
+    def _write(self, part: Part[Document], next_id: int) -> int:
         """Write one part, unless another process has written it since; return the next free chunk id."""
         document_id, stored = self._claim(part)
         if document_id is None:
             return next_id
-        chunks: list[StoredChunk] = []
-        places: list[int] = []
-        for place, (chunk, tokens) in enumerate(zip(part.chunks, part.token_counts, strict=True)):
-            if chunk.ordinal >= stored:
-                id_ = next_id + len(chunks)
-                row = (id_, document_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, tokens)
-                chunks.append(row)
-                places.append(place)
-        vectors: NDArray[np.float32] = part.vectors[places]
-        self._index.insert(chunks, vectors)
+        start = max(0, stored - part.chunks[0].ordinal) if part.chunks else 0
+        chunks = part.rows(document_id, itertools.count(next_id), start)
+        self._index.insert(chunks, part.vectors[start:])
         if part.last:
             self._connection.execute(
-                "UPDATE main.documents SET content_hash = ? WHERE id = ?", (part.document.content_hash, document_id)
+                "UPDATE main.documents SET content_hash = ? WHERE id = ?", (part.source.content_hash, document_id)
             )
         return next_id + len(chunks)
 
-    def _claim(self, part: Part) -> tuple[int | None, int]:
+    def _claim(self, part: Part[Document]) -> tuple[int | None, int]:
         """Return the document's id and how many of its chunks are stored already.
 
         A document of other content loses its old chunks here, in the transaction that brings the first new ones.
         No id: another process has put other content in place since this part's first ones were written, or has
         removed the document. It came later, so that stands.
         """
-        document = part.document
+        document = part.source
         row = self._document(document.uri)
-        ours = row is not None and row[1] in (document.content_hash, part.partial_hash)
+        ours = row is not None and row[1] in (document.content_hash, part.source.partial_hash)
         stored = self._chunks_of(row[0]) if row is not None and ours else 0
         if part.chunks and part.chunks[0].ordinal > stored:
             return None, 0
         if row is not None and ours:
             return row[0], stored
         metadata = json.dumps(document.metadata, ensure_ascii=False)
-        values = (document.title, metadata, part.partial_hash, document.text)
+        values = (document.title, metadata, part.source.partial_hash, document.text)
         if row is not None:
             self._index.delete_chunks_of([row[0]])
             self._connection.execute(
