@@ -18,7 +18,7 @@ from sqlrag.process.database_paths import as_path, check_path
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
 from sqlrag.store.encoders import Encoders, chunker_of
 from sqlrag.store.names import check_new_index_name, same_name
-from sqlrag.store.new_record import Making, check_made_with
+from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
@@ -288,7 +288,7 @@ class Database(TableIndexes):
         from sqlrag.text.file_search import find_sources
 
         check_new_index_name(index)
-        making = Making(max_tokens, overlap, tokenizer, vectors)
+        options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
@@ -298,10 +298,10 @@ class Database(TableIndexes):
             new = self._engine.indexes.record(index)
             check_over_documents(new)
         else:
-            new = making.record(index, chosen or self.embedder)
+            new = options.record(index, chosen or self.embedder)
         writer = self._engine.writer(index, new)
         record = writer.record
-        check_made_with(record, making, chosen)
+        check_made_with(record, options, chosen)
         maker = self._engine.encoders.embedder_of(record)
         run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
         if found is None or paths is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
-from sqlrag.store.new_record import Making
+from sqlrag.store.new_record import IndexOptions
 from sqlrag.values.arguments import check_flag
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class TableIndexes:
         """
         from sqlrag.indexing.table_indexes import create_index
 
-        making = Making(max_tokens, overlap, tokenizer, vectors)
-        create_index(self._engine, name, table, text, key=key, filters=filters, making=making, embedder=embedder)
+        options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
+        create_index(self._engine, name, table, text, key=key, filters=filters, options=options, embedder=embedder)
         return self.sync(name, progress=progress)
 
     @one_at_a_time
@@ -211,9 +211,9 @@ class TableIndexes:
         """
         from sqlrag.indexing.reindex import reindex
 
-        making = Making(max_tokens, overlap, None, vectors)
+        options = IndexOptions(max_tokens, overlap, None, vectors)
         record = self._record(name)
-        report = reindex(self._engine, record.name, embedder=embedder, making=making, progress=progress)
+        report = reindex(self._engine, record.name, embedder=embedder, options=options, progress=progress)
         self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
         return report
 

@@ -10,7 +10,7 @@ from sqlrag.indexing.table_indexes import add_report, sync
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.encoders import chunker_of
 from sqlrag.store.names import NEXT
-from sqlrag.store.new_record import Making
+from sqlrag.store.new_record import IndexOptions
 
 if TYPE_CHECKING:
     from sqlrag.engines.base import Engine
@@ -25,7 +25,7 @@ def reindex(
     name: str,
     *,
     embedder: str | Embedder | None,
-    making: Making,
+    options: IndexOptions,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
     """Make an index anew, and put it in its place.
@@ -34,7 +34,7 @@ def reindex(
     others write as fast as rows are embedded. Then the new index takes the place with a backlog, as the old one had it.
     """
     record = engine.indexes.record(name)
-    new = _next_of(engine, record, embedder, making)
+    new = _next_of(engine, record, embedder, options)
     engine.begin_next(record, new)
     total, before = SyncReport(), None
     while True:
@@ -68,14 +68,18 @@ def finish_documents(
     engine.live(record).keep_up(lambda _what, _share: None)
 
 
-def _next_of(engine: Engine, record: IndexRecord, embedder: str | Embedder | None, making: Making) -> IndexRecord:
+def _next_of(
+    engine: Engine, record: IndexRecord, embedder: str | Embedder | None, options: IndexOptions
+) -> IndexRecord:
     """Return the record of the index that is to take another's place."""
     chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
-    max_tokens = min(record.max_tokens, chosen.text_window) if making.max_tokens is None else making.max_tokens
-    overlap = making.overlap
+    max_tokens = min(record.max_tokens, chosen.text_window) if options.max_tokens is None else options.max_tokens
+    overlap = options.overlap
     if overlap is None:  # what is no number is refused below
         overlap = min(record.overlap, max_tokens // 2) if isinstance(max_tokens, int) else record.overlap
-    settings = Making(max_tokens, overlap, making.tokenizer or record.tokenizer, making.vectors or record.vectors)
+    settings = IndexOptions(
+        max_tokens, overlap, options.tokenizer or record.tokenizer, options.vectors or record.vectors
+    )
     return settings.record(
         f"{record.name}{NEXT}",
         chosen,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import NotADatabaseError, SourceGoneError, SQLError
 from sqlrag.indexing.reindex import finish_documents, reindex
 from sqlrag.indexing.table_indexes import sync
-from sqlrag.store.new_record import Making
+from sqlrag.store.new_record import IndexOptions
 
 if TYPE_CHECKING:
     from sqlrag.engines.base import Engine
@@ -30,7 +30,7 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
         except (NotADatabaseError, SQLError):  # vec0's own tables are damaged
             beyond_mending = True
         if beyond_mending:
-            reindex(engine, name, embedder=None, making=Making(), progress=progress)
+            reindex(engine, name, embedder=None, options=IndexOptions(), progress=progress)
         elif record.is_live:
             sync(engine, name, compare=True, progress=progress)
         else:

@@ -13,7 +13,7 @@ from sqlrag.indexing.sync import Sync
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.encoders import chunker_of
 from sqlrag.store.names import check_new_index_name, same_name
-from sqlrag.store.new_record import Making, check_made_with
+from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.store.source_table import key_text, made_template
 from sqlrag.store.tokenizers import check_tokenizer
 from sqlrag.values.arguments import several, shown
@@ -35,7 +35,7 @@ def create_index(
     *,
     key: str | Sequence[str] | None,
     filters: Sequence[str],
-    making: Making,
+    options: IndexOptions,
     embedder: str | Embedder | None,
 ) -> None:
     """Make an index with every row of the table queued; one that was made the same way is left as it is."""
@@ -49,7 +49,7 @@ def create_index(
         record = engine.indexes.record(name)
         if record.is_live:
             record = engine.live(record).record  # by the names that the source has now
-        check_made_with(record, making, chosen)
+        check_made_with(record, options, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
         if made != (source.name, key_text(keys), template, json.dumps(columns)):
             raise InputError(
@@ -58,7 +58,7 @@ def create_index(
                 "drop it (drop_index), change it (alter_index), or take another name"
             )
         return
-    record = making.record(
+    record = options.record(
         name,
         chosen or engine.encoders.embedder,
         source=(source.name, key_text(keys)),

@@ -15,8 +15,8 @@ from sqlrag.process.forks import renew_locks
 
 __all__ = [
     "BUNDLED",
-    "MAKING",
     "REPLACED",
+    "UNFINISHED",
     "cached_models",
     "find_cached",
     "folder_of",
@@ -28,9 +28,9 @@ __all__ = [
 BUNDLED = Path(__file__).parent / "bundled"
 """Where the models are that came with the package."""
 
-MAKING = ".making-"
+UNFINISHED = ".making-"
 REPLACED = ".replaced-"
-"""What the names of folders begin with that are no model yet, and no model any more."""
+"""Prefixes of the folders of a model that is still being written, and of one that was replaced."""
 
 _verified: set[tuple[str, str, int, int]] = set()
 _lock = threading.Lock()
@@ -69,7 +69,7 @@ def cached_models() -> list[ModelSpec]:
     """Return the specifications of the models in the cache, by name. A folder that is no model is left out."""
     found = []
     for path in sorted(models_folder().glob(f"*/{MANIFEST_FILE}")):
-        if path.parent.name.startswith((MAKING, REPLACED)):
+        if path.parent.name.startswith((UNFINISHED, REPLACED)):
             continue
         try:
             found.append(ModelSpec.load(path.parent))

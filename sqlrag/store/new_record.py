@@ -1,4 +1,4 @@
-"""The record of a new index: what it is made with, checked."""
+"""The record of a new index: its settings, checked."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sqlrag.values.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS, shown, w
 if TYPE_CHECKING:
     from sqlrag.models import Embedder
 
-__all__ = ["Making", "check_made_with"]
+__all__ = ["IndexOptions", "check_made_with"]
 
 MOST_TOKENS = 1_000_000_000
 """Of a chunk: more than any text has."""
 
 
 @dataclass(frozen=True)
-class Making:
-    """What a caller asks of an index; None stands for the default of a new one, and for what an existing one has."""
+class IndexOptions:
+    """The settings a caller may ask for. None: the default for a new index, the current value for an existing one."""
 
     max_tokens: int | None = None
     overlap: int | None = None
@@ -83,12 +83,12 @@ class Making:
         )
 
 
-def check_made_with(record: IndexRecord, making: Making, embedder: Embedder | None) -> None:
+def check_made_with(record: IndexRecord, options: IndexOptions, embedder: Embedder | None) -> None:
     """Raise where an existing index was made with something else than what is asked for.
 
     InputError for its settings, ModelMismatchError for its model.
     """
-    for what, asked in asdict(making).items():
+    for what, asked in asdict(options).items():
         made = getattr(record, what)
         if asked is not None and asked != made:
             raise InputError(

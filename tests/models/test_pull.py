@@ -21,7 +21,7 @@ from sqlrag.cli import cli
 from sqlrag.errors import InputError, MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from sqlrag.models.cached_models import cached_models, find_cached, folder_of, models_folder
-from sqlrag.models.export.atomic_folder import making
+from sqlrag.models.export.atomic_folder import atomic_folder
 from sqlrag.models.export.pull import export_folder, pull
 from sqlrag.models.export.verification import Reference
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, file_hash
@@ -240,7 +240,7 @@ def test_two_that_make_the_same_folder_both_end_well(tmp_path):
     def make(number: int) -> None:
         try:
             for turn in range(20):
-                with making(final) as folder:
+                with atomic_folder(final) as folder:
                     for name in ("a", "b"):
                         (folder / name).write_text(f"{number} {turn}")
         except OSError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import Error, InputError, MissingDependencyError, ModelFileError
 from sqlrag.models.cached_models import folder_of, models_folder, verified
 from sqlrag.models.detect import is_source, kind_of, licence_of, model_files
-from sqlrag.models.export.atomic_folder import making
+from sqlrag.models.export.atomic_folder import atomic_folder
 from sqlrag.models.hub import fetch
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest, hashes_of
 from sqlrag.models.spec import PRECISIONS, SPEC_FILE, Kind, ModelSpec, default_precision
@@ -82,7 +82,7 @@ def pull(
     if not force and (made := _present(final, precision)) and made.manifest.revision == source.revision:
         return made
     _check_extra()
-    with making(final) as folder:
+    with atomic_folder(final) as folder:
         manifest = _make(source, folder, kind, precision, tell)
     return Made(ModelSpec.load(final), manifest, new=True)
 
@@ -119,7 +119,7 @@ def export_folder(
         raise InputError(msg)
     source = _of_folder(Path(folder))
     _check_extra()
-    with making(out.absolute()) as work:
+    with atomic_folder(out.absolute()) as work:
         manifest = _make(replace(source, name=name or source.name), work, kind, precision, tell)
     return Made(ModelSpec.load(out), manifest, new=True)
 
