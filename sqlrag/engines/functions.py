@@ -154,9 +154,7 @@ class Functions:
 
     @_stops
     def embed(self, text: object, model: object = None) -> bytes | None:
-        """Return the vector of a query.
-
-        On SQLite it is a BLOB of float32 numbers, which sqlite-vec accepts too; on DuckDB an array of FLOAT.
+        """Return the vector of a query, as float32 numbers; sqlite-vec accepts its BLOB.
 
         Parameters:
             text: The query. Text beyond the model's window is cut off.
@@ -198,7 +196,10 @@ class Functions:
     def token_count(self, text: object, model: object = None) -> int | None:
         """Return the number of tokens of a text, without the special tokens of the model.
 
-        Nothing is cut off. Use it to fill the context of a language model up to a budget.
+        Use it to fill the context of a language model up to a budget.
+
+        Parameters:
+            text: The text. Nothing is cut off.
         """
         if text is None:
             return None
@@ -404,7 +405,7 @@ class Functions:
         """Cut a text into chunks, as `ingest` does.
 
         Parameters:
-            text: The text. (In SQL the parameter is called `source`.)
+            text: The text.
             max_tokens: The longest chunk. NULL: 200.
             overlap: How many tokens neighbouring chunks share. NULL: none.
 

@@ -36,6 +36,9 @@ def add_maintenance(database: Database, engine: Engine) -> None:
             table: The table or view.
             text: A column, a JSON array of columns, or a template of columns such as '{title}: {body}'.
             options: A JSON object with any of key, filters, max_tokens, overlap, embedder, tokenizer, vectors.
+
+        Raises:
+            DatabaseError: A table of yours already has a name that the index needs.
         """
         given = {"name": name, "table": table, "text": text}
         name, table, text = (check_text("sqlrag_create_index", *pair) for pair in given.items())
@@ -57,6 +60,9 @@ def add_maintenance(database: Database, engine: Engine) -> None:
 
         Parameters:
             name: The name of the index.
+
+        Raises:
+            UnknownIndexError: The database has no index of this name.
         """
         name = check_text("sqlrag_drop_index", "name", name)
         rows = engine.indexes.open(name).counts()[0]
@@ -69,6 +75,9 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         Parameters:
             name: The name of the index.
             options: A JSON object with any of text, filters, tokenizer.
+
+        Raises:
+            UnknownIndexError: The database has no index of this name.
         """
         checked = check_text("sqlrag_alter_index", "name", name)
         chosen = _options("sqlrag_alter_index", options, ALTERED)
@@ -83,6 +92,9 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         Parameters:
             name: The name of the index.
             options: A JSON object with any of embedder, max_tokens, overlap, vectors. NULL: the index as it was.
+
+        Raises:
+            UnknownIndexError: The database has no index of this name.
         """
         checked = check_text("sqlrag_reindex", "name", name)
         report = database.reindex(checked, **_options("sqlrag_reindex", options, REMADE, engine))

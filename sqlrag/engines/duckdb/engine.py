@@ -339,8 +339,9 @@ class DuckDBEngine:
             if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
                 raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
             self._asking.may_stop = False  # what it does would be done twice
+            nulls = [None] * (min(arguments) - len(values))  # DuckDB's macro leaves NULLs at the end out
             with self.call_lock.lent():
-                return function(*values)
+                return function(*values, *nulls)
 
         self._session.maintenance[name] = inside
         self._maintenance[name] = arguments
