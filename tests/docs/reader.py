@@ -175,7 +175,7 @@ class Reader:
             _check_make(words[1:])
         elif re.search(r"\bpip install ", command):
             _check_pip(words)
-        elif words[:2] == ["sqlrag", "demo"]:
+        elif words[:2] == ["sqlrag", "demo"] and "--help" not in words:
             cli.commands["demo"].make_context("demo", words[2:])  # some thousands of docstrings: tests/cli runs it
         elif words[0] == "sqlrag" and not _needs_a_shell(command):
             self._output = self._in_process(words[1:])
@@ -193,7 +193,7 @@ class Reader:
 
     def _in_process(self, arguments: list[str]) -> str:
         """Run a command of sqlrag's; return what it printed."""
-        done = CliRunner().invoke(cli, arguments, env={"COLUMNS": "100"})
+        done = CliRunner().invoke(cli, arguments, prog_name="sqlrag", env={"COLUMNS": "100"})
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == 0, done.output
