@@ -53,25 +53,25 @@ class _OnceScorer:
 
 @cache
 def _encoder() -> _OnceEncoder:
-    return _OnceEncoder(load_embedder()._encoder)
+    return _OnceEncoder(load_embedder()._backend)
 
 
 @cache
 def _scorer() -> _OnceScorer:
-    return _OnceScorer(load_reranker()._scorer)
+    return _OnceScorer(load_reranker()._backend)
 
 
 def new_embedder() -> Embedder:
     """Return an embedder that has encoded nothing, as a new process has one."""
     embedder = Embedder()
-    embedder._encoder = _encoder()
+    embedder._backend = _encoder()
     return embedder
 
 
 def new_reranker() -> Reranker:
     """Return a reranker that remembers nothing, as a new process has one."""
     reranker = Reranker()
-    reranker._scorer = _scorer()
+    reranker._backend = _scorer()
     return reranker
 
 
@@ -79,5 +79,5 @@ def new_reranker() -> Reranker:
 def encoding_once():
     """The embedder that databases of this process share encodes a text once, whatever database it goes into."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_embedder(), "_encoder", _encoder())
+        patch.setattr(load_embedder(), "_backend", _encoder())
         yield

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import InputError
-from sqlrag.models.inputs import as_text, as_texts
-from sqlrag.models.recent_cache import RecentCache
+from sqlrag.models.model import Backend, Model, as_text, as_texts
 from sqlrag.models.registry import open_encoder
-from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
     import os
@@ -20,34 +17,45 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.models.spec import ModelSpec, Role
-    from sqlrag.models.tokenizer import ModelTokenizer
 
 __all__ = ["Embedder", "Encoder"]
 
 _QUERY_VECTORS = 1024
 
 
-class Encoder(Protocol):
-    """What a backend offers for a bi-encoder."""
-
-    spec: ModelSpec
-    tokenizer: ModelTokenizer
+class Encoder(Backend, Protocol):
+    """The backend of a bi-encoder."""
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return the texts' vectors, (n, dimension) float32, of whatever length."""
+        """Return the texts' vectors, (n, dimension) float32, of any length."""
 
 
-class Embedder:
-    """A bi-encoder, safe to use from several threads.
+class Embedder(Model["Encoder", bytes]):
+    """A bi-encoder: it turns texts into vectors. Several threads may share it.
 
-    `model`: a bundled name (None: the default), the name of a pulled model, a folder, ours or
-    sentence-transformers', or a specification; with `backend="torch"` any Hugging Face name or folder. `threads`:
-    texts encoded side by side (None: one per usable CPU); it changes the speed only, never a vector.
+    All vectors have unit length, because an index ranks by the distance of unit vectors. A model that was trained for
+    the dot product of longer vectors is therefore ranked by the cosine.
 
-    Vectors have unit length whatever the model, because an index ranks by the distance between unit vectors. A model
-    that was trained for the dot product of longer vectors is thus ranked by the cosine.
+    Parameters:
+        model: A bundled model or a pulled one by its name (None: the bundled default), a model folder, a folder that
+            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder.
+        backend: "onnx", or "torch".
+        threads: How many texts are encoded side by side; by default one per usable CPU. It changes the speed, never a
+            vector.
 
-    Raises UnknownModelError, InputError, and MissingDependencyError where the torch extra is needed.
+    Raises:
+        UnknownModelError: There is no such model.
+        InputError: The model is a cross-encoder, or an argument is wrong.
+        MissingDependencyError: The torch extra is needed and not installed.
+
+    Example:
+        >>> embedder = sqlrag.Embedder()
+        >>> embedder
+        <Embedder all-MiniLM-L6-v2@...>
+        >>> question = embedder.encode_query("How long does green tea steep?")
+        >>> texts = embedder.encode_document(["Let it steep for two minutes.", "Copies are written to another disk."])
+        >>> int((texts @ question).argmax())
+        0
     """
 
     def __init__(
@@ -57,29 +65,12 @@ class Embedder:
         backend: str = "onnx",
         threads: int | None = None,
     ) -> None:
-        self._encoder: Encoder = open_encoder(model, backend, threads)
-        self._queries: RecentCache[bytes] = RecentCache(_QUERY_VECTORS)
-        self._lock = threading.Lock()
-        renew_locks(self)
-        self.texts_encoded = 0
-
-    def __repr__(self) -> str:
-        return f"<Embedder {self.id}>"
+        super().__init__(open_encoder(model, backend, threads), _QUERY_VECTORS)
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model's specification."""
-        return self._encoder.spec
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.spec.name
-
-    @property
-    def id(self) -> str:
-        """The model's name and the start of its weights' hash."""
-        return self.spec.id
+    def texts_encoded(self) -> int:
+        """The number of texts that the model has encoded for this embedder."""
+        return self._done
 
     @property
     def dimension(self) -> int:
@@ -87,69 +78,175 @@ class Embedder:
         return self.spec.dimension or 0
 
     @property
-    def max_tokens(self) -> int:
-        """The model's window in tokens, including special tokens."""
-        return self.spec.max_tokens
-
-    @property
     def text_window(self) -> int:
         """How many tokens of a document's own text fit into the window."""
-        tokenizer = self._encoder.tokenizer
+        tokenizer = self._backend.tokenizer
         prompt = self.spec.prompts.get("document", "")
         return self.max_tokens - tokenizer.special_tokens(pair=False) - tokenizer.counts([prompt])[0]
 
     @property
     def tokenizer(self) -> tokenizers.Tokenizer:
         """The model's tokenizer, without truncation and padding."""
-        return self._encoder.tokenizer.loaded
+        return self._backend.tokenizer.loaded
 
     def encode_query(self, text: str | Iterable[str]) -> NDArray[np.float32]:
-        """Encode one query to (dimension,) float32, or several to (n, dimension).
+        """Return the vector of a query, or those of several queries.
 
-        Text behind the model's window is cut off, as sentence-transformers does. Raises InputError for
-        anything but text.
+        Text beyond the model's window is cut off, as sentence-transformers does.
+
+        Parameters:
+            text: A query, or several.
+
+        Returns:
+            For one query (dimension,) float32, for several (n, dimension).
+
+        Raises:
+            InputError: `text` is neither a text nor a sequence of texts.
+
+        Example:
+            >>> sqlrag.Embedder().encode_query(["How long does tea steep?", "When are backups made?"]).shape
+            (2, 384)
         """
         return self._encode(text, "query")
 
     def encode_document(self, text: str | Iterable[str]) -> NDArray[np.float32]:
-        """Encode one document to (dimension,) float32, or several to (n, dimension); see `encode_query`."""
+        """Return the vector of a document, or those of several documents.
+
+        Text beyond the model's window is cut off, as sentence-transformers does.
+
+        Parameters:
+            text: A document, or several.
+
+        Returns:
+            For one document (dimension,) float32, for several (n, dimension).
+
+        Raises:
+            InputError: `text` is neither a text nor a sequence of texts.
+
+        Example:
+            >>> sqlrag.Embedder().encode_document("Every night a copy is written to another disk.").shape
+            (384,)
+        """
         return self._encode(text, "document")
 
     def query_vector(self, text: str) -> NDArray[np.float32]:
-        """Return `encode_query(text)` for one query, from memory if it was among the last 1,024.
+        """Return the vector of one query, from memory if it was among the last 1,024.
 
-        The vector is shared: read-only, (dimension,) float32.
+        Parameters:
+            text: The query.
+
+        Returns:
+            (dimension,) float32. The array is read-only, because it is shared.
+
+        Raises:
+            InputError: `text` is not a text.
+
+        Example:
+            >>> embedder = sqlrag.Embedder()
+            >>> bool((embedder.query_vector("tea") == embedder.query_vector("tea")).all()), embedder.texts_encoded
+            (True, 1)
         """
         import numpy as np
 
         return np.frombuffer(self.query_bytes(text), np.float32)
 
     def query_bytes(self, text: str) -> bytes:
-        """Return `query_vector(text)` as bytes, float32."""
+        """Return `query_vector(text)` as the bytes of its float32 numbers.
+
+        Parameters:
+            text: The query.
+
+        Returns:
+            4 * dimension bytes.
+
+        Raises:
+            InputError: `text` is not a text.
+
+        Example:
+            >>> len(sqlrag.Embedder().query_bytes("tea"))
+            1536
+        """
         text = as_text(text, "query")
-        vector = self._queries.get(text)
+        vector = self._recent.get(text)
         if vector is None:
             (vector,) = self._vectors([text], "query")
-            self._queries.put([(text, vector)])
+            self._recent.put([(text, vector)])
         return vector
 
     def document_bytes(self, texts: Iterable[str]) -> list[bytes]:
-        """Return the vector of each document as bytes, float32; see `encode_document`."""
+        """Return the vector of each document as the bytes of its float32 numbers.
+
+        Parameters:
+            texts: The documents.
+
+        Returns:
+            4 * dimension bytes for each document.
+
+        Raises:
+            InputError: `texts` is not a sequence of texts.
+
+        Example:
+            >>> [len(vector) for vector in sqlrag.Embedder().document_bytes(["tea", "coffee"])]
+            [1536, 1536]
+        """
         return self._vectors(as_texts(texts, "document"), "document")
 
     def made(self, vector: bytes) -> bool:
-        """Whether `query_vector` has lately returned these very float32 bytes. Raises InputError for anything else."""
+        """Return whether `query_vector` or `query_bytes` has returned these very numbers lately.
+
+        Parameters:
+            vector: The bytes of a float32 vector.
+
+        Returns:
+            Whether it is the vector of one of the last 1,024 queries.
+
+        Raises:
+            InputError: `vector` is not bytes.
+
+        Example:
+            >>> embedder = sqlrag.Embedder()
+            >>> embedder.made(embedder.query_bytes("tea")), embedder.made(bytes(1536))
+            (True, False)
+        """
         if not isinstance(vector, (bytes, bytearray, memoryview)):
             raise InputError(f"vector is a {type(vector).__name__}: it is the bytes of a vector")
-        return self._queries.holds(bytes(vector))
+        return self._recent.holds(bytes(vector))
 
     def token_count(self, text: str) -> int:
-        """Return the number of the text's own tokens: no special tokens, nothing cut off."""
-        return self._encoder.tokenizer.counts([as_text(text, "text")])[0]
+        """Return the number of a text's own tokens: without special tokens, and with nothing cut off.
+
+        Parameters:
+            text: The text.
+
+        Returns:
+            The number of tokens.
+
+        Raises:
+            InputError: `text` is not a text.
+
+        Example:
+            >>> sqlrag.Embedder().token_count("Let green tea steep.")
+            5
+        """
+        return self._backend.tokenizer.counts([as_text(text, "text")])[0]
 
     def token_counts(self, texts: Iterable[str]) -> list[int]:
-        """Return `token_count` of each text."""
-        return self._encoder.tokenizer.counts(as_texts(texts, "texts"))
+        """Return `token_count` of each text.
+
+        Parameters:
+            texts: The texts.
+
+        Returns:
+            The number of tokens of each text.
+
+        Raises:
+            InputError: `texts` is not a sequence of texts.
+
+        Example:
+            >>> sqlrag.Embedder().token_counts(["tea", "green tea"])
+            [1, 2]
+        """
+        return self._backend.tokenizer.counts(as_texts(texts, "texts"))
 
     def _encode(self, text: str | Iterable[str], role: Role) -> NDArray[np.float32]:
         if isinstance(text, str):
@@ -161,17 +258,17 @@ class Embedder:
         return [vector.tobytes() for vector in self._run(texts, role)]
 
     def _run(self, texts: list[str], role: Role) -> NDArray[np.float32]:
-        vectors = _unit(self._encoder.embed(texts, role))
-        with self._lock:
-            self.texts_encoded += len(texts)
+        vectors = _unit(self._backend.embed(texts, role))
+        self._count(len(texts))
         return vectors
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring each vector to length 1, in place.
 
-    A vector of zeros (a static model's of a text without tokens) has no direction: it becomes (1, 1, …)/√n, which is
-    about as far from all texts as they are from texts about something else; zeros would be nearer than those.
+    A vector of zeros, which a static model returns for a text without tokens, has no direction. It becomes
+    (1, 1, …)/√n: that is about as far from any text as texts about different things are from each other, while zeros
+    would be nearer than those.
     """
     import numpy as np
 

@@ -37,7 +37,7 @@ class RecentCache(Generic[Value]):
             return self._values[key]
 
     def put(self, items: Iterable[tuple[Hashable, Value]]) -> None:
-        """Remember values; the least recently used ones leave when there are more than `size`."""
+        """Remember values. When there are more than `size`, the least recently used ones are forgotten."""
         with self._lock:
             for key, value in items:
                 self._values[key] = value
@@ -45,7 +45,12 @@ class RecentCache(Generic[Value]):
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all values."""
+        with self._lock:
+            self._values.clear()
+
     def holds(self, value: Value) -> bool:
-        """Whether any remembered value equals `value` (a scan: meant for a thousand short values)."""
+        """Return whether a remembered value equals `value`. It looks at each of them."""
         with self._lock:
             return value in self._values.values()

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
-from sqlrag.models.inputs import as_text, as_texts
-from sqlrag.models.recent_cache import RecentCache
+from sqlrag.models.model import Backend, Model, as_text, as_texts
 from sqlrag.models.registry import open_scorer
-from sqlrag.process.forks import renew_locks
 from sqlrag.values.arguments import check_flag, check_k, several
 
 if TYPE_CHECKING:
@@ -22,18 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.models.spec import ModelSpec
-    from sqlrag.models.tokenizer import ModelTokenizer
 
 __all__ = ["Reranker", "Scorer"]
 
 _SCORES = 65_536
 
 
-class Scorer(Protocol):
-    """What a backend offers for a cross-encoder."""
-
-    spec: ModelSpec
-    tokenizer: ModelTokenizer
+class Scorer(Backend, Protocol):
+    """The backend of a cross-encoder."""
 
     def conditions(self) -> tuple[str, ...]:
         """Return what a score depends on besides the pair and the specification: tokenizer, library, precision."""
@@ -41,19 +34,34 @@ class Scorer(Protocol):
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32.
 
-        `until`: they are begun in their order, after this time (`time.monotonic`) none but the first; the score of
-        those that were not is NaN.
+        With `until` (`time.monotonic`) pairs are begun in their order, and after that time none but the first. The
+        score of a pair that was not begun is NaN.
         """
 
 
-class Reranker:
-    """A cross-encoder, safe to use from several threads; it never pays twice for the same pair.
+class Reranker(Model["Scorer", float]):
+    """A cross-encoder: it scores how well a document answers a query. Several threads may share it.
 
-    `model`: a bundled name (None: the default), the name of a pulled model, a folder, ours or
-    sentence-transformers', or a specification; with `backend="torch"` any Hugging Face name or folder. `threads`:
-    pairs scored side by side (None: one per usable CPU); it changes the speed only, never a score.
+    The last 65,536 scores are remembered, so that scoring the same pair again costs nothing.
 
-    Raises UnknownModelError, InputError, and MissingDependencyError where the torch extra is needed.
+    Parameters:
+        model: A bundled model or a pulled one by its name (None: the bundled default), a model folder, a folder that
+            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder.
+        backend: "onnx", or "torch".
+        threads: How many pairs are scored side by side; by default one per usable CPU. It changes the speed, never a
+            score.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        InputError: The model is a bi-encoder, or an argument is wrong.
+        MissingDependencyError: The torch extra is needed and not installed.
+
+    Example:
+        >>> reranker = sqlrag.Reranker()
+        >>> reranker
+        <Reranker reranker-v1@...>
+        >>> int(reranker.score("green tea", ["Let green tea steep.", "Copies are made every night."]).argmax())
+        0
     """
 
     def __init__(
@@ -63,47 +71,62 @@ class Reranker:
         backend: str = "onnx",
         threads: int | None = None,
     ) -> None:
-        self._scorer: Scorer = open_scorer(model, backend, threads)
-        self._scores: RecentCache[float] = RecentCache(_SCORES)
-        self._lock = threading.Lock()
-        renew_locks(self)
+        super().__init__(open_scorer(model, backend, threads), _SCORES)
         self._hashed = ("", hashlib.blake2b(b"0:", digest_size=16))
-        self.pairs_scored = 0
-
-    def __repr__(self) -> str:
-        return f"<Reranker {self.id}>"
 
     @property
-    def spec(self) -> ModelSpec:
-        """The model's specification."""
-        return self._scorer.spec
+    def pairs_scored(self) -> int:
+        """The number of pairs that the model has scored for this reranker; remembered scores do not count."""
+        return self._done
 
     @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.spec.name
+    def fingerprint(self) -> bytes:
+        """A hash, of 16 bytes, of everything that decides a score: rerankers with the same fingerprint score alike.
 
-    @property
-    def id(self) -> str:
-        """The model's name and the start of its weights' hash."""
-        return self.spec.id
-
-    @property
-    def max_tokens(self) -> int:
-        """The model's window in tokens: query, document and special tokens together."""
-        return self.spec.max_tokens
+        Even so, another kind of CPU can change the third decimal of an int8 model's score.
+        """
+        spec = self.spec
+        settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._backend.conditions())
+        return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
 
     def score(self, query: str, documents: Iterable[str]) -> NDArray[np.float32]:
-        """Return the relevance of each document to the query, (n,) float32, higher is better.
+        """Return how well each document answers a query. Higher is better.
 
-        Within 0 and 1 for a model whose activation is the sigmoid, as the bundled one's. A pair longer than
-        the window is cut, its longer side first. Raises InputError for anything but text.
+        Scores lie between 0 and 1 if the model's activation is the sigmoid, as it is for the bundled models. A pair
+        that is longer than the window is cut, its longer side first.
+
+        Parameters:
+            query: The query.
+            documents: The documents.
+
+        Returns:
+            (n,) float32.
+
+        Raises:
+            InputError: `query` is not a text, or `documents` is not a sequence of texts.
+
+        Example:
+            >>> sqlrag.Reranker().score("green tea", ["Let green tea steep.", "It rains."]).shape
+            (2,)
         """
-        query = as_text(query, "query")
-        return self._score([(query, text) for text in as_texts(documents, "documents")])
+        return self._score(self._pairs(query, documents))
 
     def score_pairs(self, pairs: Iterable[Sequence[str]]) -> NDArray[np.float32]:
-        """Return the score of each (query, document), as `score`."""
+        """Return the score of each pair, as `score` does.
+
+        Parameters:
+            pairs: (query, document) each.
+
+        Returns:
+            (n,) float32.
+
+        Raises:
+            InputError: `pairs` is not a sequence of pairs of texts.
+
+        Example:
+            >>> sqlrag.Reranker().score_pairs([("green tea", "Let green tea steep."), ("rain", "It rains.")]).shape
+            (2,)
+        """
         return self._score(pairs)
 
     def rank(
@@ -113,7 +136,24 @@ class Reranker:
         top_k: int | None = None,
         return_documents: bool = False,
     ) -> list[dict[str, Any]]:
-        """Return `{"corpus_id", "score"[, "text"]}` of the documents, best first, as `CrossEncoder.rank`."""
+        """Return the documents in the order of their scores, best first, as `CrossEncoder.rank` does.
+
+        Parameters:
+            query: The query.
+            documents: The documents.
+            top_k: How many to return at most; by default all.
+            return_documents: Return the texts too.
+
+        Returns:
+            For each document its position in `documents` as "corpus_id", its "score", and perhaps its "text".
+
+        Raises:
+            InputError: An argument is wrong.
+
+        Example:
+            >>> sqlrag.Reranker().rank("green tea", ["It rains.", "Let green tea steep."], top_k=1)
+            [{'corpus_id': 1, 'score': ...}]
+        """
         best = None if top_k is None else check_k("rank", "top_k", top_k)
         return_documents = check_flag("rank", "return_documents", return_documents)
         texts = as_texts(documents, "documents")
@@ -125,58 +165,102 @@ class Reranker:
         return sorted(ranked, key=lambda hit: -hit["score"])[:best]
 
     def score_until(self, query: str, documents: Sequence[str], until: float) -> NDArray[np.float32]:
-        """Return what `score` does, as far as time allows: NaN for a document whose turn did not come.
+        """Return the scores of as many documents as there is time for.
 
-        They are scored in their order. After `until` (`time.monotonic`) none is begun but the first; one that has
-        begun is finished. A score that is remembered takes no time.
+        Documents are scored in their order. After `until` none is begun but the first; one that was begun is finished.
+        A remembered score takes no time.
+
+        Parameters:
+            query: The query.
+            documents: The documents.
+            until: A time of `time.monotonic`, in seconds.
+
+        Returns:
+            (n,) float32, NaN for each document that was not scored.
+
+        Raises:
+            InputError: `query` is not a text, or `documents` is not a sequence of texts.
+
+        Example:
+            >>> found = sqlrag.Reranker(threads=1).score_until("green tea", ["Let green tea steep.", "It rains."], 0)
+            >>> [bool(score > 0) for score in found]
+            [True, False]
         """
-        query = as_text(query, "query")
-        return self._score([(query, text) for text in as_texts(documents, "documents")], until)
+        return self._score(self._pairs(query, documents), until)
 
     def remembered(self, query: str, documents: Sequence[str]) -> list[float | None]:
-        """Return the scores that are remembered, so that asking for them costs nothing; None for the others."""
-        return [self._scores.get(self.digest(query, text)) for text in as_texts(documents, "documents")]
+        """Return the scores that are in memory, without running the model.
 
-    @property
-    def fingerprint(self) -> bytes:
-        """A hash, of 16 bytes, of all that decides the score of a pair: rerankers that agree in it score alike.
+        Parameters:
+            query: The query.
+            documents: The documents.
 
-        Another kind of CPU can still change the third decimal of an int8 model's score.
+        Returns:
+            The score of each document, None where it is not known.
+
+        Raises:
+            InputError: `query` is not a text, or `documents` is not a sequence of texts.
+
+        Example:
+            >>> sqlrag.Reranker().remembered("green tea", ["Let green tea steep."])
+            [None]
         """
-        spec = self.spec
-        settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._scorer.conditions())
-        return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
-
-    def _score(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> NDArray[np.float32]:
-        import numpy as np
-
-        return np.array(self.pair_scores(pairs, until), np.float32)
+        return [self._recent.get(self.digest(query, text)) for text in as_texts(documents, "documents")]
 
     def pair_scores(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> list[float]:
-        """Return the score of each (query, document) as a list; `until` as for `score_until`."""
+        """Return the score of each pair as a list of floats.
+
+        Parameters:
+            pairs: (query, document) each.
+            until: A time of `time.monotonic`; see `score_until`. None: no limit.
+
+        Returns:
+            The scores, NaN for each pair that was not scored.
+
+        Raises:
+            InputError: `pairs` is not a sequence of pairs of texts.
+
+        Example:
+            >>> len(sqlrag.Reranker().pair_scores([("rain", "It rains."), ("rain", "Let green tea steep.")]))
+            2
+        """
         pairs = several("pairs", pairs, "(query, document)")
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs)]
         keys = [self.digest(*pair) for pair in texts]
-        found = {key: self._scores.get(key) for key in dict.fromkeys(keys)}
+        found = {key: self._recent.get(key) for key in dict.fromkeys(keys)}
         known = {key: math.nan if score is None else score for key, score in found.items()}
         missing = {key: pair for key, pair in zip(keys, texts, strict=True) if found[key] is None}
         if missing:
             scores = self._computed(list(missing.values()), until)
             new = {key: score for key, score in zip(missing, scores, strict=True) if not math.isnan(score)}
-            self._scores.put(new.items())
+            self._recent.put(new.items())
             known.update(new)
-            with self._lock:
-                self.pairs_scored += len(new)
+            self._count(len(new))
         return [known[key] for key in keys]
 
     def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
-        scores: list[float] = self._scorer.score(pairs, until).tolist()
+        scores: list[float] = self._backend.score(pairs, until).tolist()
         return scores
 
     def digest(self, query: str, text: str) -> bytes:
-        """Return a hash of a pair, 16 bytes; the query's length keeps ("a", "bc") apart from ("ab", "c").
+        """Return a hash of a pair.
 
-        A query meets many texts: what has been hashed of the last one is kept, so that 50 MB are hashed once.
+        The length of the query is part of it, so that ("a", "bc") differs from ("ab", "c"). A query meets many texts:
+        the state of the last one's hash is kept, so that a query of 50 MB is hashed once.
+
+        Parameters:
+            query: The query.
+            text: The document.
+
+        Returns:
+            16 bytes.
+
+        Raises:
+            InputError: An argument is not a text.
+
+        Example:
+            >>> len(sqlrag.Reranker().digest("green tea", "Let green tea steep."))
+            16
         """
         query, text = as_text(query, "query"), as_text(text, "text")
         last, hashed = self._hashed
@@ -188,10 +272,19 @@ class Reranker:
         hashed.update(text.encode())
         return hashed.digest()
 
+    def _score(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> NDArray[np.float32]:
+        import numpy as np
+
+        return np.array(self.pair_scores(pairs, until), np.float32)
+
+    @staticmethod
+    def _pairs(query: str, documents: Iterable[str]) -> list[tuple[str, str]]:
+        query = as_text(query, "query")
+        return [(query, text) for text in as_texts(documents, "documents")]
+
 
 def _as_pair(pair: Any, number: int) -> tuple[str, str]:
     texts = as_texts(pair, f"pairs[{number}]")
     if len(texts) != 2:
-        msg = f"pairs[{number}] must be (query, document), not {len(texts)} texts"
-        raise InputError(msg)
+        raise InputError(f"pairs[{number}] must be (query, document), not {len(texts)} texts")
     return texts[0], texts[1]

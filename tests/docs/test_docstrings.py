@@ -12,6 +12,7 @@ import pytest
 import sqlrag
 from sqlrag import database, errors, registration, results
 from sqlrag.indexing import index_methods
+from sqlrag.models import embedder, model, reranker
 from tests.computed_once import encoding_once
 from tests.conftest import database_path
 
@@ -27,7 +28,7 @@ INSERT INTO review VALUES
     (2, 'kettle', 'Lovely', 'Two minutes from cold to tea.'),
     (3, 'lamp', 'Bright', 'Lights up my desk, though the switch feels cheap.');
 """
-MODULES = (sqlrag, database, registration, results, errors, index_methods)
+MODULES = (sqlrag, database, registration, results, errors, index_methods, model, embedder, reranker)
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 
@@ -69,8 +70,9 @@ def test_example(name, engine, example_folder, tmp_path, monkeypatch):
 
 
 def public_methods() -> list[str]:
-    """Return the methods of `Database` and the functions of `sqlrag` that a user calls."""
-    methods = [f"Database.{name}" for name, _ in inspect.getmembers(sqlrag.Database, inspect.isfunction)]
+    """Return the methods of the public classes and the functions of `sqlrag` that a user calls."""
+    classes = (sqlrag.Database, sqlrag.Embedder, sqlrag.Reranker)
+    methods = [f"{one.__name__}.{name}" for one in classes for name, _ in inspect.getmembers(one, inspect.isfunction)]
     return ["connect", "register", *(name for name in methods if "._" not in name)]
 
 

@@ -53,7 +53,7 @@ def test_d7_no_more_threads_than_there_is_time_for(quota, expected, monkeypatch)
     monkeypatch.setattr(cpus, "cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "process_cpu_count", lambda: 8, raising=False)
     assert cpus.usable_cpus() == expected
-    assert Embedder()._encoder._session._threads == expected
+    assert Embedder()._backend._session._threads == expected
 
 
 def test_d7_affinity_and_python_s_own_count(monkeypatch):

@@ -139,7 +139,7 @@ def test_a_budget_that_is_enough(texts, threads):
 def test_an_error_in_a_thread_is_raised(reranker, monkeypatch):
     """Whatever it is, also an IndexError, in the caller's thread; the next call works."""
     with monkeypatch.context() as patched:
-        patched.setattr(reranker._scorer.tokenizer, "pairs", lambda *_: [])
+        patched.setattr(reranker._backend.tokenizer, "pairs", lambda *_: [])
         with pytest.raises(IndexError):
             reranker.score_until("an error?", ["a", "b", "c"], math.inf)
     assert np.isfinite(reranker.score("an error?", ["a", "b", "c"])).all()
@@ -163,5 +163,5 @@ def test_what_decides_a_score_is_in_its_fingerprint(tmp_path):
 
 def _fingerprint(spec):
     reranker = Reranker()
-    reranker._scorer = OnnxScorer(spec)
+    reranker._backend = OnnxScorer(spec)
     return reranker.fingerprint

@@ -196,7 +196,7 @@ def test_a_batch_changes_nothing_in_fp32(original, cross_encoder, texts, monkeyp
     """One text at a time, in small batches, in one batch, in any order: within 1e-6; batches hold what was asked."""
     from sqlrag.models import torch as backend
 
-    run = Reranker(cross_encoder, backend="torch")._scorer if pairs else Embedder(original, backend="torch")._encoder
+    run = Reranker(cross_encoder, backend="torch")._backend if pairs else Embedder(original, backend="torch")._backend
     seen = []
     forward = run.model.forward
     monkeypatch.setattr(run.model, "forward", lambda batch: (seen.append(batch["input_ids"].shape), forward(batch))[1])
@@ -229,7 +229,7 @@ def test_what_decides_a_score_is_in_its_fingerprint(cross_encoder):
     """The same model opened twice has the same; with other numbers, window or backend it has another."""
     one, other = (Reranker(cross_encoder, backend="torch") for _ in range(2))
     assert one.fingerprint == other.fingerprint
-    other._scorer.model.to(torch.bfloat16)
+    other._backend.model.to(torch.bfloat16)
     assert one.fingerprint != other.fingerprint
 
 
