@@ -1,4 +1,4 @@
-"""The checks of what SQL functions are given, and the defaults of what they are not."""
+"""Checks of arguments, and their defaults."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ __all__ = [
 ]
 
 DEFAULT_TOP_K = 25
-"""Candidates of the first stage."""
+"""How many candidates the first stage finds."""
 
 DEFAULT_VECTORS = "float32"
-"""How a new index keeps its vectors."""
+"""How a new index stores its vectors."""
 
 DEFAULT_TOP_N = 3
-"""Results of the second stage."""
+"""How many results the second stage returns."""
 
 DEFAULT_SYNC_ROWS = 64
-"""Changed rows that a query waits for, unless its time is over before (sqlrag/indexing/freshness.py)."""
+"""How many changed rows a query indexes before it runs, within a time limit (sqlrag/indexing/freshness.py)."""
 
 DEFAULT_IDLE_SECONDS = 600.0
-"""A model server ends when no client has said anything for so long."""
+"""A model server ends after this long without a message from any client."""
 
 DEFAULT_TOKENIZER = "porter"
-"""Of the full text of a new index; the best of them on the English collections of benchmarks/hybrid.md."""
+"""The tokenizer of a new index's full text: the best one on the English collections of benchmarks/hybrid.md."""
 
 DEFAULT_VECTOR_WEIGHT = 0.5
-"""The vectors' share in hybrid_top_k(): equal weights are the paper's, and no others are better on all collections
-of benchmarks/hybrid.md."""
+"""The vectors' share in hybrid_top_k(). The paper uses equal weights, and no others are better on all collections of
+benchmarks/hybrid.md."""
 
 DEFAULT_MIN_RELEVANCE = 1
-"""The least grade that makes a document relevant to recall_at_k(), mrr() and the like: trec_eval's."""
+"""The lowest grade at which recall_at_k(), mrr() and others count a document as relevant, as in trec_eval."""
 
 DEFAULT_TOP_KS = (10, 25, 50, 100)
 """The numbers of candidates that an evaluation compares."""
@@ -77,62 +77,62 @@ DEFAULT_CUTOFF = 10
 """The rank at which an evaluation cuts nDCG, MRR and recall."""
 
 DEFAULT_KNOWN_ITEMS = 100
-"""Queries that an evaluation without judgements makes."""
+"""How many queries an evaluation without judgements makes."""
 
 DEFAULT_SPLIT = "test"
-"""Which judgements of a folder in BEIR's layout an evaluation takes."""
+"""Which judgements of a BEIR folder an evaluation uses."""
 
 DEFAULT_RESAMPLES = 2_000
-"""Resamples of a bootstrap interval; ends of the 95 % interval are good to about a twentieth of its width."""
+"""Resamples of a bootstrap interval: they place the ends of a 95 % interval to about a twentieth of its width."""
 
 DEFAULT_SEED = 0
-"""Where the random choices of an evaluation start: the same seed, the same figures."""
+"""Seed of an evaluation's random choices: the same seed gives the same figures."""
 
 _MAX_K = 1_000_000_000
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: short, a vector by its length."""
+    """Return a value as error messages show it: shortened, and a BLOB by its length."""
     if isinstance(value, bytes):
         return f"a BLOB of {len(value)} bytes"
     if isinstance(value, str) and len(value) > 60:
         return repr(value[:57] + "...")
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - anybody's class
+    except Exception:  # noqa: BLE001 - repr() of a foreign class may raise anything
         text = f"a {type(value).__name__}"
     return text if len(text) <= 200 else text[:197] + "..."
 
 
 def whole(value: object) -> int | None:
-    """Return a whole number of any type, numpy's and IntEnum's too, as an int; None for what is none, as True is."""
+    """Return a whole number as an int, also one of numpy or an IntEnum; None for anything else, such as True."""
     if isinstance(value, bool):
         return None
     try:
-        return operator.index(value)  # type: ignore[arg-type]  # this is how to find out
+        return operator.index(value)  # type: ignore[arg-type]  # it raises for other types
     except TypeError:
         return None
 
 
 def number(value: object) -> float | None:
-    """Return a number of any type as a float, NaN too; None for what is none, as True is."""
+    """Return a number of any type as a float, including NaN; None for anything else, such as True."""
     if isinstance(value, bool) or not isinstance(value, (Real, Decimal)):
         return None
     try:
         return float(value)
-    except (OverflowError, ValueError):  # of more digits than a float has; a signalling NaN
+    except (OverflowError, ValueError):  # too large for a float; a signalling NaN
         return math.inf
 
 
 def several(argument: str, value: object, of: str) -> list[Any]:
-    """Return the members of a list, a tuple, an array or anything else that has some; a text is one value, not many."""
+    """Return the members of an iterable. Raises InputError for anything else; a text counts as one value, not many."""
     if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Iterable):
         raise InputError(f"{argument} is {shown(value)}: it takes a list of {of}")
     return list(value)
 
 
 def check_flag(function: str, argument: str, value: object) -> bool:
-    """Return whether something is to be done: True or False, numpy's too, or 1 or 0."""
+    """Return a flag as a bool. Accepts True, False, 1 and 0, and numpy's booleans; otherwise raises InputError."""
     if type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     if (number := whole(value)) in (0, 1):
@@ -141,14 +141,14 @@ def check_flag(function: str, argument: str, value: object) -> bool:
 
 
 def check_text(function: str, argument: str, value: object) -> str:
-    """Return a text. Raises InputError for a number, a BLOB or anything else."""
+    """Return a text. Raises InputError for anything else."""
     if not isinstance(value, str):
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a text (CAST({argument} AS TEXT))")
     return value
 
 
 def check_k(function: str, argument: str, value: object) -> int:
-    """Return how many rows are wanted, a whole number from 1."""
+    """Return a whole number from 1. Raises InputError for anything else."""
     count = whole(value)
     if count is None or not 1 <= count <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
@@ -156,7 +156,7 @@ def check_k(function: str, argument: str, value: object) -> int:
 
 
 def check_count(function: str, argument: str, value: object) -> int:
-    """Return a number of rows that may be none, a whole number from 0."""
+    """Return a whole number from 0. Raises InputError for anything else."""
     count = whole(value)
     if count is None or not 0 <= count <= _MAX_K:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
@@ -164,12 +164,12 @@ def check_count(function: str, argument: str, value: object) -> int:
 
 
 def check_nprobe(function: str, value: object) -> int | None:
-    """Return how many cells a search looks into, None for as many as the index has measured."""
+    """Return how many cells a search examines, or None for the number that the index has measured."""
     return None if value is None else check_k(function, "nprobe", value)
 
 
 def check_share(function: str, argument: str, value: object) -> float:
-    """Return a share, a number from 0 to 1."""
+    """Return a number from 0 to 1. Raises InputError for anything else."""
     share = number(value)
     if share is None or not 0 <= share <= 1:
         raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a number from 0 to 1")
@@ -177,7 +177,7 @@ def check_share(function: str, argument: str, value: object) -> float:
 
 
 def check_top_n(value: object, top_k: int) -> int:
-    """Return how many results are wanted, at most as many as there are candidates."""
+    """Return the number of results. Raises InputError if it is not from 1 to `top_k`."""
     top_n = check_k("search", "top_n", value)
     if top_n > top_k:
         raise InputError(
@@ -188,9 +188,9 @@ def check_top_n(value: object, top_k: int) -> int:
 
 
 def check_budget(value: object) -> float:
-    """Return how many milliseconds reranking may take, from 0."""
+    """Return the milliseconds for reranking. Raises InputError unless they are a finite number from 0."""
     milliseconds = number(value)
-    if milliseconds is None or not 0 <= milliseconds < math.inf:  # NaN is not
+    if milliseconds is None or not 0 <= milliseconds < math.inf:  # also false for NaN
         raise InputError(
             f"search(): budget_ms is {shown(value)}: it takes milliseconds for reranking, from 0; leave it out for "
             "as many as it needs"
@@ -199,7 +199,7 @@ def check_budget(value: object) -> float:
 
 
 def check_score_cache(value: object) -> int | None:
-    """Return how many scores a score cache keeps, None where there is none."""
+    """Return the size of a score cache, or None for no cache. Raises InputError for anything else."""
     if value is None:
         return None
     scores = whole(value)
@@ -212,7 +212,7 @@ def check_score_cache(value: object) -> int | None:
 
 
 def check_vector(value: object, record: IndexRecord) -> bytes:
-    """Return a query vector for an index, float32: right length, no NaN or infinity."""
+    """Return a float32 query vector for an index. Raises InputError for a wrong length, for NaN and for infinity."""
     if not isinstance(value, bytes):
         raise InputError(f"query is {shown(value)}: it takes a text, or a vector as embed() returns it")
     if len(value) != 4 * record.dimension:

@@ -1,7 +1,7 @@
-"""The values of a statement's parameters: Python's and numpy's types as an engine takes them.
+"""The values of a statement's parameters: Python's and numpy's types converted to those of an engine.
 
-A number is a number, whichever type it has: apsw would store an `np.int64` as the eight bytes that it consists of. What
-an engine cannot store is refused by the name of its parameter, with what to write instead.
+A number stays a number whatever its type: apsw would store an `np.int64` as its eight bytes. A value that an engine
+cannot store is refused; the error names the parameter and says what to pass instead.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Params = Mapping[str, Any] | Sequence[Any] | None
 
 
 def bound(params: Params, value_of: Callable[[str, Any], Any]) -> Mapping[str, Any] | list[Any] | None:
-    """Return a statement's parameters with each value as `value_of` gives it, which is told the parameter's name.
+    """Return a statement's parameters with each value converted by `value_of(name, value)`.
 
-    Raises InputError for what is neither a mapping of names nor a sequence of values.
+    Raises InputError unless they are a mapping of names or a sequence of values.
     """
     if params is None:
         return None
@@ -40,7 +40,7 @@ def bound(params: Params, value_of: Callable[[str, Any], Any]) -> Mapping[str, A
 
 
 class _Named(Mapping[str, Any]):
-    """Values by name, each made what an engine takes when it is asked for: one that is not used may be anything."""
+    """Values by name, each converted when it is read, so that an unused one may be of any type."""
 
     def __init__(self, params: Mapping[str, Any], value_of: Callable[[str, Any], Any]) -> None:
         self._params = params
@@ -60,7 +60,7 @@ class _Named(Mapping[str, Any]):
 
 
 def sqlite_value(name: str, value: Any) -> Any:
-    """Return a value as SQLite stores it: None, a number of 64 bits, a text or bytes."""
+    """Convert a value to one that SQLite stores: None, a number of 64 bits, a text or bytes."""
     value = _plain(value)
     if value is None or isinstance(value, (bool, float)) or type(value) is bytes:
         return value
@@ -80,7 +80,7 @@ def sqlite_value(name: str, value: Any) -> Any:
 
 
 def duckdb_value(name: str, value: Any) -> Any:
-    """Return a value as DuckDB takes it: it has dates, decimals, lists and more of its own."""
+    """Convert a value to one that DuckDB accepts; dates, decimals, lists and others stay as they are."""
     value = _plain(value)
     if value is None or type(value) in (bool, float, bytes):
         return value
@@ -100,9 +100,9 @@ def duckdb_value(name: str, value: Any) -> Any:
 
 
 def as_json(params: Params) -> str | None:
-    """Return named values as a JSON object, as `filter_params` takes them; None for none.
+    """Return named values as a JSON object for `filter_params`; None for None.
 
-    Raises InputError for what is no mapping of names, and for a value that JSON does not have.
+    Raises InputError unless they are a mapping of names, and for a value that JSON cannot represent.
     """
     if params is None:
         return None
@@ -116,14 +116,14 @@ def as_json(params: Params) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of another class, or a scalar of numpy's, as Python's own."""
+    """Convert scalars of numpy, and numbers of other classes, to Python's own types."""
     if isinstance(value, (int, float, str, bytes)) and type(value).__module__ == "builtins":
         return value
-    numpy = sys.modules.get("numpy")  # without these while another thread imports it
+    numpy = sys.modules.get("numpy")  # incomplete while another thread imports it
     scalar, array = getattr(numpy, "generic", ()), getattr(numpy, "ndarray", ())
     if isinstance(value, scalar) or (isinstance(value, array) and not value.ndim):
         value = value.item()
-        if isinstance(value, scalar):  # a longdouble, which Python has no type for
+        if isinstance(value, scalar):  # a longdouble, for which Python has no type
             found = number(value)
             return value if found is None else found
     if isinstance(value, (int, float)):  # an IntEnum; True
@@ -144,7 +144,7 @@ def _unicode(name: str, value: str) -> str:
 
 
 def _exact(name: str, value: Decimal) -> int | float:
-    """Return a decimal as SQLite's number, where that is the same to its last digit."""
+    """Convert a decimal to one of SQLite's numbers. Raises InputError if a digit would be lost."""
     if value.is_finite():
         if value == value.to_integral_value() and abs(value) < 2**63:
             return int(value)
@@ -155,13 +155,13 @@ def _exact(name: str, value: Decimal) -> int | float:
 
 
 def _typecode(value: Any) -> str:
-    """Return the type of the numbers in an `array.array`, or nothing."""
+    """Return the type code of an `array.array`; an empty text for anything else."""
     array = sys.modules.get("array")
     return str(value.typecode) if array is not None and isinstance(value, array.array) else ""
 
 
 def _vector(value: Any) -> bytes | None:
-    """Return the bytes of a vector of float32, as sqlite-vec takes it; None for anything else."""
+    """Return the bytes of a float32 vector, the format of sqlite-vec; None for anything else."""
     array = getattr(sys.modules.get("numpy"), "ndarray", None)
     if array is not None and isinstance(value, array) and value.dtype == "float32" and value.ndim == 1:
         return bytes(value.tobytes())
@@ -169,7 +169,7 @@ def _vector(value: Any) -> bytes | None:
 
 
 def _instead(value: Any) -> str:
-    """Return what to write in the place of a value."""
+    """Return the expression that an error recommends for a value."""
     import datetime as dt
     import uuid
 

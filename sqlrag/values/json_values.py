@@ -1,4 +1,4 @@
-"""Rows as JSON has them."""
+"""Rows as JSON."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 __all__ = ["BLOB", "distinct", "json_value"]
 
 BLOB = (bytes, bytearray, memoryview)
-"""What the engines give a BLOB as."""
+"""The types in which the engines return a BLOB."""
 
 
 def json_value(value: Any) -> Any:
-    """Return a value as JSON has it; a BLOB as sqlite-utils writes it, `{"$base64": true, "encoded": …}`."""
+    """Convert a value to JSON: a BLOB as sqlite-utils writes it, `{"$base64": true, "encoded": …}`, NaN to null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, BLOB):
@@ -27,7 +27,7 @@ def json_value(value: Any) -> Any:
 
 
 def distinct(columns: Sequence[str]) -> list[str]:
-    """Return the names with `_2`, `_3` behind those that were there before, as one object can't have both."""
+    """Return column names with `_2`, `_3` appended to repeated ones, because keys of an object are unique."""
     seen: dict[str, int] = {}
     names = []
     for column in columns:
