@@ -1,4 +1,4 @@
-"""The loadable SQLite extension, built where there is a C compiler; the metadata stand in pyproject.toml."""
+"""The loadable SQLite extension, built if there is a C compiler. The metadata are in pyproject.toml."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = Path("extension")
 
 
 class BuildLibrary(build_ext):
-    """Builds a library for SQLite: it has nothing of Python in it, and so no Python version in its name."""
+    """Builds a library for SQLite. It does not use Python, so its name has no Python version."""
 
     def get_ext_filename(self, fullname: str) -> str:
         """Return the path of the library inside the package."""
@@ -21,6 +21,11 @@ class BuildLibrary(build_ext):
 
 class PlatformWheel(bdist_wheel):
     """A wheel for one platform and every Python 3."""
+
+    def finalize_options(self) -> None:
+        """Name the platform even if the wheel has no library: pip would take a wheel for any platform everywhere."""
+        super().finalize_options()
+        self.root_is_pure = False
 
     def get_tag(self) -> tuple[str, str, str]:
         """Return the tags of the wheel's name."""
@@ -33,12 +38,12 @@ library = Extension(
     depends=sorted(map(str, FOLDER.glob("*.h"))),
     extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
     libraries=["m", "dl"] if sys.platform == "linux" else [],
-    # Without a compiler everything else is installed: `sqlrag extension` says what is missing.
+    # Without a compiler everything else is installed, and `sqlrag extension` says what is missing.
     optional=True,
 )
 
 setup(
-    # Unix sockets and fork: not for Windows yet.
+    # The library needs Unix sockets and fork, so it is not for Windows yet.
     ext_modules=[] if sys.platform == "win32" else [library],
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel},
 )
