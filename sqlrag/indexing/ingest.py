@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlrag.errors import InputError, SourceError
+from sqlrag.errors import InputError
 from sqlrag.results import IngestProgress, IngestReport
 from sqlrag.text.documents import Document, Part, Unreadable, embed_parts
 from sqlrag.text.file_search import ROW_KINDS
-from sqlrag.text.loading import read_documents, source_hash
+from sqlrag.text.loading import FileContent, read_documents, read_file, row_columns
 
 if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.store.registry import IndexRecord
     from sqlrag.text.chunking import Chunk, Chunker
-    from sqlrag.text.documents import Source
+    from sqlrag.text.documents import RowColumns, Source
     from sqlrag.text.file_search import Found
 
 __all__ = ["Ingestion", "Writer"]
@@ -96,6 +96,7 @@ class Ingestion:
 
         `prune_under` are the files and folders whose documents are removed if this run does not meet them.
         """
+        chosen = row_columns(**columns)
         sizes = [_size(source) for source in found.sources]
         self._progress.files_total = len(sizes)
         self._progress.bytes_total = sum(sizes)
@@ -103,7 +104,7 @@ class Ingestion:
         for unreadable in found.unreadable:
             self._unreadable(unreadable)
         for source, size in zip(found.sources, sizes, strict=True):
-            self._file(source, columns)
+            self._file(source, chosen)
             self._progress.files_done += 1
             self._progress.bytes_done += size
             self._tell(self._progress)
@@ -123,18 +124,18 @@ class Ingestion:
             self._remove([uri for uri in self._hashes if uri not in self._seen])
         return self._finished()
 
-    def _file(self, source: Source, columns: Mapping[str, Any]) -> None:
+    def _file(self, source: Source, columns: RowColumns) -> None:
         self._progress.current = source.uri
-        known = self._hashes.get(source.uri)
-        if known is not None and source.kind not in ROW_KINDS:
-            try:
-                unchanged = source_hash(source) == known
-            except SourceError:
-                unchanged = False  # reading it will say why
-            if unchanged:
+        documents: Iterable[Document | Unreadable]
+        if source.kind in ROW_KINDS:
+            documents = read_documents(source, columns)
+        else:
+            content = read_file(source)
+            if isinstance(content, FileContent) and content.content_hash == self._hashes.get(source.uri):
                 self._unchanged(source.uri)
                 return
-        for document in read_documents(source, **columns):
+            documents = [content.document() if isinstance(content, FileContent) else content]
+        for document in documents:
             if isinstance(document, Unreadable):
                 self._unreadable(document)
             else:

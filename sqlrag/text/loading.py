@@ -1,11 +1,11 @@
-"""Reading documents: files and folders in, one document a file or a row out, and a reason for what fails.
+"""Reading documents: one document from a file or from each of its rows, and a reason for what cannot be read.
 
     found = find_sources(["docs/"])
     for source in found.sources:
         for item in read_documents(source):
             …  # Document or Unreadable
 
-Nothing here raises for the content of one file, so that the others are read.
+The content of a file never raises an error, so that the other files are still read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import io
 import itertools
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import InputError, SourceError
+from sqlrag.errors import InputError
 from sqlrag.process.open_files import check_no_database
 from sqlrag.text.decoding import decode_html, decode_text
 from sqlrag.text.documents import Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
@@ -28,22 +29,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Document",
+    "FileContent",
     "Found",
     "RowColumns",
     "Source",
     "Unreadable",
     "find_sources",
     "read_documents",
-    "source_hash",
+    "read_file",
+    "row_columns",
 ]
 
-# Part of every hash: one more whenever the same bytes come to give another text, title or metadata.
+# Part of every hash. It goes up by one whenever the same bytes are converted to another text, title or metadata.
 _CONVERSION = "1"
 
 # A larger file is no document; SQLite holds no text above 10^9 bytes either.
 _MOST_BYTES = 512 * 1024 * 1024
-
-_READ_BYTES = 1024 * 1024
 
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _ATX_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
@@ -53,71 +54,55 @@ _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$")
 _TITLE_WITHIN_LINES = 200
 
 
-def read_documents(
-    source: Source,
-    *,
+def read_documents(source: Source, columns: RowColumns | None = None) -> Iterator[Document | Unreadable]:
+    """Yield the documents of a file, and an Unreadable for each part of it that could not be read.
+
+    `columns` are for files of rows; other files ignore them.
+    """
+    if source.kind in ROW_KINDS:
+        from sqlrag.text.row_files import read_rows
+
+        yield from read_rows(source, columns or RowColumns(), _CONVERSION)
+    else:
+        content = read_file(source)
+        yield content if isinstance(content, Unreadable) else content.document()
+
+
+def row_columns(
     text: str | Sequence[str] | None = None,
     title: str | None = None,
     id: str | None = None,  # noqa: A002 - the column's usual name
     metadata: Sequence[str] | None = None,
-) -> Iterator[Document | Unreadable]:
-    """Yield the documents of a file, and an Unreadable for each part of it that could not be read.
-
-    The named columns are for files of rows (see RowColumns) and mean nothing to the others.
-    """
-    columns = _columns(text, title, id, metadata)
-    if source.kind in ROW_KINDS:
-        from sqlrag.text.row_files import read_rows
-
-        yield from read_rows(source, columns, _CONVERSION)
-    else:
-        yield _read_file(source)
-
-
-def source_hash(
-    source: Source,
-    *,
-    text: str | Sequence[str] | None = None,
-    title: str | None = None,
-    id: str | None = None,  # noqa: A002
-    metadata: Sequence[str] | None = None,
-) -> str:
-    """Return the SHA-256 (hex) of a file's bytes, of the version of its conversion, and of a row file's columns.
-
-    It is read but not converted: where the hash is the one of last time, so are its documents. Of a file that
-    is one document it is that document's `content_hash`. Raises SourceError where the file cannot be read.
-    """
-    digest = _new_digest(source, _columns(text, title, id, metadata))
-    try:
-        check_no_database(source.path)
-        with source.path.open("rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-    except OSError as error:
-        raise SourceError(f"{source.uri}: {reason(error)}") from error
-    return digest.hexdigest()
-
-
-def _columns(
-    text: str | Sequence[str] | None, title: str | None, id_: str | None, metadata: Sequence[str] | None
 ) -> RowColumns:
-    """Return the columns as the caller means them."""
+    """Return the columns that a caller names, checked. Raises InputError."""
     texts = ("text",) if text is None else (text,) if isinstance(text, str) else tuple(text)
     if not texts:
         raise InputError("text names no column: name at least one")
     if isinstance(metadata, str):
         raise InputError(f"metadata is {metadata!r}, and should be a list of columns: [{metadata!r}]")
-    return RowColumns(texts, title, id_, None if metadata is None else tuple(metadata))
+    return RowColumns(texts, title, id, None if metadata is None else tuple(metadata))
 
 
-def _new_digest(source: Source, columns: RowColumns) -> hashlib._Hash:
-    """Return a digest that holds all but the bytes."""
-    rows = [columns.text, columns.title, columns.id, columns.metadata] if source.kind in ROW_KINDS else []
-    return hashlib.sha256(json.dumps([_CONVERSION, *rows]).encode() + b"\0")
+@dataclass(frozen=True)
+class FileContent:
+    """The bytes of a file that is one document, and the `content_hash` that the document has."""
+
+    source: Source
+    data: bytes
+    content_hash: str
+
+    def document(self) -> Document | Unreadable:
+        """Convert the bytes. Where the hash is that of last time, the document is too, and need not be made."""
+        source = self.source
+        try:
+            title, text = _convert(source.kind, self.data)
+        except UnreadableError as error:
+            return Unreadable(source.uri, str(error))
+        return Document(source.uri, title or source.path.name, text, _file_metadata(source), self.content_hash)
 
 
-def _read_file(source: Source) -> Document | Unreadable:
-    """Return the one document that a file is."""
+def read_file(source: Source) -> FileContent | Unreadable:
+    """Read and hash a file that is one document."""
     try:
         check_no_database(source.path)
         size = source.path.stat().st_size
@@ -125,14 +110,11 @@ def _read_file(source: Source) -> Document | Unreadable:
             limit = f"{_MOST_BYTES // 2**20} MiB"
             return Unreadable(source.uri, f"has {size // 2**20} MiB, and a document at most {limit}: split it")
         data = source.path.read_bytes()
-        title, text = _convert(source.kind, data)
     except OSError as error:
         return Unreadable(source.uri, reason(error))
-    except UnreadableError as error:
-        return Unreadable(source.uri, str(error))
-    digest = _new_digest(source, RowColumns())
+    digest = hashlib.sha256(json.dumps([_CONVERSION]).encode() + b"\0")
     digest.update(data)
-    return Document(source.uri, title or source.path.name, text, _file_metadata(source), digest.hexdigest())
+    return FileContent(source, data, digest.hexdigest())
 
 
 def _convert(kind: str, data: bytes) -> tuple[str, str]:

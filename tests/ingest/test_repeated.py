@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sqlrag
+from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.store.encoders import chunker_of
+from sqlrag.text.counting import TokenCounter
 from tests.conftest import ENGINES, database_path
 from tests.ingest.content import WORDS, assert_holds, read_texts, write_folder
 
@@ -75,6 +82,65 @@ def test_an_unchanged_file_costs_nothing(fresh, tmp_path, monkeypatch):
     report = fresh.ingest(page)
     assert (report.unchanged, report.added, report.changed, report.chunks) == (1, 0, 0, 0)
     assert fresh.embedder.texts_encoded == encoded
+
+
+@dataclass
+class Work:
+    """What an ingest has done with one file."""
+
+    opened: int = 0
+    hashed: int = 0
+    tokenized: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def counting(path: Path):
+    """Count how often a file is opened and its content hashed, and note the texts that the tokenizer is given."""
+    opened, hashed, tokenized = [], [], []
+    open_, sha256, encode, tokenize = io.open, hashlib.sha256, ModelTokenizer._encode, TokenCounter._tokenized
+
+    def open_noted(file, *args, **kwargs):
+        opened.append(str(file))
+        return open_(file, *args, **kwargs)
+
+    def hash_noted(*args, **kwargs):
+        hashed.append(1)
+        return sha256(*args, **kwargs)
+
+    def encode_noted(self, texts):
+        tokenized.extend(texts)
+        return encode(self, texts)
+
+    def tokenize_noted(self, text):
+        tokenized.append(text)
+        return tokenize(self, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("io.open", open_noted)
+        patch.setattr("hashlib.sha256", hash_noted)
+        patch.setattr(ModelTokenizer, "_encode", encode_noted)
+        patch.setattr(TokenCounter, "_tokenized", tokenize_noted)
+        work = Work()
+        yield work
+    work.opened, work.hashed = opened.count(str(path)), len(hashed)
+    work.tokenized = [text for text in tokenized if text]  # a new index asks for the length of the model's empty prompt
+
+
+def test_a_file_is_read_hashed_and_tokenized_once(fresh, tmp_path):
+    """Whether it is new or has changed; the chunker counts the words of a text from what it knows of them."""
+    chunker_of.cache_clear()  # a chunker that is made anew knows no text
+    note = tmp_path / "note.txt"
+    for number in range(2):
+        note.write_text(f"Edition {number}. " + "The comet was seen from the lighthouse at half past nine. " * 40)
+        with counting(note) as work:
+            fresh.ingest(note)
+        chunks = [text for (text,) in fresh.execute("SELECT text FROM chunks ORDER BY id").fetchall()]
+        assert len(chunks) > 1
+        assert (work.opened, work.hashed) == (1, 1)
+        assert sorted(work.tokenized) == sorted(chunks)
+    with counting(note) as work:
+        fresh.ingest(note)
+    assert (work.opened, work.hashed, work.tokenized) == (1, 1, [])
 
 
 def test_a_changed_file_keeps_its_id(fresh, tmp_path):

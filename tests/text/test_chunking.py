@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 import sqlrag
 from sqlrag.errors import InputError
@@ -253,5 +253,35 @@ def test_other_tokenizers_are_asked_for_the_whole():
     """Where a word's tokens depend on the space before it, nothing is summed up."""
     bytewise = Tokenizer(models.BPE({"a": 0, " ": 1, " a": 2, "?": 3}, [(" ", "a")], unk_token="?"))
     assert TokenCounter(bytewise)("a a a") == 3
+
     text = "a a a a a a"
     assert [chunk.text for chunk in Chunker(bytewise, 3).chunks(text)] == ["a a a", "a a a"]
+
+
+def test_a_chunk_knows_its_tokens(monkeypatch):
+    """They are the tokenizer's, and no text is tokenized twice, as a candidate or as a chunk."""
+    text = "# Ferries\n\n" + "The ferry leaves at noon, naïve café 😀 東京. " * 30
+    words = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenized: list[str] = []
+    plain = TokenCounter._tokenized
+
+    def noted(self, one):
+        tokenized.append(one)
+        return plain(self, one)
+
+    monkeypatch.setattr(TokenCounter, "_tokenized", noted)
+    for tokenizer in (bert(), words):
+        tokenized.clear()
+        chunks = Chunker(tokenizer, 20).chunks(text)
+        expected = [len(tokenizer.encode(chunk.text, add_special_tokens=False)) for chunk in chunks]
+        assert [chunk.tokens for chunk in chunks] == expected
+        assert len(tokenized) == len(set(tokenized))
+    assert tokenized, "words are only remembered for BERT's tokenizers"
+
+
+def test_an_added_token_of_two_words_is_one_token():
+    """Such a tokenizer is asked for the whole text: the words alone would have other tokens."""
+    tokenizer = Tokenizer.from_str(bert().to_str())
+    tokenizer.add_tokens(["ferry boat"])
+    assert TokenCounter(tokenizer)("the ferry boat leaves") == 3

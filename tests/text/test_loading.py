@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from sqlrag.errors import InputError, SourceError
-from sqlrag.text.loading import Document, Unreadable, find_sources, read_documents, source_hash
+from sqlrag.errors import InputError
+from sqlrag.text.loading import (
+    Document,
+    Unreadable,
+    find_sources,
+    read_documents,
+    read_file,
+    row_columns,
+)
 
 SQLITE_DOC = Path("/usr/share/doc/sqlite3")
 
@@ -98,13 +105,11 @@ def test_what_cannot_be_read_says_why(tmp_path, name, content, reason):
 
 
 def test_a_file_that_went_away_is_unreadable(tmp_path):
-    """Between finding and reading a file can be removed; asking for its hash is then an error."""
+    """Between finding and reading a file can be removed."""
     path = write(tmp_path, "a.txt", "x")
     [source] = find_sources(path).sources
     path.unlink()
     assert list(read_documents(source)) == [Unreadable(source.uri, "no such file or directory")]
-    with pytest.raises(SourceError, match=r"a\.txt: no such file or directory"):
-        source_hash(source)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet"])
@@ -140,29 +145,19 @@ def test_the_hash_is_the_contents(tmp_path):
     os.utime(second, (0, 0))
     other = write(tmp_path, "c.html", "<p>y")
     sources = find_sources(tmp_path).sources
-    hashes = [source_hash(source) for source in sources]
+    hashes = [read_file(source).content_hash for source in sources]
     assert hashes == [read_one(path).content_hash for path in (first, second, other)]
     assert hashes[0] == hashes[1] != hashes[2]
     assert all(len(value) == 64 for value in hashes)
     assert hashes[0] != hashlib.sha256(b"<p>x").hexdigest(), "the version of the conversion is not in it"
 
 
-def test_the_hash_of_a_row_file_follows_the_columns(tmp_path):
-    """Other columns make other documents of the same bytes."""
-    write(tmp_path, "a.jsonl", '{"text": "x", "body": "y"}\n')
-    [source] = find_sources(tmp_path).sources
-    assert source_hash(source) == source_hash(source, text="text")
-    assert source_hash(source) != source_hash(source, text="body")
-    assert source_hash(source) != source_hash(source, metadata=[])
-
-
-def test_columns_are_checked(tmp_path):
+def test_columns_are_checked():
     """A string where a list belongs, and no text column at all, are errors of the caller."""
-    [source] = find_sources(write(tmp_path, "a.jsonl", '{"text": "x"}')).sources
     with pytest.raises(InputError, match=r"metadata is 'year', and should be a list of columns: \['year'\]"):
-        list(read_documents(source, metadata="year"))
+        row_columns(metadata="year")
     with pytest.raises(InputError, match="text names no column"):
-        list(read_documents(source, text=[]))
+        row_columns(text=[])
 
 
 @pytest.mark.skipif(

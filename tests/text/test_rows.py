@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sqlrag.text.loading import Document, Unreadable, find_sources, read_documents
+from sqlrag.text.loading import Document, Unreadable, find_sources, read_documents, row_columns
 
 ROWS = [
     {"id": "a1", "title": "First", "text": 'One text,\nwith a "quote"', "year": 2020, "score": 1.5, "lang": "en"},
@@ -24,7 +24,7 @@ ROWS = [
 def read(path: Path, **columns) -> tuple[list[Document], list[str]]:
     """Return the documents of a file and the reasons for what could not be read, all of which name the file."""
     [source] = find_sources(path).sources
-    items = list(read_documents(source, **columns))
+    items = list(read_documents(source, row_columns(**columns)))
     bad = [item for item in items if isinstance(item, Unreadable)]
     assert all(item.uri == path.as_posix() for item in bad)
     return [item for item in items if isinstance(item, Document)], [item.reason for item in bad]
