@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 
 import sqlrag
+from tests import cost
+from tests.cost import (  # noqa: F401 - pytest finds hooks here
+    pytest_runtest_protocol,
+    pytest_sessionfinish,
+    pytest_sessionstart,
+    pytest_testnodedown,
+)
+from tests.startup import kept_results
 
 ENGINES = ("sqlite", "duckdb")
 PASSAGES = Path(__file__).parent / "passages.jsonl"
@@ -21,14 +29,21 @@ PASSAGES = Path(__file__).parent / "passages.jsonl"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A server that whoever runs the tests has is none of theirs.
+# The tests don't use a server that happens to run on this machine.
 os.environ["SQLRAG_SOCKET"] = "/nonexistent/server.sock"
+
+# The processes that the tests start share what the models compute: they run startup/sitecustomize.py.
+STARTUP = str(Path(kept_results.__file__).parent)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))
+os.environ.setdefault(kept_results.VARIABLE, str(kept_results.folder()))
+kept_results.use()
 
 SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """Write the ids of the skipped tests to the file SQLRAG_SKIPPED: CI runs them where what they need is there."""
+    cost.print_cost(terminalreporter)
     if path := os.environ.get("SQLRAG_SKIPPED"):
         skipped = {report.nodeid for report in terminalreporter.stats.get("skipped", [])}
         Path(path).write_text("".join(f"{nodeid}\n" for nodeid in sorted(skipped)), encoding="utf-8")
@@ -55,25 +70,20 @@ def engine(request) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module")
-def encoded_once():
-    """Documents that one test after the other ingests cost the model once."""
-    from tests.computed_once import encoding_once
-
-    with encoding_once():
-        yield
+@pytest.fixture
+def real_models(monkeypatch) -> None:
+    """Let the models run, in this process and those that the test starts, whatever results are kept."""
+    monkeypatch.delenv(kept_results.VARIABLE)
 
 
 @pytest.fixture(scope="session")
 def passage_files(tmp_path_factory) -> dict[str, Path]:
     """A database of the passages on each engine; made once, for reading only."""
-    from tests.computed_once import encoding_once
-
     folder = tmp_path_factory.mktemp("passages")
     paths = {}
     for name in ENGINES:
         paths[name] = database_path(folder, name)
-        with encoding_once(), sqlrag.connect(paths[name]) as db:
+        with sqlrag.connect(paths[name]) as db:
             report = db.ingest(PASSAGES)
             assert (report.added, report.unreadable) == (25, [])
     return paths

@@ -8,7 +8,6 @@ import pytest
 import sqlrag
 from sqlrag.store.driver import integrity
 from sqlrag.text.documents import Document
-from tests.computed_once import encoding_once
 from tests.conftest import database_path
 
 
@@ -21,7 +20,7 @@ def documents(first: int, last: int) -> list[Document]:
 def test_f11_what_others_have_written_is_no_damage(engine, tmp_path):
     """FTS5 merges its segments as others write: what this connection knows of them is gone."""
     path = database_path(tmp_path, engine)
-    with encoding_once(), sqlrag.connect(path) as long_lived, sqlrag.connect(path) as other:
+    with sqlrag.connect(path) as long_lived, sqlrag.connect(path) as other:
         for part in range(9):
             other.ingest(documents(5 * part, 5 * part + 5))
             assert long_lived.check() == []

@@ -348,7 +348,6 @@ SETTINGS = settings(
 LONG = settings(SETTINGS, max_examples=25, stateful_step_count=25)
 
 
-@pytest.mark.usefixtures("encoded_once")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("company", [SQLiteCompany, DuckDBCompany], ids=["sqlite", "duckdb"])
 @pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["short", "long"])

@@ -7,7 +7,6 @@ import pytest
 
 import sqlrag
 from sqlrag.engines.sqlite.row_texts import SourceRows
-from tests.computed_once import encoding_once
 
 ROWS = 1_200
 TRIGGERS = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'word'"
@@ -47,7 +46,7 @@ def commits(path, monkeypatch):
 
 def test_d2_an_index_over_a_view_is_made_and_synced_while_others_commit(path, commits):
     """Every row differs at first, and later those that were changed."""
-    with encoding_once(), sqlrag.connect(path) as db:
+    with sqlrag.connect(path) as db:
         report = db.create_index("words_", table="words", text="text", key="id")
         assert (report.added, report.backlog) == (ROWS, 0)
         commits.execute("UPDATE word SET text = text || '!'")
@@ -57,11 +56,11 @@ def test_d2_an_index_over_a_view_is_made_and_synced_while_others_commit(path, co
 
 def test_d2_a_comparison_of_a_table_while_others_commit(path, commits):
     """The triggers were gone meanwhile: all is compared."""
-    with encoding_once(), sqlrag.connect(path) as db:
+    with sqlrag.connect(path) as db:
         db.create_index("words_", table="word", text="text")
     for (name,) in commits.execute(TRIGGERS).fetchall():
         commits.execute(f"DROP TRIGGER {name}")
     commits.execute("UPDATE word SET text = text || '?'")
-    with encoding_once(), sqlrag.connect(path) as db:
+    with sqlrag.connect(path) as db:
         assert db.sync("words_").changed == ROWS
         assert db.check() == []

@@ -15,8 +15,6 @@ from sqlrag.engines.duckdb import session
 from sqlrag.errors import InputError, ReadOnlyError, SQLError
 from tests.engine.databases import copy_of
 
-pytestmark = pytest.mark.usefixtures("encoded_once")
-
 CONNECTIONS = 30
 INTERNAL = "SELECT function_name FROM duckdb_functions() WHERE starts_with(function_name, '_sqlrag')"
 SEARCH = "SELECT id FROM search('chunks', 'glacier ice', top_k := 4, top_n := 4)"

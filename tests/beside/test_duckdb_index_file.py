@@ -17,8 +17,6 @@ from sqlrag.engines.duckdb.index_tables import IndexTables
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 
-pytestmark = pytest.mark.usefixtures("encoded_once")
-
 PATIENCE = 0.5
 """Seconds that one side waits for what the other must not be able to do meanwhile."""
 

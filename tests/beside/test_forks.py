@@ -19,7 +19,10 @@ from tests.beside.locks import SHARED_MEMORY, SQLITE
 from tests.beside.test_locks import METHODS
 from tests.conftest import ENGINES, database_path
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    pytest.mark.usefixtures("real_models"),
+]
 
 PRELUDE = """
 import json, os, sys, threading, time, warnings
@@ -59,7 +62,7 @@ def said_by(call):
 
 
 @pytest.fixture(params=ENGINES)
-def notes(request, tmp_path, encoded_once) -> Path:
+def notes(request, tmp_path) -> Path:
     """Two rows with an index, on each engine."""
     path = database_path(tmp_path, request.param, "notes")
     with sqlrag.connect(path) as db:

@@ -22,7 +22,7 @@ REMEDY = (
 
 
 @pytest.fixture(params=["wal", "delete"])
-def notes(request, passage_files, tmp_path, encoded_once):
+def notes(request, passage_files, tmp_path):
     """The passages and a live index, with each kind of journal."""
     path = copy_of(passage_files["sqlite"], tmp_path, "notes")
     with sqlrag.connect(path) as db:

@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 
 from sqlrag.cli import cli
 from sqlrag.cli.standard_library import harvest
-from tests.computed_once import encoding_once
 from tests.conftest import ENGINES, database_path
 
 MODULES = ("csv", "heapq", "smtplib", "statistics", "textwrap", "timeit")
@@ -44,8 +43,7 @@ def databases(folder, tmp_path_factory):
     """A database of these files on each engine; no parameter here, or each file of tests would have its own."""
     paths = {name: str(database_path(tmp_path_factory.mktemp("db"), name, "docs")) for name in ENGINES}
     for path in paths.values():
-        with encoding_once():
-            result = CliRunner().invoke(cli, ["ingest", path, str(folder)])
+        result = CliRunner().invoke(cli, ["ingest", path, str(folder)])
         assert result.exit_code == 0, result.output
     return paths
 

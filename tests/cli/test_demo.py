@@ -110,7 +110,7 @@ def test_a_users_module_does_not_take_the_place_of_pythons(tmp_path):
 
 
 @pytest.fixture
-def small(monkeypatch, documents, encoded_once):
+def small(monkeypatch, documents):
     """A demo of a dozen modules, so that it takes seconds."""
     chosen = [document for document in documents if document.metadata["module"] in MODULES]
     monkeypatch.setattr(sqlrag.cli.standard_library, "harvest", lambda: chosen)

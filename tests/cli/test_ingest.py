@@ -13,8 +13,8 @@ import apsw
 import pytest
 
 import sqlrag
+from sqlrag.models import Reranker
 from sqlrag.results import IndexInfo, IngestReport
-from tests.computed_once import new_reranker
 from tests.conftest import started
 from tests.engine.databases import copy_of
 
@@ -134,7 +134,7 @@ def test_info_of_a_score_cache(run, engine, passage_files, tmp_path):
     """Rows and hits of a cache stand in it where there is one."""
     path = copy_of(passage_files[engine], tmp_path)
     for _ in range(2):
-        with sqlrag.connect(path, score_cache=1_000, reranker=new_reranker()) as db:
+        with sqlrag.connect(path, score_cache=1_000, reranker=Reranker()) as db:
             db.search("how do bees dance?")
     assert "  scores     25 cached, 25 hits\n" in run("info", path).stdout
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import sqlrag
-from tests.computed_once import encoding_once
 from tests.engine.test_register import python_that_loads_extensions
 
 PAGE = Path(__file__).parents[2] / "docs" / "neighbours.md"
@@ -25,7 +24,7 @@ NO_MODULE = "no such module: vec0"
 def shop(tmp_path, monkeypatch):
     """A table with an index, as the page has it."""
     monkeypatch.chdir(tmp_path)
-    with encoding_once(), sqlrag.connect("shop.db") as db:
+    with sqlrag.connect("shop.db") as db:
         db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT, stars INT)")
         db.execute("INSERT INTO review VALUES (1, 'It boils fast.', 3), (2, 'Lights up my desk.', 5)")
         db.create_index("reviews", table="review", text="body", filters=["stars"])
@@ -33,7 +32,7 @@ def shop(tmp_path, monkeypatch):
 
 
 def assert_found(path, text="boils", source_id=1):
-    with encoding_once(), sqlrag.connect(path) as db:
+    with sqlrag.connect(path) as db:
         assert db.search(text, "reviews", top_n=1)[0].source_id == source_id
         assert db.check() == []
 

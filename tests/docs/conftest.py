@@ -11,7 +11,6 @@ import pytest
 
 import sqlrag
 from sqlrag.cli.standard_library import harvest
-from tests.computed_once import encoding_once
 from tests.docs.reader import PAGES, ROOT
 
 PASSAGES = ROOT / "tests" / "passages.jsonl"
@@ -45,7 +44,7 @@ def prepared(tmp_path_factory, harvested):
     """The folder that tests copy: `python-stdlib.db`, `.duckdb`, `docs/`, `articles.jsonl`, `.csv`, `examples/`."""
     folder = tmp_path_factory.mktemp("prepared")
     for name in ("python-stdlib.db", "python-stdlib.duckdb"):
-        with encoding_once(), sqlrag.connect(folder / name) as db:
+        with sqlrag.connect(folder / name) as db:
             assert db.ingest(harvested).added == len(harvested)
     (folder / "examples").symlink_to(ROOT / "examples")
     articles = [json.loads(line) for line in PASSAGES.read_text(encoding="utf-8").splitlines()]

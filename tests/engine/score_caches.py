@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 
 import sqlrag
+from sqlrag.models import Reranker
 from sqlrag.store.score_table import ScoreTable
-from tests.computed_once import new_reranker
 
 Q = "how do bees tell each other where food is?"
 TABLE = "SELECT count(*) FROM sqlite_schema WHERE name = 'sqlrag_scores'"
@@ -20,7 +20,7 @@ BATCH = 5
 
 def open_cached(path: Path, rows: int = 1_000, **options) -> sqlrag.Database:
     """Open a database as a new process would: with a reranker that remembers nothing."""
-    return sqlrag.connect(path, score_cache=rows, reranker=new_reranker(), **options)
+    return sqlrag.connect(path, score_cache=rows, reranker=Reranker(), **options)
 
 
 def table_of(path: Path) -> apsw.Connection:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import sqlrag
 from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.models import Embedder
 from sqlrag.store.cells import cell_training
 from sqlrag.store.cells.cell_training import CellTraining
 from sqlrag.store.cells.cells import cell_state
@@ -32,8 +33,8 @@ from sqlrag.store.stored_vectors import cell_sizes
 from sqlrag.store.top_k import Index
 from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
-from tests.computed_once import new_embedder
 from tests.conftest import ENGINES
+from tests.sizes import examples
 
 DIMENSION = 32
 ALL = 4096  # an nprobe that looks into all cells
@@ -175,7 +176,8 @@ class Changes(RuleBasedStateMachine):
             assert check_index(self.stored.connection, self.stored.record) == []
 
 
-Changes.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+Changes.TestCase.settings = settings(max_examples=examples(4, 24), stateful_step_count=12, deadline=None)
+Changes.TestCase.pytestmark = [pytest.mark.sized]
 test_any_changes = Changes.TestCase
 
 
@@ -369,7 +371,7 @@ QUERY = "how long does a piece of code take"
 @pytest.fixture(scope="module")
 def embedder():
     """One for four databases of the same texts."""
-    return new_embedder()
+    return Embedder()
 
 
 @pytest.fixture(scope="module")

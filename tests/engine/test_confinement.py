@@ -15,8 +15,6 @@ from sqlrag.errors import Error, InputError, ReadOnlyError, RerankLimitError, SQ
 from sqlrag.serve.untrusted import BYTES, PAIRS, ROWS, open_guarded
 from tests.conftest import PASSAGES, database_path
 
-pytestmark = pytest.mark.usefixtures("encoded_once")
-
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 
 # DuckDB 1.5 makes all rows of a recursion before it gives the first.

@@ -12,7 +12,6 @@ import sqlrag
 from sqlrag.errors import FilterError, InputError
 from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
-from tests.computed_once import encoding_once
 from tests.conftest import database_path
 
 CALLS = {
@@ -56,7 +55,7 @@ def test_f19_a_filter_with_values_in_sql(passages, name, kind):
 @pytest.mark.parametrize("vectors", ["float32", "int8"])
 def test_f19_a_filter_with_values_in_an_index_with_cells(engine, vectors, tmp_path):
     """Whichever way the rows that pass are found."""
-    with pytest.MonkeyPatch.context() as patch, encoding_once():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_training, "FLAT_CHUNKS", 10)
         patch.setattr(cell_training, "QUERIES", 5)
         with sqlrag.connect(database_path(tmp_path, engine)) as db:

@@ -12,6 +12,7 @@ from sqlrag.store.tokenizers import TOKENIZERS
 from sqlrag.text.documents import Document
 from tests.conftest import ENGINES, database_path
 from tests.engine.databases import assert_says, change_tables, copy_of
+from tests.sizes import examples
 
 TEXTS = {
     "bees": "A honeybee dances to tell the others where food is.",
@@ -83,7 +84,8 @@ def test_null_finds_nothing(opened, engine, tokenizer):
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @given(query=st.text(st.characters(codec="utf-8"), max_size=40))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.sized
+@settings(max_examples=examples(20, 120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_safe_query(opened, engine, tokenizer, query):
     """Whatever is typed gives rows or none, never an error; the vectors always find something."""
     assert set(found(opened[engine], tokenizer, query)) <= set(TEXTS)

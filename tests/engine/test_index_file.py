@@ -15,8 +15,6 @@ from sqlrag.text.documents import Document
 from tests.conftest import PASSAGES
 from tests.engine.databases import change_tables, copy_of
 
-pytestmark = pytest.mark.usefixtures("encoded_once")
-
 QUESTIONS = ("how do bees tell each other where food is?", "money lent at a bank", "bread without bought yeast")
 
 

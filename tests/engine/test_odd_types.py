@@ -23,7 +23,6 @@ import sqlrag
 from sqlrag.errors import DatabaseError, InputError
 from sqlrag.results import Result
 from sqlrag.text.documents import Document
-from tests.computed_once import encoding_once
 from tests.conftest import database_path
 
 
@@ -158,7 +157,7 @@ def parameters(function):
 @pytest.fixture(scope="module", params=["sqlite", "duckdb"])
 def db(request, tmp_path_factory):
     """One document, one row with an index."""
-    with encoding_once(), sqlrag.connect(database_path(tmp_path_factory.mktemp("odd"), request.param)) as db:
+    with sqlrag.connect(database_path(tmp_path_factory.mktemp("odd"), request.param)) as db:
         db.ingest([Document("a", "t", "Bees dance.", {}, "h")])
         db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)")
         db.execute("INSERT INTO review VALUES (1, 'It boils fast.')")

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 import sqlrag
 from sqlrag.models import Reranker
 from sqlrag.store.score_table import ScoreTable
-from tests.computed_once import new_reranker
 from tests.engine.databases import copy_of
 from tests.engine.score_caches import TABLE, Q, counts, open_cached, table_of
 from tests.engine.test_conformance import DESIGN_STATEMENT
+from tests.sizes import examples
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_question_asked_again_runs_no_model(path):
         assert db.search(Q, top_n=25) == first
         assert db.search(Q, top_n=25) == first
         assert (db.reranker.pairs_scored, counts(db)) == (0, (25, 25))
-    with sqlrag.connect(path, reranker=new_reranker()) as db:
+    with sqlrag.connect(path, reranker=Reranker()) as db:
         assert db.search(Q, top_n=25) == first
         assert db.reranker.pairs_scored == 25
 
@@ -55,7 +55,7 @@ def test_the_scalar_function_too(path):
 
 def test_what_the_process_remembers_is_kept_too(path):
     """A score from before the cache was asked for goes into it as well."""
-    reranker = new_reranker()
+    reranker = Reranker()
     with sqlrag.connect(path, reranker=reranker) as db:
         first = db.search(Q)
     with sqlrag.connect(path, reranker=reranker, score_cache=100) as db:
@@ -109,7 +109,8 @@ def test_fewer_rows_than_candidates(path):
 KEYS = st.lists(st.integers(0, 11), max_size=6, unique=True)
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(12, 80), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["keep", "read", "reopen"]), KEYS), max_size=12))
 def test_it_is_a_cache_of_the_last_used(tmp_path_factory, steps):
     """Whatever is kept, read and reopened in whatever order: the table is what an ordered dict would be."""
@@ -162,10 +163,10 @@ def test_a_strangers_scores_are_not_believed_unasked(path, tmp_path):
     with open_cached(path) as db:
         first = db.search(Q)
     forge(path, 0.125)
-    with sqlrag.connect(path, reranker=new_reranker()) as db:
+    with sqlrag.connect(path, reranker=Reranker()) as db:
         assert db.search(Q) == first
         assert counts(db) == (25, 0)
-    reranker = new_reranker()
+    reranker = Reranker()
     with sqlrag.connect(path, reranker=reranker, score_cache=100) as db:
         assert {hit.score for hit in db.search(Q)} == {0.125}
     with sqlrag.connect(other, reranker=reranker, score_cache=100) as db:
@@ -203,7 +204,7 @@ def test_something_else_in_its_place(path, name, caplog):
     with table_of(path) as connection:
         connection.execute(IN_ITS_PLACE[name])
         before = list(connection.execute("SELECT * FROM sqlrag_scores"))
-    with sqlrag.connect(path, reranker=new_reranker()) as db:
+    with sqlrag.connect(path, reranker=Reranker()) as db:
         first = db.search(Q)
         db.info()
     assert caplog.records == []

@@ -14,6 +14,8 @@ from sqlrag.errors import Error, SQLError, TimeLimitError
 from sqlrag.models.tokenizer import ModelTokenizer
 from sqlrag.serve.untrusted import open_guarded
 
+pytestmark = pytest.mark.usefixtures("real_models")
+
 ROWS = {
     "sqlite": "(WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2047) SELECT i FROM n) AS t",
     "duckdb": "range(2048) AS t(i)",

@@ -20,9 +20,9 @@ from sqlrag.store.registry import IndexRecord
 from sqlrag.store.top_k import Index
 from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
-from tests.computed_once import encoding_once
 from tests.conftest import database_path
 from tests.index.test_scan import matching
+from tests.sizes import examples
 
 TEXTS = ("Bees dance to tell where food is.", "Money lent at a bank bears interest.", "A ferry crosses the lake.")
 COPIES = 60
@@ -65,7 +65,7 @@ def kept(request):
 def tied(request, finds, kept, tmp_path_factory):
     """A database of many copies."""
     engine, vectors = kept
-    with pytest.MonkeyPatch.context() as patch, encoding_once():
+    with pytest.MonkeyPatch.context() as patch:
         if request.param == "cells":
             patch.setattr(cell_training, "FLAT_CHUNKS", 10)
             patch.setattr(cell_training, "QUERIES", 5)
@@ -116,7 +116,8 @@ class Copies:
                 CellTraining(self.connection, record).keep_up()
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(20, 120), deadline=None)
 @given(
     places=st.lists(st.integers(0, 5), min_size=30, max_size=120),
     vectors=st.sampled_from(["float32", "int8"]),

@@ -14,6 +14,7 @@ from ir_measures import AP, RR, P, R, nDCG
 
 import sqlrag
 from tests.conftest import ENGINES
+from tests.sizes import examples
 
 # SQL → the measure of ir-measures that it is.
 MEASURES = {
@@ -101,7 +102,8 @@ all_qrels = st.dictionaries(queries, grades, min_size=1)
 all_runs = st.dictionaries(queries, st.lists(documents, min_size=1, unique=True))
 
 
-@settings(deadline=None, max_examples=150)
+@pytest.mark.sized
+@settings(deadline=None, max_examples=examples(40, 300))
 @given(qrels=all_qrels, runs=all_runs)
 def test_random_judgements(engines, qrels, runs):
     """Any grades, any run: documents that were not judged, not retrieved, queries without either."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlrag.errors import InputError
 from sqlrag.store.fts_query import match_expression
 from sqlrag.store.tokenizers import TOKENIZERS, check_tokenizer
+from tests.sizes import examples
 
 HOSTILE = ['"', "''", "NOT", "a AND", "NEAR(", "a*", "^a", "text:a", "-a", "a -b", "{a}", "\0", "(", "a\0b", "🐝", "_"]
 
@@ -45,7 +46,8 @@ def filled(request):
 @example(text="\ud800")
 @example(text="a " * 60_000)
 @example(text="語" * 120_000)
-@settings(max_examples=400, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(80, 800), deadline=None)
 def test_any_text_is_a_safe_query(filled, text):
     """No text is a syntax error, whatever the tokenizer."""
     tokenizer, connection = filled
@@ -53,7 +55,8 @@ def test_any_text_is_a_safe_query(filled, text):
 
 
 @given(word=st.text(st.characters(categories=["L", "Nd"]), min_size=3, max_size=12))
-@settings(max_examples=300, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(60, 600), deadline=None)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_a_word_finds_itself(tokenizer, word):
     """A row is found by a word that stands in it, in any script that FTS5 knows."""

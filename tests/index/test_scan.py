@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import sqlrag
 from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
 from sqlrag.errors import NotADatabaseError
+from sqlrag.models import Embedder
 from sqlrag.store.cells import cell_training
 from sqlrag.store.cells.cell_training import CellTraining
 from sqlrag.store.driver import extensions as libraries
@@ -26,7 +27,7 @@ from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.top_k import Index, Matching, has_scan
 from sqlrag.store.writer import IndexWriter, immediate
-from tests.computed_once import new_embedder
+from tests.sizes import examples
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 
@@ -117,7 +118,8 @@ def assert_all_same(stored: Stored, query: np.ndarray, k: int, every: int) -> No
         assert len(found[0]) == min(k, len(some)) or stored.vectors == "int8"
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(8, 50), deadline=None)
 @given(
     dimension=st.sampled_from([1, 7, 32, 33, 100, 384]),
     vectors=st.sampled_from(["float32", "int8"]),
@@ -136,7 +138,8 @@ def test_an_index_that_is_searched_whole(dimension, vectors, count, k, every, se
         assert_all_same(stored, query, k, every)
 
 
-@settings(max_examples=12, deadline=None)
+@pytest.mark.sized
+@settings(max_examples=examples(4, 24), deadline=None)
 @given(
     dimension=st.sampled_from([16, 33, 96]),
     vectors=st.sampled_from(["float32", "int8"]),
@@ -442,7 +445,7 @@ def test_real_embeddings(tmp_path):
 
     documents = [replace(document, text=document.text[:100]) for document in islice(harvest(), 250)]
     queries = ["how long does a piece of code take", "read a file line by line", "sorting", "threads and locks"]
-    embedder = new_embedder()
+    embedder = Embedder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell_training, "FLAT_CHUNKS", 200)
         patch.setattr(cell_training, "QUERIES", 100)

@@ -21,6 +21,7 @@ from sqlrag.store.encoders import chunker_of
 from sqlrag.text.counting import TokenCounter
 from tests.conftest import ENGINES, database_path
 from tests.ingest.content import WORDS, assert_holds, read_texts, write_folder
+from tests.sizes import examples
 
 NAMES = st.sampled_from(["a.txt", "b.txt", "sub/c.txt", "Ü 1.txt"])
 PARAGRAPHS = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
@@ -40,7 +41,8 @@ def make(folder: Path, files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.sized
+@settings(max_examples=examples(4, 20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs=RUNS)
 def test_what_is_searchable_is_what_is_in_the_folder(engine, runs):
     """After files are added, changed and removed, the index is that of the folder; once more changes nothing."""

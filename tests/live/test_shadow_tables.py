@@ -57,7 +57,7 @@ CASES = [case for case in CASES if case[3] != "partition00" or case[2] == "chunk
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory, encoded_once) -> Path:
+def sound(tmp_path_factory) -> Path:
     """Three indexes: over documents, over a table, over a table as int8."""
     path = tmp_path_factory.mktemp("sound") / "sound.db"
     with sqlrag.connect(path) as db:
@@ -180,7 +180,7 @@ def test_x8_a_table_behind_an_index_is_gone(sound, tmp_path, statement):
 
 
 @pytest.mark.parametrize("vectors", ["float32", "int8"])
-def test_x8_vectors_of_other_texts_are_found_and_made_anew(tmp_path, vectors, encoded_once):
+def test_x8_vectors_of_other_texts_are_found_and_made_anew(tmp_path, vectors):
     """Two blocks of vectors have changed places: each is sound by itself, and none is of its text."""
     path, count = tmp_path / "swapped.db", 256 if vectors == "int8" else 32  # two blocks
     table = f"notes_{'codes' if vectors == 'int8' else 'vec'}_vector_chunks00"

@@ -29,3 +29,8 @@ def embedder() -> Embedder:
 def reranker() -> Reranker:
     """The bundled reranker with two threads; a test that counts pairs makes its own."""
     return Reranker(threads=2)
+
+
+@pytest.fixture(autouse=True)
+def _models_run(real_models) -> None:
+    """These tests are about what the models compute."""
