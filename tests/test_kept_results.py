@@ -17,7 +17,7 @@ import sqlrag
 from tests.startup import kept_results
 
 SAMPLE = 20
-PROGRAM = "import sqlrag; print(sqlrag.Embedder()._encoder.embed(['Bees dance.'], 'document')[0, :3].tolist())"
+PROGRAM = "import sqlrag; print(sqlrag.Embedder()._backend.embed(['Bees dance.'], 'document')[0, :3].tolist())"
 
 
 @pytest.fixture
@@ -39,9 +39,9 @@ def test_kept_results_are_those_of_the_models(passage_files, monkeypatch):
     )
     monkeypatch.delenv(kept_results.VARIABLE)
     for (role, text), result in vectors:
-        assert embedder._encoder.embed([text], role).tobytes() == result, (role, text)
+        assert embedder._backend.embed([text], role).tobytes() == result, (role, text)
     for pair, result in scores:
-        assert reranker._scorer.score([pair]).tobytes() == result, pair
+        assert reranker._backend.score([pair]).tobytes() == result, pair
 
 
 def test_a_process_uses_them(folder):

@@ -44,7 +44,6 @@ import sqlrag
 from sqlrag.cli import cli
 from sqlrag.cli.standard_library import QUESTIONS
 from sqlrag.cli.statements import split_statements
-from tests.computed_once import encoding_once
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -99,7 +98,7 @@ class Reader:
 
     def read(self, place: int) -> None:
         """Run the blocks as far as `place`, and raise what went wrong there."""
-        with encoding_once(), _inside(self._folder):
+        with _inside(self._folder):
             for block in self.blocks[len(self._outcomes) : place + 1]:
                 self._outcomes.append(self._outcome(block))
         outcome = self._outcomes[place]

@@ -13,7 +13,6 @@ import sqlrag
 from sqlrag import database, errors, registration, results
 from sqlrag.indexing import index_methods
 from sqlrag.models import embedder, model, reranker
-from tests.computed_once import encoding_once
 from tests.conftest import database_path
 
 NOTES = {
@@ -49,7 +48,7 @@ def example_folder(tmp_path_factory):
     for title, text in NOTES.items():
         (folder / "notes" / f"{title.lower()}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
     for engine in ("sqlite", "duckdb"):
-        with encoding_once(), sqlrag.connect(database_path(folder, engine, "notes")) as db:
+        with sqlrag.connect(database_path(folder, engine, "notes")) as db:
             db.execute(REVIEWS).fetchall()
             assert db.ingest(folder / "notes").added == 3
     return folder

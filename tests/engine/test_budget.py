@@ -14,8 +14,6 @@ from sqlrag.models import Reranker
 from sqlrag.process.cpus import usable_cpus
 from tests.engine.databases import assert_says
 
-pytestmark = pytest.mark.usefixtures("real_models")
-
 Q = "how do bees tell each other where food is?"
 EVERYTHING = 3_600_000
 

@@ -12,7 +12,6 @@ imports little.
 
 import hashlib
 import importlib.util
-import math
 import os
 import struct
 import sys
@@ -87,14 +86,13 @@ def _put_between(module) -> None:
     @wraps(score)
     def score_pairs(self, pairs, until=None):
         folder = folder_of(self.spec, bundled)
-        if folder is None or not pairs:
+        if folder is None or not pairs or until is not None:  # how many are scored in time is the model's affair
             return score(self, pairs, until)
         pairs = [tuple(pair) for pair in pairs]
         known = _known(folder, pairs, module.current_stop())
         if missing := [pair for pair, result in known.items() if result is None]:
-            for pair, value in zip(missing, score(self, missing, until), strict=True):
-                finished = not math.isnan(value)  # it is NaN where the time was over
-                known[pair] = _keep(folder, pair, value.tobytes()) if finished else value.tobytes()
+            for pair, value in zip(missing, score(self, missing), strict=True):
+                known[pair] = _keep(folder, pair, value.tobytes())
         return _array([known[pair] for pair in pairs]).reshape(-1)
 
     module.OnnxEncoder.embed, module.OnnxScorer.score = embed, score_pairs
