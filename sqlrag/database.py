@@ -448,27 +448,15 @@ class Database(TableIndexes):
             >>> [(row.first_stage, row.top_k, row.reranked) for row in evaluation.rows]
             [('vector', 3, False), ('vector', 3, True)]
         """
-        from sqlrag.evaluation import evaluate
+        from sqlrag.evaluation import Options, evaluate
 
         record = self._record(index)
         if synthetic is None:  # the evaluation reads the ids of documents from the source
             self._engine.check_source(record)
-        return evaluate(
-            self,
-            queries,
-            qrels,
-            index=record.name,
-            synthetic=synthetic,
-            run=run,
-            first_stages=first_stages,
-            top_k=top_k,
-            most=most,
-            split=split,
-            document_id=document_id,
-            resamples=resamples,
-            seed=seed,
-            progress=progress,
+        options = Options(
+            queries, qrels, synthetic, run, first_stages, top_k, most, split, document_id, resamples, seed
         )
+        return evaluate(self, record.name, options, progress)
 
     @one_at_a_time
     def info(self) -> list[IndexInfo]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from sqlrag.cli.options import database_argument, index_option, json_option, print_json, reranker_option
@@ -69,23 +71,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @click.option("--plots", metavar="FOLDER", help="Draw quality.png and context.png there (needs the extra `eval`).")
 @json_option
 def evaluate(
-    *,
-    db: str,
-    queries: str | None,
-    qrels: str | None,
-    split: str,
-    synthetic: int | None,
-    run: str | None,
-    first_stages: tuple[str, ...],
-    top_k: list[int],
-    most: int | None,
-    index: str | None,
-    reranker: str | None,
-    document_id: str | None,
-    resamples: int,
-    seed: int,
-    plots: str | None,
-    as_json: bool,
+    *, db: str, index: str | None, reranker: str | None, plots: str | None, as_json: bool, **options: Any
 ) -> None:
     """Measure whether reranking pays on a corpus.
 
@@ -99,11 +85,15 @@ def evaluate(
     """
     import sqlrag
 
-    if synthetic is None and (queries is None or qrels is None):
+    judged = options["queries"] is not None and options["qrels"] is not None
+    if options["synthetic"] is None and not judged:
         raise click.UsageError("give --queries and --qrels, or --synthetic for queries made from the index's chunks")
-    given = {"--queries": queries, "--qrels": qrels, "--run": run, "--document-id": document_id}
-    unused = [name for name, value in given.items() if value is not None]
-    if synthetic is not None and unused:
+    unused = [
+        f"--{name}"
+        for name in ("queries", "qrels", "run", "document-id")
+        if options[name.replace("-", "_")] is not None
+    ]
+    if options["synthetic"] is not None and unused:
         raise click.UsageError(
             f"--synthetic makes its own queries and judges its own chunks: leave {' and '.join(unused)} out"
         )
@@ -114,21 +104,8 @@ def evaluate(
     from sqlrag.cli.progress import steps_bar
 
     with sqlrag.connect(db, read_only=True, reranker=reranker) as database, steps_bar() as progress:
-        evaluation = database.evaluate(
-            queries,
-            qrels,
-            index,
-            synthetic=synthetic,
-            run=run,
-            first_stages=first_stages or None,
-            top_k=top_k,
-            most=most,
-            split=split,
-            document_id=document_id,
-            resamples=resamples,
-            seed=seed,
-            progress=progress,
-        )
+        options["first_stages"] = options["first_stages"] or None
+        evaluation = database.evaluate(index=index, progress=progress, **options)
     drawn = []
     if plots is not None:
         from sqlrag.evaluation.plots import draw_plots

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from sqlrag.evaluation.files import read_qrels, read_queries, read_run
 from sqlrag.evaluation.results import ContextPoint, Estimate, Evaluation, Progress, Row, Verdict
-from sqlrag.evaluation.run import FIRST_STAGES, evaluate
-from sqlrag.evaluation.tables import load_qrels, load_queries, load_run
+from sqlrag.evaluation.run import FIRST_STAGES, Options, evaluate
+from sqlrag.evaluation.task import load_qrels, load_queries, load_run
 
 __all__ = [
     "FIRST_STAGES",
     "ContextPoint",
     "Estimate",
     "Evaluation",
+    "Options",
     "Progress",
     "Row",
     "Verdict",

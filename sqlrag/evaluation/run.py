@@ -1,10 +1,10 @@
-"""`evaluate`: both stages over all queries, in SQL, and what comes out of it."""
+"""`evaluate`: run both stages for all queries, in SQL, and measure their results."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
@@ -17,10 +17,6 @@ from sqlrag.evaluation.task import Task, prepare
 from sqlrag.values.arguments import (
     DEFAULT_CUTOFF,
     DEFAULT_KNOWN_ITEMS,
-    DEFAULT_RESAMPLES,
-    DEFAULT_SEED,
-    DEFAULT_SPLIT,
-    DEFAULT_TOP_KS,
     check_count,
     check_k,
     several,
@@ -34,52 +30,49 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
     from sqlrag.evaluation.files import Qrels, Queries, Run
 
-__all__ = ["FIRST_STAGES", "evaluate"]
+__all__ = ["FIRST_STAGES", "Options", "evaluate"]
 
 _FEW_QUERIES = 30
 
 
-def evaluate(
-    db: Database,
-    queries: str | os.PathLike[str] | Queries | None = None,
-    qrels: str | os.PathLike[str] | Qrels | None = None,
-    *,
-    index: str,
-    synthetic: int | None = None,
-    run: str | os.PathLike[str] | Run | None = None,
-    first_stages: Sequence[str] | None = None,
-    top_k: Sequence[int] = DEFAULT_TOP_KS,
-    most: int | None = None,
-    split: str = DEFAULT_SPLIT,
-    document_id: str | None = None,
-    resamples: int = DEFAULT_RESAMPLES,
-    seed: int = DEFAULT_SEED,
-    progress: Callable[[Progress], None] | None = None,
-) -> Evaluation:
-    """Return how good the answers of an index are; the arguments are those of `Database.evaluate`.
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `Database.evaluate` but for the index and the progress; its docstring describes them."""
 
-    It leaves its temporary tables in the connection: evaluation_queries, evaluation_qrels, evaluation_candidates,
-    evaluation_scores, evaluation_measures (sql/evaluation/tables.sql).
+    queries: str | os.PathLike[str] | Queries | None
+    qrels: str | os.PathLike[str] | Qrels | None
+    synthetic: int | None
+    run: str | os.PathLike[str] | Run | None
+    first_stages: Sequence[str] | None
+    top_k: Sequence[int]
+    most: int | None
+    split: str
+    document_id: str | None
+    resamples: int
+    seed: int
+
+
+def evaluate(
+    db: Database, index: str, options: Options, progress: Callable[[Progress], None] | None = None
+) -> Evaluation:
+    """Measure how good the answers of an index are.
+
+    The temporary tables of an evaluation stay in the connection: evaluation_queries, evaluation_qrels,
+    evaluation_candidates, evaluation_scores and evaluation_measures (sql/evaluation/tables.sql).
     """
     started = time.perf_counter()
-    top_ks = _checked_top_ks(top_k)
-    for name, value in (("most", most), ("resamples", resamples)):
-        if value is not None:
+    top_ks = _checked_top_ks(options.top_k)
+    for name in ("most", "resamples"):
+        if (value := getattr(options, name)) is not None:
             check_k("evaluate", name, value)
-    seed = check_count("evaluate", "seed", seed)
-    names = _checked_stages(first_stages, with_run=run is not None)
-    if synthetic is not None or (queries is None and qrels is None):
-        given = {"queries": queries, "qrels": qrels, "run": run, "document_id": document_id}
-        unused = [name for name, value in given.items() if value is not None]
-        if unused:
-            raise InputError(
-                f"synthetic makes its own queries and judges its own chunks: leave {' and '.join(unused)} out, "
-                "or leave synthetic out"
-            )
-        task, notes = _known_items_task(db, index, synthetic, seed)
+    seed = check_count("evaluate", "seed", options.seed)
+    names = _checked_stages(options.first_stages, with_run=options.run is not None)
+    if options.synthetic is not None or (options.queries is None and options.qrels is None):
+        _check_unused(options, "queries", "qrels", "run", "document_id")
+        task, notes = _known_items_task(db, index, options.synthetic, seed)
     else:
-        task, notes = _judged_task(queries, qrels, split, run), []
-    task = replace(task, most=most, document_id=document_id)
+        task, notes = _judged_task(options), []
+    task = replace(task, most=options.most, document_id=options.document_id)
     prepared = prepare(db, index, task)
     notes += prepared.notes
     if len(prepared.queries) < _FEW_QUERIES:
@@ -97,7 +90,7 @@ def evaluate(
         first_stages=stages.names,
         top_ks=top_ks,
         times=times,
-        bootstrap=(resamples, seed),
+        bootstrap=(options.resamples, seed),
         report=report,
         queries=len(prepared.queries),
     )
@@ -110,7 +103,7 @@ def evaluate(
         judged_documents=prepared.judged,
         judged_documents_found=prepared.found,
         cutoff=DEFAULT_CUTOFF,
-        resamples=resamples,
+        resamples=options.resamples,
         seed=seed,
         pairs=times.pairs,
         seconds=time.perf_counter() - started,
@@ -131,19 +124,25 @@ def _known_items_task(db: Database, index: str, synthetic: int | None, seed: int
     return Task(queries, qrels, own_chunks=True), notes
 
 
-def _judged_task(
-    queries: str | os.PathLike[str] | Queries | None,
-    qrels: str | os.PathLike[str] | Qrels | None,
-    split: str,
-    run: str | os.PathLike[str] | Run | None,
-) -> Task:
+def _check_unused(options: Options, *names: str) -> None:
+    """Raise InputError if one of the options was given."""
+    unused = [name for name in names if getattr(options, name) is not None]
+    if unused:
+        raise InputError(
+            f"synthetic makes its own queries and judges its own chunks: leave {' and '.join(unused)} out, "
+            "or leave synthetic out"
+        )
+
+
+def _judged_task(options: Options) -> Task:
+    queries, qrels, run = options.queries, options.qrels, options.run
     if queries is None or qrels is None:
         raise InputError(
             "queries and qrels go together: give both, or neither and synthetic=100 for queries made from your chunks"
         )
     return Task(
         queries if isinstance(queries, dict) else read_queries(queries),
-        qrels if isinstance(qrels, dict) else read_qrels(qrels, split),
+        qrels if isinstance(qrels, dict) else read_qrels(qrels, options.split),
         run if run is None or isinstance(run, dict) else read_run(run),
     )
 

@@ -1,12 +1,19 @@
-"""The task of an evaluation: which queries are asked, and which chunk counts for which judged document."""
+"""The task of an evaluation as tables: which queries are asked, and which chunk counts for which judged document.
+
+The tables of queries, judgements and runs are temporary, and of use by themselves:
+
+    load_qrels(db, read_qrels("qrels/test.tsv"))     # qrels(query_id, document_id, relevance)
+    load_run(db, read_run("bm25.run"), "bm25")       # bm25(query_id, document_id, rank, score)
+    db.execute("SELECT avg(ndcg) FROM (SELECT ndcg(rank, relevance, 10) AS ndcg FROM qrels LEFT JOIN bm25 …")
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, SQLError
-from sqlrag.evaluation.tables import load_qrels, load_queries, load_run
 from sqlrag.store.names import quote
 from sqlrag.store.statements import statement
 
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
     from sqlrag.evaluation.files import Qrels, Queries, Run
     from sqlrag.results import IndexInfo
 
-__all__ = ["DOCUMENT_ID", "Prepared", "Task", "prepare"]
+__all__ = ["DOCUMENT_ID", "Prepared", "Task", "load_qrels", "load_queries", "load_run", "prepare"]
 
 DOCUMENT_ID = "CASE instr(uri, '#') WHEN 0 THEN uri ELSE substr(uri, instr(uri, '#') + 1) END"
 """The id of an ingested document: a row of a file has the part of its uri after the file's `#`, a file its path."""
@@ -86,6 +93,32 @@ def prepare(db: Database, index: str, task: Task) -> Prepared:
         if unknown:
             notes.append(f"{unknown:,} of the {ranked:,} documents of the run are not in the index: they are left out.")
     return Prepared(asked, judged, found, f"{info.embedder}@{info.embedder_hash[:12]}", notes)
+
+
+def load_queries(db: Database, queries: Queries, table: str = "queries") -> None:
+    """Make a temporary table `(query_id, text)`; it replaces an earlier one of that name."""
+    _load(db, "queries", table, queries.items())
+
+
+def load_qrels(db: Database, qrels: Qrels, table: str = "qrels") -> None:
+    """Make a temporary table `(query_id, document_id, relevance)`; it replaces an earlier one of that name."""
+    rows = ((query, document, grade) for query, grades in qrels.items() for document, grade in grades.items())
+    _load(db, "qrels", table, rows)
+
+
+def load_run(db: Database, run: Run, table: str = "run") -> None:
+    """Make a temporary table `(query_id, document_id, rank, score)`, rank from 1; see `load_queries`."""
+    rows = (
+        (query, document, rank, score)
+        for query, documents in run.items()
+        for rank, (document, score) in enumerate(documents.items(), start=1)
+    )
+    _load(db, "run", table, rows)
+
+
+def _load(db: Database, kind: str, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    sql = statement(f"evaluation/{kind}", table=quote(table))
+    db.execute(sql, {"rows": json.dumps(list(rows), ensure_ascii=False)}).fetchall()
 
 
 def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
