@@ -123,7 +123,7 @@ def ask(path: str, mark: str, number: int, seconds: float, *, ready: object, res
     times: dict[str, list[float]] = {}
     sample, errors, foreign = [], [], 0
     with connect_served(path) as db:
-        if type(db._engine.functions).__name__ != "ServedFunctions":  # noqa: SLF001 - it would measure the wrong thing
+        if type(db._engine.encoders).__name__ != "RemoteEncoders":  # noqa: SLF001 - it would measure the wrong thing
             errors.append("no server")
         statements = {
             "search": (SQL, lambda: (words(draw, 5), top_k)),
@@ -150,7 +150,7 @@ def ask(path: str, mark: str, number: int, seconds: float, *, ready: object, res
                 foreign += sum(not text.startswith(mark) for text in texts)
                 if draw.random() < 0.05:
                     sample.append((sql, given, rows))
-        if db._engine.functions._client is None:  # noqa: SLF001 - models of its own have answered
+        if not db._engine.encoders.models.is_connected:  # noqa: SLF001 - models of its own have answered
             errors.append("the server broke off")
     results.put((number, times, sample, errors, foreign))
 

@@ -31,13 +31,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import apsw
 import psycopg
 
 import sqlrag
-from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.serve.model_server.client import Client
-from sqlrag.serve.model_server.served_database import runner
+from sqlrag.serve.model_server.served_database import connect_served
 
 ROOT = Path(__file__).parents[1]
 PASSAGES = ROOT / "tests" / "passages.jsonl"
@@ -173,26 +170,22 @@ def over_postgres(url: str, password: str) -> tuple[Ask, Callable[[], None]]:
 
 
 def over_the_socket(path: Path, database: Path) -> tuple[Ask, Callable[[], None]]:
-    connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
-    load_vec(connection)
-    client = Client(path, "soak", runner(connection))
+    os.environ["SQLRAG_SOCKET"] = str(path)
+    db = connect_served(str(database))
 
     def ask(kind: str, about: str) -> None:
-        client.begin()
         if kind == "mistake":
             with suppress(sqlrag.Error):
-                client.call("search", "nowhere", about)
+                db.search(about, "nowhere")
                 raise AssertionError(kind)
             return
-        rows = client.call("search", "chunks", about, 10, 3) if kind == "search" else client.call("token_count", about)
+        rows = db.search(about, top_k=10) if kind == "search" else db.execute("SELECT embed(?)", [about]).fetchall()
         if len(rows) != (3 if kind == "search" else 1):
             raise AssertionError(rows)
+        if not db._engine.encoders.models.is_connected:  # noqa: SLF001 - models of its own have answered
+            raise AssertionError("the server broke off")
 
-    def close() -> None:
-        client.close()
-        connection.close()
-
-    return ask, close
+    return ask, db.close
 
 
 def stranger_of(family: int, address: tuple[str, int] | str) -> Callable[[bytes], socket.socket]:

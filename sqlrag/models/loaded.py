@@ -15,7 +15,7 @@ from sqlrag.process.forks import in_child, leave, renew_locks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlrag.models.spec import Kind
+    from sqlrag.models.spec import Kind, ModelSpec
 
 __all__ = ["load_embedder", "load_reranker"]
 
@@ -33,7 +33,9 @@ def _forget_torch() -> None:
         leave(_loaded.pop(key))
 
 
-def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backend: str = "onnx") -> Embedder:
+def load_embedder(
+    model: str | os.PathLike[str] | Embedder | ModelSpec | None = None, backend: str = "onnx"
+) -> Embedder:
     """Return the Embedder of a model, the same object for the same model in this process.
 
     An Embedder is returned as it is. Raises as Embedder does.
@@ -43,7 +45,9 @@ def load_embedder(model: str | os.PathLike[str] | Embedder | None = None, backen
     return _load(Embedder, model, "bi-encoder", backend)
 
 
-def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backend: str = "onnx") -> Reranker:
+def load_reranker(
+    model: str | os.PathLike[str] | Reranker | ModelSpec | None = None, backend: str = "onnx"
+) -> Reranker:
     """Return the Reranker of a model, the same object for the same model in this process.
 
     A Reranker is returned as it is. Raises as Reranker does.
@@ -53,12 +57,14 @@ def load_reranker(model: str | os.PathLike[str] | Reranker | None = None, backen
     return _load(Reranker, model, "cross-encoder", backend)
 
 
-def _load(opened_as: Callable[..., Opened], model: str | os.PathLike[str] | None, kind: Kind, backend: str) -> Opened:
+def _load(
+    opened_as: Callable[..., Opened], model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, backend: str
+) -> Opened:
     check_backend(backend, None)
     if backend == "onnx":
         spec = resolve(model, kind)
         key = (kind, backend, str(spec.folder), spec.weights_hash)
-        model = spec.folder
+        model = spec
     else:
         key = (kind, backend, "" if model is None else path_of(model), "")
     # One lock for all: two threads that ask for the same model must not both load it.

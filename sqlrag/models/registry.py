@@ -57,13 +57,13 @@ def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, ver
     Raises UnknownModelError where there is no such model, InputError where it is of the other kind, ModelFileError
     where its files are not what was exported.
     """
-    if isinstance(model, ModelSpec):
-        return model
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
-    name = path_of(model)
+    name = model.name if isinstance(model, ModelSpec) else path_of(model)
+    if isinstance(model, ModelSpec):
+        spec = model
     # A bare name is a bundled model before it is a folder that happens to be called so.
-    if _is_bundled(name):
+    elif _is_bundled(name):
         spec = ModelSpec.load(BUNDLED / name)
     elif Path(name).is_dir():
         spec = _of_folder(name, kind, verify=verify)

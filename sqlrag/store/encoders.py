@@ -53,9 +53,9 @@ class Encoders:
         choice = self._embedder_choice
         with self._lock:
             if choice is not None:
-                return load_embedder(choice, self._backend)
+                return self._load_embedder(choice, self._backend)
             if self._recorded is None:
-                return load_embedder()
+                return self._load_embedder()
             if self._recorded in self._given:
                 return self._given[self._recorded]
             return self._named_embedder(self._recorded, f"this database was made with {self._recorded!r}")
@@ -65,7 +65,7 @@ class Encoders:
         """The cross-encoder of the connection."""
         with self._lock:
             choice = self._reranker_choice
-            return load_reranker(choice, self._backend if choice else "onnx")
+            return self._load_reranker(choice, self._backend if choice else "onnx")
 
     def loaded_embedders(self) -> list[Embedder]:
         """Return the bi-encoders that have made vectors for this connection."""
@@ -73,7 +73,7 @@ class Encoders:
 
     def give(self, embedder: str | Embedder) -> Embedder:
         """Return the embedder of a new index, by name, folder or itself, and know it from then on."""
-        given = load_embedder(embedder, self._backend)
+        given = self._load_embedder(embedder, self._backend)
         with self._lock:
             self._given[given.name] = given
         return given
@@ -93,7 +93,7 @@ class Encoders:
         if checked in self._given:
             return self._given[checked]
         _check_known(checked, "bi-encoder", self.embedder.name if self._embedder_choice else None)
-        return load_embedder(named_model(checked).folder)
+        return self._load_embedder(self._named_model(checked))
 
     def reranker_named(self, name: object) -> Reranker:
         """Return the cross-encoder that a query names, the connection's own for NULL."""
@@ -103,7 +103,7 @@ class Encoders:
         if self._reranker_choice is not None and self.reranker.name == checked:
             return self.reranker
         _check_known(checked, "cross-encoder", self.reranker.name if self._reranker_choice else None)
-        return load_reranker(named_model(checked).folder)
+        return self._load_reranker(self._named_model(checked))
 
     def embedder_of(self, record: IndexRecord) -> Embedder:
         """Return the bi-encoder that made an index. Raises ModelMismatchError if its weights are others."""
@@ -129,14 +129,20 @@ class Encoders:
         if key in self._named:
             return self._named[key]
         try:
-            spec = named_model(name, weights_hash)
+            spec = self._named_model(name, weights_hash)
         except UnknownModelError as error:
             raise UnknownModelError(
                 f"{made}, which is neither bundled nor pulled: `sqlrag models pull` it, or open the database with "
                 f"embedder={name!r} and, if it was made so, backend='torch'"
             ) from error
-        self._named[key] = load_embedder(spec.folder)
+        self._named[key] = self._load_embedder(spec)
         return self._named[key]
+
+    # How models are opened; those of a model server are opened otherwise.
+
+    _named_model = staticmethod(named_model)
+    _load_embedder = staticmethod(load_embedder)
+    _load_reranker = staticmethod(load_reranker)
 
     def check_choice(self, records: list[IndexRecord]) -> None:
         """Raise ModelMismatchError if the connection was given an embedder that made none of the indexes."""

@@ -14,8 +14,9 @@ from pathlib import Path
 import apsw
 
 from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.serve.model_server.client import Client
-from sqlrag.serve.model_server.served_database import runner
+from sqlrag.errors import error_named
+from sqlrag.serve.model_server.client import SILENT_SECONDS, Client
+from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_row, read_table
 
 
 @contextmanager
@@ -46,12 +47,67 @@ def serving(path, *options, quiet=False, **environment):
             process.kill()
 
 
+class ExtensionClient(Client):
+    """A client that keeps to the protocol as the C extension does: it answers the server's QUERYs from a database."""
+
+    def __init__(self, path, connection, nprobe=None, rerank_limit=None):
+        self._settings = nprobe, rerank_limit
+        self._connection = connection
+        super().__init__(path, "test")
+
+    def _hello(self, name):
+        return as_row([VERSION, name, os.environ.get("SQLRAG_SOCKET_TOKEN"), *self._settings])
+
+    def begin(self):
+        """Tell that a statement of the user's begins."""
+        self._channel.send(Frame.BEGIN)
+
+    def call(self, function, *arguments):
+        """Return the rows of a function; of a scalar, one row of one value. Raises what the function does."""
+
+        def talk():
+            self._channel.send(Frame.CALL, as_row([function, *arguments]))
+            while True:
+                kind, body = self._channel.receive(SILENT_SECONDS)
+                if kind == Frame.RESULT:
+                    return read_table(body)
+                if kind == Frame.ERROR:
+                    raise error_named(*read_row(body))
+                if kind == Frame.QUERY:
+                    self._channel.send(*self.answer(body))
+                elif kind != Frame.WORKING:
+                    raise ProtocolError(kind.name)
+
+        return self._talk(talk)
+
+    def answer(self, query):
+        """Return the frame that answers a QUERY."""
+        try:
+            rows = list(self._connection.execute(*read_query(query)))
+        except apsw.Error as error:
+            return Frame.FAILED, as_row([getattr(error, "extendedresult", apsw.SQLITE_ERROR), str(error)])
+        return Frame.ROWS, as_table(len(rows[0]) if rows else 0, rows)
+
+
+def read_query(body):
+    """Return the SQL of a QUERY and its bindings. Raises ProtocolError."""
+    sql, count, *rest = read_row(body, least=2)
+    if not isinstance(sql, str) or not isinstance(count, int) or len(rest) != 2 * count:
+        raise ProtocolError("a query is its SQL, a count and so many bindings")
+    names, values = rest[::2], rest[1::2]
+    if all(name is None for name in names):
+        return sql, values
+    if not all(isinstance(name, str) for name in names):
+        raise ProtocolError("bindings have names, or none has")
+    return sql, dict(zip(names, values, strict=True))
+
+
 @contextmanager
 def client_of(path, database, **options):
     """Yield a client with a connection to a database."""
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     load_vec(connection)
-    client = Client(path, "test", runner(connection), **options)
+    client = ExtensionClient(path, connection, **options)
     try:
         yield client
     finally:

@@ -25,10 +25,11 @@ import apsw
 
 import sqlrag
 from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.models import DEFAULT_EMBEDDER, bundled_models
 from sqlrag.serve.model_server.channel import Channel, Gone
 from sqlrag.serve.model_server.client import Client
-from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_query
-from tests.serve.clients import place, serving
+from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table
+from tests.serve.clients import place, read_query, serving
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -41,8 +42,9 @@ EVERY = 2_000
 FUNCTIONS = (
     *("embed", "embed_document", "token_count", "rerank_score", "functions", "sqlrag_info", "chunk_text"),
     *("vector_top_k", "text_top_k", "hybrid_top_k", "search"),
+    *("model_embed", "model_score"),
 )
-CHEAP = ("token_count", "functions", "sqlrag_info", "chunk_text", "text_top_k", "search")
+CHEAP = ("token_count", "functions", "sqlrag_info", "chunk_text", "text_top_k", "search", "model_embed", "model_score")
 VALUES = (
     *(None, 0, 1, -1, 3, 2**63 - 1, -(2**63), 0.0, 1e308, float("inf"), float("nan"), "", "chunks", "a question"),
     *("x" * 300, "\0", "🌋", "'; DROP TABLE chunks; --", "id = 1", "(" * 50, b"", b"\0" * 1536, b"\xff" * 7),
@@ -239,8 +241,8 @@ def _asked(path: Path, found: Findings) -> int:
     """Ask as a client that keeps to the protocol, and return the server's memory in bytes."""
     client = Client(path, "honest")
     words = f"some words {found.messages}"
-    client.run = lambda _sql, _bindings: (1, [(1,)] if "schema_version" in _sql else [])
-    if client.call("token_count", words)[0][0] < 3:
+    spec = bundled_models()[DEFAULT_EMBEDDER]
+    if len(client.call("model_embed", spec.name, spec.weights_hash, "query", words)[0][0]) != 4 * spec.dimension:
         found.problems.append("a wrong answer")
     rss = int(client.status()["rss_bytes"])
     client.close()

@@ -147,7 +147,7 @@ def test_writing_with_the_servers_models(server, database, tmp_path, monkeypatch
     with connect_served(str(copy), read_only=False) as db:
         db.execute("CREATE TABLE own AS SELECT id, embed_document(text) AS vector FROM chunks WHERE id < 9").fetchall()
         db.execute("BEGIN; DELETE FROM own; INSERT INTO own SELECT 1, embed('a'); ROLLBACK").fetchall()
-        assert db._engine.functions._client is not None
+        assert db._engine.encoders.models.is_connected
     with sqlrag.connect(copy) as db:
         sql = "SELECT count(*), sum(vector = embed_document(text)) FROM own JOIN chunks USING (id)"
         assert db.execute(sql).fetchall() == [(8, 8)]
@@ -166,7 +166,7 @@ def test_interrupt_ends_what_the_server_does(server, database, monkeypatch):
         with pytest.raises(sqlrag.Error, match=r"(?i)interrupt"):
             db.execute(sql).fetchall()
         assert len(db.search("volcano")) == 3
-        assert db._engine.functions._client is not None
+        assert db._engine.encoders.models.is_connected
 
 
 def test_a_search_through_the_server_loads_no_model(server, database):
@@ -191,8 +191,8 @@ def test_another_reranker_is_not_the_servers(server, database, monkeypatch):
     """What is asked for decides, not what happens to run."""
     monkeypatch.setenv("SQLRAG_SOCKET", str(server))
     with connect_served(str(database)) as db, connect_served(str(database), reranker="reranker-v1") as other:
-        assert type(db._engine.functions).__name__ == "ServedFunctions"
-        assert type(other._engine.functions).__name__ == "Functions"
+        assert type(db._engine.encoders).__name__ == "RemoteEncoders"
+        assert type(other._engine.encoders).__name__ == "Encoders"
 
 
 def test_a_server_that_dies(free_place, database, monkeypatch):
@@ -248,8 +248,25 @@ def frame(kind, body):
         frame(Frame.QUERY, query_body("CREATE TEMP TABLE a (b)", None)),
         frame(Frame.QUERY, as_row(["SELECT 1", 5])),
         frame(Frame.ERROR, as_row(["KeyboardInterrupt", "no"])),
+        frame(Frame.RESULT, as_table(1, [])),
+        frame(Frame.RESULT, as_table(1, [(b"short",)])),
+        frame(Frame.RESULT, as_table(1, [(0.5,)])),
+        frame(Frame.RESULT, as_table(2, [(bytes(1536), None)])),
     ],
-    ids=["silence", "noise", "short", "another frame", "a write", "a temporary one", "no bindings", "no error"],
+    ids=[
+        "silence",
+        "noise",
+        "short",
+        "another frame",
+        "a write",
+        "a temporary one",
+        "no bindings",
+        "no error",
+        "no vector",
+        "a short one",
+        "a number",
+        "two columns",
+    ],
 )
 def test_a_server_that_lies(free_place, database, monkeypatch, lie):
     """Nothing of it reaches the database, and the search is answered all the same."""
@@ -257,7 +274,7 @@ def test_a_server_that_lies(free_place, database, monkeypatch, lie):
     with sqlrag.connect(database, read_only=True) as db:
         expected = db.search("volcano")
     with lying(free_place, lie), connect_served(str(database)) as db:
-        assert type(db._engine.functions).__name__ == "ServedFunctions"
+        assert type(db._engine.encoders).__name__ == "RemoteEncoders"
         assert db.search("volcano") == expected
 
 
@@ -268,4 +285,4 @@ def test_a_server_that_never_welcomes(free_place, database, monkeypatch):
         listening.bind(str(free_place))
         listening.listen()
         with connect_served(str(database)) as db:
-            assert type(db._engine.functions).__name__ == "Functions"
+            assert type(db._engine.encoders).__name__ == "Encoders"

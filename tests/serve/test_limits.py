@@ -17,7 +17,7 @@ import pytest
 from sqlrag.errors import ServerError
 from sqlrag.serve.model_server.channel import Channel, Gone
 from sqlrag.serve.model_server.client import Client
-from sqlrag.serve.model_server.protocol import VERSION, Frame, as_row, read_row
+from sqlrag.serve.model_server.protocol import VERSION, Frame, as_row, as_table, read_row
 from sqlrag.serve.model_server.server import MOST_CLIENTS
 from sqlrag.serve.model_server.session import DEEPEST
 from sqlrag.serve.model_server.socket_path import check_folder, socket_path
@@ -229,14 +229,15 @@ def test_calls_within_calls_have_an_end(server, database):
     with client_of(server, database) as client:
         errors = []
 
-        def again(sql, bindings):
+        def again(query):
             try:
-                return 1, client.call("sqlrag_info")
+                client.call("sqlrag_info")
             except Exception as error:
                 errors.append(str(error))
                 raise
+            return Frame.ROWS, as_table(0, [])
 
-        client.run = again
+        client.answer = again
         with pytest.raises(Exception, match=f"inside of {DEEPEST} other calls"):
             client.call("sqlrag_info")
         assert len(errors) == DEEPEST

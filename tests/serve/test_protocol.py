@@ -19,10 +19,10 @@ from sqlrag.serve.model_server.protocol import (
     as_row,
     as_table,
     query_body,
-    read_query,
     read_row,
     read_table,
 )
+from tests.serve.clients import read_query
 
 VALUES = st.one_of(
     st.none(),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from sqlrag.engines.functions import Functions
 from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.confinement import confine
 from sqlrag.engines.sqlite.functions import SQLiteIndexes, give_functions, load_vec
@@ -78,7 +77,6 @@ class SQLiteEngine:
         rerank_limit: int,
         nprobe: int | None,
         score_cache: int | None,
-        make_functions: Callable[..., Functions] = Functions,
     ) -> None:
         made_here = not read_only and is_new(path)
         connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
@@ -95,7 +93,6 @@ class SQLiteEngine:
                     rerank_limit,
                     nprobe,
                     self._scores,
-                    make=make_functions,
                     on_plan=self._plan,
                 )
                 encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])

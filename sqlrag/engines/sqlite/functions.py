@@ -195,10 +195,9 @@ def give_functions(
     nprobe: int | None,
     score_cache: ScoreCache,
     *,
-    make: Callable[..., Functions] = Functions,
     on_plan: Callable[[SQLValue], None] | None = None,
 ) -> Functions:
-    """Give an APSW connection the functions, made by `make`, and sqlite-vec.
+    """Give an APSW connection the functions, and sqlite-vec.
 
     `on_plan` is called when a statement that asks an index is compiled, with the index's name where it is a literal.
     """
@@ -209,7 +208,7 @@ def give_functions(
     load_vec(connection)
     indexes = SQLiteIndexes(APSWStatements(connection))
     encoders.use_recorded(indexes.default_embedder())
-    functions = make(indexes, encoders, rerank_limit, score_cache, nprobe)
+    functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, least, function in scalar_functions(functions):
         for arguments in (least, least + 1):
             connection.create_scalar_function(name, function, arguments, deterministic=True)

@@ -19,83 +19,55 @@ from sqlrag.serve.model_server.protocol import (
     Frame,
     ProtocolError,
     as_row,
-    as_table,
-    read_query,
     read_row,
     read_table,
 )
 from sqlrag.serve.model_server.socket_path import TOKEN, check_folder, check_peer
 
-__all__ = ["SILENT_SECONDS", "WELCOME_SECONDS", "Client", "QueryError", "Run"]
+__all__ = ["SILENT_SECONDS", "WELCOME_SECONDS", "Client"]
 
 WELCOME_SECONDS = 2.0
-"""For the server to welcome a client, and to tell its status."""
+"""Seconds for the server to welcome a client, and to answer STATUS."""
 
 SILENT_SECONDS = 10.0
-"""Between two frames of the server."""
+"""Seconds between two frames of the server while it works."""
 
 _AGAIN = 0.02
-
-Run = Callable[[str, Any], tuple[int, Sequence[Sequence[Any]]]]
-"""Runs a statement of the server's: its columns and rows. Raises QueryError."""
-
-
-class QueryError(Exception):
-    """A statement of the server's failed: SQLite's extended result code, and its message."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+"""Seconds between two attempts to connect."""
 
 
 class Client:
-    """A connection to the server. Every method raises ServerError where it is dead, slow or lying.
+    """A connection to the server; `name` is what the server calls it in its status.
 
-    `run` runs what the server asks of the database. After an error of the connection only `close` is of use.
-    Raises FileNotFoundError or ConnectionRefusedError where no server runs.
+    Every method raises ServerError if the server has ended, is too slow or breaks the protocol. Of a connection that
+    has done so, only `close` is of use. Raises FileNotFoundError or ConnectionRefusedError if no server runs.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        name: str,
-        run: Run | None = None,
-        *,
-        nprobe: int | None = None,
-        rerank_limit: int | None = None,
-    ) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         check_folder(path)
         self._owned = Owned(str(path))
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._channel = Channel(connection)
-        self.run = run
         self._lock = threading.Lock()
-        self._calls = 0
-        self._cancelled = False
+        self._is_calling = self._is_cancelled = False
         try:
             _connect(connection, path)
             check_peer(connection)
-            hello = as_row([VERSION, name, os.environ.get(TOKEN), nprobe, rerank_limit])
-            version, server, pid, vec = self._welcome(hello)
+            _, self.server_version, self.pid, _ = self._welcome(self._hello(name))
         except BaseException:
             connection.close()
             raise
-        self.version, self.server_version, self.pid, self.vec_path = version, server, pid, vec
-
-    def begin(self) -> None:
-        """Tell that a statement of the user's begins."""
-        self._talk(lambda: self._channel.send(Frame.BEGIN))
 
     def call(self, function: str, *arguments: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of a function; of a scalar, one row of one value. Raises what the function does."""
+        """Return the rows of a function of the server. Raises what the function does."""
         return self._request(Frame.CALL, as_row([function, *arguments]))
 
     def status(self) -> dict[str, Any]:
-        """Return what the server says of itself."""
+        """Return the names and values that `sqlrag status` shows."""
         return dict(self._request(Frame.STATUS, seconds=WELCOME_SECONDS))
 
     def stop(self) -> None:
-        """Have the server finish what runs, and return when it has ended."""
+        """Let the server finish what runs, and return when it has ended."""
         self._request(Frame.STOP)
         try:
             while True:
@@ -104,16 +76,19 @@ class Client:
             return
 
     def cancel(self) -> None:
-        """Have the server give up the call that runs, which then raises; may be called from another thread."""
+        """Let the server give up the call that runs, which then raises; may be called from another thread."""
         with self._lock, suppress(Gone):
-            if self._calls and not self._cancelled:
-                self._cancelled = True
+            if self._is_calling and not self._is_cancelled:
+                self._is_cancelled = True
                 self._channel.send(Frame.CANCEL)
 
     def close(self) -> None:
-        """Close the connection; a forked child has no part in its parent's."""
+        """Close the connection, unless this is a forked child and the connection its parent's."""
         if not self._owned.is_inherited:
             self._channel.close()
+
+    def _hello(self, name: str) -> bytes:
+        return as_row([VERSION, name, os.environ.get(TOKEN)])
 
     def _welcome(self, hello: bytes) -> Sequence[Any]:
         def greet() -> Sequence[Any]:
@@ -138,28 +113,19 @@ class Client:
                     return read_table(content)
                 if answer == Frame.ERROR:
                     raise _error(content)
-                if answer == Frame.QUERY and kind == Frame.CALL:
-                    self._send_unless_cancelled(*self._answered(content))
-                elif answer != Frame.WORKING:
+                if answer != Frame.WORKING:
                     raise ProtocolError(f"a frame of type {answer.name} that nobody asked for")
 
-        self._calls += kind == Frame.CALL
+        self._is_calling = kind == Frame.CALL
         try:
             rows: list[tuple[Any, ...]] = self._talk(talk)
         finally:
             with self._lock:
-                self._calls -= kind == Frame.CALL
-                self._cancelled = False
+                self._is_calling = self._is_cancelled = False
         return rows
 
-    def _send_unless_cancelled(self, kind: Frame, body: bytes) -> None:
-        """Answer a QUERY, unless the server has been told that nobody waits for it."""
-        with self._lock:
-            if not self._cancelled:
-                self._channel.send(kind, body)
-
     def _talk(self, talk: Callable[[], Any]) -> Any:
-        """Return what the exchange does; one that breaks off ends the connection, its answers would be others'."""
+        """Return what an exchange does; close the connection if it breaks off, as later answers would be to it."""
         if self._owned.is_inherited:
             raise ServerError("the connection to the model server was opened in another process: open it again")
         try:
@@ -178,20 +144,9 @@ class Client:
             self.close()
             raise
 
-    def _answered(self, query: bytes) -> tuple[Frame, bytes]:
-        """Run a statement of the server's, and return the frame that answers it."""
-        sql, bindings = read_query(query)
-        if self.run is None:
-            raise ProtocolError("a QUERY, where there is no database")
-        try:
-            columns, rows = self.run(sql, bindings)
-        except QueryError as error:
-            return Frame.FAILED, as_row([error.code, str(error)])
-        return Frame.ROWS, as_table(columns, rows)
-
 
 def _connect(connection: socket.socket, path: Path) -> None:
-    """Connect to a server; one whose queue of connections is full is asked again for a while."""
+    """Connect to a server; ask again for a while if its queue of connections is full."""
     connection.settimeout(WELCOME_SECONDS)
     until = time.monotonic() + WELCOME_SECONDS
     while True:
@@ -205,6 +160,6 @@ def _connect(connection: socket.socket, path: Path) -> None:
 
 
 def _error(body: bytes) -> Error:
-    """Return the error that the server tells."""
+    """Return the error of an ERROR frame."""
     name, message, *_ = read_row(body, least=2)
     return error_named(name, message)

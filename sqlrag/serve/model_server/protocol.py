@@ -12,6 +12,7 @@ from sqlrag.errors import InputError
 
 __all__ = [
     "LONGEST_FRAME",
+    "LONGEST_TEXT",
     "VERSION",
     "Frame",
     "ProtocolError",
@@ -19,7 +20,6 @@ __all__ = [
     "as_row",
     "as_table",
     "query_body",
-    "read_query",
     "read_row",
     "read_table",
 ]
@@ -28,6 +28,9 @@ VERSION = 1
 
 LONGEST_FRAME = 64 << 20
 """Bytes of a frame, its type included."""
+
+LONGEST_TEXT = 4_000_000
+"""Characters of one text: a model's tokenizer takes some hundred bytes of memory for each token."""
 
 Value: TypeAlias = "int | float | str | bytes | None"
 """What SQLite stores; see https://www.sqlite.org/datatype3.html."""
@@ -79,19 +82,6 @@ def query_body(sql: str, bindings: Any) -> bytes:
     for name, value in named:
         values += (name, value)
     return as_row(values)
-
-
-def read_query(body: bytes) -> tuple[str, dict[str, Value] | list[Value]]:
-    """Return the SQL of a QUERY and its bindings. Raises ProtocolError."""
-    sql, count, *rest = read_row(body, least=2)
-    if not isinstance(sql, str) or not isinstance(count, int) or len(rest) != 2 * count:
-        raise ProtocolError("a query is its SQL, a count and so many bindings")
-    names, values = rest[::2], rest[1::2]
-    if all(name is None for name in names):
-        return sql, values
-    if not all(isinstance(name, str) for name in names):
-        raise ProtocolError("bindings have names, or none has")
-    return sql, {str(name): value for name, value in zip(names, values, strict=True)}
 
 
 def read_row(body: bytes, *, least: int = 0) -> list[Value]:

@@ -15,11 +15,11 @@ from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT, Functions
 from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.functions import SQLiteIndexes
 from sqlrag.errors import Error, InputError, ServerError, TimeLimitError
-from sqlrag.serve.model_server.callables import callees
 from sqlrag.serve.model_server.channel import Channel, Gone
-from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table, read_row
+from sqlrag.serve.model_server.protocol import LONGEST_TEXT, VERSION, Frame, ProtocolError, as_row, as_table, read_row
 from sqlrag.serve.model_server.queued_models import asking
 from sqlrag.serve.model_server.remote_connection import RemoteConnection, RemoteScores
+from sqlrag.serve.model_server.served_functions import ModelFunction, Models, SQLFunction, sql_functions
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.encoders import Encoders
 from sqlrag.values.arguments import check_k, check_nprobe
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sqlrag.serve.model_server.server import Server
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "LONGEST_TEXT", "MODEL_SECONDS", "Session"]
+__all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "MODEL_SECONDS", "Session"]
 
 HELLO_SECONDS = 10.0
 """For a new client to say HELLO."""
@@ -42,9 +42,6 @@ MODEL_SECONDS = 60.0
 
 DEEPEST = 8
 """CALLs inside the statements of others, as of a filter that calls token_count()."""
-
-LONGEST_TEXT = 4_000_000
-"""Characters of one text: a model's tokenizer takes some hundred bytes of memory for each token."""
 
 DATABASE = "this database"
 """What errors call the client's file, whose path the server does not know."""
@@ -143,7 +140,10 @@ class Session:
         self._functions.longest_text = LONGEST_TEXT
         self._functions.on_asked = self._log_lacks
         self._changes = Changes(self._connection, self._indexes)
-        self._callees = {one.name: one for one in callees(self._functions)}
+        self._callable: dict[str, SQLFunction | ModelFunction] = {
+            **{one.name: one for one in sql_functions(self._functions)},
+            **{one.name: one for one in Models(self._server.reranker).functions()},
+        }
 
     def _log_lacks(self, record: IndexRecord) -> None:
         """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there."""
@@ -197,17 +197,17 @@ class Session:
     def _run(self, body: bytes) -> bytes:
         with translated(DATABASE):
             name, *arguments = read_row(body, least=1)
-            callee = self._callees.get(name) if isinstance(name, str) else None
-            if callee is None:
-                raise InputError(f"no function {name!r:.80}: there are {', '.join(self._callees)}")
+            function = self._callable.get(name) if isinstance(name, str) else None
+            if function is None:
+                raise InputError(f"no function {name!r:.80}: there are {', '.join(self._callable)}")
             if self.in_call > DEEPEST:
-                raise InputError(f"{callee.name}() is called inside of {DEEPEST} other calls")
-            if not self._recorded and callee.name != "functions":
+                raise InputError(f"{function.name}() is called inside of {DEEPEST} other calls")
+            if function.asks and not self._recorded:
                 self._indexes.registry.check_version(DATABASE)
                 self._encoders.use_recorded(self._indexes.default_embedder())
                 self._recorded = True
             self.calls += 1
-            return callee.answer(arguments)
+            return function.answer(arguments)
 
     def _fail(self, name: str, message: str) -> None:
         self._begun = False

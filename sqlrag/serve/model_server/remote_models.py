@@ -1,0 +1,188 @@
+"""The models of a process that uses a model server's: it sends texts and gets vectors and scores.
+
+A model of the process itself takes over where the server breaks off, is too busy, or does not have the model.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlrag.errors import Error, ModelFileError, ServerError, TimeLimitError, UnknownModelError
+from sqlrag.models.cached_models import verified
+from sqlrag.models.embedder import Embedder
+from sqlrag.models.registry import named_model, resolve
+from sqlrag.models.reranker import Reranker
+from sqlrag.models.stopping import current_stop
+from sqlrag.serve.model_server.protocol import LONGEST_TEXT
+from sqlrag.store.encoders import Encoders
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sqlrag.models.spec import ModelSpec, Role
+    from sqlrag.serve.model_server.client import Client
+
+__all__ = ["RemoteEncoders", "ServerModels"]
+
+_PIECE = 256
+"""Texts or pairs of one call: some seconds of a model's work, of the 60 for which a call may wait."""
+
+Model = TypeVar("Model", Embedder, Reranker)
+
+
+class ServerModels:
+    """The models of a server. Each method returns None if the caller's own model has to answer instead.
+
+    After a ServerError all of them do: the server has ended, or does not keep to the protocol.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.is_connected = True
+        """Whether the server still answers."""
+
+    def vectors(self, spec: ModelSpec, role: Role, texts: Sequence[str]) -> list[bytes] | None:
+        """Return the vector of each text, float32."""
+        found: list[bytes] = []
+        for start, end in _pieces([len(text) for text in texts]):
+            vectors = self._call("model_embed", spec, end - start, role, *texts[start:end])
+            if vectors is None:
+                return None
+            found += vectors
+        if any(not isinstance(vector, bytes) or len(vector) != 4 * (spec.dimension or 0) for vector in found):
+            self._break_off()
+            return None
+        return found
+
+    def scores(self, spec: ModelSpec, pairs: Sequence[tuple[str, str]], until: float | None) -> list[float] | None:
+        """Return the score of each pair, NaN for those that were not begun before `until`, as a scorer does."""
+        found: list[float] = []
+        for start, end in _pieces([len(query) + len(text) for query, text in pairs]):
+            seconds = None if until is None else until - time.monotonic()
+            if start and seconds is not None and seconds <= 0:
+                return found + [math.nan] * (len(pairs) - start)
+            texts = [text for pair in pairs[start:end] for text in pair]
+            scores = self._call("model_score", spec, end - start, seconds, *texts)
+            if scores is None:
+                return None
+            found += [math.nan if score is None else score for score in scores]
+        if not all(isinstance(score, float) for score in found):
+            self._break_off()
+            return None
+        return found
+
+    def _call(self, function: str, spec: ModelSpec, count: int, *arguments: Any) -> list[Any] | None:
+        """Return the `count` values that a function of the server answers. Raises SQLError if it was interrupted."""
+        if not self.is_connected or any(isinstance(one, str) and len(one) > LONGEST_TEXT for one in arguments):
+            return None
+        current_stop().check()
+        try:
+            rows = self._client.call(function, spec.name, spec.weights_hash, *arguments)
+        except ServerError:
+            self._break_off()
+            return None
+        except (TimeLimitError, UnknownModelError, ModelFileError):
+            return None  # its own model may still do it
+        except Error:
+            current_stop().check()
+            raise
+        if len(rows) != count or any(len(row) != 1 for row in rows):
+            self._break_off()
+            return None
+        return [value for (value,) in rows]
+
+    def _break_off(self) -> None:
+        self.is_connected = False
+        self._client.close()
+
+
+class RemoteEncoders(Encoders):
+    """The models of a connection, run by a server; `models`: the server's."""
+
+    def __init__(self, models: ServerModels, reranker: str | None) -> None:
+        super().__init__(None, reranker)
+        self.models = models
+        self._opened: dict[tuple[str, str], Any] = {}
+
+    _named_model = staticmethod(partial(named_model, verify=False))
+
+    def _load_embedder(
+        self, model: str | os.PathLike[str] | Embedder | ModelSpec | None = None, backend: str = "onnx"
+    ) -> Embedder:
+        if isinstance(model, Embedder):
+            return model
+        del backend  # a connection that is given no model has ONNX Runtime's
+        spec = resolve(model, "bi-encoder", verify=False)
+        return self._once(spec, lambda: _RemoteEmbedder(spec, self.models))
+
+    def _load_reranker(
+        self, model: str | os.PathLike[str] | Reranker | ModelSpec | None = None, backend: str = "onnx"
+    ) -> Reranker:
+        if isinstance(model, Reranker):
+            return model
+        del backend
+        spec = resolve(model, "cross-encoder", verify=False)
+        return self._once(spec, lambda: _RemoteReranker(spec, self.models))
+
+    def _once(self, spec: ModelSpec, make: Callable[[], Model]) -> Model:
+        """Return the model that was made for a specification before, with what it remembers, or make it."""
+        key = str(spec.folder), spec.weights_hash
+        if key not in self._opened:
+            self._opened[key] = make()
+        opened: Model = self._opened[key]
+        return opened
+
+
+class _RemoteEmbedder(Embedder):
+    """A bi-encoder of the server's."""
+
+    def __init__(self, spec: ModelSpec, models: ServerModels) -> None:
+        super().__init__(spec)  # which opens nothing before its first use
+        self._models = models
+
+    def _vectors(self, texts: list[str], role: Role) -> list[bytes]:
+        found = self._models.vectors(self.spec, role, texts)
+        if found is not None:
+            return found
+        verified(self.spec)
+        return [vector.tobytes() for vector in super()._run(texts, role)]
+
+    def _run(self, texts: list[str], role: Role) -> NDArray[np.float32]:
+        import numpy as np
+
+        vectors = bytearray(b"".join(self._vectors(texts, role)))
+        return np.frombuffer(vectors, np.float32).reshape(len(texts), self.dimension)
+
+
+class _RemoteReranker(Reranker):
+    """A cross-encoder of the server's."""
+
+    def __init__(self, spec: ModelSpec, models: ServerModels) -> None:
+        super().__init__(spec)
+        self._models = models
+
+    def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
+        found = self._models.scores(self.spec, pairs, until)
+        if found is not None:
+            return found
+        verified(self.spec)
+        return super()._computed(pairs, until)
+
+
+def _pieces(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut items of so many characters into runs, (start, end), of at most `_PIECE` items and `LONGEST_TEXT` in all."""
+    starts, chars = [0], 0
+    for number, length in enumerate(lengths):
+        if number > starts[-1] and (number - starts[-1] >= _PIECE or chars + length > LONGEST_TEXT):
+            starts.append(number)
+            chars = 0
+        chars += length
+    yield from pairwise([*starts, len(lengths)] if lengths else [])
