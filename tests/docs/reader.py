@@ -1,8 +1,8 @@
 """Runs the fenced blocks of a page, in order, as somebody would who reads it from top to bottom.
 
 Each page has a folder of its own, as `sqlrag demo` leaves it but smaller: `python-stdlib.db` and
-`python-stdlib.duckdb`, `docs/` (Markdown pages), `articles.jsonl`, `articles.csv`, `shop.db` (a table `review` with an
-index `reviews`) and `examples/`. What a block writes is there for the next one.
+`python-stdlib.duckdb`, `docs/` (Markdown pages), `articles.jsonl`, `articles.csv` and `examples/`. What a block writes
+is there for the next one.
 
 - ```` ```sql ````: run with `Database.execute` on both databases; with ` sqlite` or ` duckdb` after the language, on
   one. `:q` and `:budget` have values. A statement with columns must return rows, and the same rows on both engines (in

@@ -1,4 +1,4 @@
-"""docs/access.md names tests that there are."""
+"""docs/access.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_each_named_test_is_there():
-    """Whoever doubts a cell of the table finds what tries it."""
+    """Each cell of the second table names the test of that cell in the first."""
     text = (ROOT / "docs" / "access.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
     folders = next(row for row in rows if row[0].strip() == "tests in")
