@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test all-tests check bench clean help
+.PHONY: demo test test-all check bench clean help
 
 help:
 	@echo "make demo    install into $(VENV) and search the Python standard library by meaning"
 	@echo "make test    install what the tests need, then lint, check types and run the tests"
-	@echo "make all-tests  the slow tests too, and those that need torch or ../shared/data, where they are"
-	@echo "make bench   where the time of the statement goes; the other benchmarks: benchmarks/README.md"
+	@echo "make test-all   the slow tests too, those that need torch or ../shared/data, where they are, and more random examples"
+	@echo "make bench   where the time of the statement goes, and the corpora whole; the other benchmarks: benchmarks/README.md"
 	@echo "make clean   remove $(VENV) and what the demo made"
 
 # The stamps tell make what is installed already: a second call starts at once.
@@ -35,14 +35,18 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not data and not torch"
+# A file of tests stays in one process, since its tests share databases; tests/conftest.py puts the longest files first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-all-tests: check
-	$(BIN)/python -m pytest
+test: check
+	$(PYTEST) -m "not slow and not data and not torch"
+
+test-all: check
+	SQLRAG_LONG=1 $(PYTEST)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/statement.py --write
+	SQLRAG_WHOLE=1 $(BIN)/python -m pytest -rA tests/corpora
 
 clean:
 	rm -rf $(VENV) build sqlrag.egg-info sqlrag/sqlrag_extension.* python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm

@@ -13,6 +13,7 @@ import pytest
 import sqlrag
 from tests import cost
 from tests.cost import (  # noqa: F401 - pytest finds hooks here
+    pytest_collection_modifyitems,
     pytest_runtest_protocol,
     pytest_sessionfinish,
     pytest_sessionstart,
