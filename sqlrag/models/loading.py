@@ -1,36 +1,48 @@
-"""Models as sentence-transformers has them: opened safely, and described by their own files."""
+"""Models of sentence-transformers: opened safely, and described by their own files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import re
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
 from sqlrag.models.hub import fetch, is_hub_name
-from sqlrag.models.prompts import prompts_of
 from sqlrag.models.spec import Kind, ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import tokenizers
 
-__all__ = ["describe", "is_static", "open_model", "quiet", "tokenizer_of"]
+__all__ = ["describe", "is_static", "open_model", "prompts_of", "quiet", "tokenizer_of"]
 
-# A table of vectors has no positions and so no window. This one bounds the memory (64 MB at 256 dimensions); a text
-# that is longer is cut there.
+# A table of vectors has no positions, and so no window. This one bounds the memory (64 MB at 256 dimensions).
 _STATIC_WINDOW = 65_536
+
+# The names of a role's prompt, in the order in which SentenceTransformer looks for them.
+_ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+# Families of models whose prompts are named in their cards, and not in their files. Names are compared without owner.
+_CARDS: tuple[tuple[str, str, str], ...] = (
+    # The cards of intfloat/e5-small-v2 and intfloat/multilingual-e5-small, FAQ 1: the model was trained with these
+    # prefixes and is worse without them.
+    (r"(multilingual-)?e5-(small|base|large)(-v2)?", "query: ", "passage: "),
+    # The card of BAAI/bge-small-en-v1.5, "Model List": queries for passages have an instruction, passages have none.
+    (r"bge-(small|base|large)-en(-v1\.5)?", "Represent this sentence for searching relevant passages: ", ""),
+)
 
 
 def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
     """Load a SentenceTransformer or a CrossEncoder by name or folder, ready to run.
 
-    Safetensors only, and no code from the model's repository. `device`: as torch names it, by default the best there
-    is. Raises MissingDependencyError without the torch extra, UnknownModelError where there is no such model.
+    Only safetensors are read, and no code from the model's repository is run. `device` is torch's name, by default that
+    of the best device. Raises MissingDependencyError without the torch extra, UnknownModelError if there is no such
+    model.
     """
     try:
         import sentence_transformers
@@ -61,7 +73,7 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
 def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:
     """Return the specification of an opened model, from its own files.
 
-    Raises InputError for what is no reranker, or has no fast tokenizer.
+    Raises InputError for a cross-encoder that is not a reranker, and for a model without a fast tokenizer.
     """
     tokenizer_of(opened, model)
     if kind == "bi-encoder":
@@ -89,17 +101,40 @@ def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:
     )
 
 
+def prompts_of(name: str, prompts: Mapping[str, str | None], default: str | None) -> dict[str, str]:
+    """Return the prompts of a model by role, "query" and "document"; an empty prompt if there is none.
+
+    `prompts` and `default` are those of `config_sentence_transformers.json`, `name` is the model's name or folder. A
+    role has its own prompt, or else the default one unless that belongs to another role. If the files name no prompt at
+    all, the model's card decides.
+    """
+    if not any(prompts.values()):
+        return _of_the_card(name)
+    roles = {name for names in _ROLES.values() for name in names}
+    fallback = (prompts.get(default) or "") if default is not None and default not in roles else ""
+    return {
+        role: next((text for name in names if (text := prompts.get(name))), fallback) for role, names in _ROLES.items()
+    }
+
+
+def _of_the_card(name: str) -> dict[str, str]:
+    for pattern, query, document in _CARDS:
+        if re.fullmatch(pattern, PurePath(name).name, re.IGNORECASE):
+            return {"query": query, "document": document}
+    return {"query": "", "document": ""}
+
+
 def is_static(opened: Any) -> bool:
-    """Whether a SentenceTransformer is a table of token vectors and nothing else."""
+    """Return whether a SentenceTransformer is a table of token vectors and nothing else."""
     return type(opened[0]).__name__ == "StaticEmbedding"
 
 
 def tokenizer_of(opened: Any, model: str) -> tokenizers.Tokenizer:
-    """Return the tokenizer of an opened model, as it makes the model's input. Raises InputError for a slow one."""
+    """Return the tokenizer that makes an opened model's input. Raises InputError for a slow one."""
     from tokenizers import Tokenizer
 
     if is_static(opened):
-        # A table knows no special tokens: its tokenizer's template is not applied.
+        # A table has no special tokens, so the tokenizer's template is not applied.
         return Tokenizer.from_str(json.dumps(json.loads(opened[0].tokenizer.to_str()) | {"post_processor": None}))
     tokenizer: Tokenizer | None = getattr(opened.tokenizer, "backend_tokenizer", None)
     if tokenizer is None:
@@ -109,7 +144,7 @@ def tokenizer_of(opened: Any, model: str) -> tokenizers.Tokenizer:
 
 
 def _check_weights(model: str) -> None:
-    """Raise OSError for a folder whose weights are a pickle: reading one can run code."""
+    """Raise OSError for a folder whose weights are a pickle, because reading one can run code."""
     folder = Path(model)
     if folder.is_dir() and not any(folder.rglob("*.safetensors")):
         pickles = [path.name for path in sorted(folder.rglob("*.bin"))]
@@ -118,7 +153,7 @@ def _check_weights(model: str) -> None:
 
 
 def _model2vec(model: str) -> list[Any]:
-    """Return the modules of a folder that model2vec saved without sentence-transformers' modules.json, else none."""
+    """Return the modules of a folder that model2vec saved without a modules.json; none for any other folder."""
     config = Path(model) / "config.json"
     if not config.is_file() or (Path(model) / "modules.json").is_file():
         return []
@@ -132,9 +167,9 @@ def _model2vec(model: str) -> list[Any]:
 
 
 def _window(opened: Any) -> int:
-    """Return how many tokens the model takes: what its files say, and no more than it has positions for.
+    """Return how many tokens the model reads: as many as its files say, but not more than it has positions for.
 
-    RoBERTa's family begins to count behind the padding token's number, so that 514 positions are 512 tokens.
+    The positions of RoBERTa's family begin after the padding token's number, so 514 positions are 512 tokens.
     """
     from torch import nn
 
@@ -142,7 +177,7 @@ def _window(opened: Any) -> int:
         return _STATIC_WINDOW
     window = int(opened.max_seq_length or opened.tokenizer.model_max_length)
     limit = getattr(opened[0].auto_model.config, "max_position_embeddings", None)
-    if limit is not None and limit > 0:  # XLNet says -1: as many as one likes
+    if limit is not None and limit > 0:  # XLNet says -1 for any number
         window = min(window, limit)
     for module in opened[0].auto_model.modules():
         positions = getattr(module, "position_embeddings", None)
@@ -167,7 +202,7 @@ def _activation(opened: Any, model: str) -> str:
 
 
 def _weights_hash(opened: Any, model: str) -> str:
-    """Return the SHA-256 of the safetensors files of a folder, else of the tensors themselves."""
+    """Return the SHA-256 of a folder's safetensors files, or of the tensors if there are none."""
     digest = hashlib.sha256()
     files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
     for path in files:
@@ -182,7 +217,7 @@ def _weights_hash(opened: Any, model: str) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' progress bars and remarks off the terminal; what is wrong comes as an exception."""
+    """Keep the libraries' progress bars and messages off the terminal. Errors are raised as exceptions."""
     from transformers.utils import logging as bars
 
     before, shown = logging.root.manager.disable, bars.is_progress_bar_enabled()

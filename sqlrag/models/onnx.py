@@ -17,10 +17,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, ModelFileError
-from sqlrag.models.batches import windows
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.stopping import current_stop
-from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.models.tokenizer import ModelTokenizer, windows
 from sqlrag.process.cpus import usable_cpus
 from sqlrag.process.ending import at_end
 from sqlrag.process.forks import at_fork, leave

@@ -1,4 +1,4 @@
-"""A model's tokenizer: exact counts, and inputs cut to the window as sentence-transformers cuts them."""
+"""A model's tokenizer: exact counts, and inputs truncated to the window as sentence-transformers truncates them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, ModelFileError
 from sqlrag.models.cached_models import is_bundled, models_folder
+from sqlrag.models.stopping import current_stop
 from sqlrag.models.tokenizer_check import check_tokenizer
 from sqlrag.process.forks import in_child, renew_locks
 
@@ -22,31 +23,35 @@ if TYPE_CHECKING:
 
     import tokenizers
 
-__all__ = ["ModelTokenizer", "cut_pair"]
+__all__ = ["ModelTokenizer", "cut_pair", "windows"]
 
-# Counting takes long texts in pieces, so that 50 MB need not stand in memory as one list of tokens.
+# Long texts are counted in pieces, so that the tokens of 50 MB are never in memory all at once.
 _PIECE_CHARS = 65_536
 _BATCH_TEXTS = 256
-# Most tokenizers make a token of about four characters; twice that is nearly always enough at first try.
+# Most tokenizers make a token of about four characters. Twice that is nearly always enough at the first try.
 _CHARS_PER_TOKEN = 8
 _WORD_BREAK = re.compile(r"(?<=\S)\s(?=\S)")
+
+# How much a backend tokenizes at once. That is enough texts to sort them by length and to keep all threads busy; an
+# encoding takes some hundred bytes a token, so the characters bound the memory.
+_WINDOW_TEXTS = 512
+_WINDOW_CHARS = 4_000_000
 
 
 @in_child
 def _tokenize_in_one_thread() -> None:
-    """Let the library use no threads in a child: those that it has belong to the parent, and it would wait for them.
+    """Keep the library from using threads in a forked child: it would wait for those of the parent.
 
-    (https://github.com/huggingface/tokenizers/issues/187; without this it says so on stderr.)
+    Without this the library warns on stderr (https://github.com/huggingface/tokenizers/issues/187).
     """
     if "tokenizers" in sys.modules:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 class ModelTokenizer:
-    """The tokenizer of one model, loaded at first use.
+    """The tokenizer of one model, loaded at its first use.
 
-    `source` is a `tokenizer.json` or a tokenizer object; the truncation and padding that it may have stored
-    are not used.
+    `source` is a `tokenizer.json` or a tokenizer object. Truncation and padding that are stored in it are ignored.
     """
 
     def __init__(self, source: Path | tokenizers.Tokenizer) -> None:
@@ -86,7 +91,7 @@ class ModelTokenizer:
         return totals
 
     def singles(self, texts: Sequence[str], max_tokens: int) -> list[tokenizers.Encoding]:
-        """Return the model's input for each text, cut to `max_tokens` including special tokens."""
+        """Return the model's input for each text, truncated to `max_tokens` including special tokens."""
         room = max_tokens - self.special_tokens(pair=False)
         encodings = self._encode([self._enough(text, room) for text in texts])
         self._check_room(room, max_tokens)
@@ -104,9 +109,9 @@ class ModelTokenizer:
             raise ModelFileError(msg)
 
     def pairs(self, pairs: Sequence[tuple[str, str]], max_tokens: int) -> list[tokenizers.Encoding]:
-        """Return the model's input for each (query, document), the longer side cut first.
+        """Return the model's input for each (query, document). The longer side is truncated first.
 
-        A text that occurs more than once is tokenized once: a query usually meets many documents.
+        A text that occurs more than once is tokenized once, because a query usually meets many documents.
         """
         room = max_tokens - self.special_tokens(pair=True)
         self._check_room(room, max_tokens)
@@ -114,7 +119,7 @@ class ModelTokenizer:
         prefixes = dict(zip(distinct, (self._enough(text, room) for text in distinct), strict=True))
         encodings = dict(zip(distinct, self._encode(list(prefixes.values())), strict=True))
         lengths = {text: len(encoding) for text, encoding in encodings.items()}
-        # Where both sides are too long, their whole lengths decide which one gets the odd token.
+        # If both sides are too long, their full lengths decide which one gets the odd token.
         unsure = {
             text
             for pair in pairs
@@ -128,7 +133,7 @@ class ModelTokenizer:
             keep = cut_pair(lengths[pair[0]], lengths[pair[1]], room)
             sides = [encodings[text] for text in pair]
             if keep != (len(sides[0]), len(sides[1])):
-                # Truncating changes an encoding in place, and an encoding cannot be copied.
+                # Truncation changes an encoding in place, and an encoding cannot be copied.
                 sides = self._encode([prefixes[text] for text in pair])
                 for side, length in zip(sides, keep, strict=True):
                     side.truncate(length)
@@ -145,23 +150,23 @@ class ModelTokenizer:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Turn what the library raises into an error that names the tokenizer."""
+        """Turn an error of the library into one that names the tokenizer."""
         try:
             yield
         except BaseException as error:
-            # Bare Exceptions, and of a panic in Rust what is no Exception.
+            # The library raises bare Exceptions. A panic in Rust is not even an Exception.
             if type(error) is not Exception and type(error).__name__ != "PanicException":
                 raise
             where = repr(str(self._source)) if isinstance(self._source, Path) else "the tokenizer"
             raise ModelFileError(f"{where} cannot cut a text into tokens: {error}") from error
 
     def _enough(self, text: str, tokens: int) -> str:
-        """Return the text, or a prefix of it whose first `tokens` tokens are those of the whole text."""
+        """Return the text, or a prefix of it that has the same first `tokens` tokens."""
         end = max(_CHARS_PER_TOKEN * tokens, 1024)
         while end < len(text):
             (encoding,) = self._encode([text[:end]])
             words = encoding.word_ids
-            # The last word may go on behind the cut; all tokens before it are as they would be.
+            # The last word may continue after the cut. The tokens before it are those of the whole text.
             if words and sum(word != words[-1] for word in words) >= tokens:
                 return text[:end]
             end *= 4
@@ -169,9 +174,9 @@ class ModelTokenizer:
 
 
 def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
-    """Return how many tokens of each side are kept: the longer side gives first ("longest_first").
+    """Return how many tokens of each side are kept if the longer side is truncated first ("longest_first").
 
-    The rule of Hugging Face's tokenizers, odd token included.
+    This is the rule of Hugging Face's tokenizers, which also says which side gets the odd token.
     """
     if first + second <= room:
         return first, second
@@ -181,16 +186,35 @@ def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:
     return kept if first <= second else (kept[1], kept[0])
 
 
+def windows(texts: Sequence[str | tuple[str, str]], window_texts: int = _WINDOW_TEXTS) -> Iterator[tuple[int, int]]:
+    """Split texts or pairs into consecutive runs of at most `window_texts` texts and 4,000,000 characters.
+
+    Yields (start, end) of each run. A single text may be longer. Raises SQLError if the statement is to stop.
+    """
+    stop = current_stop()
+    start, chars = 0, 0
+    for place, text in enumerate(texts):
+        length = len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+        if place > start and (place - start >= window_texts or chars + length > _WINDOW_CHARS):
+            stop.check()
+            yield start, place
+            start, chars = place, 0
+        chars += length
+    if start < len(texts):
+        stop.check()
+        yield start, len(texts)
+
+
 def _load(source: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     from tokenizers import Tokenizer
 
     if isinstance(source, Tokenizer):
-        # A copy: turning off truncation must not change somebody else's tokenizer.
+        # Turning off truncation must not change the caller's tokenizer, so this is a copy.
         tokenizer = Tokenizer.from_str(source.to_str())
     else:
         try:
             tokenizer = Tokenizer.from_file(str(source))
-        except BaseException as error:  # the library raises bare Exception, or of a panic what is none
+        except BaseException as error:  # the library raises bare Exceptions, and a panic is not even an Exception
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             msg = f"{str(source)!r} is not a tokenizer.json: {error}"
@@ -201,7 +225,7 @@ def _load(source: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text between words, so that the pieces' tokens are the text's tokens."""
+    """Split a long text between words, so that the tokens of the pieces are the tokens of the text."""
     start = 0
     while len(text) - start > _PIECE_CHARS:
         found = _WORD_BREAK.search(text, start + _PIECE_CHARS)
@@ -213,7 +237,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _batches(pieces: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
-    """Gather pieces until there are enough of them, or enough characters, for one call."""
+    """Group pieces into batches that are large enough, in number or in characters, for one call."""
     batch: list[tuple[int, str]] = []
     chars = 0
     for piece in pieces:

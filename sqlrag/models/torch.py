@@ -1,8 +1,9 @@
 """The torch backend: any model of sentence-transformers, by name or folder, on CPU or GPU.
 
-Texts are tokenized once, sorted by length and run in batches of so many tokens, padding included. On a CPU the
-numbers are float32, and what stands beside a text changes its vector or score by less than 1e-6. On a GPU they are
-16 bits wide (bfloat16 where the weights are stored so, else float16), where a batch may change the third decimal.
+Texts are tokenized once, sorted by length, and run in batches that are bounded by their number of tokens, padding
+included. On a CPU the numbers are float32, and the other texts of a batch change a vector or score by less than 1e-6.
+On a GPU they have 16 bits (bfloat16 if the weights are stored that way, otherwise float16), and a batch may change the
+third decimal.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import Error
-from sqlrag.models.batches import token_batches, windows
 from sqlrag.models.loading import describe, open_model, tokenizer_of
-from sqlrag.models.tokenizer import ModelTokenizer
+from sqlrag.models.tokenizer import ModelTokenizer, windows
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import tokenizers
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchEncoder", "TorchScorer"]
 
-# Tokens in a batch, padding included: a GPU wants to be filled, a CPU loses by padding and leaving its cache.
+# Tokens of a batch, padding included. A GPU must be filled; a CPU loses time to padding and to leaving its cache.
 _GPU_TOKENS = 65_536
 _CPU_TOKENS = 1_024
-# Texts that are sorted by length together.
+# How many texts are sorted by length together.
 _GPU_WINDOW = 8_192
 _CPU_WINDOW = 512
-# Pairs that a GPU is given at a time while the clock runs.
+# How many pairs a GPU scores at a time if there is a time limit.
 _GPU_PAIRS = 8
 
 
 class _Model:
-    """An opened model with its tokenizer, and the run of token ids through it."""
+    """An opened model with its tokenizer."""
 
     def __init__(self, kind: Kind, model: str, name: str | None, device: str | None, dtype: str | None) -> None:
-        # It imports sentence-transformers, and says what to install where that is missing.
+        # This imports sentence-transformers, and names the extra to install if it is missing.
         self.model = open_model(kind, model, device)
         import torch
 
@@ -56,22 +56,22 @@ class _Model:
         renew_locks(self)
         self._on_cpu = self.model.device.type == "cpu"
         self._precision(dtype)
-        # Causal models with a chat template, or with the last position's logits, make their input themselves.
+        # Causal models with a chat template, or that use the logits of the last position, prepare their own input.
         task = getattr(self.model[0], "transformer_task", None)
         self._plain = task in ("feature-extraction", "sequence-classification")
 
     def _precision(self, dtype: str | None) -> None:
-        """Choose how wide the numbers are: float32 on a CPU, else 16 bits, unless `dtype` names it."""
+        """Use numbers of type `dtype`, by default float32 on a CPU and 16 bits on a GPU."""
         stored = next(self.model.parameters()).dtype
         if dtype is None:
             dtype = "float32" if self._on_cpu else "bfloat16" if stored == self._torch.bfloat16 else "float16"
         self.model.to(getattr(self._torch, dtype))
 
     def run(self, key: str, inputs: Sequence[tokenizers.Encoding], raw: Sequence[Any], prompt: str) -> Any:
-        """Return `features[key]` of each input, float32, in their order, as one tensor on the CPU.
+        """Return `features[key]` of each input, in the order of the inputs, as one float32 tensor on the CPU.
 
-        `raw`, `prompt`: the same inputs as text, for models that tokenize themselves. A model that overflows float16
-        goes on in bfloat16, which has float32's range.
+        `raw` and `prompt` are the same inputs as text, for models that tokenize their own input. A model that overflows
+        float16 continues in bfloat16, which has the range of float32.
         """
         if self._process != os.getpid():
             raise Error(
@@ -98,7 +98,7 @@ class _Model:
                     name: value.to(self.model.device, non_blocking=True) if torch.is_tensor(value) else value
                     for name, value in features.items()
                 }
-                # Left on the device until the last batch: copying waits for the GPU.
+                # Copying waits for the GPU, so the outputs stay there until the last batch.
                 outputs.append(self.model(features)[key].float())
                 order += batch
             places = torch.empty(len(order), dtype=torch.long)
@@ -106,7 +106,7 @@ class _Model:
             return torch.cat(outputs).cpu()[places]
 
     def _features(self, inputs: Sequence[tokenizers.Encoding], prompt: str) -> dict[str, Any]:
-        """Return a batch, padded at its end: positions and attention are then right for every architecture."""
+        """Return a batch padded at its end, which gives every architecture the right positions and attention."""
         torch = self._torch
         longest = max(len(one) for one in inputs)
         network = self.model[0].auto_model
@@ -123,7 +123,7 @@ class _Model:
         return features
 
     def _prompt_length(self, prompt: str) -> int:
-        """Return how many tokens belong to the prompt, for models that leave it out of the mean."""
+        """Return how many tokens belong to the prompt, for models that exclude it from the mean."""
         encoding = self.tokenizer.singles([prompt], self.spec.max_tokens)[0]
         return len(encoding) - sum(encoding.special_tokens_mask[-1:])
 
@@ -131,8 +131,8 @@ class _Model:
 class TorchEncoder(_Model):
     """A SentenceTransformer as an encoder: texts in, vectors out.
 
-    `name`: what the model is called, by default its folder's or its own name. `device`, `dtype`: as torch names
-    them; by default a GPU with 16 bits where there is one.
+    `name` is the model's name, by default that of its folder or on Hugging Face. `device` and `dtype` are torch's
+    names; the default is a GPU with 16 bits if there is one.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class TorchEncoder(_Model):
 
 
 class TorchScorer(_Model):
-    """A CrossEncoder as a scorer: pairs in, scores out; the arguments are those of TorchEncoder."""
+    """A CrossEncoder as a scorer: pairs in, scores out. The arguments are those of TorchEncoder."""
 
     def __init__(
         self, model: str, name: str | None = None, *, device: str | None = None, dtype: str | None = None
@@ -163,7 +163,7 @@ class TorchScorer(_Model):
         super().__init__("cross-encoder", model, name, device, dtype)
 
     def conditions(self) -> tuple[str, ...]:
-        """Return the tokenizer's hash, and all that decides how torch computes."""
+        """Return the tokenizer's hash, and everything that decides how torch computes."""
         activation = type(self.model.activation_fn).__name__
         prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
         dtype = str(next(self.model.parameters()).dtype)
@@ -179,8 +179,8 @@ class TorchScorer(_Model):
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32.
 
-        `until`: a few are begun at a time, in their order, after this time (`time.monotonic`) none but the first few;
-        the score of those that were not is NaN.
+        With `until` (`time.monotonic`) a few pairs are begun at a time, in their order, and after that time none but
+        the first few. The score of a pair that was not begun is NaN.
         """
         import numpy as np
 
@@ -206,6 +206,23 @@ class TorchScorer(_Model):
         return found
 
 
+def token_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Group the positions of sequences of similar length into batches of at most `budget` tokens, padding included.
+
+    The longest sequences come first, so that a lack of memory shows at once. A sequence longer than the budget is a
+    batch of its own.
+    """
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        longest = lengths[batch[0]] if batch else lengths[place]
+        if batch and (len(batch) + 1) * longest > budget:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
 def _short_name(model: str) -> str:
-    """Return the last part of a folder, or the whole of a Hugging Face name."""
+    """Return the last part of a folder's path, or a Hugging Face name as it is."""
     return Path(model).resolve().name if Path(model).exists() else model

@@ -43,14 +43,23 @@ __all__ = [
 # Part of every hash. It goes up by one whenever the same bytes are converted to another text, title or metadata.
 _CONVERSION = "1"
 
-# A larger file is no document; SQLite holds no text above 10^9 bytes either.
+# A larger file is not a document. SQLite holds no text above 10^9 bytes either.
 _MOST_BYTES = 512 * 1024 * 1024
+
+# The converters of markitdown, which comes with the extra `files`.
+_CONVERTERS = {
+    "pdf": "PdfConverter",
+    "docx": "DocxConverter",
+    "pptx": "PptxConverter",
+    "xlsx": "XlsxConverter",
+    "epub": "EpubConverter",
+}
 
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _ATX_HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r"([=\-~^\"'`#*+.:_])\1{2,}[ \t]*$")
 
-# A title stands at the top.
+# A title is near the top.
 _TITLE_WITHIN_LINES = 200
 
 
@@ -118,22 +127,47 @@ def read_file(source: Source) -> FileContent | Unreadable:
 
 
 def _convert(kind: str, data: bytes) -> tuple[str, str]:
-    """Return (title, text) of a file's bytes; an empty title where there is none."""
+    """Return (title, text) of a file's bytes. The title is empty if there is none."""
     if kind in PAGE_KINDS:
         from sqlrag.text.html import html_to_text
 
         return html_to_text(decode_html(data))
     if kind in OFFICE_KINDS:
-        from sqlrag.text.office import office_to_text
-
-        title, text = office_to_text(kind, data)
+        title, text = _office_to_text(kind, data)
         return title or _first_heading(text, fenced=True), text
     text = decode_text(data)
     return ("" if kind in ("txt", "text") else _first_heading(text, fenced=kind != "rst")), text
 
 
+def _office_to_text(kind: str, data: bytes) -> tuple[str, str]:
+    """Return (title, Markdown) of a PDF, Office or EPUB file. The title is empty if the file has none."""
+    try:
+        from markitdown import MissingDependencyException, StreamInfo, converters
+    except ImportError as error:
+        raise UnreadableError(_missing_reader(kind)) from error
+    # markitdown itself would fall back on the bytes as text for a damaged file, so the converter is chosen here.
+    converter = getattr(converters, _CONVERTERS[kind])()
+    try:
+        converted = converter.convert(io.BytesIO(data), StreamInfo(extension=f".{kind}"))
+    except MissingDependencyException as error:
+        raise UnreadableError(_missing_reader(kind)) from error
+    except Exception as error:  # a damaged file can raise anything in one of the many parsers
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnreadableError(f"cannot be read as .{kind}: {said}") from error
+    # The fonts of a PDF can map to anything, lone surrogates included.
+    text = str(converted.markdown).encode("utf-8", "replace").decode()
+    if not text.strip():
+        raise UnreadableError("has no text in it: pages that are images need OCR first")
+    return converted.title or "", text
+
+
+def _missing_reader(kind: str) -> str:
+    """Return the message for a missing reader."""
+    return f'reading .{kind} needs an extra: pip install "sqlrag[files]"'
+
+
 def _file_metadata(source: Source) -> dict[str, Json]:
-    """Return what is known of a file beside its content: nothing that changes when the content does not."""
+    """Return what is known of a file besides its content, and changes only if the content does."""
     path = source.path.relative_to(source.root)
     folder = path.parent.as_posix()
     return {
@@ -145,7 +179,7 @@ def _file_metadata(source: Source) -> dict[str, Json]:
 
 
 def _first_heading(text: str, *, fenced: bool) -> str:
-    """Return the first heading of Markdown (`fenced`: it may have code in fences) or of reStructuredText."""
+    """Return the first heading of Markdown, which may have code in fences (`fenced`), or of reStructuredText."""
     fence = previous = ""
     for line in itertools.islice(io.StringIO(text, newline=None), _TITLE_WITHIN_LINES):
         line = line.rstrip("\n")  # noqa: PLW2901
@@ -155,7 +189,7 @@ def _first_heading(text: str, *, fenced: bool) -> str:
         elif not fence:
             if heading := _ATX_HEADING.match(line):
                 return heading[1]
-            # An underline is at least about as long as its title; `---` alone is a rule or front matter.
+            # An underline is at least about as long as its title. A lone `---` is a rule or front matter.
             if previous.strip() and _UNDERLINE.match(line) and len(line) * 2 >= len(previous):
                 return previous.strip()
         previous = "" if fence or _UNDERLINE.match(line) else line

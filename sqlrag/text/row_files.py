@@ -1,23 +1,26 @@
-"""Files of rows (JSON Lines, CSV, TSV, Parquet) as documents, one a row, in memory that does not grow with the file.
+"""Files of rows (JSON Lines, CSV, TSV, Parquet): a document from each row, without reading the file whole.
 
-Parquet is read by pyarrow. JSON Lines and CSV are read by the standard library: pyarrow's readers take the
-types of the first block for those of the file, fail for a row larger than a block, and give up the whole file
-for one bad line without its number; here that line is named and the others are read.
+Parquet is read by pyarrow. JSON Lines and CSV are read by the standard library. pyarrow's readers for these infer the
+types of the whole file from its first block, fail for a row that is larger than a block, and give up at one bad line
+without saying which. Here the bad line is named, and the others are read.
 """
 
 from __future__ import annotations
 
+import base64
 import csv
+import datetime as dt
+import decimal
 import gzip
 import hashlib
 import json
+import math
 import re
 import threading
 import zlib
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlrag.process.open_files import check_no_database
-from sqlrag.text.column_values import as_json, as_text
 from sqlrag.text.documents import Document, Json, RowColumns, Unreadable, UnreadableError, reason
 
 if TYPE_CHECKING:
@@ -30,20 +33,20 @@ __all__ = ["read_rows"]
 
 Row: TypeAlias = "dict[str, Any]"
 
-# After so many bad rows a file is taken for something else than it says.
+# After this many bad rows the file is probably not of the kind that its name says.
 _MOST_BAD_ROWS = 20
 
 _ROWS_AT_ONCE = 256
 
-# A number as a program writes it. "007" is none: it would lose its zeros.
+# A number as a program writes it. "007" is not one, because it would lose its zeros.
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
 
 def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Document | Unreadable]:
-    """Yield a Document for each row of `source` that has a text, and an Unreadable for each that is broken.
+    """Yield a Document for each row of `source` that has a text, and an Unreadable for each row that is broken.
 
-    `version` goes into the hashes. A row without a text (NULL in all its text columns) is no document.
+    `version` is part of the hashes. A row with NULL in all its text columns is not a document.
     """
     reader = _READERS[source.kind]
     bad = 0
@@ -68,7 +71,7 @@ def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Doc
 def _document_or_error(
     source: Source, number: int, row: Row | UnreadableError, columns: RowColumns, version: str
 ) -> Document | UnreadableError | None:
-    """Return the document that a row is, what is wrong with it, or None where it has no text."""
+    """Return a row's document, an error that says what is wrong with the row, or None if it has no text."""
     if isinstance(row, UnreadableError):
         return row
     try:
@@ -78,22 +81,22 @@ def _document_or_error(
 
 
 def _document(source: Source, number: int, row: Row, columns: RowColumns, version: str) -> Document | None:
-    """Return the document that a row is; None where it has no text."""
+    """Return a row's document, None if it has no text."""
     values = [row[name] for name in columns.text if row.get(name) is not None]
     if not values:
         return None
     where = f"row {number}"
-    texts = [as_text(value, where) for value in values]
+    texts = [_as_text(value, where) for value in values]
     text = "\n\n".join(part for part in texts if part)
-    title = "" if columns.title is None else as_text(row.get(columns.title), where)
-    key = str(number) if columns.id is None else as_text(row.get(columns.id), where)
+    title = "" if columns.title is None else _as_text(row.get(columns.title), where)
+    key = str(number) if columns.id is None else _as_text(row.get(columns.id), where)
     if not key:
         raise UnreadableError(f"{where} has no id in column {columns.id!r}")
     names = columns.metadata
     if names is None:
         used = {*columns.text, columns.title, columns.id}
         names = [name for name in row if name not in used]
-    metadata = {name: as_json(row.get(name)) for name in names}
+    metadata = {name: _as_json(row.get(name)) for name in names}
     content = json.dumps([version, text, title, metadata], ensure_ascii=False, sort_keys=True)
     try:
         digest = hashlib.sha256(content.encode()).hexdigest()
@@ -104,13 +107,13 @@ def _document(source: Source, number: int, row: Row, columns: RowColumns, versio
 
 
 def _chosen(columns: RowColumns, names: Sequence[str]) -> RowColumns:
-    """Return `columns` with the defaults for a file that has the columns `names`."""
+    """Return `columns` with the defaults for a file whose columns are `names`."""
     id_ = columns.id or next((name for name in ("_id", "id") if name in names), None)
     return RowColumns(columns.text, columns.title or "title", id_, columns.metadata)
 
 
 def _check_columns(columns: RowColumns, names: Sequence[str]) -> None:
-    """Raise UnreadableError where a column that is asked for is not among `names`."""
+    """Raise UnreadableError if a requested column is not among `names`."""
     wanted = [*columns.text, columns.title, columns.id, *(columns.metadata or ())]
     missing = [name for name in wanted if name is not None and name not in names]
     if missing:
@@ -121,7 +124,7 @@ def _check_columns(columns: RowColumns, names: Sequence[str]) -> None:
 
 
 def _json_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
-    """Yield the objects of a JSON Lines file by the number of their line."""
+    """Yield the objects of a JSON Lines file with their line numbers."""
     names: dict[str, None] = {}
     chosen = columns
     with _opened(source) as file:
@@ -142,7 +145,7 @@ def _json_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row |
 
 
 def _json_object(line: bytes, number: int) -> Row:
-    """Return the JSON object that stands in a line."""
+    """Return the JSON object of a line."""
     try:
         value = json.loads(line.decode(), parse_constant=lambda _: None)
     except UnicodeDecodeError as error:
@@ -158,7 +161,7 @@ def _json_object(line: bytes, number: int) -> Row:
 
 
 def _csv_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
-    """Yield the rows of a CSV or TSV file; its first line names the columns."""
+    """Yield the rows of a CSV or TSV file, whose first line names the columns."""
     records = _csv_records(source)
     header = next(records, None)
     if header is None:
@@ -182,9 +185,9 @@ def _csv_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | 
 
 
 class _LongFields:
-    """Has csv read fields of any length in its block: its own limit, 128 KiB, is less than a long document.
+    """A block in which csv reads fields of any length. Its own limit of 128 KiB is less than a long document has.
 
-    The limit is the whole process's: the application's own is put back as soon as nobody reads a row here.
+    The limit holds for the whole process, so the application's own is restored as soon as no row is being read here.
     """
 
     def __init__(self) -> None:
@@ -203,7 +206,7 @@ class _LongFields:
     ) -> None:
         with self._lock:
             self._readers -= 1
-            if not self._readers and csv.field_size_limit() == _ANY_LENGTH:  # nobody has set another one meanwhile
+            if not self._readers and csv.field_size_limit() == _ANY_LENGTH:  # the application has not set another one
                 csv.field_size_limit(self._before)
 
 
@@ -212,7 +215,7 @@ _LONG_FIELDS = _LongFields()
 
 
 def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
-    """Yield the header and the rows that are as long as it; an error in place of one that is not."""
+    """Yield the header, then each row that has as many fields, and an error for each row that does not."""
     delimiter = "\t" if source.kind == "tsv" else ","
     with _opened(source) as file:
         start = file.read(2)
@@ -244,7 +247,7 @@ def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
 
 
 def _csv_types(source: Source, header: Sequence[str]) -> dict[str, Callable[[str], Json]]:
-    """Return the columns whose every value is a number: CSV has no types, and `year >= 2020` needs one."""
+    """Return a type for each column whose values are all numbers. CSV has no types, and `year >= 2020` needs one."""
     patterns = dict.fromkeys(header, _INTEGER)
     seen: set[str] = set()
     records = _csv_records(source)
@@ -267,7 +270,7 @@ def _csv_types(source: Source, header: Sequence[str]) -> dict[str, Callable[[str
 
 
 def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
-    """Yield the rows of a Parquet file, reading only the columns that are used."""
+    """Yield the rows of a Parquet file. Only the columns that are used are read."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -289,7 +292,7 @@ def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Ro
 
 
 def _values(column: Any) -> list[Any]:
-    """Return an Arrow column as Python values, the same whether pandas is installed or not."""
+    """Return an Arrow column as Python values, which do not depend on whether pandas is installed."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
@@ -300,8 +303,42 @@ def _values(column: Any) -> list[Any]:
         return list(column.cast(pa.string()).to_pylist())
 
 
+def _as_text(value: Any, where: str) -> str:
+    """Return a value of a column as text. A string stays as it is, and NULL becomes the empty string."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise UnreadableError(f"{where} has bytes where text should be, and they are not UTF-8") from error
+    safe = _as_json(value)
+    return safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
+
+
+def _as_json(value: Any) -> Json:  # noqa: PLR0911 - one return for each type
+    """Return a value as JSON can hold it: a date in ISO 8601, bytes in base64, NaN as null."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, decimal.Decimal):
+        return _as_json(int(value) if value == value.to_integral_value() else float(value))
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dict):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(inner) for inner in value]
+    return str(value)
+
+
 def _opened(source: Source, encoding: str | None = None) -> IO[Any]:
-    """Open a file that may be compressed, as bytes or as text with its newlines as they are."""
+    """Open a file, which may be compressed, as bytes or as text. Newlines stay as they are."""
     mode, newline = ("rb", None) if encoding is None else ("rt", "")
     if source.path.name.lower().endswith(".gz"):
         return cast("IO[Any]", gzip.open(source.path, mode, encoding=encoding, newline=newline))
