@@ -92,7 +92,8 @@ def test_ingesting_again_costs_nothing(documentation, folder):
 def test_questions_find_their_pages(documentation):
     """The right page is among the first three pages after reranking for at least eight of ten questions.
 
-    Nine, where there are a tenth of the pages. A page counts as its best chunk. By chunks alone it is seven, which is what the reranker's fp32 weights find, too.
+    Nine, where there are a tenth of the pages. A page counts as its best chunk. By chunks alone it is seven, which is
+    what the reranker's fp32 weights find, too.
     """
     db, _, _ = documentation
     missed = {}
