@@ -101,7 +101,7 @@ def connect(
         ModelMismatchError: An index of the file was made with another model of the same name.
         UnknownModelError: There is no model of that name.
 
-    Example:
+    Examples:
         >>> with sqlrag.connect("new.db") as new:
         ...     new.ingest("notes/").added
         3
@@ -197,7 +197,7 @@ class Database(TableIndexes):
             InputError: A parameter is missing, or a function was called with a wrong argument.
             RerankLimitError: The statement would score more pairs than `rerank_limit`.
 
-        Example:
+        Examples:
             >>> sql = "SELECT title FROM documents WHERE id IN (SELECT source_id FROM search('chunks', :q, 25, 1))"
             >>> db.execute(sql, {"q": "how do I undo a migration?"}).fetchall()
             [('Migrations',)]
@@ -221,7 +221,7 @@ class Database(TableIndexes):
         Raises:
             SQLError: The engine cannot compile the statement.
 
-        Example:
+        Examples:
             >>> [name for name, _ in db.describe("SELECT title, uri FROM documents")]
             ['title', 'uri']
         """
@@ -276,7 +276,7 @@ class Database(TableIndexes):
             InputError: An argument is wrong, or the index exists with another chunking or tokenizer.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.ingest("notes/", "pages").added
             3
             >>> report = db.ingest("notes/", "pages")
@@ -343,7 +343,7 @@ class Database(TableIndexes):
             RerankLimitError: `top_k` is more than `rerank_limit`.
             SourceGoneError: The indexed table, or a column of it, is gone.
 
-        Example:
+        Examples:
             >>> [hit.title for hit in db.search("how do I undo a migration?", top_n=2)]
             ['Migrations', 'Backups']
             >>> db.search("tea", filter="title = :title", params={"title": "Tea"})[0].rank_before
@@ -387,7 +387,7 @@ class Database(TableIndexes):
             UnknownIndexError: The database has no such index.
             InputError: An argument is wrong.
 
-        Example:
+        Examples:
             >>> comparison = db.compare("how do I undo a migration?", top_k=3, top_n=1)
             >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
             (['Migrations'], 3)
@@ -443,7 +443,7 @@ class Database(TableIndexes):
             InputError: Queries, judgements and database have nothing in common, or an argument is wrong.
             UnknownIndexError: The database has no such index.
 
-        Example:
+        Examples:
             >>> evaluation = db.evaluate(synthetic=3, first_stages=["vector"], top_k=[3])
             >>> [(row.first_stage, row.top_k, row.reranked) for row in evaluation.rows]
             [('vector', 3, False), ('vector', 3, True)]
@@ -465,7 +465,7 @@ class Database(TableIndexes):
         Returns:
             An object for each index.
 
-        Example:
+        Examples:
             >>> [(index.index, index.documents, index.embedder) for index in db.info()]
             [('chunks', 3, 'all-MiniLM-L6-v2')]
         """
@@ -479,7 +479,7 @@ class Database(TableIndexes):
         Returns:
             Bytes, including the index file of a DuckDB database.
 
-        Example:
+        Examples:
             >>> db.size() > 0
             True
         """
@@ -497,7 +497,7 @@ class Database(TableIndexes):
         Raises:
             InputError: The database is not open read-only.
 
-        Example:
+        Examples:
             >>> with sqlrag.connect("notes.db", read_only=True) as untrusted:
             ...     untrusted.confine()
             ...     untrusted.execute("DELETE FROM documents")
@@ -514,7 +514,7 @@ class Database(TableIndexes):
 
         The call that was running raises an error; a transaction of sqlrag's own is rolled back.
 
-        Example:
+        Examples:
             >>> db.interrupt()  # no statement is running, so this has no effect
         """
         self._call_lock.check()
@@ -525,7 +525,7 @@ class Database(TableIndexes):
 
         In a forked child it does nothing either: what is open belongs to the parent.
 
-        Example:
+        Examples:
             >>> db.close()
             >>> db.info()
             Traceback (most recent call last):

@@ -26,7 +26,7 @@
 
 Errors in parentheses are built-in ones that the error inherits from as well, so `except ValueError` works as usual.
 
-Example:
+Examples:
     >>> from sqlrag.errors import Error, UnknownIndexError
     >>> try:
     ...     db.search("why?", "letters")

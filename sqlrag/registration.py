@@ -64,7 +64,7 @@ def register(
         InputError: The connection is of another kind, or an argument is wrong.
         MissingDependencyError: The sqlite3 module of this Python cannot load extensions.
 
-    Example:
+    Examples:
         >>> import apsw
         >>> connection = sqlrag.register(apsw.Connection(":memory:"))
         >>> connection.execute("SELECT token_count('how do I undo a migration?')").fetchall()

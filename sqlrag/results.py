@@ -39,7 +39,7 @@ class Rows(Protocol):
 class Result:
     """The rows of a statement. They can be read once: by iterating, fetching, or as an Arrow table or a DataFrame.
 
-    Example:
+    Examples:
         >>> result = db.execute("SELECT title FROM documents ORDER BY title")
         >>> result.columns, result.fetchone(), result.fetchall()
         (['title'], ('Backups',), [('Migrations',), ('Tea',)])
@@ -122,7 +122,7 @@ class Hit:
             stage.
         reranked: How many candidates were scored: all of them, unless the search had a budget.
 
-    Example:
+    Examples:
         >>> hit = db.search("how do I undo a migration?")[0]
         >>> hit.title, hit.ordinal, hit.rank_after, hit.reranked
         ('Migrations', 0, 1, 3)
@@ -157,7 +157,7 @@ class Comparison:
         top_n: How many of them count as results.
         candidates: All candidates, in their order after reranking.
 
-    Example:
+    Examples:
         >>> comparison = db.compare("how do I undo a migration?", top_k=3, top_n=1)
         >>> [hit.rank_after for hit in comparison.candidates]
         [1, 2, 3]
@@ -211,7 +211,7 @@ class IndexInfo:
         cache_hits: Scores that were read from the cache; None without a cache.
         backlog_seconds: How long the oldest queued row has waited; None if no row is queued.
 
-    Example:
+    Examples:
         >>> info = db.info()[0]
         >>> info.index, info.documents, info.vectors, info.backlog
         ('chunks', 3, 'float32', 0)
@@ -286,7 +286,7 @@ class IngestReport:
         skipped: Files of unknown kinds.
         seconds: How long it took.
 
-    Example:
+    Examples:
         >>> report = db.ingest("notes/", "pages")
         >>> report.added, report.chunks, report.unreadable, report.skipped
         (3, 3, [], [])
@@ -333,7 +333,7 @@ class SyncReport:
         unreadable: Rows that could not be indexed, with the reason.
         seconds: How long it took.
 
-    Example:
+    Examples:
         >>> report = db.create_index("reviews", table="review", text="body")
         >>> report.added, report.backlog
         (3, 0)

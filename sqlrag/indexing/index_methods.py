@@ -36,7 +36,7 @@ class TableIndexes:
         Returns:
             The names of the indexes, in alphabetical order.
 
-        Example:
+        Examples:
             >>> db.indexes()
             ['chunks']
         """
@@ -89,7 +89,7 @@ class TableIndexes:
             DatabaseError: A table of yours has a name that the index needs.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> report = db.create_index("reviews", table="review", text="{title}: {body}", filters=["product"])
             >>> report.added
             3
@@ -117,7 +117,7 @@ class TableIndexes:
             UnknownIndexError: The database has no such index.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.drop_index("chunks")
             >>> db.indexes()
             []
@@ -156,7 +156,7 @@ class TableIndexes:
             InputError: A column does not exist, or the index is over documents and has neither text nor filters.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.create_index("reviews", table="review", text="body").added
             3
             >>> db.alter_index("reviews", text="{title}: {body}").changed
@@ -203,7 +203,7 @@ class TableIndexes:
             InputError: The chunks would be longer than the model's window.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.reindex("chunks", max_tokens=100).added
             3
             >>> db.info()[0].max_tokens
@@ -245,7 +245,7 @@ class TableIndexes:
             SourceGoneError: The table, or a column that the index needs, is gone.
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.create_index("reviews", table="review", text="body").added
             3
             >>> db.execute("DELETE FROM review WHERE id = 2").fetchall()
@@ -265,7 +265,7 @@ class TableIndexes:
         Returns:
             The number of rows for each index over a table that lacks some; other indexes are left out.
 
-        Example:
+        Examples:
             >>> db.create_index("reviews", table="review", text="body").added
             3
             >>> db.execute("UPDATE review SET body = 'It leaks.' WHERE id = 2").fetchall()
@@ -284,7 +284,7 @@ class TableIndexes:
         Returns:
             False if rows wait to be indexed, or if changes may have been missed because triggers are gone.
 
-        Example:
+        Examples:
             >>> db.is_fresh()
             True
         """
@@ -307,7 +307,7 @@ class TableIndexes:
         Raises:
             ReadOnlyError: The database is open read-only.
 
-        Example:
+        Examples:
             >>> db.repair()
             []
         """
@@ -323,7 +323,7 @@ class TableIndexes:
         Returns:
             One line for each problem; an empty list if there are none.
 
-        Example:
+        Examples:
             >>> db.check()
             []
         """

@@ -48,7 +48,7 @@ class Embedder(Model["Encoder", bytes]):
         InputError: The model is a cross-encoder, or an argument is wrong.
         MissingDependencyError: The torch extra is needed and not installed.
 
-    Example:
+    Examples:
         >>> embedder = sqlrag.Embedder()
         >>> embedder
         <Embedder all-MiniLM-L6-v2@...>
@@ -103,7 +103,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `text` is neither a text nor a sequence of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Embedder().encode_query(["How long does tea steep?", "When are backups made?"]).shape
             (2, 384)
         """
@@ -123,7 +123,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `text` is neither a text nor a sequence of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Embedder().encode_document("Every night a copy is written to another disk.").shape
             (384,)
         """
@@ -141,7 +141,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `text` is not a text.
 
-        Example:
+        Examples:
             >>> embedder = sqlrag.Embedder()
             >>> bool((embedder.query_vector("tea") == embedder.query_vector("tea")).all()), embedder.texts_encoded
             (True, 1)
@@ -162,7 +162,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `text` is not a text.
 
-        Example:
+        Examples:
             >>> len(sqlrag.Embedder().query_bytes("tea"))
             1536
         """
@@ -185,7 +185,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `texts` is not a sequence of texts.
 
-        Example:
+        Examples:
             >>> [len(vector) for vector in sqlrag.Embedder().document_bytes(["tea", "coffee"])]
             [1536, 1536]
         """
@@ -203,7 +203,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `vector` is not bytes.
 
-        Example:
+        Examples:
             >>> embedder = sqlrag.Embedder()
             >>> embedder.made(embedder.query_bytes("tea")), embedder.made(bytes(1536))
             (True, False)
@@ -224,7 +224,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `text` is not a text.
 
-        Example:
+        Examples:
             >>> sqlrag.Embedder().token_count("Let green tea steep.")
             5
         """
@@ -242,7 +242,7 @@ class Embedder(Model["Encoder", bytes]):
         Raises:
             InputError: `texts` is not a sequence of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Embedder().token_counts(["tea", "green tea"])
             [1, 2]
         """

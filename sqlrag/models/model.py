@@ -68,7 +68,7 @@ class Model(Generic[Computing, Value]):
     def forget(self) -> None:
         """Forget all results, so that they are computed again.
 
-        Example:
+        Examples:
             >>> embedder = sqlrag.Embedder()
             >>> vector = embedder.query_bytes("tea")
             >>> embedder.forget()

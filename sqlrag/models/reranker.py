@@ -56,7 +56,7 @@ class Reranker(Model["Scorer", float]):
         InputError: The model is a bi-encoder, or an argument is wrong.
         MissingDependencyError: The torch extra is needed and not installed.
 
-    Example:
+    Examples:
         >>> reranker = sqlrag.Reranker()
         >>> reranker
         <Reranker reranker-v1@...>
@@ -105,7 +105,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: `query` is not a text, or `documents` is not a sequence of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Reranker().score("green tea", ["Let green tea steep.", "It rains."]).shape
             (2,)
         """
@@ -123,7 +123,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: `pairs` is not a sequence of pairs of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Reranker().score_pairs([("green tea", "Let green tea steep."), ("rain", "It rains.")]).shape
             (2,)
         """
@@ -150,7 +150,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: An argument is wrong.
 
-        Example:
+        Examples:
             >>> sqlrag.Reranker().rank("green tea", ["It rains.", "Let green tea steep."], top_k=1)
             [{'corpus_id': 1, 'score': ...}]
         """
@@ -181,7 +181,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: `query` is not a text, or `documents` is not a sequence of texts.
 
-        Example:
+        Examples:
             >>> found = sqlrag.Reranker(threads=1).score_until("green tea", ["Let green tea steep.", "It rains."], 0)
             >>> [bool(score > 0) for score in found]
             [True, False]
@@ -201,7 +201,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: `query` is not a text, or `documents` is not a sequence of texts.
 
-        Example:
+        Examples:
             >>> sqlrag.Reranker().remembered("green tea", ["Let green tea steep."])
             [None]
         """
@@ -220,7 +220,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: `pairs` is not a sequence of pairs of texts.
 
-        Example:
+        Examples:
             >>> len(sqlrag.Reranker().pair_scores([("rain", "It rains."), ("rain", "Let green tea steep.")]))
             2
         """
@@ -258,7 +258,7 @@ class Reranker(Model["Scorer", float]):
         Raises:
             InputError: An argument is not a text.
 
-        Example:
+        Examples:
             >>> len(sqlrag.Reranker().digest("green tea", "Let green tea steep."))
             16
         """

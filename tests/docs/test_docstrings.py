@@ -77,15 +77,15 @@ def public_methods() -> list[str]:
 
 @pytest.mark.parametrize("name", public_methods())
 def test_one_form(name):
-    """A docstring says what, then Parameters, Returns, Raises and Example; every parameter stands in it."""
+    """A docstring says what, then Parameters, Returns, Raises and Examples; every parameter stands in it."""
     function = sqlrag
     for part in name.split("."):
         function = getattr(function, part)
     signature, text = inspect.signature(function), inspect.getdoc(function)
-    sections = re.findall(r"^(Parameters|Returns|Raises|Example):$", text, re.MULTILINE)
-    assert sections == [one for one in ("Parameters", "Returns", "Raises", "Example") if one in sections]
+    sections = re.findall(r"^(Parameters|Returns|Raises|Examples):$", text, re.MULTILINE)
+    assert sections == [one for one in ("Parameters", "Returns", "Raises", "Examples") if one in sections]
     described = re.search(r"^Parameters:\n((?:    .*\n)+)", text, re.MULTILINE)
     names = re.findall(r"^    (\w+): ", described[1], re.MULTILINE) if described else []
     assert names == [one for one in signature.parameters if one != "self"]
     assert ("Returns" in sections) == (signature.return_annotation not in (None, "None"))
-    assert "Example" in sections
+    assert "Examples" in sections
