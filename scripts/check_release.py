@@ -1,6 +1,6 @@
 """Check that a tag, the package and CHANGELOG.md name the same version, and that nothing a release needs is missing.
 
-python scripts/check_release.py v0.1.0
+Usage: `python scripts/check_release.py v0.1.0`.
 """
 
 from __future__ import annotations
