@@ -24,20 +24,25 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 from index_vectors import QUERIES, K
 
 import sqlrag
 from sqlrag.cli.standard_library import harvest
+from sqlrag.engines.document_writer import DocumentWriter
 from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.engines.sqlite.writer import SQLiteWriter
-from sqlrag.store.driver.opening import open_sqlite
+from sqlrag.engines.sqlite.index_tables import SQLiteTables
+from sqlrag.store.driver.opening import open_sqlite, use_wal
 from sqlrag.store.encoders import chunker_of
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.top_k import Index
 from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, Chunk
 from sqlrag.text.documents import Document, Part
+
+if TYPE_CHECKING:
+    import apsw
 
 HERE = Path(__file__).parent
 INSERTS, BATCHES, BATCH = 300, 30, 64
@@ -65,13 +70,14 @@ def parts(vectors: np.ndarray, words: Iterator[str], first: int) -> list[Part]:
     return found
 
 
-def opened(path: Path, dimension: int) -> tuple[SQLiteWriter, Index]:
-    """Return writer and index of a database, which is made where there is none."""
+def opened(path: Path, dimension: int) -> tuple[DocumentWriter, Index, apsw.Connection]:
+    """Return writer, index and connection of a database, which is made where there is none."""
     connection = open_sqlite(str(path))
     load_vec(connection)
     record = IndexRecord("chunks", "documents", "id", "none", "", dimension, "", "", 256, 200, 0)
-    writer = SQLiteWriter(connection, str(path), record)
-    return writer, Index(connection, writer.record)
+    use_wal(connection)
+    writer = DocumentWriter(SQLiteTables(connection, str(path), record))
+    return writer, Index(connection, writer.record), connection
 
 
 def made(path: Path, vectors: np.ndarray) -> float | None:
@@ -82,12 +88,12 @@ def made(path: Path, vectors: np.ndarray) -> float | None:
     unfinished = path.with_suffix(".part")
     for suffix in ("", "-wal", "-shm"):
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
-    writer, _ = opened(unfinished, vectors.shape[1])
+    writer, _, connection = opened(unfinished, vectors.shape[1])
     words = texts()
     for start in range(0, len(vectors), BLOCK):
         writer.write(parts(np.array(vectors[start : start + BLOCK]), words, start))
     writer.keep_up(lambda _what, _share: None)
-    writer._connection.close()  # noqa: SLF001 - the last to close puts the log into the file
+    connection.close()  # the last to close puts the log into the file
     unfinished.rename(path)
     return time.perf_counter() - started
 
@@ -101,8 +107,7 @@ def timed(function, *arguments) -> float:
 
 def cost(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, float]:
     """Return the milliseconds of inserts, batches and searches."""
-    writer, index = opened(path, vectors.shape[1])
-    connection = writer._connection  # noqa: SLF001 - to say what a commit waits for
+    writer, index, connection = opened(path, vectors.shape[1])
     words = texts()
     numbers = itertools.count(time.time_ns(), 10**6)
     searches = [timed(index.vector_top_k, query.tobytes(), K) for query in (*queries[:20], *queries)][20:]

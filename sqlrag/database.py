@@ -299,7 +299,7 @@ class Database(TableIndexes):
             check_over_documents(new)
         else:
             new = options.record(index, chosen or self.embedder)
-        writer = self._engine.writer(index, new)
+        writer = self._engine.writer(new)
         record = writer.record
         check_made_with(record, options, chosen)
         maker = self._engine.encoders.embedder_of(record)

@@ -88,7 +88,7 @@ def register(
         engine = register_apsw(connection, encoders, **options, read_only=read_only)  # type: ignore[arg-type]
         keep_in_step(engine, sync_rows)
     elif _is_a("duckdb", "DuckDBPyConnection", connection):
-        from sqlrag.engines.duckdb.engine import register_duckdb
+        from sqlrag.engines.duckdb.registered import register_duckdb
 
         register_duckdb(connection, encoders, **options)  # type: ignore[arg-type]
     else:

@@ -1,17 +1,12 @@
-"""Rows of a source table on their way into its index, and what an engine offers to keep the two in step."""
+"""Rows of a source table on their way into its index."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-if TYPE_CHECKING:
-    from sqlrag.store.registry import IndexRecord
-    from sqlrag.store.writer import StoredChunk
-    from sqlrag.text.documents import Part
-
-__all__ = ["ALL", "BATCH_CHARS", "Limits", "LiveTable", "QueuedRow", "chunk_rows", "within"]
+__all__ = ["ALL", "BATCH_CHARS", "Limits", "QueuedRow", "within"]
 
 BATCH_CHARS = 200_000
 """Characters of the texts of a batch, at most, unless a single one is longer: some three seconds on two cores."""
@@ -84,37 +79,3 @@ def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedR
         if len(taken) >= most:
             break
     return taken
-
-
-def chunk_rows(rows: Sequence[Part[QueuedRow]], ids: Iterator[int]) -> list[StoredChunk]:
-    """Return the rows of a chunk table for these rows of the source, with ids that were never used."""
-    return [row for one in rows for row in one.rows(one.source.source_id, ids)]
-
-
-class LiveTable(Protocol):
-    """What an engine offers to keep one index in step with its source."""
-
-    @property
-    def record(self) -> IndexRecord:
-        """The record of the index."""
-
-    def prepare(self, *, compare: bool) -> None:
-        """See that changes are tracked, and queue what was missed; `compare`: every row of another text."""
-
-    def backlog(self) -> int:
-        """Return how many rows are queued."""
-
-    def entries(self) -> int:
-        """Return how many entries the queue has, in which a row may stand several times."""
-
-    def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
-        """Return the first queued rows, so many at most, as `within` takes them."""
-
-    def apply(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
-        """Write rows, all or nothing, but for those that have changed since; return the ids of those written.
-
-        None is written where the index itself is another one by now.
-        """
-
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""

@@ -46,7 +46,7 @@ def reindex(
         before = rows
     engine.switch(record, new)
     final = engine.indexes.record(record.name)
-    engine.live(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
+    engine.indexed_table(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
     total.backlog = 0
     if not final.is_live:
         finish_documents(engine, final, progress)
@@ -63,9 +63,9 @@ def finish_documents(
     """Index the documents of which not every chunk is stored; their texts are in the database."""
     embedder = engine.encoders.embedder_of(record)
     chunker = chunker_of(embedder, record.max_tokens, record.overlap)
-    run = Ingestion(engine.writer(record.name, record), embedder, chunker, progress)
-    run.documents(engine.partial_documents(record), prune=False)
-    engine.live(record).keep_up(lambda _what, _share: None)
+    writer = engine.writer(record)
+    Ingestion(writer, embedder, chunker, progress).documents(engine.partial_documents(record), prune=False)
+    writer.keep_up(lambda _what, _share: None)
 
 
 def _next_of(

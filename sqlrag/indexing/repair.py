@@ -26,10 +26,10 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
         except SourceGoneError:
             continue  # `check` says so; only the user can bring it back
         try:
-            beyond_mending = not engine.mend(record)
+            is_beyond_repair = not engine.repair_index(record)
         except (NotADatabaseError, SQLError):  # vec0's own tables are damaged
-            beyond_mending = True
-        if beyond_mending:
+            is_beyond_repair = True
+        if is_beyond_repair:
             reindex(engine, name, embedder=None, options=IndexOptions(), progress=progress)
         elif record.is_live:
             sync(engine, name, compare=True, progress=progress)

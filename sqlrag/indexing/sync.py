@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.changed_rows import ALL, Limits, LiveTable, QueuedRow
+from sqlrag.engines.changed_rows import ALL, Limits, QueuedRow
 from sqlrag.results import IngestProgress, SyncReport, UnreadableRow
 from sqlrag.text.documents import Part, embed_parts
 
 if TYPE_CHECKING:
+    from sqlrag.engines.indexed_table import IndexedTable
     from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunker
 
@@ -40,7 +41,7 @@ STUCK = 3
 class Sync:
     """One run of `Database.sync` over one index."""
 
-    table: LiveTable
+    table: IndexedTable[Any]
     embedder: Embedder
     chunker: Chunker
     progress: Callable[[IngestProgress], None] | None = None

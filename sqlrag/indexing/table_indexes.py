@@ -48,7 +48,7 @@ def create_index(
     if any(same_name(name, existing) for existing in engine.indexes.names()):
         record = engine.indexes.record(name)
         if record.is_live:
-            record = engine.live(record).record  # by the names that the source has now
+            record = engine.indexed_table(record).record  # by the names that the source has now
         check_made_with(record, options, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
         if made != (source.name, key_text(keys), template, json.dumps(columns)):
@@ -66,7 +66,7 @@ def create_index(
         filters=json.dumps(columns),
         tracking=engine.tracking_of(source),
     )
-    engine.create_live(record, source)
+    engine.create_index(record)
 
 
 def drop_index(engine: Engine, name: str) -> None:
@@ -114,7 +114,7 @@ def _sync_one(
     limits: Limits,
     progress: Callable[[IngestProgress], None] | None,
 ) -> SyncReport:
-    table = engine.live(record)
+    table = engine.indexed_table(record)
     table.prepare(compare=compare or (limits.is_all and record.tracking != "triggers"))
     embedder = engine.encoders.embedder_of(record)
     chunker = chunker_of(embedder, record.max_tokens, record.overlap)

@@ -13,7 +13,7 @@ import pytest
 import sqlrag
 from sqlrag.engines.duckdb import index_copy as copying
 from sqlrag.engines.duckdb.index_file import IndexFile
-from sqlrag.engines.duckdb.index_tables import IndexTables
+from sqlrag.engines.duckdb.index_tables import DuckDBTables
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 
@@ -35,7 +35,7 @@ def found(db: sqlrag.Database, word: str, index: str = "chunks") -> int:
 def test_d8_a_reader_compares_while_a_writer_writes(path, monkeypatch):
     """What the writer puts into the index file after the reader has compared is not put there by both."""
     committed, compared, written = threading.Event(), threading.Event(), threading.Event()
-    write, compare = IndexTables.write_index_file, copying.chunk_differences
+    write, compare = DuckDBTables.write_index_file, copying.chunk_differences
 
     def late_write(self, *arguments):
         committed.set()
@@ -55,7 +55,7 @@ def test_d8_a_reader_compares_while_a_writer_writes(path, monkeypatch):
         closing(sqlrag.connect(path)) as reader,
         ThreadPoolExecutor(1) as pool,
     ):
-        monkeypatch.setattr(IndexTables, "write_index_file", late_write)
+        monkeypatch.setattr(DuckDBTables, "write_index_file", late_write)
         monkeypatch.setattr(copying, "chunk_differences", long_comparison)
         writing = pool.submit(writer.ingest, [Document("a", "", "The walrus sleeps on the ice.", {}, "a")])
         assert committed.wait(10)
@@ -67,7 +67,7 @@ def test_d8_a_reader_compares_while_a_writer_writes(path, monkeypatch):
 def test_d8_another_writer_commits_before_the_state_is_noted(path, monkeypatch):
     """The state that one writer notes is that of its own commit: what the other has committed is still to come."""
     noting, committed = threading.Event(), threading.Event()
-    note, write = IndexFile.record_state, IndexTables.write_index_file
+    note, write = IndexFile.record_state, DuckDBTables.write_index_file
 
     def late_note(self, *arguments):
         if not noting.is_set():
@@ -82,7 +82,7 @@ def test_d8_another_writer_commits_before_the_state_is_noted(path, monkeypatch):
 
     with closing(sqlrag.connect(path)) as one, closing(sqlrag.connect(path)) as other, ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(IndexFile, "record_state", late_note)
-        monkeypatch.setattr(IndexTables, "write_index_file", write_second)
+        monkeypatch.setattr(DuckDBTables, "write_index_file", write_second)
         writing = pool.submit(one.ingest, [Document("a", "", "The walrus sleeps on the ice.", {}, "a")])
         assert noting.wait(10)
         other.ingest([Document("b", "", "The ermine hunts in the snow.", {}, "b")])

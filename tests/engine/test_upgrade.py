@@ -17,7 +17,7 @@ import pytest
 
 import sqlrag
 from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.engines.sqlite.indexed_table import SQLiteLive
+from sqlrag.engines.sqlite.indexed_table import SQLiteIndexedTable
 from sqlrag.errors import ModelMismatchError
 from sqlrag.models.loaded import load_embedder
 from sqlrag.store.registry import SCHEMA_VERSION
@@ -160,7 +160,7 @@ def test_triggers_that_the_version_has_made(tmp_path):
         assert info.backlog_seconds > 0
     with (
         sqlrag.connect(path) as database,
-        patch.object(SQLiteLive, "_compare", side_effect=AssertionError("compared")),
+        patch.object(SQLiteIndexedTable, "_compare", side_effect=AssertionError("compared")),
     ):
         report = database.sync()
         assert (report.added, report.changed, report.removed, report.backlog) == (1, 1, 1, 0)

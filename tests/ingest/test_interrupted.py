@@ -84,11 +84,11 @@ def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
 
 
 PLACES = {
-    "sqlite": ["sqlrag.store.writer.IndexWriter.insert", "sqlrag.engines.sqlite.writer.SQLiteWriter._claim"],
+    "sqlite": ["sqlrag.store.writer.IndexWriter.insert", "sqlrag.engines.document_writer.DocumentWriter._claim"],
     "duckdb": [
         "sqlrag.store.writer.IndexWriter.insert",
-        "sqlrag.engines.duckdb.index_tables.IndexTables.insert",
-        "sqlrag.engines.duckdb.index_tables.IndexTables.write_index_file",
+        "sqlrag.engines.duckdb.index_tables.DuckDBTables.insert",
+        "sqlrag.engines.duckdb.index_tables.DuckDBTables.write_index_file",
         "sqlrag.engines.duckdb.index_file.IndexFile.record_state",
     ],
 }
@@ -130,7 +130,7 @@ def test_a_stop_between_the_two_commits_and_another_ingest(tmp_path, monkeypatch
             def stop(*_):
                 raise KeyboardInterrupt
 
-            patch.setattr("sqlrag.engines.duckdb.index_tables.IndexTables.write_index_file", stop)
+            patch.setattr("sqlrag.engines.duckdb.index_tables.DuckDBTables.write_index_file", stop)
             with pytest.raises(KeyboardInterrupt):
                 db.ingest(tmp_path / "one.txt")
         db.ingest(tmp_path / "two.txt")

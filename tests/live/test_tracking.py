@@ -9,7 +9,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.engines.sqlite.indexed_table import SQLiteLive
+from sqlrag.engines.sqlite.indexed_table import SQLiteIndexedTable
 from tests.engine.databases import assert_says
 from tests.live.content import assert_in_step, changes
 from tests.live.writers import WriteError, Writer
@@ -31,7 +31,7 @@ def rows(write, key="id", table="review", text="body"):
 @contextlib.contextmanager
 def triggers_alone():
     """In the block nothing is compared: what is found, triggers have told."""
-    with patch.object(SQLiteLive, "_compare", side_effect=AssertionError("compared")):
+    with patch.object(SQLiteIndexedTable, "_compare", side_effect=AssertionError("compared")):
         yield
 
 
@@ -356,7 +356,7 @@ def test_a_row_changes_while_it_is_embedded(sql, written, compare, db, write):
     db.create_index("reviews", "review", "body")
     write("UPDATE review SET body = 'walnut' WHERE id < 3")
     batches = []
-    take, apply = SQLiteLive.take, SQLiteLive.apply
+    take, apply = SQLiteIndexedTable.take, SQLiteIndexedTable.apply
 
     def apply_later(table, indexed):
         if not batches:
@@ -364,8 +364,8 @@ def test_a_row_changes_while_it_is_embedded(sql, written, compare, db, write):
         batches.append(apply(table, indexed))
         return batches[-1]
 
-    two_rows = patch.object(SQLiteLive, "take", lambda table, rows, limits: take(table, min(rows, 2), limits))
-    with two_rows, patch.object(SQLiteLive, "apply", apply_later):
+    two_rows = patch.object(SQLiteIndexedTable, "take", lambda table, rows, limits: take(table, min(rows, 2), limits))
+    with two_rows, patch.object(SQLiteIndexedTable, "apply", apply_later):
         assert db.sync("reviews", compare=compare).backlog == 0
     assert len(batches[0]) == written
     assert_in_step(db, "reviews", rows(write))
@@ -376,7 +376,7 @@ def test_two_syncs_at_once(path, db, write):
     write(REVIEW)
     db.create_index("reviews", "review", "body")
     write("UPDATE review SET body = 'walnut' WHERE id < 3; DELETE FROM review WHERE id = 4")
-    apply = SQLiteLive.apply
+    apply = SQLiteIndexedTable.apply
     others = []
 
     def apply_later(table, indexed):
@@ -386,7 +386,7 @@ def test_two_syncs_at_once(path, db, write):
                 others.append(other.sync())
         return apply(table, indexed)
 
-    with patch.object(SQLiteLive, "apply", apply_later):
+    with patch.object(SQLiteIndexedTable, "apply", apply_later):
         report = db.sync()
     assert changes(others[1]) == (0, 2, 1)
     assert changes(report) == (0, 0, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -11,50 +10,43 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from sqlrag.engines.backlog_warnings import warn_of_backlog
-from sqlrag.engines.duckdb.at_exit import close_at_exit, close_registered_at_exit
+from sqlrag.engines.base import Engine
+from sqlrag.engines.duckdb.at_exit import close_at_exit
 from sqlrag.engines.duckdb.confinement import Confinement
 from sqlrag.engines.duckdb.cursors import own_cursor, schema_of
 from sqlrag.engines.duckdb.error_translation import Raised, StaleIndexError, translated
 from sqlrag.engines.duckdb.functions import define_functions, define_maintenance, define_served
 from sqlrag.engines.duckdb.index_file import index_file_of
-from sqlrag.engines.duckdb.index_tables import IndexTables, transaction
-from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+from sqlrag.engines.duckdb.index_tables import DuckDBTables, upgrade
+from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
-from sqlrag.engines.duckdb.instance_functions import INHERITED, lend, register_in, share
+from sqlrag.engines.duckdb.instance_functions import INHERITED, register_in, share
 from sqlrag.engines.duckdb.parameters import bind_named
-from sqlrag.engines.duckdb.reindex import begin_next, switch
-from sqlrag.engines.duckdb.repair import mend, partial_documents
 from sqlrag.engines.duckdb.rows import DuckDBRows
-from sqlrag.engines.duckdb.schema_check import check_functions, stored_records
+from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.engines.duckdb.session import Session
 from sqlrag.engines.duckdb.staleness import Asking
-from sqlrag.engines.duckdb.table_schema import checked_types, describe, search_statement
+from sqlrag.engines.duckdb.table_schema import checked_types, describe, row_of_hit
 from sqlrag.engines.duckdb.views import is_own
-from sqlrag.engines.duckdb.writer import DuckDBWriter
 from sqlrag.engines.functions import Functions
-from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, ReadOnlyError, SQLError
-from sqlrag.process.call_lock import CallLock
+from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, SQLError
 from sqlrag.process.database_paths import check_one_name, is_sqlite
 from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
 from sqlrag.process.open_files import inode_of
 from sqlrag.results import Result
 from sqlrag.store.check import check_index
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
-from sqlrag.store.names import NEXT
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.score_table import ScoreTable
 from sqlrag.store.source_table import SourceTable
-from sqlrag.store.statements import statement
 from sqlrag.store.writer import TRANSACTION_IS_OPEN
 from sqlrag.values.bindings import bound, duckdb_value
 
 if TYPE_CHECKING:
-    from sqlrag.indexing.freshness import Freshness
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.scores import ScoreCache
-    from sqlrag.text.documents import Document
 
-__all__ = ["DuckDBEngine", "register_duckdb"]
+__all__ = ["DuckDBEngine", "open_session", "score_table", "warning"]
 
 Bindings = dict[str, Any] | list[Any]
 """Parameters of a statement, with or without names."""
@@ -68,10 +60,14 @@ _MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
 """What of a statement may name a function that changes the database."""
 
 
-class DuckDBEngine:
+class DuckDBEngine(Engine):
     """The engine behind `Database` for a DuckDB file."""
 
     name = "duckdb"
+    search_function = "search"
+    table_tracking = "compare"
+
+    indexes: DuckDBIndexes
 
     def __init__(
         self,
@@ -85,12 +81,7 @@ class DuckDBEngine:
         score_cache: int | None,
     ) -> None:
         del must_exist  # checked before; DuckDB has no such flag
-        self.path = path
-        self.read_only = read_only
-        self.encoders = encoders
         self._raised = Raised()
-        self.call_lock = CallLock(path)
-        self.freshness: Freshness | None = None
         self._open_rows: DuckDBRows | None = None
         self._maintenance: dict[str, Sequence[int]] = {}
         self._is_defined = False
@@ -98,7 +89,7 @@ class DuckDBEngine:
         self._asking = Asking(self.stale)
         self._in_transaction = False
         self._confinement: Confinement | None = None
-        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
+        self._is_upgraded = False
         if is_sqlite(path):  # DuckDB would try to download an extension for it
             raise NotADatabaseError(f"{path} is a SQLite database: open it with engine='sqlite'")
         check_not_inherited(path)
@@ -110,11 +101,12 @@ class DuckDBEngine:
             with suppress(duckdb.InvalidInputException):
                 self._connection.execute("SET enable_progress_bar = false")
             self.schema = schema_of(self._connection)
+        super().__init__(path, encoders, read_only=read_only)
         try:
             self._shared = share(self, self._connection, path, read_only=read_only)
-            self._scores = _score_table(path, score_cache, read_only=read_only)
+            self._scores = score_table(path, score_cache, read_only=read_only)
             options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
-            self._session = _session(self._connection, path, encoders, rerank_limit, self._raised, **options)
+            self._session = open_session(self._connection, path, encoders, rerank_limit, self._raised, **options)
             self._session.asking = self._asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
             self._asking.known = {record.name: record.version for record in self.indexes.records()}
@@ -161,7 +153,7 @@ class DuckDBEngine:
 
     def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
         """Run one statement, again where an index that it asks has lacked rows; return its rows."""
-        may_stop = self.can_write_now() and self.freshness is not None
+        may_stop = self.hindrance() is None and self.freshness is not None
         self._asking.begin(may_stop=may_stop, in_transaction=self._in_transaction)
         try:
             while not self._ran(sql, bindings):
@@ -263,24 +255,10 @@ class DuckDBEngine:
                 define_maintenance(self._connection, self._session, name, arguments)
         self._is_defined = True
 
-    def writer(self, index: str, record: IndexRecord) -> DuckDBWriter:
-        """Return the writer of an index; `record` is what a new index is made with."""
-        del index
-        self._check_writable("ingested into")
-        return DuckDBWriter(self._connection, self.path, self.indexes, record)
-
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""
         with translated(self.path), self._cursor() as cursor:
             return describe(cursor, table)
-
-    def has_table(self, table: str) -> bool:
-        """Tell whether there is a table or view of this name."""
-        try:
-            self.source_table(table)
-        except InputError:
-            return False
-        return True
 
     def tracking_of(self, source: SourceTable) -> str:
         """Return "compare" for a table, "view" for a view: one must not become the other."""
@@ -290,17 +268,6 @@ class DuckDBEngine:
         """Raise SourceGoneError where the source of an index is not what it was."""
         with translated(self.path), self._cursor() as cursor:
             checked_types(cursor, record)
-
-    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
-        """Make an index over a table, which has seen no row of it yet."""
-        del source
-        self._check_writable()
-        with translated(self.path), self._cursor() as cursor:
-            if IndexTables(cursor, self.path, self.indexes, record).find() is None:
-                with transaction(cursor):
-                    DuckDBLive(cursor, self.path, self.indexes, record).create()
-        self._is_defined = False
-        self._catch_up()
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen; in the user's transaction, as that sees them."""
@@ -317,10 +284,6 @@ class DuckDBEngine:
                 return [name for (name,) in cursor.execute(sql, [record.name]).fetchall()]
             except duckdb.CatalogException:  # DuckDB 1 has no triggers
                 return []
-
-    def can_write_now(self) -> bool:
-        """Tell whether rows can be brought in that the user's next statement sees."""
-        return self.hindrance() is None
 
     def gap(self, record: IndexRecord) -> None:
         """Return None: every row is compared."""
@@ -346,83 +309,84 @@ class DuckDBEngine:
         self._session.maintenance[name] = inside
         self._maintenance[name] = arguments
 
-    def live(self, record: IndexRecord) -> DuckDBLive:
-        """Return what keeps an index in step with its table."""
-        self._check_writable()
-        self._asked.add(record.name)
-        return DuckDBLive(self._closing_cursor(), self.path, self.indexes, record)
+    def _tables(self, record: IndexRecord) -> DuckDBTables:
+        cursor = self._closing_cursor()
+        if not self._is_upgraded and not self.read_only:
+            with translated(self.path):
+                upgrade(cursor)
+            self._is_upgraded = True
+        return DuckDBTables(cursor, self.path, self.indexes, record)
 
-    def drop(self, record: IndexRecord) -> None:
-        """Drop an index; of one over documents, with them."""
-        self._check_writable()
-        with translated(self.path), self._cursor() as cursor, transaction(cursor):
-            for one in stored_records(cursor):
-                if one.name in (record.name, f"{record.name}{NEXT}"):
-                    IndexTables(cursor, self.path, self.indexes, one).drop()
-            if not record.is_live:
-                cursor.execute("DELETE FROM documents WHERE index_name = ?", [record.name])
+    def _indexed_table(self, record: IndexRecord) -> DuckDBIndexedTable:
+        tables = self._tables(record)
+        return DuckDBIndexedTable(tables.connection, self.path, self.indexes, record)
+
+    def _prepare_new(self, record: IndexRecord) -> None:
+        """Do nothing: DuckDB has one kind of log."""
+
+    def _indexes_changed(self) -> None:
+        """Bring the index file to what the tables hold; types of the functions may be others now."""
         self._is_defined = False
         self._catch_up()
 
-    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Make the index that is to take another's place; one begun the same way is kept."""
-        self._check_writable()
-        with translated(self.path), self._cursor() as cursor:
-            begin_next(cursor, self.path, self.indexes, record, new)
+    def _is_own_view(self, record: IndexRecord) -> bool:
+        with self._cursor() as cursor:
+            return is_own(cursor, record.source_table)
 
-    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
-        with translated(self.path), self._cursor() as cursor:
-            switch(cursor, self.path, self.indexes, record, new)
-        self._is_defined = False
+    def _row_of_hit(self, record: IndexRecord) -> dict[str, str]:
+        with self._cursor() as cursor:
+            return row_of_hit(cursor, record)
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path)
+
+    @contextmanager
+    def _checking(self) -> Iterator[None]:
+        with translated(self.path), translated_sqlite(index_file_of(self.path)), self.indexes.lock:
+            yield
+
+    def _damage(self) -> list[str]:
+        self.indexes.catch_up()
+        return self.indexes.differences()
+
+    def _problems_of(self, record: IndexRecord) -> list[str]:
+        if self.indexes.state_shown(record.name) is None:
+            return []  # one that has lost a table: `differences` says which
+        return check_index(self.indexes.connection, record)
+
+    def _source_problems(self, record: IndexRecord) -> list[str]:
+        with self._cursor() as cursor:
+            try:
+                describe(cursor, record.source_table)
+            except InputError:
+                return [f"{record.name}: its table {record.source_table} is gone"]
+            try:
+                checked_types(cursor, record)
+                with suppress(duckdb.CatalogException):  # one of its own tables is gone: `differences` says which
+                    DuckDBIndexedTable(cursor, self.path, self.indexes, record).check_key()
+            except DatabaseError as error:
+                return [f"{record.name}: {error}"]
+        return []
+
+    def _is_repaired(self, record: IndexRecord) -> bool:
+        """Make the index file anew where it is not a copy of the tables."""
+        try:
+            with self._checking():
+                is_wrong = bool(self.indexes.differences() or check_index(self.indexes.connection, record))
+        except (NotADatabaseError, SQLError):  # damaged
+            is_wrong = True
+        if is_wrong:
+            self.indexes.copy_again()
+        return True
+
+    def _check_writable(self, what: str = "written to") -> None:
+        super()._check_writable(what)
+        if self._in_transaction:
+            raise SQLError(TRANSACTION_IS_OPEN)
 
     def hurried(self) -> AbstractContextManager[None]:
         """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
         return nullcontext()
-
-    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Change an index's text, filters and tokenizer, in one transaction."""
-        del record
-        self._check_writable()
-        sql = "UPDATE sqlrag_indexes SET template = ?, filters = ?, tokenizer = ? WHERE name = ?"
-        with translated(self.path), self._cursor() as cursor, transaction(cursor):
-            cursor.execute(sql, [new.template, new.filters, new.tokenizer, new.name])
-            IndexTables(cursor, self.path, self.indexes, new).bump_version()
-        self._catch_up()
-
-    def mend(self, record: IndexRecord) -> bool:
-        """Take out of an index what is wrong, to be made again, and make its part of the index file anew."""
-        self._check_writable()
-        with translated(self.path), self._cursor() as cursor:
-            whole = mend(cursor, self.path, self.indexes, record)
-        if whole and self._has_wrong_index_file(record):
-            self.indexes.copy_again()
-        return whole
-
-    def _has_wrong_index_file(self, record: IndexRecord) -> bool:
-        try:
-            with translated_sqlite(index_file_of(self.path)), self.indexes.lock:
-                return bool(self.indexes.differences() or check_index(self.indexes.connection, record))
-        except (NotADatabaseError, SQLError):  # damaged
-            return True
-
-    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
-        """Yield the documents of which not every chunk is stored."""
-        with translated(self.path), self._cursor() as cursor:
-            documents = list(partial_documents(cursor, record))
-        yield from documents
-
-    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
-        """Return the statement of `Database.search` for an index."""
-        if not record.is_live:
-            return statement("search", index=record.name, main=self.schema, search="search")
-        with translated(self.path), self._cursor() as cursor:
-            asked = filtered or record.tracking != "view" or record.name in self._asked
-            if record.filters != "[]" and not asked and not is_own(cursor, record.source_table):
-                if self.freshness is not None:
-                    self.freshness.warn_of_view(record)
-                return statement("search_rows", index=record.name, main=self.schema, search="search")
-            return search_statement(cursor, record)
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -440,64 +404,25 @@ class DuckDBEngine:
         with self.indexes.lock:
             self.indexes.catch_up()
 
-    def _check_writable(self, what: str = "written to") -> None:
-        if self.read_only:
-            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
-        if self._in_transaction:
-            raise SQLError(TRANSACTION_IS_OPEN)
-
-    def check(self) -> list[str]:
-        """Return what is wrong with the database or its index file, empty when both are sound."""
-        problems = []
-        with translated(self.path), translated_sqlite(index_file_of(self.path)), self.indexes.lock:
-            self.indexes.catch_up()
-            problems += self.indexes.differences()
-            for name in self.indexes.names():
-                record = self.indexes.record(name)
-                if self.indexes.state_shown(name) is not None:
-                    problems += check_index(self.indexes.connection, record)
-                if record.is_live:
-                    if not self.has_table(record.source_table):
-                        problems.append(f"{name}: its table {record.source_table} is gone")
-                        continue
-                    try:
-                        with self._cursor() as cursor:
-                            checked_types(cursor, record)
-                            with suppress(duckdb.CatalogException):  # one of its own tables is gone: told above
-                                DuckDBLive(cursor, self.path, self.indexes, record).check_key()
-                    except DatabaseError as error:
-                        problems.append(f"{name}: {error}")
-                    continue
-                backlog, _ = self.indexes.backlog(record)
-                if backlog:
-                    problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
-        return problems
-
-    def size(self) -> int:
-        """Return the bytes of the database and its index file on disk."""
+    def _files(self) -> Sequence[str]:
         index_file = index_file_of(self.path)
-        files = (self.path, f"{self.path}.wal", index_file, f"{index_file}-wal")
-        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
+        return self.path, f"{self.path}.wal", index_file, f"{index_file}-wal"
 
-    def confine(self, longest_text: int) -> None:
-        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
-        self.functions.longest_text = longest_text
+    def _confine(self) -> None:
         with translated(self.path):
             self._confinement = Confinement(self._connection)
 
     def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
         self._served = Session(self.functions, self.indexes, self._raised, served=True)
-        self._served.asking = _warning(
+        self._served.asking = warning(
             self.indexes, "a database that is served is only read", f"end the server, then run: sqlrag sync {self.path}"
         )
         with translated(self.path):
             register_in(connection)
             define_served(connection, self._served)
 
-    def interrupt(self) -> None:
-        """Stop the statement that runs; may be called from another thread."""
-        self.functions.stop.ask()
+    def _interrupt(self) -> None:
         self._connection.interrupt()
         self.indexes.interrupt()
 
@@ -538,51 +463,13 @@ def _is_of_transaction(sql: str | duckdb.Statement) -> bool:
     return any(one.type == duckdb.StatementType.TRANSACTION for one in found)
 
 
-def _score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
+def score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
+    """Return the score cache in the index file of a database; `rows`: how many scores it keeps, None for no cache."""
     # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
     return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
 
 
-def register_duckdb(
-    connection: duckdb.DuckDBPyConnection,
-    encoders: Encoders,
-    *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: int | None,
-) -> None:
-    """Give a DuckDB connection the functions; the index file stands beside its database."""
-    # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
-    ((path, read_only),) = connection.execute(
-        "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchall()
-    path = path or ":memory:"
-    table = _score_table(path, score_cache, read_only=read_only)
-    options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
-    raised = Raised()
-    session = _session(connection, path, encoders, rerank_limit, raised, **options)
-    close_registered_at_exit(connection, session)
-
-    def end() -> None:
-        session.end()
-        table.close()
-
-    session.asking = _warning(
-        session.indexes, "a registered connection brings none in", f"call sqlrag.connect({path!r}).sync()"
-    )
-    with translated(path, raised):
-        check_functions(session.indexes.cursor, path)
-        lend(connection, session.indexes.cursor, path, end)
-        try:
-            define_functions(connection, session)
-        except duckdb.CatalogException as error:  # they are there, but not for a transaction that began before
-            raise InputError(
-                "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
-                "first"
-            ) from error
-
-
-def _warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
+def warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
     """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
 
     def warn(record: IndexRecord) -> None:
@@ -592,7 +479,7 @@ def _warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRe
     return warn
 
 
-def _session(
+def open_session(
     connection: duckdb.DuckDBPyConnection,
     path: str,
     encoders: Encoders,
@@ -603,6 +490,7 @@ def _session(
     nprobe: int | None,
     score_cache: ScoreCache,
 ) -> Session:
+    """Return what the SQL functions of a connection work with; its index file is caught up."""
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())

@@ -1,32 +1,37 @@
-"""The tables of one index in DuckDB, for writing: chunks and vectors in one transaction, then the index file."""
+"""The tables of one index in DuckDB: chunks and vectors are written in one transaction, then the index file is."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
+from sqlrag.engines.duckdb.differences import lost_tables
+from sqlrag.engines.duckdb.error_translation import translated
 from sqlrag.engines.duckdb.index_file import index_file_of
-from sqlrag.engines.duckdb.schema_check import stored_records
+from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
+from sqlrag.engines.duckdb.table_schema import describe, kept_key_type, key_type_of
+from sqlrag.engines.index_tables import IndexTables
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
-from sqlrag.store.names import quote
+from sqlrag.store.names import quote, same_name
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
+from sqlrag.store.source_table import key_columns
 from sqlrag.store.statements import statement
 from sqlrag.store.writer import CHUNK_COLUMNS, IndexWriter, StoredChunk, check_room, immediate
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from sqlrag.engines.duckdb.indexes import DuckDBIndexes
     from sqlrag.engines.duckdb.table_state import TableState
 
-__all__ = ["IndexTables", "transaction", "upgrade"]
+__all__ = ["DuckDBTables", "transaction", "upgrade"]
 
 
 @contextmanager
@@ -45,6 +50,8 @@ def transaction(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def upgrade(database: duckdb.DuckDBPyConnection) -> None:
     """Bring the tables of an earlier schema to this one."""
+    if "sqlrag_meta" not in check_tables(database):
+        return
     version = str(SCHEMA_VERSION)
     sql = "SELECT 1 FROM sqlrag_meta WHERE key = 'schema_version' AND value <> ?"
     if database.execute(sql, [version]).fetchall():
@@ -53,95 +60,221 @@ def upgrade(database: duckdb.DuckDBPyConnection) -> None:
             database.execute("UPDATE sqlrag_meta SET value = ? WHERE key = 'schema_version'", [version])
 
 
-class IndexTables:
-    """One index's tables; the caller holds the transaction unless it says otherwise."""
+@dataclass
+class _Batch:
+    """What a batch changes, to be done in the index file too."""
+
+    is_touched: bool = False
+    replaced: list[Any] = field(default_factory=list)
+    chunks: list[StoredChunk] = field(default_factory=list)
+    vectors: NDArray[np.float32] | None = None
+
+
+class DuckDBTables(IndexTables):
+    """One index's tables in a DuckDB database."""
 
     def __init__(
         self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord
     ) -> None:
         self.record = record
-        self._path = path
-        self._duckdb = database
+        self.path = path
+        self.main = indexes.main
+        self.connection = database
         self._indexes = indexes
         self._table = quote(record.name)
         self._vectors = quote(f"{record.name}_embedding")
+        self._rows = quote(f"{record.name}_rows")
+        self._batch: _Batch | None = None
 
-    def find(self) -> IndexRecord | None:
-        """Return the record of an index of this name, None where there is none; tables of an earlier schema go on."""
-        if "sqlrag_indexes" not in self._columns():
-            return None
-        upgrade(self._duckdb)
-        names = (record for record in stored_records(self._duckdb) if record.name.lower() == self.record.name.lower())
-        return next(names, None)
+    def of(self, record: IndexRecord) -> DuckDBTables:
+        """Return the tables of another index, through the same connection."""
+        return DuckDBTables(self.connection, self.path, self._indexes, record)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return all of its rows."""
+        return self.connection.execute(sql, list(params)).fetchall()
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn DuckDB's errors in the body into sqlrag's."""
+        return translated(self.path)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run the body as one transaction. The index file is not written: it is to be caught up afterwards."""
+        with translated(self.path), transaction(self.connection):
+            yield
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Run the body as one transaction; what it inserts and deletes is then written to the index file, too."""
+        self._batch = batch = _Batch()
+        try:
+            with self.transaction():
+                before = self.state()
+                yield
+                if batch.is_touched:
+                    self._bump_version()
+                    after = self.state()
+        finally:
+            self._batch = None
+        if batch.is_touched:
+            self.write_index_file(before, after, batch.replaced, batch.chunks, batch.vectors)
+
+    def existing(self) -> IndexRecord | None:
+        """Return the record of the index of this name that the database has, None where it has none."""
+        return next((record for record in self.records() if same_name(record.name, self.record.name)), None)
+
+    def records(self) -> list[IndexRecord]:
+        """Return the records of all indexes, and of those that are being made."""
+        return stored_records(self.connection)
 
     def is_as_recorded(self) -> bool:
-        """Tell whether the index is still the one that this was opened for, and not made anew by another connection."""
-        return any(record.is_as(self.record) for record in stored_records(self._duckdb))
+        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
+        return any(record.is_as(self.record) for record in self.records())
 
-    def create(self, source_type: str = "BIGINT", *, first_id: int = 1) -> None:
+    def create(self, *, first_id: int = 1, queue: bool = True) -> None:
         """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""
-        check_room(self._path, self.record.name, self._columns(), documents=not self.record.is_live)
-        record = self.record
-        main = schema_of(self._duckdb)
-        self._duckdb.execute(statement("duckdb/schema", main=main))
+        del queue  # there is none: rows are compared
+        record, source_type = self.record, self.key_type()
+        check_room(self.path, record.name, self._columns(), documents=not record.is_live)
+        self.connection.execute(statement("duckdb/schema", main=self.main))
         kept = source_type if source_type == "BIGINT" else f'{source_type} COLLATE "binary"'
-        parts = {"main": main, "dimension": record.dimension, "source_type": kept, "first_id": first_id}
+        parts = {"main": self.main, "dimension": record.dimension, "source_type": kept, "first_id": first_id}
         for part in ("create", *(["live"] if record.is_live else [])):
-            self._duckdb.execute(statement(f"duckdb/{part}", index=record.name, **parts))
+            self.connection.execute(statement(f"duckdb/{part}", index=record.name, **parts))
         names, places = ", ".join(quote(column) for column in COLUMNS), ", ".join("?" for _ in COLUMNS)
-        self._duckdb.execute(f"INSERT INTO sqlrag_indexes ({names}) VALUES ({places})", [*record.values().values()])
+        self.rows(f"INSERT INTO sqlrag_indexes ({names}) VALUES ({places})", [*record.values().values()])
         for key, value in (("schema_version", str(SCHEMA_VERSION)), ("embedder", record.embedder)):
-            self._duckdb.execute("INSERT INTO sqlrag_meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, value])
+            self.rows("INSERT INTO sqlrag_meta VALUES (?, ?) ON CONFLICT DO NOTHING", [key, value])
 
     def drop(self) -> None:
         """Drop the tables and forget the index."""
         # What an index over documents does not have may be a table of the user's.
-        for part in ("", "_embedding", "_rows") if self.record.is_live else ("", "_embedding"):
-            table = f"{self.record.name}{part}"
-            self._duckdb.execute(f"DROP TABLE IF EXISTS {quote(table)}")
-        self._duckdb.execute(f"DROP SEQUENCE IF EXISTS {quote(f'{self.record.name}_ids')}")
-        self._duckdb.execute("DELETE FROM sqlrag_indexes WHERE name = ?", [self.record.name])
+        for table in (self._table, self._vectors, self._rows) if self.record.is_live else (self._table, self._vectors):
+            self.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        self.connection.execute(f"DROP SEQUENCE IF EXISTS {quote(f'{self.record.name}_ids')}")
+        self.rows("DELETE FROM sqlrag_indexes WHERE name = ?", [self.record.name])
 
-    def next_ids(self, count: int) -> list[int]:
-        """Return ids of chunks that were never used."""
-        sql = f"SELECT nextval('{self.record.name}_ids') FROM range(?)"
-        return [id_ for (id_,) in self._duckdb.execute(sql, [count]).fetchall()]
+    def alter(self, old: IndexRecord) -> None:
+        """Record the text, filters and tokenizer that the index is to have; rows and words are compared afterwards."""
+        del old
+        record = self.record
+        sql = "UPDATE sqlrag_indexes SET template = ?, filters = ?, tokenizer = ? WHERE name = ?"
+        self.rows(sql, [record.template, record.filters, record.tokenizer, record.name])
+        self._touch()
+
+    def take_over(self, made: DuckDBTables) -> None:
+        """Copy what another index has into the tables of this one, which are empty."""
+        for part in ("", "_embedding", *(["_rows"] if self.record.is_live else [])):
+            into, taken = (quote(f"{name}{part}") for name in (self.record.name, made.record.name))
+            self.connection.execute(f"INSERT INTO {into} SELECT * FROM {taken}")
+        self._touch()
+
+    def unused_id(self) -> int:
+        """Return a chunk id such that neither it nor a greater one was ever used."""
+        sql = "SELECT coalesce(last_value + increment_by, start_value) FROM duckdb_sequences() WHERE sequence_name = ?"
+        return int(next(iter(self.column(sql, [f"{self.record.name}_ids"])), 1))
+
+    def next_ids(self, count: int) -> Iterator[int]:
+        """Yield chunk ids that were never used."""
+        return iter(self.column(f"SELECT nextval('{self.record.name}_ids') FROM range(?)", [count]))
 
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
-        """Insert chunks and vectors, (n, dimension), as Arrow tables."""
+        """Insert chunks with their vectors, `(n, dimension)` float32, unit length, as Arrow tables."""
+        self._touch()
         if not chunks:
             return
         import pyarrow as pa
 
+        vectors = vectors.astype(np.float32, copy=False)
         columns = list(zip(*chunks, strict=True))
         chunk_table = pa.table({name: list(column) for name, column in zip(CHUNK_COLUMNS, columns, strict=True)})
         flat = pa.array(vectors.reshape(-1))
         fixed = pa.FixedSizeListArray.from_arrays(flat, self.record.dimension)
         vector_table = pa.table({"id": list(columns[0]), "embedding": fixed})
         for name, table in ((self._table, chunk_table), (self._vectors, vector_table)):
-            self._duckdb.register("sqlrag_new_rows", table)
-            self._duckdb.execute(f"INSERT INTO {name} SELECT * FROM sqlrag_new_rows")
-            self._duckdb.unregister("sqlrag_new_rows")
+            self.connection.register("sqlrag_new_rows", table)
+            self.connection.execute(f"INSERT INTO {name} SELECT * FROM sqlrag_new_rows")
+            self.connection.unregister("sqlrag_new_rows")
+        if self._batch is not None:
+            self._batch.chunks, self._batch.vectors = list(chunks), vectors
 
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
         """Delete the chunks of these source rows, and their vectors."""
         if not source_ids:
             return
+        self._touch()
         chosen = f"{self._table} WHERE source_id IN (SELECT unnest($ids))"
         ids = {"ids": list(source_ids)}
-        self._duckdb.execute(f"DELETE FROM {self._vectors} WHERE id IN (SELECT id FROM {chosen})", ids)
-        self._duckdb.execute(f"DELETE FROM {chosen}", ids)
+        self.connection.execute(f"DELETE FROM {self._vectors} WHERE id IN (SELECT id FROM {chosen})", ids)
+        self.connection.execute(f"DELETE FROM {chosen}", ids)
+        if self._batch is not None:
+            self._batch.replaced += source_ids
+
+    def delete_rows(self, source_ids: Sequence[Any]) -> None:
+        """Forget which texts of these rows the index has."""
+        if source_ids:
+            self.rows(f"DELETE FROM {self._rows} WHERE source_id IN (SELECT unnest(?))", [list(source_ids)])
+
+    def insert_rows(self, hashes: Sequence[tuple[Any, bytes]]) -> None:
+        """Note which texts the index has: keys of rows, and the hashes of their texts."""
+        if hashes:
+            keys, texts = zip(*hashes, strict=True)
+            sql = f"INSERT INTO {self._rows} SELECT unnest(?), unnest(?)"
+            self.rows(sql, [list(keys), [text.decode() for text in texts]])
+
+    def key_type(self) -> str:
+        """Return the type of a column that holds the keys of the source as it is now."""
+        if not self.record.is_live:
+            return "BIGINT"
+        source = describe(self.connection, self.record.source_table)
+        return key_type_of(key_columns(self.record.source_key), source.types)
+
+    def wrong_rows(self) -> list[Any] | None:
+        """Delete the vectors that no chunk has; return the source rows whose chunks are to be made again.
+
+        None where a table is gone, or where the source's key is of another type than the keys that the index has.
+        """
+        if lost_tables(self.connection, self.record) or self._has_other_keys():
+            return None
+        self.connection.execute(f"DELETE FROM {self._vectors} WHERE id NOT IN (SELECT id FROM {self._table})")
+        self._touch()
+        return self.column(statement("duckdb/wrong_rows", index=self.record.name))
+
+    def _has_other_keys(self) -> bool:
+        if not self.record.is_live:
+            return False
+        key = describe(self.connection, self.record.source_table).key
+        is_same = key in {(), key_columns(self.record.source_key)}
+        return is_same and self.key_type() != kept_key_type(self.connection, self.record)
+
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
+        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
+        with self._indexes.lock, translated_sqlite(index_file_of(self.path)):
+            self._indexes.catch_up()
+            self._indexes.keep_up(self.record, progress, wrote=wrote)
+
+    def new_document_id(self) -> int:
+        """Return the id of a new document."""
+        (id_,) = self.column("SELECT nextval('documents_ids')")
+        return int(id_)
 
     def state(self) -> TableState:
         """Return the state of the tables, as the transaction sees it. Raises DatabaseError where one is gone."""
-        return self._indexes.state(self.record, self._duckdb)
+        return self._indexes.state(self.record, self.connection)
 
-    def bump_version(self) -> None:
+    def _touch(self) -> None:
+        if self._batch is None:
+            self._bump_version()
+        else:
+            self._batch.is_touched = True
+
+    def _bump_version(self) -> None:
         """Give the tables another version, by which an index file knows whether it shows them."""
         # By the clock, not by one: two copies of a database that went different ways never have the same version.
         self.record = replace(self.record, version=max(self.record.version + 1, time.time_ns()))
         sql = "UPDATE sqlrag_indexes SET version = ? WHERE name = ?"
-        self._duckdb.execute(sql, [self.record.version, self.record.name])
+        self.rows(sql, [self.record.version, self.record.name])
 
     def write_index_file(
         self,
@@ -159,7 +292,7 @@ class IndexTables:
         """
         connection = self._indexes.connection
         index = IndexWriter(connection, self.record)
-        with self._indexes.lock, self._indexes.changing, translated_sqlite(index_file_of(self._path)):
+        with self._indexes.lock, self._indexes.changing, translated_sqlite(index_file_of(self.path)):
             with immediate(connection):
                 shows_before = self._indexes.state_shown(self.record.name) == before
                 if shows_before:
@@ -173,4 +306,4 @@ class IndexTables:
     def _columns(self) -> dict[str, list[str]]:
         """Return the columns of each table."""
         sql = f"SELECT table_name, list(column_name) FROM duckdb_columns() WHERE {HERE} GROUP BY table_name"
-        return dict(self._duckdb.execute(sql).fetchall())
+        return dict(self.connection.execute(sql).fetchall())

@@ -126,12 +126,12 @@ class DuckDBIndexes(IndexFile):
 
         `cursor` is one of sqlrag's own. Of a view nothing is known.
         """
-        from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+        from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 
         if record.tracking == "view":
             return 0
         with translated_duckdb(self._path):
-            sql = DuckDBLive(cursor, self._path, self, record).differences_statement()
+            sql = DuckDBIndexedTable(cursor, self._path, self, record).differences_statement()
             return len(transaction.execute(sql).fetchall())
 
     def unseen(self, record: IndexRecord) -> int:
@@ -139,7 +139,7 @@ class DuckDBIndexes(IndexFile):
 
         Of a view nothing is known until `sync` compares.
         """
-        from sqlrag.engines.duckdb.indexed_table import DuckDBLive
+        from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 
         files = file_signature(self._file)
         known = self._unseen.get(record.name)
@@ -148,7 +148,7 @@ class DuckDBIndexes(IndexFile):
         cursor = own_cursor(self._duckdb, self.catalog)
         try:
             with translated_duckdb(self._path):
-                live = DuckDBLive(cursor, self._path, self, record)
+                live = DuckDBIndexedTable(cursor, self._path, self, record)
                 count = 0 if record.tracking == "view" else len(live.differences())
         except SQLError as error:
             raise self._without_table(record, error) from error

@@ -11,7 +11,6 @@ from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.errors import InputError
 from sqlrag.store.names import literal, quote, same_name
 from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of
-from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,8 +24,8 @@ __all__ = [
     "kept_key_type",
     "key_expression",
     "key_type_of",
+    "row_of_hit",
     "rows_of",
-    "search_statement",
 ]
 
 _WHOLE_NUMBERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
@@ -161,22 +160,17 @@ def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> M
     return source.types
 
 
-def search_statement(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
-    """Return the statement of `Database.search` for an index over a table: a hit's metadata are the row's filters."""
+def row_of_hit(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> dict[str, str]:
+    """Return what sql/search_table.sql needs of an index over a table: a hit's metadata are the row's filters.
+
+    Raises SourceGoneError where the table is not what it was.
+    """
+    source, types = source_of(record), checked_types(database, record)
     names = json.loads(record.filters)
-    source = source_of(record)
-    main = schema_of(database)
-    if not names:
-        return statement("search_rows", index=record.name, main=main, search="search")
-    types = checked_types(database, record)
     pairs = ", ".join(f"{literal(name)}, {canonical(name, types, 'source.')}" for name in names)
     key = key_expression(source, types, "source.")
-    return statement(
-        "search_table",
-        index=record.name,
-        main=main,
-        search="search",
-        table=f"{main}.{quote(source.table)}",
-        is_source=f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
-        metadata=f"system.main.json_object({pairs})",
-    )
+    return {
+        "table": f"{schema_of(database)}.{quote(source.table)}",
+        "is_source": f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
+        "metadata": f"system.main.json_object({pairs})",
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,24 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
+from sqlrag.engines.base import Engine
 from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.confinement import confine
-from sqlrag.engines.sqlite.functions import SQLiteIndexes, give_functions, load_vec
+from sqlrag.engines.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
 from sqlrag.engines.sqlite.rows import Columns, OpenRows, SQLiteRows
-from sqlrag.engines.sqlite.search_statement import statement_for
-from sqlrag.engines.sqlite.table_schema import checked_columns, describe, has_end, key_type_of, tables_in_the_way
+from sqlrag.engines.sqlite.table_schema import checked_columns, describe, has_end, row_of_hit
 from sqlrag.engines.sqlite.triggers import Tracking
-from sqlrag.engines.sqlite.writer import SQLiteWriter
 from sqlrag.errors import (
     InputError,
     LockedError,
     MissingDependencyError,
     ModelFileError,
     ModelMismatchError,
-    ReadOnlyError,
     UnknownModelError,
 )
-from sqlrag.process.call_lock import CallLock
 from sqlrag.process.open_files import inode_of
 from sqlrag.results import Result
 from sqlrag.store.check import check_index, foreign_vectors
@@ -36,19 +32,18 @@ from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.driver.forked_connection import InheritedConnection
 from sqlrag.store.driver.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.store.driver.other_libraries import check_alone, close
-from sqlrag.store.names import NEXT, folded
+from sqlrag.store.names import folded
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.score_table import table_in
 from sqlrag.store.source_table import SourceTable
-from sqlrag.store.writer import IndexWriter, check_room, immediate, upgrade
+from sqlrag.store.writer import immediate, upgrade
 from sqlrag.values.bindings import bound, sqlite_value
 
 if TYPE_CHECKING:
-    from sqlrag.engines.sqlite.indexed_table import SQLiteLive
+    from sqlrag.engines.sqlite.index_tables import SQLiteTables
+    from sqlrag.engines.sqlite.indexed_table import SQLiteIndexedTable
     from sqlrag.engines.sqlite.table_functions import SQLValue
-    from sqlrag.indexing.freshness import Freshness
     from sqlrag.store.encoders import Encoders
-    from sqlrag.text.documents import Document
 
 __all__ = ["SQLiteEngine"]
 
@@ -61,10 +56,14 @@ _LOOK_AGAIN = 0.05
 """Seconds after which a commit looks once more who else has the file open."""
 
 
-class SQLiteEngine:
+class SQLiteEngine(Engine):
     """The engine behind `Database` for a SQLite file."""
 
     name = "sqlite"
+    search_function = SEARCH
+    table_tracking = "triggers"
+
+    indexes: SQLiteIndexes
     schema = "main"
 
     def __init__(
@@ -119,15 +118,10 @@ class SQLiteEngine:
 
     def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
         """Take a connection, before anything is asked of it."""
+        super().__init__(path, encoders, read_only=read_only)
         self.connection = connection
-        self.path = path
-        self.read_only = read_only
-        self.encoders = encoders
-        self.call_lock = CallLock(path)
-        self.freshness: Freshness | None = None
         self.indexes = SQLiteIndexes(connection)
         self._made_here = False
-        self._asked: set[str] = set()  # indexes that were synced here, so that their views may be read
         self._changes = Changes(connection, self.indexes)
         self._open_rows = OpenRows()
         self._held = False
@@ -198,12 +192,6 @@ class SQLiteEngine:
         cursor.exec_trace = remember
         return cursor, described
 
-    def writer(self, index: str, record: IndexRecord) -> SQLiteWriter:
-        """Return the writer of an index; `record` is what a new index is made with."""
-        self._check_writable("ingested into")
-        with translated(self.path):
-            return SQLiteWriter(self.connection, self.path, self.indexes.registry.find(index) or record)
-
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""
         with translated(self.path):
@@ -218,22 +206,6 @@ class SQLiteEngine:
         """Return "triggers" for a table, "compare" for what cannot have any."""
         return "triggers" if source.kind == "table" else "compare"
 
-    def create_live(self, record: IndexRecord, source: SourceTable) -> None:
-        """Make an index over a table, every row of it queued.
-
-        A database that this connection has made gets a write-ahead log: readers go on while it is written. Somebody
-        else's keeps its journal.
-        """
-        self._check_writable()
-        if self._made_here and self.hindrance() is None:
-            use_wal(self.connection)
-        with translated(self.path), immediate(self.connection):
-            if self.indexes.registry.find(record.name) is None:  # another process may have made it since
-                check_room(self.path, record.name, tables_in_the_way(self.connection), documents=False)
-                self._live(record).create(key_type_of(source.key, source.types))
-                if self.indexes.registry.meta("embedder") is None:
-                    self.indexes.registry.set_meta("embedder", record.embedder)
-
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
         self._held = self._is_held()
@@ -241,7 +213,7 @@ class SQLiteEngine:
         def mend() -> bool:
             try:
                 with self.hurried():
-                    self.live(record).prepare(compare=False)
+                    self.indexed_table(record).prepare(compare=False)
             except LockedError:
                 return False
             return True
@@ -293,100 +265,83 @@ class SQLiteEngine:
         for count in arguments:
             self.connection.create_scalar_function(name, function, count, flags=apsw.SQLITE_DIRECTONLY)
 
-    def live(self, record: IndexRecord) -> SQLiteLive:
-        """Return what keeps an index in step with its table."""
+    def indexed_table(self, record: IndexRecord) -> SQLiteIndexedTable:
+        """Return what keeps an index in step with its table, by the names that the table and its columns have now."""
         self._check_writable()
-        self._asked.add(record.name)
+        self._synced.add(record.name)
         with translated(self.path):
-            followed = Tracking(self.connection, record).followed()
+            followed = self._followed(record)
             if followed != record:
                 with immediate(self.connection):
                     self.indexes.registry.put(followed)
-            return self._live(followed)
+            return self._indexed_table(followed)
 
-    def _live(self, record: IndexRecord) -> SQLiteLive:
-        from sqlrag.engines.sqlite.indexed_table import (
-            SQLiteLive,  # here, as all that no query needs: a process may ask just one
-        )
+    def _followed(self, record: IndexRecord) -> IndexRecord:
+        return Tracking(self.connection, record).followed() if record.is_live else record
 
-        return SQLiteLive(self.connection, self.path, record)
+    def _tables(self, record: IndexRecord) -> SQLiteTables:
+        from sqlrag.engines.sqlite.index_tables import SQLiteTables
 
-    def drop(self, record: IndexRecord) -> None:
-        """Drop an index; of one over documents, with them."""
-        from sqlrag.engines.sqlite.reindex import drop_index
+        return SQLiteTables(self.connection, self.path, record)
 
-        self._check_writable()
-        with translated(self.path), immediate(self.connection):
-            begun = self.indexes.registry.find(f"{record.name}{NEXT}")
-            for one in (record, begun):
-                if one is not None:
-                    drop_index(self.connection, self.path, one)
-            if not record.is_live:
-                self.connection.execute("DELETE FROM main.documents WHERE index_name = ?", (record.name,))
+    def _indexed_table(self, record: IndexRecord) -> SQLiteIndexedTable:
+        from sqlrag.engines.sqlite.indexed_table import SQLiteIndexedTable
 
-    def alter(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Change an index's text, filters and tokenizer, in one transaction."""
-        self._check_writable()
-        with translated(self.path), immediate(self.connection):
-            self.indexes.registry.put(new)
-            if new.tokenizer != record.tokenizer:
-                IndexWriter(self.connection, new).remake_full_text()
-            if new.is_live:
-                self._live(new).altered(record)
+        return SQLiteIndexedTable(self.connection, self.path, record)
 
-    def begin_next(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Make the index that is to take another's place, every text queued; one begun the same way is kept."""
-        from sqlrag.engines.sqlite.reindex import begin_next
+    def _prepare_new(self, record: IndexRecord) -> None:
+        """Give a database of our own making a write-ahead log: readers go on while it is written.
 
-        self._check_writable()
+        Somebody else's keeps its journal.
+        """
+        registry = self.indexes.registry
         with translated(self.path):
-            begin_next(self.connection, self.path, record, new)
+            if self.hindrance() is None and registry.find(record.name) is None and not registry.exists():
+                others = "SELECT 1 FROM main.sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
+                if self._made_here or not list(self.connection.execute(others)):
+                    use_wal(self.connection)
 
-    def switch(self, record: IndexRecord, new: IndexRecord) -> None:
-        """Put an index in the place of the old one, in one transaction; what it does not have yet is its backlog."""
-        from sqlrag.engines.sqlite.reindex import switch
+    def _indexes_changed(self) -> None:
+        """Do nothing: what is known of the indexes is read whenever it is needed."""
 
-        with translated(self.path):
-            switch(self.connection, self.path, record, new)
+    def _is_own_view(self, record: IndexRecord) -> bool:
+        """Tell whether a view has no recursion, which may go on for ever; SQLite's views read no other files."""
+        checked_columns(self.connection, record)
+        return has_end(self.connection, record.source_table)
 
-    def search_statement(self, record: IndexRecord, *, filtered: bool) -> str:
-        """Return the statement of `Database.search` for an index."""
-        if not record.is_live:
-            return statement_for(record, with_source=False)
-        record = Tracking(self.connection, record).followed()  # a column may have been renamed since the last sync
-        with_source = record.filters != "[]"
-        if with_source:
-            with translated(self.path):
-                checked_columns(self.connection, record)
-                asked = filtered or record.tracking == "triggers" or record.name in self._asked
-                with_source = asked or has_end(self.connection, record.source_table)
-            if not with_source and self.freshness is not None:
-                self.freshness.warn_of_view(record)
-        return statement_for(record, with_source=with_source)
+    def _row_of_hit(self, record: IndexRecord) -> dict[str, str]:
+        checked_columns(self.connection, record)
+        return row_of_hit(record)
+
+    def _is_read_only(self) -> bool:
+        return self.read_only or self.connection.readonly("main")
 
     def _check_writable(self, what: str = "written to") -> None:
-        if self.read_only or self.connection.readonly("main"):
-            raise ReadOnlyError(f"{self.path} is open read-only: nothing can be {what} it")
+        super()._check_writable(what)
         if self._is_held():
             raise self._open_rows.left()
 
-    def check(self) -> list[str]:
-        """Return what is wrong with the database, empty when it is sound."""
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path)
+
+    def _checking(self) -> AbstractContextManager[None]:
+        return translated(self.path)
+
+    def _damage(self) -> list[str]:
         from sqlrag.store.driver.integrity import damage
 
+        return [f"database: {problem}" for problem in damage(self.connection)]
+
+    def _problems_of(self, record: IndexRecord) -> list[str]:
+        return check_index(self.connection, record) or self._foreign_vectors(record)
+
+    def _source_problems(self, record: IndexRecord) -> list[str]:
+        return self._indexed_table(record).problems()
+
+    def _is_repaired(self, record: IndexRecord) -> bool:
+        """Tell whether the vectors that were kept are those of their texts."""
         with translated(self.path):
-            problems = [f"database: {problem}" for problem in damage(self.connection)]
-            for name in self.indexes.names():
-                index = self.indexes.open(name)
-                found = check_index(self.connection, index.record)
-                problems += found or self._foreign_vectors(index.record)
-                if index.record.is_live:
-                    problems += self._live(index.record).problems()
-                    continue
-                backlog, _ = self.indexes.backlog(index.record)
-                if backlog:
-                    problems.append(f"{name}: {backlog} documents are ingested in part: run the same ingest again")
-            return problems
+            return not self._foreign_vectors(record)
 
     def _foreign_vectors(self, record: IndexRecord) -> list[str]:
         """Return whether vectors are other texts', as far as the index's model is here."""
@@ -396,36 +351,15 @@ class SQLiteEngine:
             return []
         return [f"{record.name}: {wrong} of {of} vectors looked at are not of their texts"] if wrong else []
 
-    def mend(self, record: IndexRecord) -> bool:
-        """Take out of an index what is wrong, to be made again; False where only making it anew helps."""
-        from sqlrag.engines.sqlite.repair import mend
+    def _files(self) -> Sequence[str]:
+        return self.path, f"{self.path}-wal"
 
-        self._check_writable()
-        with translated(self.path):
-            return mend(self.connection, self.path, record) and not self._foreign_vectors(record)
-
-    def partial_documents(self, record: IndexRecord) -> Iterator[Document]:
-        """Yield the documents of which not every chunk is stored."""
-        from sqlrag.engines.sqlite.repair import partial_documents
-
-        with translated(self.path):
-            yield from partial_documents(self.connection, record)
-
-    def size(self) -> int:
-        """Return the bytes of the database on disk."""
-        files = (self.path, f"{self.path}-wal")
-        return sum(os.path.getsize(file) for file in files if os.path.exists(file))
-
-    def confine(self, longest_text: int) -> None:
-        """Let SQL do nothing but read the database's own tables; its functions take texts up to a length."""
-        self.functions.longest_text = longest_text
+    def _confine(self) -> None:
         if apsw.hard_heap_limit(-1):  # a server's memory is limited, its disk is not
             self.connection.pragma("temp_store", 2)
         confine(self.connection)
 
-    def interrupt(self) -> None:
-        """Stop the statement that runs; may be called from another thread."""
-        self.functions.stop.ask()
+    def _interrupt(self) -> None:
         self.connection.interrupt()
 
     def close(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
-from sqlrag.store.names import in_main, same_name
-from sqlrag.store.source_table import ROWID, SourceTable, check_is_table, check_source
+from sqlrag.store.names import in_main, literal, quote, same_name
+from sqlrag.store.source_table import ROWID, SourceTable, check_is_table, check_source, key_condition, source_of
 
 if TYPE_CHECKING:
     from sqlrag.store.registry import Connection, IndexRecord
@@ -20,6 +21,7 @@ __all__ = [
     "has_end",
     "key_type_of",
     "kind_of",
+    "row_of_hit",
     "tables_in_the_way",
     "unique_constraints",
 ]
@@ -143,3 +145,16 @@ def unique_constraints(connection: Connection, table: str, key: Sequence[str]) -
         elif [column for column, _ in columns] != list(key) or any(name != "BINARY" for _, name in columns):
             found.append([(str(column), str(collation)) for column, collation in columns])
     return found, others
+
+
+def row_of_hit(record: IndexRecord) -> dict[str, str]:
+    """Return what sql/search_table.sql needs of an index over a table: a hit's metadata are the row's filters."""
+    source = source_of(record)
+    columns = {literal(name): f"source.{quote(name)}" for name in json.loads(record.filters)}
+    # JSON has no BLOBs.
+    pairs = ", ".join(f"{key}, iif(typeof({c}) = 'blob', hex({c}), {c})" for key, c in columns.items())
+    return {
+        "table": in_main(source.table),
+        "is_source": key_condition(source, "chunk.source_id", "source."),
+        "metadata": f"json_object({pairs})",
+    }

@@ -1,0 +1,59 @@
+"""The SQL functions in a DuckDB connection that somebody else opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from sqlrag.engines.duckdb.at_exit import close_registered_at_exit
+from sqlrag.engines.duckdb.engine import open_session, score_table, warning
+from sqlrag.engines.duckdb.error_translation import Raised, translated
+from sqlrag.engines.duckdb.functions import define_functions
+from sqlrag.engines.duckdb.instance_functions import lend
+from sqlrag.engines.duckdb.schema_check import check_functions
+from sqlrag.errors import InputError
+
+if TYPE_CHECKING:
+    from sqlrag.store.encoders import Encoders
+
+__all__ = ["register_duckdb"]
+
+
+def register_duckdb(
+    connection: duckdb.DuckDBPyConnection,
+    encoders: Encoders,
+    *,
+    rerank_limit: int,
+    nprobe: int | None,
+    score_cache: int | None,
+) -> None:
+    """Give a DuckDB connection the functions; the index file stands beside its database."""
+    # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
+    ((path, read_only),) = connection.execute(
+        "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchall()
+    path = path or ":memory:"
+    table = score_table(path, score_cache, read_only=read_only)
+    options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
+    raised = Raised()
+    session = open_session(connection, path, encoders, rerank_limit, raised, **options)
+    close_registered_at_exit(connection, session)
+
+    def end() -> None:
+        session.end()
+        table.close()
+
+    session.asking = warning(
+        session.indexes, "a registered connection brings none in", f"call sqlrag.connect({path!r}).sync()"
+    )
+    with translated(path, raised):
+        check_functions(session.indexes.cursor, path)
+        lend(connection, session.indexes.cursor, path, end)
+        try:
+            define_functions(connection, session)
+        except duckdb.CatalogException as error:  # they are there, but not for a transaction that began before
+            raise InputError(
+                "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
+                "first"
+            ) from error

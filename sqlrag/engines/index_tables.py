@@ -1,0 +1,161 @@
+"""The tables of one index, for writing, as each engine keeps them.
+
+`IndexTables` is what the code that both engines share (writing documents, syncing rows, reindexing, repairing) needs of
+an engine. The statements that are the same SQL on both stand here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.store.names import quote
+from sqlrag.store.statements import statement
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.writer import StoredChunk
+
+__all__ = ["IndexTables"]
+
+
+class IndexTables(ABC):
+    """One index's tables. Methods that write are called within `transaction()` or `batch()`."""
+
+    record: IndexRecord
+    main: str
+    """What qualifies sqlrag's tables, and those that it indexes, in SQL."""
+    path: str
+
+    @abstractmethod
+    def of(self, record: IndexRecord) -> Self:
+        """Return the tables of another index, through the same connection: they share a transaction."""
+
+    @abstractmethod
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return all of its rows."""
+
+    @abstractmethod
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn the engine's errors in the body into sqlrag's."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Run the body as one write transaction; use it to make, drop or repair an index."""
+
+    @abstractmethod
+    def batch(self) -> AbstractContextManager[None]:
+        """Run the body as one write transaction whose chunks are inserted and deleted by these tables alone."""
+
+    @abstractmethod
+    def existing(self) -> IndexRecord | None:
+        """Return the record of the index of this name that the database has, None where it has none."""
+
+    @abstractmethod
+    def records(self) -> list[IndexRecord]:
+        """Return the records of all indexes."""
+
+    @abstractmethod
+    def is_as_recorded(self) -> bool:
+        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
+
+    @abstractmethod
+    def create(self, *, first_id: int = 1, queue: bool = True) -> None:
+        """Create the tables and record the index.
+
+        `first_id`: the first chunk id. `queue`: whether every row of the source is queued, where there is a queue.
+        Raises DatabaseError where a table of the user's stands in the way.
+        """
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Drop the tables, and what else was made for the index, and forget it; its source stays as it is."""
+
+    @abstractmethod
+    def alter(self, old: IndexRecord) -> None:
+        """Record the index as it is to be, and change its tables to that; `old` is what it was."""
+
+    @abstractmethod
+    def take_over(self, made: Self) -> None:
+        """Copy what another index has into the tables of this one, which are empty."""
+
+    @abstractmethod
+    def unused_id(self) -> int:
+        """Return a chunk id such that neither it nor a greater one was ever used."""
+
+    @abstractmethod
+    def next_ids(self, count: int) -> Iterator[int]:
+        """Yield chunk ids that were never used."""
+
+    @abstractmethod
+    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
+        """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
+
+    @abstractmethod
+    def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
+        """Delete the chunks of these source rows, and their vectors."""
+
+    @abstractmethod
+    def delete_rows(self, source_ids: Sequence[Any]) -> None:
+        """Forget which texts of these rows the index has."""
+
+    @abstractmethod
+    def insert_rows(self, hashes: Sequence[tuple[Any, bytes]]) -> None:
+        """Note which texts the index has: keys of rows, and the hashes of their texts."""
+
+    @abstractmethod
+    def key_type(self) -> str:
+        """Return the type of a column that holds the keys of the source as it is now."""
+
+    @abstractmethod
+    def wrong_rows(self) -> list[Any] | None:
+        """Repair what can be made from the index's own parts; return the source rows whose chunks are to be made again.
+
+        None where only making the index anew helps.
+        """
+
+    @abstractmethod
+    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
+        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
+
+    @abstractmethod
+    def new_document_id(self) -> int | None:
+        """Return the id of a new document, None where the database itself gives it one."""
+
+    def unknown_rows(self) -> list[Any]:
+        """Return the source rows of chunks that the index does not know to have."""
+        chunks, rows = self._names("", "_rows")
+        sql = f"SELECT DISTINCT source_id FROM {chunks} WHERE source_id NOT IN (SELECT source_id FROM {rows})"
+        return self.column(sql)
+
+    def rows_without_chunks(self) -> list[Any]:
+        """Return the rows with a text that no chunk is of; a text of blanks has none."""
+        chunks, rows = self._names("", "_rows")
+        sql = (
+            f"SELECT source_id FROM {rows} WHERE length(content_hash) > 0 "
+            f"AND source_id NOT IN (SELECT source_id FROM {chunks})"
+        )
+        return self.column(sql)
+
+    def documents_without_chunks(self) -> list[int]:
+        """Return the documents with a text that no chunk is of."""
+        return self.column(statement("index/documents_without_chunks", index=self.record.name, main=self.main))
+
+    def rows_without_document(self) -> list[int]:
+        """Return the source ids of chunks whose document is gone."""
+        (chunks,) = self._names("")
+        sql = f"SELECT DISTINCT source_id FROM {chunks} WHERE source_id NOT IN (SELECT id FROM {self.main}.documents)"
+        return self.column(sql)
+
+    def column(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement and return the first column of its rows."""
+        return [row[0] for row in self.rows(sql, params)]
+
+    def _names(self, *parts: str) -> list[str]:
+        return [f"{self.main}.{quote(self.record.name + part)}" for part in parts]
