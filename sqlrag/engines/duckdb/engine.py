@@ -14,7 +14,7 @@ from sqlrag.engines.base import Engine
 from sqlrag.engines.duckdb.at_exit import close_at_exit
 from sqlrag.engines.duckdb.confinement import Confinement
 from sqlrag.engines.duckdb.cursors import own_cursor, schema_of
-from sqlrag.engines.duckdb.error_translation import Raised, StaleIndexError, translated
+from sqlrag.engines.duckdb.error_translation import Raised, translated
 from sqlrag.engines.duckdb.functions import define_functions, define_maintenance, define_served
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.index_tables import DuckDBTables, upgrade
@@ -22,10 +22,10 @@ from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from sqlrag.engines.duckdb.instance_functions import INHERITED, register_in, share
 from sqlrag.engines.duckdb.parameters import bind_named
-from sqlrag.engines.duckdb.rows import DuckDBRows
 from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.engines.duckdb.session import Session
 from sqlrag.engines.duckdb.staleness import Asking
+from sqlrag.engines.duckdb.statements import Bindings, Statements
 from sqlrag.engines.duckdb.table_schema import checked_types, describe, row_of_hit
 from sqlrag.engines.duckdb.views import is_own
 from sqlrag.engines.functions import Functions
@@ -47,14 +47,6 @@ if TYPE_CHECKING:
     from sqlrag.store.scores import ScoreCache
 
 __all__ = ["DuckDBEngine", "open_session", "score_table", "warning"]
-
-Bindings = dict[str, Any] | list[Any]
-"""Parameters of a statement, with or without names."""
-
-_TRANSACTION = re.compile(r"\b(?:begin|start|commit|end|rollback|abort)\b", re.IGNORECASE)
-"""What of a statement may begin or end a transaction."""
-
-_TRANSACTION_ID = "SELECT system.main.txid_current()"
 
 _MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
 """What of a statement may name a function that changes the database."""
@@ -82,12 +74,9 @@ class DuckDBEngine(Engine):
     ) -> None:
         del must_exist  # checked before; DuckDB has no such flag
         self._raised = Raised()
-        self._open_rows: DuckDBRows | None = None
         self._maintenance: dict[str, Sequence[int]] = {}
         self._is_defined = False
         self._named: set[str] = set()
-        self._asking = Asking(self.stale)
-        self._in_transaction = False
         self._confinement: Confinement | None = None
         self._is_upgraded = False
         if is_sqlite(path):  # DuckDB would try to download an extension for it
@@ -102,14 +91,24 @@ class DuckDBEngine(Engine):
                 self._connection.execute("SET enable_progress_bar = false")
             self.schema = schema_of(self._connection)
         super().__init__(path, encoders, read_only=read_only)
+        self._statements = Statements(
+            self._connection,
+            path,
+            self._raised,
+            call_lock=self.call_lock,
+            asking=Asking(self.stale),
+            freshness=lambda: self.freshness,
+            read_only=read_only,
+        )
         try:
             self._shared = share(self, self._connection, path, read_only=read_only)
             self._scores = score_table(path, score_cache, read_only=read_only)
             options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
             self._session = open_session(self._connection, path, encoders, rerank_limit, self._raised, **options)
-            self._session.asking = self._asking
+            asking = self._session.asking = self._statements.asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
-            self._asking.known = {record.name: record.version for record in self.indexes.records()}
+            self._statements.begin(self.functions, self.indexes.main)
+            asking.known = {record.name: record.version for record in self.indexes.records()}
             encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
             close_at_exit(self)
         except BaseException:
@@ -137,85 +136,7 @@ class DuckDBEngine(Engine):
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
         sql, bindings = self._prepared(sql, params)
-        try:
-            with translated(self.path, self._raised):
-                if self._confinement is not None:
-                    self._confinement.check(sql)
-                *before, last = _statements(sql, bindings)
-            with self.functions.stop.at_ctrl_c():
-                for one in before:  # so that what has run is not run again with the one that is
-                    self._rows_of(*one).read_to_end()
-                self._open_rows = self._rows_of(*last)
-        except KeyboardInterrupt:
-            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
-            raise
-        return Result(self._open_rows)
-
-    def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
-        """Run one statement, again where an index that it asks has lacked rows; return its rows."""
-        may_stop = self.hindrance() is None and self.freshness is not None
-        self._asking.begin(may_stop=may_stop, in_transaction=self._in_transaction)
-        try:
-            while not self._ran(sql, bindings):
-                self.functions.begin_statement()
-            self._asking.may_stop = False
-            with translated(self.path, self._raised):
-                rows = DuckDBRows(
-                    self._connection,
-                    sql,
-                    self.path,
-                    self._raised,
-                    call_lock=self.call_lock,
-                    after_read=lambda: self._warn(rows),
-                )
-        finally:
-            if _is_of_transaction(sql):
-                self._in_transaction = self._is_in_transaction()
-        self._warn(rows)
-        return rows
-
-    def _ran(self, sql: str | duckdb.Statement, bindings: Bindings) -> bool:
-        """Run a statement; return whether it came to its end, and was not stopped by an index that lacked rows."""
-        try:
-            with translated(self.path, self._raised):
-                self._connection.execute(sql, bindings)
-        except StaleIndexError as stale:
-            if self.freshness is not None and not self._asking.is_fresh(stale.record):
-                self.freshness.freshen(stale.record)
-            self._asking.again(stale.record)
-            return False
-        return True
-
-    def _is_in_transaction(self) -> bool:
-        """Tell whether the user has a transaction open: each statement outside of one is a transaction of its own."""
-        try:
-            first, second = (self._connection.execute(_TRANSACTION_ID).fetchall() for _ in range(2))
-        except duckdb.Error:  # one that an error has ended, but for its ROLLBACK
-            return True
-        return bool(first == second)
-
-    def _warn(self, rows: DuckDBRows) -> None:
-        """Warn of what the indexes lacked that a statement asked, as soon as that can be known."""
-        if self.freshness is None:
-            return
-        if not self._in_transaction:
-            for record in self._asking.late.values():
-                self.freshness.freshen(record, late="they came while this statement ran, or its result was being read")
-            for record in self._asking.newer.values():
-                self.freshness.warn_of_newer(record, "statement")
-            self._asking.late, self._asking.newer = {}, {}
-        elif rows.exhausted:
-            asked, self._asking.asked = self._asking.asked, {}
-            for record in asked.values():
-                self.freshness.freshen(record, late="nothing is brought in within a transaction: COMMIT it first")
-                if record.version != self._version_seen(record):
-                    self.freshness.warn_of_newer(record, "transaction")
-
-    def _version_seen(self, record: IndexRecord) -> int | None:
-        """Return which version of an index the user's transaction sees."""
-        sql = f"SELECT version FROM {self.indexes.main}.sqlrag_indexes WHERE name = ?"
-        with translated(self.path):
-            return next((version for (version,) in self._connection.execute(sql, [record.name]).fetchall()), None)
+        return Result(self._statements.run(sql, bindings))
 
     def describe(
         self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None
@@ -223,25 +144,28 @@ class DuckDBEngine(Engine):
         """Return the columns of a statement and their types, without running it."""
         sql, bindings = self._prepared(sql, params)
         with translated(self.path, self._raised):
-            if self._confinement is not None:
-                self._confinement.check(sql)
             rows = self._connection.execute(f"DESCRIBE {sql}", bindings).fetchall()
         return [(row[0], row[1]) for row in rows]
 
     def _prepared(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, Bindings]:
         """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
-        if self._open_rows is not None:
-            self._open_rows.drain()
+        self._statements.drain()
         self.functions.stop.begin()
         self.functions.begin_statement()
         self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
         if not self._is_defined:
             self._define()
-        bindings = bound(params, duckdb_value)
-        if isinstance(bindings, list):
-            return sql, bindings
-        sql, named = bind_named(sql, bindings or {})
-        return sql, named or []
+        given = bound(params, duckdb_value)
+        bindings: Bindings
+        if isinstance(given, list):
+            bindings = given
+        else:
+            sql, named = bind_named(sql, given or {})
+            bindings = named or []
+        if self._confinement is not None:
+            with translated(self.path, self._raised):
+                self._confinement.check(sql)
+        return sql, bindings
 
     def _define(self) -> None:
         """Make the functions known to the user's statements, before the first of them: opening is to cost little.
@@ -271,7 +195,7 @@ class DuckDBEngine(Engine):
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen; in the user's transaction, as that sees them."""
-        if not self._in_transaction:
+        if not self._statements.in_transaction:
             return self.indexes.unseen(record)
         with self._cursor() as cursor:
             return self.indexes.unseen_by(self._connection, cursor, record)
@@ -290,10 +214,8 @@ class DuckDBEngine(Engine):
         del record
 
     def hindrance(self) -> str | None:
-        """Return why no rows can be brought in that the user's next statement sees."""
-        if self.read_only:
-            return "this connection is read-only"
-        return "nothing is brought in within a transaction: COMMIT it first" if self._in_transaction else None
+        """Return why no rows can be indexed that the user's next statement sees, None where they can."""
+        return self._statements.hindrance()
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
@@ -301,7 +223,7 @@ class DuckDBEngine(Engine):
         def inside(*values: Any) -> int:
             if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
                 raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
-            self._asking.may_stop = False  # what it does would be done twice
+            self._statements.asking.may_stop = False  # what it does would be done twice
             nulls = [None] * (min(arguments) - len(values))  # DuckDB's macro leaves NULLs at the end out
             with self.call_lock.lent():
                 return function(*values, *nulls)
@@ -381,7 +303,7 @@ class DuckDBEngine(Engine):
 
     def _check_writable(self, what: str = "written to") -> None:
         super()._check_writable(what)
-        if self._in_transaction:
+        if self._statements.in_transaction:
             raise SQLError(TRANSACTION_IS_OPEN)
 
     def hurried(self) -> AbstractContextManager[None]:
@@ -437,30 +359,6 @@ class DuckDBEngine(Engine):
             self._session.end()
             self._connection.close()  # an index file that fails does not keep the database locked
             self._shared.let_go()
-
-
-def _statements(sql: str, bindings: Bindings) -> list[tuple[str | duckdb.Statement, Bindings]]:
-    """Return the statements of a text with the parameters of each; values without a name are for the last one."""
-    if ";" not in sql.rstrip("; \t\r\n"):
-        return [(sql, bindings)]
-    found = duckdb.extract_statements(sql)
-    if not found:
-        return [(sql, bindings)]
-    if isinstance(bindings, dict):
-        return [(one, {name: bindings[name] for name in one.named_parameters}) for one in found]
-    return [*((one, []) for one in found[:-1]), (found[-1], bindings)]
-
-
-def _is_of_transaction(sql: str | duckdb.Statement) -> bool:
-    """Tell whether a statement begins or ends a transaction."""
-    if isinstance(sql, str):
-        try:
-            found = duckdb.extract_statements(sql) if _TRANSACTION.search(sql) else []
-        except (duckdb.Error, UnicodeEncodeError):
-            return False
-    else:
-        found = [sql]
-    return any(one.type == duckdb.StatementType.TRANSACTION for one in found)
 
 
 def score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
