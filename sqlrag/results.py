@@ -271,7 +271,21 @@ class IngestProgress:
 
 
 @dataclass
-class IngestReport:
+class _Report:
+    """What was done with texts on their way into an index."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    truncated: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class IngestReport(_Report):
     """What a call of `Database.ingest` did.
 
     Attributes:
@@ -292,16 +306,8 @@ class IngestReport:
         (3, 3, [], [])
     """
 
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    chunks: int = 0
-    tokens: int = 0
-    truncated: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -318,7 +324,7 @@ class UnreadableRow:
 
 
 @dataclass
-class SyncReport:
+class SyncReport(_Report):
     """What a call of `sync`, `create_index`, `alter_index` or `reindex` did.
 
     Attributes:
@@ -339,16 +345,15 @@ class SyncReport:
         (3, 0)
     """
 
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-    chunks: int = 0
-    tokens: int = 0
-    truncated: int = 0
     backlog: int = 0
     unreadable: list[UnreadableRow] = field(default_factory=list)
-    seconds: float = 0.0
+
+
+def count_chunks(report: _Report, tokens: Sequence[int], window: int) -> None:
+    """Count chunks that were embedded, given the tokens of each and the window of the model."""
+    report.chunks += len(tokens)
+    report.tokens += sum(tokens)
+    report.truncated += sum(number > window for number in tokens)
 
 
 def columns_of(description: Sequence[Any] | None) -> list[str]:

@@ -58,14 +58,6 @@ class IndexTables(ABC):
         """Return the record of the index of this name that the database has, None where it has none."""
 
     @abstractmethod
-    def records(self) -> list[IndexRecord]:
-        """Return the records of all indexes."""
-
-    @abstractmethod
-    def is_as_recorded(self) -> bool:
-        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
-
-    @abstractmethod
     def create(self, *, first_id: int = 1, queue: bool = True) -> None:
         """Create the tables and record the index.
 
@@ -127,6 +119,11 @@ class IndexTables(ABC):
     @abstractmethod
     def new_document_id(self) -> int | None:
         """Return the id of a new document, None where the database itself gives it one."""
+
+    def is_as_recorded(self) -> bool:
+        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
+        existing = self.existing()
+        return existing is not None and existing.is_as(self.record)
 
     def unknown_rows(self) -> list[Any]:
         """Return the source rows of chunks that the index does not know to have."""

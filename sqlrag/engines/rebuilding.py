@@ -47,10 +47,12 @@ def switch(made: IndexedTable[Any], old: IndexRecord) -> None:
         final.take_over(tables)
         tables.drop()
         mark_partial(final, changed)
-        if old.embedder not in [record.embedder for record in final.records()]:
-            # Where the old model was the database's own, the new one takes its place: no index has the old one now.
-            sql = f"UPDATE {final.main}.sqlrag_meta SET value = ? WHERE key = 'embedder' AND value = ?"
-            final.rows(sql, [final.record.embedder, old.embedder])
+        # Where the old model was the database's own, the new one takes its place if no index has the old one any more.
+        sql = (
+            f"UPDATE {final.main}.sqlrag_meta SET value = ? WHERE key = 'embedder' AND value = ? "
+            f"AND NOT EXISTS (SELECT 1 FROM {final.main}.sqlrag_indexes WHERE embedder = ?)"
+        )
+        final.rows(sql, [final.record.embedder, old.embedder, old.embedder])
 
 
 def repair_index(tables: IndexTables) -> bool:

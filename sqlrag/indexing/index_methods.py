@@ -209,7 +209,7 @@ class TableIndexes:
             >>> db.info()[0].max_tokens
             100
         """
-        from sqlrag.indexing.reindex import reindex
+        from sqlrag.indexing.rebuilding import reindex
 
         options = IndexOptions(max_tokens, overlap, None, vectors)
         record = self._record(name)
@@ -311,7 +311,7 @@ class TableIndexes:
             >>> db.repair()
             []
         """
-        from sqlrag.indexing.repair import repair
+        from sqlrag.indexing.rebuilding import repair
 
         repair(self._engine, progress)
         return self.check()

@@ -12,22 +12,22 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
-from sqlrag.results import IngestProgress, IngestReport
+from sqlrag.results import IngestProgress, IngestReport, count_chunks
 from sqlrag.text.documents import Document, Part, Unreadable, embed_parts
 from sqlrag.text.file_search import ROW_KINDS
 from sqlrag.text.loading import FileContent, read_documents, read_file, row_columns
 
 if TYPE_CHECKING:
+    from sqlrag.engines.document_writer import DocumentWriter
     from sqlrag.models import Embedder
-    from sqlrag.store.registry import IndexRecord
     from sqlrag.text.chunking import Chunk, Chunker
     from sqlrag.text.documents import RowColumns, Source
     from sqlrag.text.file_search import Found
 
-__all__ = ["Ingestion", "Writer"]
+__all__ = ["Ingestion"]
 
 BATCH_CHUNKS = 256
 """Chunks that are embedded and committed together at most, and documents ..."""
@@ -42,35 +42,12 @@ BATCH_CHARS = 16_000_000
 """Characters of documents that wait together at most, where documents have few chunks for their size."""
 
 
-class Writer(Protocol):
-    """What an engine offers to write one index."""
-
-    @property
-    def record(self) -> IndexRecord:
-        """The record of the index."""
-
-    def content_hashes(self) -> Mapping[str, str]:
-        """Return the content hash of every document of the index, by its uri."""
-
-    def chunks_done(self, uri: str) -> int:
-        """Return how many chunks of a document are stored."""
-
-    def write(self, parts: Sequence[Part[Document]]) -> None:
-        """Write parts of documents, all or nothing."""
-
-    def remove(self, uris: Sequence[str]) -> None:
-        """Remove documents and their chunks."""
-
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has."""
-
-
 class Ingestion:
     """One run of `Database.ingest`."""
 
     def __init__(
         self,
-        writer: Writer,
+        writer: DocumentWriter,
         embedder: Embedder,
         chunker: Chunker,
         progress: Callable[[IngestProgress], None] | None = None,
@@ -182,9 +159,7 @@ class Ingestion:
         self._batches += 1
         if self._batches % KEEP_UP_BATCHES == 0:
             self._keep_up()
-        self.report.chunks += len(chunks)
-        self.report.tokens += sum(chunk.tokens for chunk in chunks)
-        self.report.truncated += sum(chunk.tokens > self._writer.record.window for chunk in chunks)
+        count_chunks(self.report, [chunk.tokens for chunk in chunks], self._writer.record.window)
         self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
         self._tell(self._progress)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.changed_rows import ALL, Limits, QueuedRow
-from sqlrag.results import IngestProgress, SyncReport, UnreadableRow
+from sqlrag.results import IngestProgress, SyncReport, UnreadableRow, count_chunks
 from sqlrag.text.documents import Part, embed_parts
 
 if TYPE_CHECKING:
@@ -97,9 +97,7 @@ class Sync:
         """Chunk and embed the texts that differ from those of the index."""
         parts = [Part(row, self.chunker.chunks(row.text) if row.is_changed and row.text else []) for row in queued]
         chunks = embed_parts(parts, self.embedder.encode_document)
-        self.report.tokens += sum(chunk.tokens for chunk in chunks)
-        self.report.truncated += sum(chunk.tokens > self.table.record.window for chunk in chunks)
-        self.report.chunks += len(chunks)
+        count_chunks(self.report, [chunk.tokens for chunk in chunks], self.table.record.window)
         return parts
 
     def _count(self, written: Sequence[QueuedRow]) -> None:

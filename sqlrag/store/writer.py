@@ -171,10 +171,6 @@ class IndexWriter:
         self._connection.execute(sql)
         registry.put(self.record)
 
-    def is_as_recorded(self) -> bool:
-        """Tell whether the index is still the one that this was opened for, and not made anew by another process."""
-        return Registry(self._connection).find(self.record.name) == self.record
-
     def _full_text(self) -> str:
         tokenize = TOKENIZERS[self.record.tokenizer]
         return statement("index/create_full_text", index=self.record.name, tokenize=tokenize)

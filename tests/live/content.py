@@ -19,14 +19,14 @@ from tests.ingest.content import WORDS, assert_vectors
 @contextmanager
 def written_meanwhile(write: Callable[[], None]) -> Iterator[None]:
     """In the block, somebody writes each time after some rows have been embedded and before they are stored."""
-    embed = Sync._indexed
+    embed = Sync._embedded
 
     def embed_meanwhile(sync, queued):
         indexed = embed(sync, queued)
         write()
         return indexed
 
-    with patch.object(Sync, "_indexed", embed_meanwhile):
+    with patch.object(Sync, "_embedded", embed_meanwhile):
         yield
 
 

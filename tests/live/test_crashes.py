@@ -98,7 +98,7 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
 def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path, monkeypatch):
     """Stopped when the new index has just been made; on the same connection it goes on."""
     places = {
-        "sqlite": "sqlrag.indexing.reindex.sync",
+        "sqlite": "sqlrag.indexing.rebuilding.sync",
         "duckdb": "sqlrag.engines.duckdb.index_file.IndexCopy.bring_to",
     }
     place = places[engine]

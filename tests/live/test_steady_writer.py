@@ -236,13 +236,13 @@ def test_a_query_leaves_a_long_text(reviews):
     reviews.execute("UPDATE review SET body = ? WHERE id = 0", ("The kettle sings. " * 2_000,)).fetchall()
     reviews.execute("UPDATE review SET body = body || '!' WHERE id = 1").fetchall()
     embedded: list[str] = []
-    embed = Sync._indexed
+    embed = Sync._embedded
 
     def embed_seen(sync, queued):
         embedded.extend(row.text for row in queued)
         return embed(sync, queued)
 
-    with patch.object(Sync, "_indexed", embed_seen), pytest.warns(errors.BacklogWarning, match="1 changed row"):
+    with patch.object(Sync, "_embedded", embed_seen), pytest.warns(errors.BacklogWarning, match="1 changed row"):
         ask(reviews)
     assert embedded == ["Kettle number 1 sings.!"]
     assert reviews.sync().changed == 1

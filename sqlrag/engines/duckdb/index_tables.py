@@ -122,15 +122,8 @@ class DuckDBTables(IndexTables):
 
     def existing(self) -> IndexRecord | None:
         """Return the record of the index of this name that the database has, None where it has none."""
-        return next((record for record in self.records() if same_name(record.name, self.record.name)), None)
-
-    def records(self) -> list[IndexRecord]:
-        """Return the records of all indexes, and of those that are being made."""
-        return stored_records(self.connection)
-
-    def is_as_recorded(self) -> bool:
-        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
-        return any(record.is_as(self.record) for record in self.records())
+        records = stored_records(self.connection)
+        return next((record for record in records if same_name(record.name, self.record.name)), None)
 
     def create(self, *, first_id: int = 1, queue: bool = True) -> None:
         """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""

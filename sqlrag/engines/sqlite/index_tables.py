@@ -66,14 +66,6 @@ class SQLiteTables(IndexTables):
         """Return the record of the index of this name that the database has, None where it has none."""
         return self.registry.find(self.record.name)
 
-    def records(self) -> list[IndexRecord]:
-        """Return the records of all indexes, without those that are being made."""
-        return self.registry.records()
-
-    def is_as_recorded(self) -> bool:
-        """Tell whether the index is still the one that this was opened for, and has not been made anew meanwhile."""
-        return self._writer.is_as_recorded()
-
     def create(self, *, first_id: int = 1, queue: bool = True) -> None:
         """Create the tables and triggers, and record the index. Raises DatabaseError where one stands in the way."""
         record = self.record

@@ -1,10 +1,11 @@
-"""An index made anew beside the old one, which answers meanwhile, and put in its place; on either engine."""
+"""An index made anew beside the old one, which answers meanwhile, and put in its place; and `check --repair`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import NotADatabaseError, SourceGoneError, SQLError
 from sqlrag.indexing.ingest import Ingestion
 from sqlrag.indexing.table_indexes import add_report, sync
 from sqlrag.results import IngestProgress, SyncReport
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["finish_documents", "reindex"]
+__all__ = ["reindex", "repair"]
 
 
 def reindex(
@@ -49,7 +50,7 @@ def reindex(
     engine.indexed_table(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
     total.backlog = 0
     if not final.is_live:
-        finish_documents(engine, final, progress)
+        _finish_documents(engine, final, progress)
     elif report.backlog:
         total.backlog = engine.stale(final)
     else:  # what came at the last moment
@@ -57,7 +58,26 @@ def reindex(
     return total
 
 
-def finish_documents(
+def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = None) -> None:
+    """Repair every index: from its own parts if that is enough, else from its source, which is never written to."""
+    for record in engine.indexes.records():
+        try:
+            engine.check_source(record)
+        except SourceGoneError:
+            continue  # `check` says so; only the user can bring it back
+        try:
+            is_beyond_repair = not engine.repair_index(record)
+        except (NotADatabaseError, SQLError):  # vec0's own tables are damaged
+            is_beyond_repair = True
+        if is_beyond_repair:
+            reindex(engine, record.name, embedder=None, options=IndexOptions(), progress=progress)
+        elif record.is_live:
+            sync(engine, record.name, compare=True, progress=progress)
+        else:
+            _finish_documents(engine, record, progress)
+
+
+def _finish_documents(
     engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None = None
 ) -> None:
     """Index the documents of which not every chunk is stored; their texts are in the database."""
