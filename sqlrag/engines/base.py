@@ -78,7 +78,7 @@ class Engine(ABC):
         A hit's metadata are the columns of its row that filters name. A view that may read more than this database, or
         may have no end, is only read where the user has asked for it: by a filter, or by a sync on this connection.
         """
-        if not record.is_live:
+        if not record.is_over_table:
             return self._search_from("search", record)
         record = self._followed(record)
         if record.filters == "[]":
@@ -183,7 +183,7 @@ class Engine(ABC):
             for one in (record, begun):
                 if one is not None:
                     tables.of(one).drop()
-            if not record.is_live:
+            if not record.is_over_table:
                 tables.rows(f"DELETE FROM {tables.main}.documents WHERE index_name = ?", [record.name])
         self._indexes_changed()
 
@@ -229,7 +229,7 @@ class Engine(ABC):
             problems = self._damage()
             for record in self.indexes.records():
                 problems += self._problems_of(record)
-                if record.is_live:
+                if record.is_over_table:
                     problems += self._source_problems(record)
                 elif backlog := self.indexes.backlog(record)[0]:
                     problems.append(

@@ -40,7 +40,7 @@ def switch(made: IndexedTable[Any], old: IndexRecord) -> None:
         replace(tables.record, name=old.name, template=old.template, tracking=old.tracking, version=version)
     )
     with tables.transaction():
-        changed = [] if old.is_live else made.differences()
+        changed = [] if old.is_over_table else made.differences()
         first_id = tables.unused_id()
         tables.of(old).drop()
         final.create(first_id=first_id, queue=False)
@@ -61,7 +61,7 @@ def repair_index(tables: IndexTables) -> bool:
         wrong = tables.wrong_rows()
         if wrong is None:
             return False
-        if tables.record.is_live:
+        if tables.record.is_over_table:
             rows = [*wrong, *tables.unknown_rows(), *tables.rows_without_chunks()]
             tables.delete_chunks_of(rows)
             tables.delete_rows(rows)

@@ -48,7 +48,7 @@ class Freshness:
 
     def _lacks(self, record: IndexRecord, late: str | None) -> list[str]:
         """Bring in what is queued; return what the index may lack then, a sentence each."""
-        if not record.is_live:
+        if not record.is_over_table:
             return []
         try:
             return self._behind(record, late)

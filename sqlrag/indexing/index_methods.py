@@ -166,7 +166,7 @@ class TableIndexes:
 
         record = self._engine.indexes.record(name)
         alter_index(self._engine, record, text=text, filters=filters, tokenizer=tokenizer)
-        return self.sync(name, progress=progress) if record.is_live else SyncReport()
+        return self.sync(name, progress=progress) if record.is_over_table else SyncReport()
 
     @one_at_a_time
     def reindex(
@@ -274,7 +274,7 @@ class TableIndexes:
             {'reviews': 1}
         """
         indexes = (self._engine.indexes.record(name) for name in self.indexes())
-        found = {record.name: self._engine.stale(record) for record in indexes if record.is_live}
+        found = {record.name: self._engine.stale(record) for record in indexes if record.is_over_table}
         return {name: rows for name, rows in found.items() if rows}
 
     @one_at_a_time
@@ -288,7 +288,7 @@ class TableIndexes:
             >>> db.is_fresh()
             True
         """
-        records = [record for record in self._engine.indexes.records() if record.is_live]
+        records = [record for record in self._engine.indexes.records() if record.is_over_table]
         return not any(self._engine.stale(record) or self._engine.gap(record) for record in records)
 
     @one_at_a_time

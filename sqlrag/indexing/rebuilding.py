@@ -49,7 +49,7 @@ def reindex(
     final = engine.indexes.record(record.name)
     engine.indexed_table(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
     total.backlog = 0
-    if not final.is_live:
+    if not final.is_over_table:
         _finish_documents(engine, final, progress)
     elif report.backlog:
         total.backlog = engine.stale(final)
@@ -71,7 +71,7 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
             is_beyond_repair = True
         if is_beyond_repair:
             reindex(engine, record.name, embedder=None, options=IndexOptions(), progress=progress)
-        elif record.is_live:
+        elif record.is_over_table:
             sync(engine, record.name, compare=True, progress=progress)
         else:
             _finish_documents(engine, record, progress)

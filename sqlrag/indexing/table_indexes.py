@@ -47,7 +47,7 @@ def create_index(
     chosen = engine.encoders.give(embedder) if embedder is not None else None
     if any(same_name(name, existing) for existing in engine.indexes.names()):
         record = engine.indexes.record(name)
-        if record.is_live:
+        if record.is_over_table:
             record = engine.indexed_table(record).record  # by the names that the source has now
         check_made_with(record, options, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
@@ -88,14 +88,14 @@ def sync(
     """
     names = engine.indexes.names() if index is None else [index]
     records = [engine.indexes.record(name) for name in names]
-    if index is not None and not records[0].is_live:
+    if index is not None and not records[0].is_over_table:
         raise InputError(
             f"index {records[0].name!r} is over ingested documents: to bring in what has changed, ingest them again"
         )
     total = SyncReport()
     gone: SourceGoneError | None = None
     for record in records:
-        if not record.is_live:
+        if not record.is_over_table:
             continue
         try:
             add_report(total, _sync_one(engine, record, compare=compare, limits=limits, progress=progress))
@@ -138,7 +138,7 @@ def alter_index(
     """Change what an index is made of; every row is queued where its text may become another."""
     new = record
     if text is not None or filters is not None:
-        if not record.is_live:
+        if not record.is_over_table:
             raise InputError(f"index {record.name!r} is over ingested documents: only its tokenizer can be changed")
         source = engine.source_table(record.source_table)
         if text is not None:
@@ -153,7 +153,7 @@ def alter_index(
 
 def check_over_documents(record: IndexRecord) -> None:
     """Raise InputError for an index that documents cannot be ingested into: one over a table."""
-    if record.is_live:
+    if record.is_over_table:
         raise InputError(
             f"index {record.name!r} is over the table {record.source_table}: write rows to that table, "
             "or ingest into another index"

@@ -54,7 +54,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
-    if source and not record.is_live:  # the index file of a DuckDB database has only the index
+    if source and not record.is_over_table:  # the index file of a DuckDB database has only the index
         sql = (
             f"SELECT count(*) FROM {in_main(name)} WHERE source_id NOT IN "
             f"(SELECT {key_expression(source_of(record))} FROM {in_main(record.source_table)})"
@@ -135,7 +135,7 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         needed.append(f"{name}_vec")
     if Index(connection, record).has_cells():
         needed += [f"{name}_codes", f"{name}_cells"]
-        if not record.is_live:
+        if not record.is_over_table:
             needed.append(f"{name}_code_after_delete")
             needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
     for kind, tables in (("vec0", vector_tables(record)), ("fts5", [f"{name}_fts"])):

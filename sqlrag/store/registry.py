@@ -64,7 +64,7 @@ class IndexRecord:
     tracking: str = ""
 
     @property
-    def is_live(self) -> bool:
+    def is_over_table(self) -> bool:
         """Whether the index is over a table of the user's own, not over ingested documents."""
         return bool(self.tracking)
 

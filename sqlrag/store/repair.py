@@ -1,4 +1,4 @@
-"""What of an index in a SQLite file can be mended from the rest of it, and which source rows must be indexed again.
+"""What of an index in a SQLite file can be repaired from the rest of it, and which source rows must be indexed again.
 
 Nothing here touches a table of the user's.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["has_broken_cells", "mend_index", "mend_places", "wrong_rows"]
+__all__ = ["has_broken_cells", "repair_index", "repair_places", "wrong_rows"]
 
 
 def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
@@ -42,7 +42,7 @@ def has_broken_cells(connection: apsw.Connection, record: IndexRecord) -> bool:
     return any(count for _, count in connection.execute(sql))
 
 
-def mend_places(connection: apsw.Connection, record: IndexRecord) -> bool:
+def repair_places(connection: apsw.Connection, record: IndexRecord) -> bool:
     """Make the tables of vectors anew where they are not as vec0 keeps them.
 
     The new ones have the vectors whose place is not in doubt, the others are embedded again. False where codes are all
@@ -60,7 +60,7 @@ def mend_places(connection: apsw.Connection, record: IndexRecord) -> bool:
     return True
 
 
-def mend_index(connection: apsw.Connection, record: IndexRecord) -> None:
+def repair_index(connection: apsw.Connection, record: IndexRecord) -> None:
     """Drop vectors without a chunk, and cells that do not hold every vector; make the full text anew if it is off.
 
     The caller holds the write transaction, and makes new cells afterwards.

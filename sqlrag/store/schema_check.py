@@ -61,7 +61,7 @@ class OwnTables:
         Raises NotADatabaseError for tables of the index that sqlrag did not make.
         """
         name = record.name
-        names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_live else ["documents"])]
+        names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_over_table else ["documents"])]
         for part, made in _VIRTUAL.items():
             names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
         return self._look(name, names)

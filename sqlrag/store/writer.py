@@ -197,7 +197,7 @@ class IndexWriter:
             f"WHERE id IN (SELECT id FROM {self._table})"
         )
         self._connection.execute("DROP TABLE temp.sqlrag_kept")
-        if self.record.is_live:  # sql/index/live.sql says why
+        if self.record.is_over_table:  # sql/index/create_tracking.sql says why
             self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
 
     def remake_cells(self) -> None:
@@ -207,7 +207,7 @@ class IndexWriter:
         for table in (f"{name}_codes", f"{name}_cells"):
             self._drop_vec0(table)
         self._connection.execute(self._made_for("index/create_cells"))
-        if self.record.is_live:
+        if self.record.is_over_table:
             self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_code_after_delete')}")
         self._forget_cells()
 
@@ -306,7 +306,7 @@ class IndexWriter:
         for part in ("vec", "codes", "cells"):
             self._drop_vec0(f"{self.record.name}_{part}")
         # What an index over documents does not have may be a table of the user's.
-        for part in PARTS if self.record.is_live else set(PARTS) - {"rows", "queue"}:
+        for part in PARTS if self.record.is_over_table else set(PARTS) - {"rows", "queue"}:
             self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")
         self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
         Registry(self._connection).forget(self.record.name)
@@ -319,7 +319,7 @@ class IndexWriter:
     def delete_chunks(self, ids: Sequence[int]) -> None:
         """Delete chunks by their own ids; triggers take their words along, and their vectors unless it is live."""
         self._check_deletable(ids)
-        if self.record.is_live:
+        if self.record.is_over_table:
             self.delete_codes(ids)
             if self.record.vectors != "int8":
                 self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)

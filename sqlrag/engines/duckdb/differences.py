@@ -64,7 +64,7 @@ def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> lis
     """Return which tables of an index are gone."""
     sql = f"SELECT table_name FROM duckdb_tables() WHERE {HERE}"
     there = {table for (table,) in database.execute(sql).fetchall()}
-    parts = ["", "_embedding", *(["_rows"] if record.is_live else [])]
+    parts = ["", "_embedding", *(["_rows"] if record.is_over_table else [])]
     return [record.name + part for part in parts if record.name + part not in there]
 
 
@@ -93,7 +93,7 @@ def problems_of(
         "chunks are there twice": f"(SELECT 1 FROM {chunks} GROUP BY source_id, ordinal HAVING count(*) > 1)",
         "vectors have no chunk": f"{vectors} ANTI JOIN {chunks} USING (id)",
     }
-    if record.is_live:
+    if record.is_over_table:
         rows = quote(f"{name}_rows")
         counted["chunks are of rows that the index has not seen"] = f"{chunks} ANTI JOIN {rows} USING (source_id)"
     else:

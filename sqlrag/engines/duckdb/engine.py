@@ -371,7 +371,7 @@ def warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRec
     """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
 
     def warn(record: IndexRecord) -> None:
-        if record.is_live and (backlog := indexes.backlog(record)[0]):
+        if record.is_over_table and (backlog := indexes.backlog(record)[0]):
             warn_of_backlog(record, backlog, why, remedy)
 
     return warn

@@ -38,9 +38,9 @@ def passing_ids(
     `params`: the values of its parameters.
     """
     values = {name: duckdb_value(f":{name}", value) for name, value in params.items()}
-    types = checked_types(connection, record) if record.is_live else {}
+    types = checked_types(connection, record) if record.is_over_table else {}
     source, key, source_id = quote(record.source_table), quote(record.source_key), "source_id"
-    if record.is_live:
+    if record.is_over_table:
         key = key_expression(source_of(record), types)
         source_id = as_key(source_id, key_type_of(key_columns(record.source_key), types))
     chosen = f"SELECT {key} FROM {source} WHERE ({expression}\n)"

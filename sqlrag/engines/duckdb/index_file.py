@@ -61,7 +61,7 @@ class IndexFile:
         self._files: Signature | None = None
         try:
             files = file_signature(self._file)  # before the tables: what is committed after this shows next time
-            # What is wrong with the tables is nothing that a new index file could mend.
+            # What is wrong with the tables is nothing that a new index file could repair.
             check_schema_version(self._meta("schema_version"), path)
             records = self._records()
             with self.changing:

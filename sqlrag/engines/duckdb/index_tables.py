@@ -129,11 +129,11 @@ class DuckDBTables(IndexTables):
         """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""
         del queue  # there is none: rows are compared
         record, source_type = self.record, self.key_type()
-        check_room(self.path, record.name, self._columns(), documents=not record.is_live)
+        check_room(self.path, record.name, self._columns(), documents=not record.is_over_table)
         self.connection.execute(statement("duckdb/schema", main=self.main))
         kept = source_type if source_type == "BIGINT" else f'{source_type} COLLATE "binary"'
         parts = {"main": self.main, "dimension": record.dimension, "source_type": kept, "first_id": first_id}
-        for part in ("create", *(["live"] if record.is_live else [])):
+        for part in ("create", *(["create_tracking"] if record.is_over_table else [])):
             self.connection.execute(statement(f"duckdb/{part}", index=record.name, **parts))
         names, places = ", ".join(quote(column) for column in COLUMNS), ", ".join("?" for _ in COLUMNS)
         self.rows(f"INSERT INTO sqlrag_indexes ({names}) VALUES ({places})", [*record.values().values()])
@@ -143,7 +143,9 @@ class DuckDBTables(IndexTables):
     def drop(self) -> None:
         """Drop the tables and forget the index."""
         # What an index over documents does not have may be a table of the user's.
-        for table in (self._table, self._vectors, self._rows) if self.record.is_live else (self._table, self._vectors):
+        for table in (
+            (self._table, self._vectors, self._rows) if self.record.is_over_table else (self._table, self._vectors)
+        ):
             self.connection.execute(f"DROP TABLE IF EXISTS {table}")
         self.connection.execute(f"DROP SEQUENCE IF EXISTS {quote(f'{self.record.name}_ids')}")
         self.rows("DELETE FROM sqlrag_indexes WHERE name = ?", [self.record.name])
@@ -158,7 +160,7 @@ class DuckDBTables(IndexTables):
 
     def take_over(self, made: DuckDBTables) -> None:
         """Copy what another index has into the tables of this one, which are empty."""
-        for part in ("", "_embedding", *(["_rows"] if self.record.is_live else [])):
+        for part in ("", "_embedding", *(["_rows"] if self.record.is_over_table else [])):
             into, taken = (quote(f"{name}{part}") for name in (self.record.name, made.record.name))
             self.connection.execute(f"INSERT INTO {into} SELECT * FROM {taken}")
         self._touch()
@@ -218,7 +220,7 @@ class DuckDBTables(IndexTables):
 
     def key_type(self) -> str:
         """Return the type of a column that holds the keys of the source as it is now."""
-        if not self.record.is_live:
+        if not self.record.is_over_table:
             return "BIGINT"
         source = describe(self.connection, self.record.source_table)
         return key_type_of(key_columns(self.record.source_key), source.types)
@@ -235,7 +237,7 @@ class DuckDBTables(IndexTables):
         return self.column(statement("duckdb/wrong_rows", index=self.record.name))
 
     def _has_other_keys(self) -> bool:
-        if not self.record.is_live:
+        if not self.record.is_over_table:
             return False
         key = describe(self.connection, self.record.source_table).key
         is_same = key in {(), key_columns(self.record.source_key)}

@@ -60,7 +60,7 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         """Return the SELECT of these keys, for any connection. Raises DatabaseError where the source is another one."""
         source = self._select()  # says what is gone
         self._check_key()
-        return statement("duckdb/live_differences", index=self.record.name, main=self.tables.main, source=source)
+        return statement("duckdb/differences", index=self.record.name, main=self.tables.main, source=source)
 
     def prepare(self, *, compare: bool) -> None:
         """Compare every row; with `compare`, rows without a key are looked for, too, to be named in the report."""
@@ -139,7 +139,7 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         """Return rows as they are now, in the order of their keys."""
         if not keys:
             return []
-        sql = statement("duckdb/live_rows", index=self.record.name, source=self._select())
+        sql = statement("duckdb/source_rows", index=self.record.name, source=self._select())
         found = {
             key: QueuedRow(key, text, hash_.encode() if there else None, None if known is None else known.encode())
             for key, text, there, hash_, known in self._duckdb.execute(sql, {"keys": list(keys)}).fetchall()

@@ -98,7 +98,7 @@ class DuckDBIndexes(IndexFile):
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
-        if record.is_live:
+        if record.is_over_table:
             try:
                 return self.unseen(record), None
             except DatabaseError:  # `sync` and `check` say what is wrong with the table

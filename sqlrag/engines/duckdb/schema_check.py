@@ -82,7 +82,7 @@ def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
 def _check_tables_of(connection: duckdb.DuckDBPyConnection, tables: set[str], records: Sequence[IndexRecord]) -> None:
     """Raise NotADatabaseError for a view in the place of a table of an index; `tables` are those that there are."""
     names = {(record.name + part).lower() for record in records for part in ("", "_embedding", "_rows")}
-    names |= {"documents"} if any(not record.is_live for record in records) else set()
+    names |= {"documents"} if any(not record.is_over_table for record in records) else set()
     _check_no_views(connection, names - tables)
 
 

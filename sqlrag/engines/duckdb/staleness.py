@@ -82,7 +82,7 @@ class Asking:
         known, self.known[record.name] = self.known.get(record.name), record.version
         if known != record.version and self.may_stop:
             raise StaleIndexError(record)
-        if not record.is_live or record.name in self._fresh:
+        if not record.is_over_table or record.name in self._fresh:
             return
         try:
             is_stale = self._stale(record) > 0

@@ -155,7 +155,7 @@ def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> M
         raise
     if record.tracking != "view":
         check_is_table(record, source.kind)
-    if record.is_live:
+    if record.is_over_table:
         check_source(record, source.columns)
     return source.types
 

@@ -41,7 +41,7 @@ class TableState:
             f"(SELECT min(id) AS least, max(id) AS most FROM {quote(table)})"
             for table in (record.name, f"{record.name}_embedding")
         ]
-        if record.is_live:  # nothing of it counts, but that it is there
+        if record.is_over_table:  # nothing of it counts, but that it is there
             ends.append(f"(SELECT NULL AS least, NULL AS most FROM {quote(f'{record.name}_rows')} LIMIT 0)")
         sql = f"""
             SELECT (SELECT max(version) FROM sqlrag_indexes WHERE name = ?), min(least), max(most)

@@ -44,19 +44,19 @@ class Changes:
         """At which version of the schema the triggers were looked at."""
         self._gaps: dict[IndexRecord, str] = {}
 
-    def rows(self, record: IndexRecord, mend: Callable[[], bool] | None) -> int:
+    def rows(self, record: IndexRecord, repair: Callable[[], bool] | None) -> int:
         """Return how many rows are queued; the triggers are looked at where the schema has changed.
 
-        `mend` makes those that are not there, and queues what they have missed; it returns False where another
+        `repair` makes those that are not there, and queues what they have missed; it returns False where another
         connection is writing. None where nothing can be written.
         """
         state = self._state()
         if self._fresh.get(record) == state:
             return 0
         if record.tracking == "triggers" and (self._seen.get(record) != state[-1] or record in self._gaps):
-            mended = mend is not None and mend()
+            repaired = repair is not None and repair()
             state = self._state()
-            self._note(record, None if mended else self._look(record), state[-1])
+            self._note(record, None if repaired else self._look(record), state[-1])
         rows, _ = self._indexes.backlog(record)
         if not rows and record not in self._gaps and self._connection.getautocommit():
             self._fresh[record] = state

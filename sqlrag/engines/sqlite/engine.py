@@ -210,7 +210,7 @@ class SQLiteEngine(Engine):
         """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
         self._held = self._is_held()
 
-        def mend() -> bool:
+        def repair() -> bool:
             try:
                 with self.hurried():
                     self.indexed_table(record).prepare(compare=False)
@@ -219,7 +219,7 @@ class SQLiteEngine(Engine):
             return True
 
         with translated(self.path):
-            return self._changes.rows(record, mend if self.hindrance() is None else None)
+            return self._changes.rows(record, repair if self.hindrance() is None else None)
 
     def gap(self, record: IndexRecord) -> str | None:
         """Return why changes may be missed that `stale` does not count: triggers are gone, where none can be made."""
@@ -277,7 +277,7 @@ class SQLiteEngine(Engine):
             return self._indexed_table(followed)
 
     def _followed(self, record: IndexRecord) -> IndexRecord:
-        return Tracking(self.connection, record).followed() if record.is_live else record
+        return Tracking(self.connection, record).followed() if record.is_over_table else record
 
     def _tables(self, record: IndexRecord) -> SQLiteTables:
         from sqlrag.engines.sqlite.index_tables import SQLiteTables

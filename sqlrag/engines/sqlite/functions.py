@@ -137,7 +137,7 @@ class SQLiteIndexes:
 
         And for how many seconds the oldest has been in the queue, None where none is.
         """
-        if record.is_live:
+        if record.is_over_table:
             ((rows, waiting),) = self.connection.execute(statement("index/backlog", index=record.name))
             return rows, waiting
         # Not LIKE, which an application may have another of (ICU's, say), or make case-sensitive.

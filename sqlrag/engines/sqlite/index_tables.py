@@ -15,7 +15,7 @@ from sqlrag.store.check import lost_parts
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import NEXT, in_main
 from sqlrag.store.registry import IndexRecord, Registry
-from sqlrag.store.repair import has_broken_cells, mend_index, mend_places, wrong_rows
+from sqlrag.store.repair import has_broken_cells, repair_index, repair_places, wrong_rows
 from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import made_in_main, statement
 from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate
@@ -69,15 +69,15 @@ class SQLiteTables(IndexTables):
     def create(self, *, first_id: int = 1, queue: bool = True) -> None:
         """Create the tables and triggers, and record the index. Raises DatabaseError where one stands in the way."""
         record = self.record
-        if record.is_live:
+        if record.is_over_table:
             checked_columns(self.connection, record)
-        check_room(self.path, record.name, tables_in_the_way(self.connection), documents=not record.is_live)
-        if not record.is_live:
+        check_room(self.path, record.name, tables_in_the_way(self.connection), documents=not record.is_over_table)
+        if not record.is_over_table:
             self.connection.execute(statement("index/documents"))
         key_type = self.key_type()
         self._writer.create(key_type)
-        if record.is_live:
-            self.connection.execute(statement("index/live", index=record.name, source_type=key_type))
+        if record.is_over_table:
+            self.connection.execute(statement("index/create_tracking", index=record.name, source_type=key_type))
             if record.tracking == "triggers":
                 self._make_triggers()
             if queue:
@@ -109,7 +109,7 @@ class SQLiteTables(IndexTables):
 
     def drop(self) -> None:
         """Drop the tables, the triggers and the filters' indexes, and forget the index."""
-        if self.record.is_live:
+        if self.record.is_over_table:
             self._tracking.drop()
             if not self._is_next:
                 FilterIndexes(self.connection, self.record).drop()
@@ -121,7 +121,7 @@ class SQLiteTables(IndexTables):
         self.registry.put(record)
         if record.tokenizer != old.tokenizer:
             self._writer.remake_full_text()
-        if not record.is_live:
+        if not record.is_over_table:
             return
         checked_columns(self.connection, record)
         has_triggers = record.tracking == "triggers"
@@ -137,7 +137,7 @@ class SQLiteTables(IndexTables):
     def take_over(self, made: SQLiteTables) -> None:
         """Copy what another index has, its queue too, into the tables of this one, which are empty."""
         name = self.record.name
-        for part in ("rows", "queue") if self.record.is_live else ():
+        for part in ("rows", "queue") if self.record.is_over_table else ():
             self.connection.execute(
                 f"INSERT INTO {in_main(f'{name}_{part}')} SELECT * FROM {in_main(f'{made.record.name}_{part}')}"
             )
@@ -183,7 +183,7 @@ class SQLiteTables(IndexTables):
 
     def key_type(self) -> str:
         """Return the type of a column that holds the keys of the source as it is now."""
-        if not self.record.is_live:
+        if not self.record.is_over_table:
             return "INTEGER"
         table = describe(self.connection, self.record.source_table)
         return key_type_of(table.key, table.types)
@@ -199,14 +199,14 @@ class SQLiteTables(IndexTables):
         None where a part is gone, or where the codes of an index that keeps nothing else are damaged.
         """
         record = self.record
-        if lost_parts(self.connection, record) or (record.is_live and self.lost()):
+        if lost_parts(self.connection, record) or (record.is_over_table and self.lost()):
             return None
-        if not mend_places(self.connection, record):
+        if not repair_places(self.connection, record):
             return None
         if record.vectors == "int8" and has_broken_cells(self.connection, record):
             return None
         rows = wrong_rows(self.connection, record)
-        mend_index(self.connection, record)
+        repair_index(self.connection, record)
         return rows
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:

@@ -99,7 +99,7 @@ def checked_columns(connection: Connection, record: IndexRecord) -> list[str]:
     sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
     rows = connection.execute(sql, (record.source_table,)) if kind is not None else ()
     columns = [str(name) for (name,) in rows]
-    if record.is_live:
+    if record.is_over_table:
         check_source(record, columns)
     return columns
 

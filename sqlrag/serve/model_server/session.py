@@ -147,7 +147,7 @@ class Session:
 
     def _log_lacks(self, record: IndexRecord) -> None:
         """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there."""
-        if not record.is_live:
+        if not record.is_over_table:
             return
         with suppress(apsw.Error, Error):  # the client may forbid it, and the search says what is wrong itself
             backlog = self._changes.rows(record, None)
