@@ -1,4 +1,4 @@
-"""How fast a model is here: tokens or pairs a second, on ONNX Runtime and, where it is installed, on torch."""
+"""Measuring how fast a model is: tokens or pairs per second on ONNX Runtime, and on torch if it is installed."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _QUESTIONS = ("how is it called?", "what does it return?", "when does it fail?")
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of a model: `onnx` and `torch` in `unit`, the median of the rounds; `ratio` is onnx / torch.
+    """The speed of a model. `onnx` and `torch` are medians of the rounds, in `unit`; `ratio` is onnx / torch.
 
-    `torch` is None where it was not measured; `note` says why.
+    `torch` is None if it was not measured, and `note` says why.
     """
 
     model: str
@@ -41,10 +41,10 @@ class Speed:
 
 
 def bench(spec: ModelSpec, texts: Sequence[str], rounds: int = 3) -> Speed:
-    """Run texts through both backends of a model, in turns; each has run once before.
+    """Run texts through both backends of a model in turn, after one run to warm up.
 
-    A bi-encoder embeds the texts; a cross-encoder scores each of them with a question. The torch side takes the
-    model from where it was exported from.
+    A bi-encoder embeds the texts; a cross-encoder scores each of them with a question. torch runs the model that the
+    ONNX model was exported from.
     """
     runs = {"onnx": _run(spec, str(spec.folder), "onnx", texts)}
     note, source = _torch_source(spec)
@@ -74,7 +74,7 @@ def bench(spec: ModelSpec, texts: Sequence[str], rounds: int = 3) -> Speed:
 
 
 def _run(spec: ModelSpec, model: str, backend: str, texts: Sequence[str]) -> tuple[Callable[[int], object], int]:
-    """Return what does the work of a round, and how many tokens or pairs that is."""
+    """Return a function that does the work of a round, and the number of tokens or pairs in it."""
     if spec.kind == "bi-encoder":
         encoder = open_encoder(model, backend, None)
         encoder.embed(texts[:1], "document")
@@ -87,7 +87,7 @@ def _run(spec: ModelSpec, model: str, backend: str, texts: Sequence[str]) -> tup
 
 
 def _torch_source(spec: ModelSpec) -> tuple[str, str]:
-    """Return why torch can't be measured, or else what it opens."""
+    """Return why torch cannot be measured ("" if it can), and the model that it opens."""
     if find_spec("sentence_transformers") is None:
         return 'torch: not installed (pip install "sqlrag[torch]")', ""
     manifest = Manifest.load(spec.folder) if spec.folder else None

@@ -1,4 +1,4 @@
-"""The user's cache of exported models: a folder each, complete or not there at all."""
+"""The user's cache of exported models. Each model is a folder, which is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 BUNDLED = Path(__file__).parent / "bundled"
-"""Where the models are that came with the package."""
+"""The folder of the models that come with the package."""
 
 UNFINISHED = ".making-"
 REPLACED = ".replaced-"
@@ -38,14 +38,14 @@ renew_locks(sys.modules[__name__])
 
 
 def is_bundled(folder: Path) -> bool:
-    """Tell whether a model's folder is one of those that came with the package."""
+    """Return whether a model's folder is one of those that come with the package."""
     return folder.parent == BUNDLED
 
 
 def models_folder() -> Path:
-    r"""Return where pulled models are kept: `models` in SQLRAG_CACHE, else in the system's place for caches.
+    r"""Return the folder of pulled models: `models` in SQLRAG_CACHE, or in the system's folder for caches.
 
-    That is `$XDG_CACHE_HOME/sqlrag` or `~/.cache/sqlrag`, on macOS `~/Library/Caches/sqlrag`, on Windows
+    The system's folder is `$XDG_CACHE_HOME/sqlrag` or `~/.cache/sqlrag`, on macOS `~/Library/Caches/sqlrag`, on Windows
     `%LOCALAPPDATA%\\sqlrag`.
     """
     if chosen := os.environ.get("SQLRAG_CACHE"):
@@ -60,13 +60,13 @@ def models_folder() -> Path:
 
 
 def folder_of(name: str, key: str = "") -> Path:
-    """Return the folder of a model: of a Hugging Face name, or with `key`, a hash, of a folder of that name."""
+    """Return the cache folder for a Hugging Face name, or for a folder of that name whose hash is `key`."""
     plain = re.sub(r"[^\w.-]", "-", name.replace("/", "--"))
     return models_folder() / (f"{plain}@{key[:16]}" if key else plain)
 
 
 def cached_models() -> list[ModelSpec]:
-    """Return the specifications of the models in the cache, by name. A folder that is no model is left out."""
+    """Return the specifications of the models in the cache, by name. Folders that are not models are left out."""
     found = []
     for path in sorted(models_folder().glob(f"*/{MANIFEST_FILE}")):
         if path.parent.name.startswith((UNFINISHED, REPLACED)):
@@ -79,15 +79,15 @@ def cached_models() -> list[ModelSpec]:
 
 
 def find_cached(name: str, weights_hash: str | None = None) -> ModelSpec | None:
-    """Return the cached model of a name, and where several have it of these weights; None where there is none."""
+    """Return the cached model of a name, preferably with these weights; None if there is none."""
     named = [spec for spec in cached_models() if spec.name == name]
     return next((spec for spec in named if spec.weights_hash == weights_hash), named[0] if named else None)
 
 
 def verified(spec: ModelSpec) -> ModelSpec:
-    """Return a specification whose files are those that were exported; a folder without manifest is not judged.
+    """Compare a model's files with its manifest, if it has one, and return its specification.
 
-    Files are hashed once per process. Raises ModelFileError that names the file and how to make it again.
+    Files are hashed once per process. Raises ModelFileError, which names the file and says how to make it again.
     """
     folder = spec.folder
     manifest = Manifest.load(folder) if folder is not None else None

@@ -1,4 +1,4 @@
-"""A model's files from Hugging Face: safetensors, tokenizer and configuration, never code, never a pickle."""
+"""Fetching a model's files from Hugging Face: safetensors, tokenizer and configuration, never code or a pickle."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
 __all__ = ["fetch", "in_cache", "is_hub_name"]
 
 _WANTED = ["*.json", "*.txt", "*.model", "*.safetensors", "*.jinja", "README.md"]
-# Exports that others made: every model is exported here, by one path.
+# Exports that others made. Every model is exported here, in one way.
 _UNWANTED = ["onnx/*", "*/onnx/*", "openvino/*", "*/openvino/*", "coreml/*", "gguf/*", "original/*"]
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether a name is OWNER/NAME, as Hugging Face's are."""
+    """Return whether a name has the form OWNER/NAME, as Hugging Face's names do."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name, re.ASCII) is not None
 
 
 def in_cache(name: str) -> Path | None:
-    """Return the folder of a repository in Hugging Face's own cache, None where it is not there; asks no network."""
+    """Return a repository's folder in Hugging Face's own cache, None if it is not there. Uses no network."""
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -40,8 +40,8 @@ def in_cache(name: str) -> Path | None:
 def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
     """Return the folder and the commit of a repository's files, downloaded or from Hugging Face's own cache.
 
-    Without a network, what is in that cache is enough. Raises MissingDependencyError without the torch extra,
-    UnknownModelError where there is no such model, or where it can't be reached.
+    Without a network the cache is enough. Raises MissingDependencyError without the torch extra, UnknownModelError if
+    there is no such model or if it cannot be reached.
     """
     if not is_hub_name(name):
         msg = (

@@ -1,4 +1,4 @@
-"""One loaded model per process: whoever asks for the same model gets the same object."""
+"""One loaded model per process: asking for the same model again returns the same object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ renew_locks(sys.modules[__name__])
 
 @in_child
 def _forget_torch() -> None:
-    """Open torch's models again in a child: what the parent has of them is of no use there."""
+    """Forget torch's models in a forked child, where they must be opened again."""
     for key in [key for key in _loaded if "torch" in key]:
         leave(_loaded.pop(key))
 
@@ -67,7 +67,7 @@ def _load(
         model = spec
     else:
         key = (kind, backend, "" if model is None else path_of(model), "")
-    # One lock for all: two threads that ask for the same model must not both load it.
+    # Two threads that ask for the same model must not both load it.
     with _lock:
         if key not in _loaded:
             _loaded[key] = opened_as(model, backend=backend)

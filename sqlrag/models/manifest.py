@@ -1,4 +1,4 @@
-"""Where an exported model comes from, and what its files must be: `manifest.json` in its folder."""
+"""The manifest of an exported model, `manifest.json`: where the model is from, and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["MANIFEST_FILE", "Manifest", "file_hash", "hashes_of"]
 MANIFEST_FILE = "manifest.json"
 
 FILES = (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)
-"""What a manifest has the hashes of."""
+"""The files whose hashes are in a manifest."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """An export: its source, and the SHA-256 of each file.
+    """The source of an export, and the SHA-256 of each file.
 
-    `source`: a Hugging Face name, or the path of a folder. `revision`: the commit, or for a folder the SHA-256 of its
-    files. `precision`: "int8", "int16" or "fp32". `check`: how near the graph is to the original weights. `notes`: what
-    someone who uses the model should know. `made_by`: the versions of what made it.
+    `source` is a Hugging Face name or the path of a folder, `revision` the commit, or the SHA-256 of the folder's
+    files. `precision` is "int8", "int16" or "fp32". `check` says how close the graph is to the original weights,
+    `notes` what users of the model should know, `made_by` which versions of which libraries made it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Manifest | None:
-        """Read a folder's manifest, None where it has none. Raises ModelFileError for a damaged one."""
+        """Read a folder's manifest, None if there is none. Raises ModelFileError for a damaged one."""
         path = Path(folder) / MANIFEST_FILE
         if not path.is_file():
             return None
@@ -52,12 +52,11 @@ class Manifest:
             manifest = cls(**{item.name: values[item.name] for item in fields(cls) if item.name in values})
             manifest._check()
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            msg = f"{str(path)!r} is damaged ({error}): make the model again"
-            raise ModelFileError(msg) from error
+            raise ModelFileError(f"{str(path)!r} is damaged ({error}): make the model again") from error
         return manifest
 
     def _check(self) -> None:
-        """Raise ValueError for what an export has not written: a manifest may come from a stranger."""
+        """Raise ValueError for a value that no export writes, because a manifest may come from anyone."""
         for name in ("name", "source", "revision", "precision"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"its {name} is {shown(getattr(self, name))}")  # noqa: TRY004 - all are one error
@@ -79,8 +78,7 @@ class Manifest:
             found = file_hash(path) if path.is_file() else None
             if found != expected:
                 what = "is missing" if found is None else f"does not have the SHA-256 {expected[:12]}…"
-                msg = f"{str(path)!r} {what}, so it is not what was exported: {self.remedy}"
-                raise ModelFileError(msg)
+                raise ModelFileError(f"{str(path)!r} {what}, so it is not what was exported: {self.remedy}")
 
     @property
     def remedy(self) -> str:

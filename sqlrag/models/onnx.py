@@ -1,7 +1,7 @@
-"""The ONNX Runtime backend: one sequence at a time per thread, as many threads as CPUs.
+"""The ONNX Runtime backend: one sequence at a time per thread, and as many threads as CPUs.
 
-Dynamic int8 takes one scale for the whole of a batch, so a text's vector would depend on what stands beside
-it; a batch of one cannot. On a CPU it is also the fastest: batches pay for padding and leave the cache.
+Dynamic int8 has one scale for a whole batch, so in a batch the vector of a text would depend on the other texts. On a
+CPU batches of one are also the fastest, because larger ones pay for padding and leave the cache.
 """
 
 from __future__ import annotations
@@ -35,22 +35,26 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxEncoder", "OnnxScorer"]
 
-# On a CPU this fused operator takes four times as long as the two that it replaces (measured with ONNX
-# Runtime 1.31: without it all-MiniLM-L6-v2 is a sixth faster, the bundled reranker a tenth).
+# On a CPU this fused operator takes four times as long as the two that it replaces. Measured with ONNX Runtime 1.31:
+# without it all-MiniLM-L6-v2 is a sixth faster, and the bundled reranker a tenth.
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]
-# Attention takes memory by the square of the length (at 8,192 tokens a gigabyte or more): sequences longer than
-# this run one after the other, whatever the number of threads.
+# The memory of attention grows with the square of the length, to a gigabyte or more at 8,192 tokens. Sequences longer
+# than this run one after the other, whatever the number of threads.
 _LONG_TOKENS = 2048
 
 
-class OnnxEncoder:
-    """A bi-encoder in a model folder: texts in, vectors out."""
+class _OnnxModel:
+    """A model in a model folder, opened at its first use."""
 
     def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
         self.spec = spec
         folder = spec.folder or Path()
         self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
         self._session = _Session(folder / MODEL_FILE, threads)
+
+
+class OnnxEncoder(_OnnxModel):
+    """A bi-encoder: texts in, vectors out."""
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
         """Return the texts' vectors as the model pools them, (n, dimension) float32."""
@@ -65,7 +69,7 @@ class OnnxEncoder:
         return vectors
 
     def _pool(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Make one vector of the last hidden state, (1, tokens, dimension): no padding is among the tokens."""
+        """Return one vector for the last hidden state, (1, tokens, dimension), in which no token is padding."""
         import numpy as np
 
         if hidden.ndim != 3 or hidden.shape[0] != 1 or hidden.shape[2] != self.spec.dimension:
@@ -75,7 +79,7 @@ class OnnxEncoder:
             )
             raise ModelFileError(msg)
         tokens = hidden[0]
-        if not len(tokens):  # a static model of a text without tokens
+        if not len(tokens):  # a static model and a text without tokens
             return np.zeros(hidden.shape[-1], np.float32)
         pooling = self.spec.pooling
         if pooling == "mean":
@@ -85,24 +89,18 @@ class OnnxEncoder:
         return np.asarray(tokens[0 if pooling == "cls" else -1], np.float32)
 
 
-class OnnxScorer:
-    """A cross-encoder in a model folder: pairs in, scores out."""
-
-    def __init__(self, spec: ModelSpec, threads: int | None = None) -> None:
-        self.spec = spec
-        folder = spec.folder or Path()
-        self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
-        self._session = _Session(folder / MODEL_FILE, threads)
+class OnnxScorer(_OnnxModel):
+    """A cross-encoder: pairs in, scores out."""
 
     def conditions(self) -> tuple[str, ...]:
-        """Return the tokenizer's hash, and the library and the kind of processor that compute."""
+        """Return the tokenizer's hash, the version of the library, and the kind of processor."""
         return self.tokenizer.digest, f"onnxruntime {_onnxruntime_version()}", platform.machine()
 
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32: the logit, through the model's activation.
 
-        `until`: they are begun in their order, after this time (`time.monotonic`) none but the first; the score of
-        those that were not is NaN.
+        With `until` (`time.monotonic`) pairs are begun in their order, and after that time none but the first. The
+        score of a pair that was not begun is NaN.
         """
         import numpy as np
 
@@ -114,20 +112,20 @@ class OnnxScorer:
         else:
 
             def encode(place: int) -> tokenizers.Encoding:
-                # Tokenized together they take less time (3 % of the model's, each alone 8 %), but there may be more
-                # of them than are ever scored.
+                # Tokenizing all pairs together is faster (3 % of the model's time instead of 8 %), but perhaps only few
+                # of them are ever scored.
                 return self.tokenizer.pairs([pairs[place]], self.spec.max_tokens)[0]
 
             logits[:] = self._session.run(range(len(pairs)), encode, _only, until)
         if self.spec.activation == "sigmoid":
-            # exp of a negative number only: it cannot overflow.
+            # The exponent is never positive, so exp cannot overflow.
             small = np.exp(-np.abs(logits))
             logits = np.where(logits >= 0, 1.0, small) / (1.0 + small)
         return logits.astype(np.float32)
 
 
 class _Session:
-    """An ONNX graph over token ids, opened at first use."""
+    """An ONNX graph over token ids, opened at its first use."""
 
     def __init__(self, path: Path, threads: int | None) -> None:
         self._path = path
@@ -140,17 +138,17 @@ class _Session:
         self._inside: set[int] = set()
         at_fork(self)
 
-    # What a fork is told (sqlrag/process/forks.py)
+    # Called around a fork (sqlrag/process/forks.py)
 
     def before_fork(self, _seconds: float) -> bool:
-        """Tell whether no thread is in the library."""
+        """Return whether no thread is inside the library."""
         return not self._inside
 
     def after_fork(self) -> None:
-        """Go on in the parent."""
+        """Continue in the parent: there is nothing to do."""
 
     def in_child(self, *, at_rest: bool) -> None:
-        """Make new threads at the next run; open the graph again if one of the parent's was in the midst of it."""
+        """Start new threads at the next run, and open the graph again if a thread of the parent was using it."""
         self._lock, self._one_long = threading.Lock(), threading.Lock()
         self._jobs = None
         self._inside = set()
@@ -165,9 +163,9 @@ class _Session:
         finish: Callable[[Any], Any],
         until: float | None = None,
     ) -> list[Any]:
-        """Run the sequences `encode(place)`, each on its own, begun in this order; return `finish(output)` by place.
+        """Run each sequence `encode(place)` by itself, in this order, and return `finish(output)` by place.
 
-        `until`: after this time (`time.monotonic`) no sequence but the first is begun; the result of those is None.
+        After `until` (`time.monotonic`) no sequence but the first is begun. The result of the others is None.
         """
         self._open()
         results: list[Any] = [None] * len(order)
@@ -192,7 +190,7 @@ class _Session:
         return results
 
     def _side_by_side(self, work: Callable[[], None], waiting: list[int]) -> None:
-        """Do the work in each of the threads at once; what one of them raises stops the others, and is raised."""
+        """Do the work in all threads at once. An error in one of them stops the others, and is raised here."""
         finished: SimpleQueue[BaseException | None] = SimpleQueue()
 
         def one() -> None:
@@ -210,13 +208,13 @@ class _Session:
                 jobs.put(one)
             errors = [finished.get() for _ in range(self._threads)]
         finally:
-            waiting.clear()  # after Ctrl-C, or an error, nobody waits for the rest
+            waiting.clear()  # after Ctrl-C or an error the rest is not wanted
         for error in errors:
             if error is not None:
                 raise error
 
     def _output(self, encoding: tokenizers.Encoding) -> NDArray[np.float32]:
-        """Return the graph's first output. Raises ModelFileError where it cannot compute it, or it is no numbers."""
+        """Return the graph's first output. Raises ModelFileError if it cannot be computed, or is not numbers."""
         me = threading.get_ident()
         self._inside.add(me)
         try:
@@ -253,10 +251,10 @@ class _Session:
                 self._inputs = [node.name for node in self._opened.get_inputs()]
 
     def _workers(self) -> SimpleQueue[Callable[[], None] | None]:
-        """Return the queue that the threads take their work from.
+        """Return the queue from which the threads take their work.
 
-        Not an executor: Ctrl-C in the midst of a Future's or a Condition's code can leave its lock taken for ever.
-        A SimpleQueue is written in C, and always whole.
+        This is not an executor, because Ctrl-C inside the code of a Future or a Condition can leave its lock taken
+        forever. A SimpleQueue is written in C, and an interrupt cannot break it.
         """
         with self._lock:
             if self._jobs is None:
@@ -273,7 +271,7 @@ class _Session:
 
 @lru_cache(maxsize=1)
 def _onnxruntime_version() -> str:
-    """Return the library's version without importing it, where its package is called as it is."""
+    """Return the library's version, without importing it if its package has the usual name."""
     from importlib import metadata  # here, as it takes longer to import than all the rest
 
     try:
@@ -290,12 +288,12 @@ def _serve(jobs: SimpleQueue[Callable[[], None] | None]) -> None:
 
 
 def _end(owner: int, threads: list[threading.Thread], jobs: SimpleQueue[Callable[[], None] | None]) -> None:
-    """Let the threads finish their sequences before the interpreter goes.
+    """Let the threads finish their sequences before the interpreter ends.
 
-    One that comes back from the library's C++ later is ended there, and aborts the whole process
+    A thread that returns from the library's C++ after that is ended there, which aborts the whole process
     (https://docs.python.org/3.11/c-api/init.html#c.PyEval_RestoreThread).
     """
-    if owner == os.getpid():  # a fork has this call, and not the thread
+    if owner == os.getpid():  # a forked child has this call, but not the threads
         for _ in threads:
             jobs.put(None)
         for thread in threads:
@@ -306,7 +304,7 @@ def _open_session(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # One thread per sequence; ONNX Runtime then starts none of its own, so none spin and a fork is safe.
+    # With one thread per sequence ONNX Runtime starts none of its own, so that none spins and forks are safe.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -328,12 +326,12 @@ def _open_session(path: Path) -> Any:
 
 
 def _longest_first(inputs: Sequence[tokenizers.Encoding]) -> list[int]:
-    """Return the places of sequences in the order that lets threads end at about the same time."""
+    """Return the positions of sequences, longest first, so that the threads end at about the same time."""
     return sorted(range(len(inputs)), key=lambda place: -len(inputs[place]))
 
 
 def _only(logits: Any) -> float:
-    """Return the one logit of one pair, from (1,) or (1, 1)."""
+    """Return the one logit of one pair, whose shape is (1,) or (1, 1)."""
     if logits.size != 1:
         raise ModelFileError(
             f"a model gives {logits.size:,} numbers for a pair: its graph is no cross-encoder with one"

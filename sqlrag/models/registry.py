@@ -1,4 +1,4 @@
-"""Which model a name means, and its backend opened."""
+"""Finding the model that a name stands for, and opening it with a backend."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "reranker-v1"
 BACKENDS = ("onnx", "torch")
 
-_between: list[tuple[Callable[[Encoder], Encoder], Callable[[Scorer], Scorer]]] = []
+_wrappers: dict[Kind, Callable[[Any], Any]] = {}
 
 
 def bundled_models() -> dict[str, ModelSpec]:
@@ -50,19 +50,19 @@ def bundled_models() -> dict[str, ModelSpec]:
 def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a model: None (the default of this kind), a name or a folder.
 
-    In this order: a bundled name, a model folder, a folder as sentence-transformers saves it (exported to the cache
-    at its first use), the name of a pulled model. A specification is returned as it is, its files unread. So are those
-    of other models with `verify=False`: for a model that another process runs.
+    A name or folder is, in this order: a bundled model, a model folder, a folder that sentence-transformers saved
+    (which is exported to the cache at its first use), a pulled model. A specification is returned as it is, without
+    reading the model's files. `verify=False` leaves those of any model unread, for a model that another process runs.
 
-    Raises UnknownModelError where there is no such model, InputError where it is of the other kind, ModelFileError
-    where its files are not what was exported.
+    Raises UnknownModelError if there is no such model, InputError if it is of the other kind, ModelFileError if its
+    files are not those that were exported.
     """
     if model is None:
         model = DEFAULT_EMBEDDER if kind == "bi-encoder" else DEFAULT_RERANKER
     name = model.name if isinstance(model, ModelSpec) else path_of(model)
     if isinstance(model, ModelSpec):
         spec = model
-    # A bare name is a bundled model before it is a folder that happens to be called so.
+    # A bundled model takes precedence over a folder that happens to have its name.
     elif _is_bundled(name):
         spec = ModelSpec.load(BUNDLED / name)
     elif Path(name).is_dir():
@@ -70,16 +70,15 @@ def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, ver
     else:
         spec = named_model(name, verify=verify)
     if spec.kind != kind:
-        msg = f"model {name!r} is a {spec.kind}; a {kind} is needed here"
-        raise InputError(msg)
+        raise InputError(f"model {name!r} is a {spec.kind}; a {kind} is needed here")
     return spec
 
 
 def named_model(name: str, weights_hash: str | None = None, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a bundled or pulled model by its name, never by a path.
 
-    `weights_hash` chooses among several of that name. Raises UnknownModelError that says how to get it, and
-    ModelFileError where its files are not what was exported; these are not read with `verify=False`.
+    `weights_hash` chooses among several models of that name. Raises UnknownModelError, which says how to get the model,
+    and ModelFileError if its files are not those that were exported. `verify=False` leaves the files unread.
     """
     if _is_bundled(name):
         return ModelSpec.load(BUNDLED / name)
@@ -96,49 +95,35 @@ def model_names(kind: Kind) -> list[str]:
 
 
 def open_encoder(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Encoder:
-    """Open a bi-encoder with a backend; see Embedder for the arguments and errors."""
-    encoder = _encoder(model, backend, threads)
-    for between, _ in _between:
-        encoder = between(encoder)
+    """Open a bi-encoder. The arguments and errors are those of Embedder."""
+    encoder: Encoder = _opened("bi-encoder", model, backend, threads)
     return encoder
 
 
-def _encoder(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Encoder:
-    check_backend(backend, threads)
-    if backend == "torch":
-        from sqlrag.models.torch import TorchEncoder
-
-        return TorchEncoder(_torch_name(model))
-    from sqlrag.models.onnx import OnnxEncoder
-
-    return OnnxEncoder(resolve(model, "bi-encoder"), threads)
-
-
 def open_scorer(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Scorer:
-    """Open a cross-encoder with a backend; see Reranker for the arguments and errors.
-
-    The bundled rerankers exist as ONNX only, so with `backend="torch"` they run on ONNX Runtime all the same.
-    """
-    scorer = _scorer(model, backend, threads)
-    for _, between in _between:
-        scorer = between(scorer)
+    """Open a cross-encoder. The arguments and errors are those of Reranker."""
+    scorer: Scorer = _opened("cross-encoder", model, backend, threads)
     return scorer
 
 
-def _scorer(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Scorer:
+def _opened(kind: Kind, model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Any:
     check_backend(backend, threads)
-    if backend == "torch" and model is not None and not _is_bundled(path_of(model)):
-        from sqlrag.models.torch import TorchScorer
+    is_encoder = kind == "bi-encoder"
+    # The bundled rerankers exist as ONNX only, so ONNX Runtime runs them even with backend="torch".
+    if backend == "torch" and (is_encoder or (model is not None and not _is_bundled(path_of(model)))):
+        from sqlrag.models.torch import TorchEncoder, TorchScorer
 
-        return TorchScorer(_torch_name(model))
-    from sqlrag.models.onnx import OnnxScorer
+        opened: Any = (TorchEncoder if is_encoder else TorchScorer)(_torch_name(model))
+    else:
+        from sqlrag.models.onnx import OnnxEncoder, OnnxScorer
 
-    return OnnxScorer(resolve(model, "cross-encoder"), threads)
+        opened = (OnnxEncoder if is_encoder else OnnxScorer)(resolve(model, kind), threads)
+    return _wrappers[kind](opened) if kind in _wrappers else opened
 
 
 def run_through(encoders: Callable[[Encoder], Encoder], scorers: Callable[[Scorer], Scorer]) -> None:
-    """Put something between each model that this process loads from now on and those who call it: a server's queue."""
-    _between[:] = [(encoders, scorers)]
+    """Wrap each model that this process opens from now on. The model server puts its queue around them."""
+    _wrappers.update({"bi-encoder": encoders, "cross-encoder": scorers})
 
 
 def _is_bundled(name: str) -> bool:
@@ -155,7 +140,7 @@ def _of_folder(folder: str, kind: Kind, *, verify: bool) -> ModelSpec:
 
 
 def _unknown(name: str) -> str:
-    """Return what an error says of a name that no model has: what there is, and what would bring it here."""
+    """Return the error message for an unknown name: which models there are, and how to get this one."""
     there_is = f"bundled are {', '.join(bundled_models())}"
     if pulled := list(dict.fromkeys(spec.name for spec in cached_models())):
         there_is += f"; pulled are {', '.join(pulled)}"
@@ -173,25 +158,22 @@ def _unknown(name: str) -> str:
 
 
 def check_backend(backend: str, threads: int | None) -> None:
-    """Raise InputError unless there is such a backend, and threads are a number or None."""
+    """Raise InputError for an unknown backend, and for `threads` that are neither a number nor None."""
     if not isinstance(backend, str) or backend not in BACKENDS:
-        msg = f"backend must be one of {BACKENDS}, not {backend!r}"
-        raise InputError(msg)
+        raise InputError(f"backend must be one of {BACKENDS}, not {backend!r}")
     if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        msg = f"threads must be a whole number from 1, or None for one per usable CPU, not {threads!r}"
-        raise InputError(msg)
+        raise InputError(f"threads must be a whole number from 1, or None for one per usable CPU, not {threads!r}")
 
 
 def _torch_name(model: str | os.PathLike[str] | ModelSpec | None) -> str:
-    """Return what sentence-transformers calls the model."""
+    """Return the name by which sentence-transformers knows the model."""
     if model is None or model == DEFAULT_EMBEDDER:
         return f"sentence-transformers/{DEFAULT_EMBEDDER}"
     return path_of(model)
 
 
 def path_of(model: Any) -> str:
-    """Return the name or the folder of a model as text; raise InputError for a value of another type."""
+    """Return the name or the folder of a model as text. Raises InputError for a value of another type."""
     if not isinstance(model, (str, os.PathLike)) or not os.fspath(model):
-        msg = f"model must be a name or a folder, not {type(model).__name__}: {model!r}"
-        raise InputError(msg)
+        raise InputError(f"model must be a name or a folder, not {type(model).__name__}: {model!r}")
     return os.fspath(model)

@@ -1,4 +1,4 @@
-"""What a model is: name, weights, window, prompts and how its output becomes a vector or a score."""
+"""The specification of a model: name, weights, window, prompts, and how its output becomes a vector or a score."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 
 POOLINGS = ("mean", "cls", "max", "lasttoken")
-"""How token vectors become one: their mean, the first, the largest of each dimension, the last."""
+"""How token vectors become one vector: their mean, the first, the largest of each dimension, or the last."""
 
 PRECISIONS = ("int8", "int16", "fp32")
-"""Of an exported model: numbers of 8 bits, of two times 8, or as they are; each keeps more, and takes longer."""
+"""Of an exported model: 8 bits, two times 8 bits, or 32. Each keeps more than the one before, and is slower."""
 
-# A model's numbers only mean what its file says; an unknown choice must stop, not be guessed at.
+# A model's numbers mean nothing without its specification, so an unknown choice is an error and not guessed.
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("bi-encoder", "cross-encoder"),
     "pooling": POOLINGS,
@@ -48,14 +48,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _TEXTS = ("name", "weights_hash", "licence", "source")
 
 MOST_TOKENS = 1 << 20
-"""Of a window. One that is larger than what the graph was made for shows when it runs."""
+"""The largest window. A window that is too large for the graph shows when the model runs."""
 MOST_DIMENSIONS = 1 << 16
 MOST_BYTES = 1 << 20
-"""Of `sqlrag.json` and of a manifest."""
+"""The largest `sqlrag.json` or manifest."""
 
 
 def read_json(path: Path) -> Any:
-    """Return what a small JSON file holds. Raises ValueError for a large one, and what `json.loads` raises."""
+    """Return the content of a small JSON file. Raises ValueError for a large one, and the errors of `json.loads`."""
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -64,7 +64,7 @@ def read_json(path: Path) -> Any:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it, which may be of any length."""
+    """Return a value as an error message shows it: shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -74,24 +74,24 @@ def _is_whole(value: object, most: int) -> bool:
 
 
 def default_precision(kind: Kind) -> str:
-    """Return the precision of an export where none is asked for.
+    """Return the precision of an export for which none was chosen.
 
-    A vector's neighbours hardly change with 8 bits; the order of a reranker's results, its only product, does: of
-    NFCorpus' 323 queries 81 % keep their top 3 of 25 with int8, of the first 80 of them 97.5 % with int16
-    (tests/models/test_precision_order.py).
+    8 bits hardly change the neighbours of a vector. They do change the order of a reranker's results, which is all that
+    a reranker is for: of 108 of NFCorpus' queries 81.5 % keep their top 3 of 25 with int8, rotation included, and all
+    of them with int16 (tests/models/test_precision_order.py).
     """
     return "int8" if kind == "bi-encoder" else "int16"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model's identity and conventions; in a model folder it is the file `sqlrag.json`.
+    """A model's identity and conventions. In a model folder it is the file `sqlrag.json`.
 
-    `weights_hash` is the hex SHA-256 of the weights file, `max_tokens` the window including special tokens,
-    `prompts` the strings put before a "query" and before a "document" ("" where there is none),
-    `dimension` the length of a vector (None for a cross-encoder). `pooling` and `normalize` speak of
-    bi-encoders, `activation` of cross-encoders: what turns the logit into the score. `normalize` is False where
-    the model's own files leave its vectors as long as they are; an Embedder makes all of them unit length.
+    `weights_hash` is the hex SHA-256 of the weights file, `max_tokens` the window including special tokens. `prompts`
+    are the strings put before a "query" and before a "document", "" for none. `dimension` is the length of a vector,
+    None for a cross-encoder. `pooling` and `normalize` are for bi-encoders. `normalize` is False if the model's own
+    files do not normalize its vectors; an Embedder does so for all models. `activation` is for cross-encoders: it turns
+    the logit into the score.
     """
 
     name: str
@@ -130,25 +130,24 @@ class ModelSpec:
 
     @property
     def id(self) -> str:
-        """Name and the start of the weights' hash: `name@0123456789ab`."""
+        """The name and the start of the weights' hash: `name@0123456789ab`."""
         return f"{self.name}@{self.weights_hash[:12]}"
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> ModelSpec:
         """Read a model folder's `sqlrag.json`.
 
-        Raises UnknownModelError where the folder lacks one of its three files, InputError where the file
-        is not a specification.
+        Raises UnknownModelError if the folder lacks one of its three files, InputError if the file is not a
+        specification.
         """
         folder = Path(folder)
         for name in (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE):
             if not (folder / name).is_file():
-                msg = (
+                raise UnknownModelError(
                     f"model folder {str(folder)!r} has no {name}: a model folder holds {SPEC_FILE}, "
                     f"{MODEL_FILE} and {TOKENIZER_FILE} (`sqlrag models export` makes one of a "
                     "sentence-transformers folder)"
                 )
-                raise UnknownModelError(msg)
         try:
             values = read_json(folder / SPEC_FILE)
             known = {item.name for item in fields(cls)} - {"folder"}
@@ -156,8 +155,7 @@ class ModelSpec:
         except InputError:
             raise
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            msg = f"{str(folder / SPEC_FILE)!r} is not a model specification: {error}"
-            raise InputError(msg) from error
+            raise InputError(f"{str(folder / SPEC_FILE)!r} is not a model specification: {error}") from error
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `sqlrag.json` into a model folder."""

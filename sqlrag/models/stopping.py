@@ -1,6 +1,7 @@
-"""Stopping a batch: between two texts, or pairs, a model looks whether anybody still waits for it.
+"""Stopping a batch: before each text or pair, a model checks whether its result is still wanted.
 
-Neither engine looks while a function of ours runs, and a batch of DuckDB's rows is minutes of a model's work.
+Neither engine checks for interrupts while a SQL function runs, and one batch of DuckDB's rows can keep a model busy for
+minutes.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ __all__ = ["Stop", "current_stop"]
 
 
 class Stop:
-    """Whether what a statement has asked of the models is to end: any thread may ask for it.
+    """Whether the models should stop working for a statement. Any thread may ask for that.
 
-    `seconds`: how long a statement may take; None: as long as it likes.
+    `seconds` is how long a statement may take; None means any time.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
@@ -34,24 +35,24 @@ class Stop:
         self._asked = threading.Event()
 
     def begin(self) -> None:
-        """Begin a statement: what was asked before was about another one."""
+        """Begin a statement, and forget what was asked for an earlier one."""
         self._asked.clear()
         self._until = math.inf if self.seconds is None else time.monotonic() + self.seconds
 
     def ask(self) -> None:
-        """Have the statement that runs end."""
+        """Ask for the running statement to end."""
         self._asked.set()
 
     def check(self) -> None:
-        """Raise SQLError if the statement is to end."""
+        """Raise SQLError if the statement should end."""
         if self._asked.is_set() or time.monotonic() > self._until:
             raise SQLError("interrupted")
 
     @contextmanager
     def at_ctrl_c(self) -> Iterator[None]:
-        """Have Ctrl-C end the batch that runs, in whichever thread: Python tells it the main one alone.
+        """Let Ctrl-C end a batch that runs in any thread; Python itself interrupts only the main one.
 
-        Only while the block runs there, and where a handler of Python's takes it, which is called as ever.
+        This works only if the block runs in the main thread and Python handles the signal. The handler is still called.
         """
         handler = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or not callable(handler):
@@ -69,7 +70,7 @@ class Stop:
         try:
             yield
         except SQLError:
-            if pressed:  # what the batch ended with
+            if pressed:  # then Ctrl-C is why the batch ended
                 raise KeyboardInterrupt from None
             raise
         finally:
@@ -77,7 +78,7 @@ class Stop:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Have the models look at it, for what this thread asks of them in the block."""
+        """Let the models check this for the work that the current thread gives them in the block."""
         self.check()
         before = _current.set(self)
         try:
@@ -92,5 +93,5 @@ _current: ContextVar[Stop] = ContextVar("stop", default=_NEVER)
 
 
 def current_stop() -> Stop:
-    """Return what this thread's batch is to look at; other threads that work for it may look, too."""
+    """Return the Stop that this thread's batch checks. Other threads that work for the batch may check it too."""
     return _current.get()

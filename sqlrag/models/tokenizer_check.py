@@ -1,7 +1,7 @@
-"""Whether a tokenizer can be loaded and used: tried in a process of its own.
+"""Trying in a separate process whether a tokenizer can be loaded and used.
 
-A tokenizer.json may come from a stranger. What is wrong with it is mostly an error; some end the process that loads
-them (the library, in Rust, asks for more memory than there is), or never come to an end (a regular expression).
+A tokenizer.json may come from anyone. A bad one usually raises an error. Some end the process that loads them, because
+the library asks for more memory than there is, and some never finish, because of a regular expression.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["check_tokenizer"]
 MOST_BYTES = 256 << 20
 SECONDS = 60.0
 MEMORY = 4 << 30
-"""Of address space, more than a process may need that loads a vocabulary of a million."""
+"""Address space of the process: more than it needs for a vocabulary of a million."""
 
 _TRIED = """
 import json, resource, sys
@@ -45,13 +45,13 @@ for text in texts:
 
 
 def check_tokenizer(path: Path, digest: str, known: Path) -> None:
-    """Raise InputError for a tokenizer that cannot be used; one that could be is remembered in a folder."""
+    """Raise InputError for a tokenizer that cannot be used. The folder `known` remembers those that can."""
     mark = known / digest
     if mark.exists():
         return
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{str(path)!r} is no tokenizer.json: it has more than {MOST_BYTES:,} bytes")
-    if not sys.executable:  # an application that has Python in it: there is no other process to try it in
+    if not sys.executable:  # Python is embedded in an application, so there is no interpreter to try it in
         return
     command = [sys.executable, "-I", "-c", _TRIED, str(path), str(MEMORY), json.dumps(sys.path)]
     try:
@@ -65,7 +65,7 @@ def check_tokenizer(path: Path, digest: str, known: Path) -> None:
         known.mkdir(parents=True, exist_ok=True)
         mark.touch()
     except OSError:
-        return  # it is tried again next time
+        return  # then it is tried again next time
 
 
 def _said(stderr: bytes) -> Iterator[str]:
