@@ -27,15 +27,15 @@ Row = tuple[Any, ...]
 @click.option(
     "--path",
     type=click.Path(dir_okay=False),
-    help="Database to make or reuse.  [default: python-stdlib.db, python-stdlib.duckdb]",
+    help="Database to create or reuse.  [default: python-stdlib.db, python-stdlib.duckdb]",
 )
 @engine_option
 @json_option
 def demo(path: str | None, engine: str | None, as_json: bool) -> None:
-    """Search Python's own documentation by meaning.
+    """Search the documentation of Python itself by meaning.
 
-    The docstrings of the interpreter that runs sqlrag go into a database in the present folder, and three
-    questions are asked. Nothing is downloaded, and a second run reuses what is there.
+    Indexes the docstrings of the interpreter that runs sqlrag in a database in the current folder, and asks three
+    questions. Nothing is downloaded, and a second run reuses the database.
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar

@@ -26,7 +26,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @database_argument
 @click.option("--queries", metavar="PATH", help="Queries: BEIR's jsonl, TREC's `id<TAB>text`, or a BEIR folder.")
 @click.option("--qrels", metavar="PATH", help="Judgements: BEIR's tsv, TREC's qrels, or a BEIR folder.")
-@click.option("--split", default=DEFAULT_SPLIT, show_default=True, help="Which judgements of a BEIR folder.")
+@click.option("--split", default=DEFAULT_SPLIT, show_default=True, help="Split of the judgements in a BEIR folder.")
 @click.option(
     "--synthetic",
     type=click.IntRange(min=1),
@@ -41,7 +41,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
     "first_stages",
     multiple=True,
     type=click.Choice(["vector", "text", "hybrid"]),
-    help="May be repeated; all three by default, with --run none.",
+    help="May be repeated. By default all three; with --run, none.",
 )
 @click.option(
     "--top-k",
@@ -57,7 +57,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @click.option(
     "--document-id",
     metavar="SQL",
-    help="The documents' ids as the judgements have them: an expression over the columns of documents, such as "
+    help="Expression over the columns of documents that gives the ids of the judgements, such as "
     "\"metadata ->> 'id'\"; by default what stands in uri after '#', or all of it.",
 )
 @click.option(
@@ -67,7 +67,9 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
     show_default=True,
     help="Resamples of the bootstrap intervals.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=DEFAULT_SEED, show_default=True, help="Of what is random.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=DEFAULT_SEED, show_default=True, help="Seed of the random numbers."
+)
 @click.option("--plots", metavar="FOLDER", help="Draw quality.png and context.png there (needs the extra `eval`).")
 @json_option
 def evaluate(
@@ -75,13 +77,13 @@ def evaluate(
 ) -> None:
     """Measure whether reranking pays on a corpus.
 
-    Asks judged queries with vectors, full text and both, without and with reranking, at several top_k; prints
-    quality with 95 % intervals and time, and says whether reranking pays and at which top_k it stops paying.
+    Asks judged queries with vectors, full text and both, without and with reranking, at several top_k. Prints
+    quality with 95 % intervals and the time, and says whether reranking pays and at which top_k it stops paying.
     DB is not changed.
 
-    The judgements come as files of BEIR or TREC, plain or gzip: `--queries FOLDER --qrels FOLDER` for a folder in
-    BEIR's layout. Without any, `--synthetic` makes queries from the index's own chunks, and says what that can and
-    can't show.
+    Judgements are files of BEIR or TREC, plain or gzip; for a folder in BEIR's layout, give
+    `--queries FOLDER --qrels FOLDER`. If you have none, `--synthetic` makes queries from the index's own chunks, and
+    says what that can and cannot show.
     """
     import sqlrag
 

@@ -14,9 +14,9 @@ __all__ = ["extension"]
 def extension(as_json: bool) -> None:
     """Print the path of the SQLite extension.
 
-    It gives sqlrag's functions to whatever can load one: `.load PATH` in the sqlite3 shell,
-    `SELECT load_extension('PATH')`, `datasette notes.db --load-extension PATH`. The models are those of
-    `sqlrag serve`, which it starts where it does not run.
+    It gives the functions of sqlrag to any program that can load an extension: `.load PATH` in the sqlite3 shell,
+    `SELECT load_extension('PATH')`, `datasette notes.db --load-extension PATH`. `sqlrag serve` runs the models for it;
+    the extension starts that if it does not run.
     """
     from sqlrag.store.driver.built_library import loadable_path
 

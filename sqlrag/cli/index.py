@@ -28,26 +28,26 @@ WATCH_SECONDS = 1.0
 @click.command()
 @database_argument
 @click.argument("columns", nargs=-1, metavar="TABLE.COLUMN...")
-@click.option(
-    "--name", metavar="NAME", help="Of the index and its chunk table; by default the table's name and _chunks."
-)
-@click.option(
-    "--template", metavar="TEXT", help="How a row's text is made of columns: '{title}: {body}'; give TABLE only."
-)
-@click.option("--key", multiple=True, metavar="COLUMN", help="Of a view: what tells its rows apart; may be repeated.")
+@click.option("--name", metavar="NAME", help="Name of the index and its chunk table; by default TABLE_chunks.")
+@click.option("--template", metavar="TEXT", help="Text of a row, made of columns: '{title}: {body}'. Give TABLE only.")
+@click.option("--key", multiple=True, metavar="COLUMN", help="Key column of a view; may be repeated.")
 @click.option(
     "--filter-column",
     "filters",
     multiple=True,
     metavar="COLUMN",
-    help="A column that filters often name: it gets a SQL index, and is shown with each hit; may be repeated.",
+    help="A column that filters often use: it gets a SQL index and is shown with each hit; may be repeated.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk in tokens; by default 200.")
-@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; by default none.")
-@click.option("--embedder", metavar="MODEL", help="The name of a pulled model (`sqlrag models pull`), or a folder.")
-@click.option("--tokenizer", type=click.Choice(list(TOKENIZERS)), help="Of the full text; by default porter.")
-@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are kept; by default float32.")
-@click.option("--drop", metavar="NAME", help="Drop an index instead. A table stays as it is; ingested documents go.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk, in tokens; 200 by default.")
+@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; 0 by default.")
+@click.option(
+    "--embedder", metavar="MODEL", help="Model of the index: a pulled one (`sqlrag models pull`), or a folder."
+)
+@click.option("--tokenizer", type=click.Choice(list(TOKENIZERS)), help="Tokenizer of the full text; porter by default.")
+@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are stored; float32 by default.")
+@click.option(
+    "--drop", metavar="NAME", help="Drop this index instead. Its table stays as it is; ingested documents are removed."
+)
 @json_option
 def index(
     *,
@@ -65,15 +65,15 @@ def index(
     drop: str | None,
     as_json: bool,
 ) -> None:
-    """Make a table that is there searchable, and keep it so.
+    """Make a table or view searchable, and keep it so.
 
     \b
     sqlrag index shop.db review.body
     sqlrag index shop.db review.title review.body --filter-column lang
     sqlrag index shop.db review --template '{title}: {body}' --name reviews
 
-    Triggers on the table note what changes, whoever writes to it; searches and `sqlrag sync` bring it in. It may be
-    interrupted: the same command goes on where it stopped.
+    On SQLite, triggers on the table note every change, whichever program writes to it; searches and `sqlrag sync` index
+    what has changed. You may interrupt this command: run it again to continue.
     """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
     import sqlrag
 
@@ -109,13 +109,13 @@ def index(
 @click.command()
 @database_argument
 @index_option
-@click.option("--compare", is_flag=True, help="Look at every row, whatever the triggers have noted.")
-@click.option("--watch", is_flag=True, help="Go on until Ctrl-C, looking every second.")
+@click.option("--compare", is_flag=True, help="Compare every row, instead of trusting the triggers.")
+@click.option("--watch", is_flag=True, help="Continue until Ctrl-C, and look for changes every second.")
 @json_option
 def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: bool) -> None:
-    """Bring indexes to what their tables hold.
+    """Index the rows of tables that have changed.
 
-    Only changed texts are embedded. By default every index over a table, or view, of the database.
+    Only changed text is embedded. By default this command syncs every index over a table or view.
     """
     import sqlrag
 
@@ -130,10 +130,12 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
 @click.command()
 @database_argument
 @index_option
-@click.option("--model", metavar="MODEL", help="Another embedder: the name of a pulled one, or a folder.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk in tokens; by default as it was.")
-@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share.")
-@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are kept; by default as they were.")
+@click.option("--model", metavar="MODEL", help="Another embedder: a pulled one, or a folder.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk, in tokens; unchanged by default.")
+@click.option(
+    "--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; unchanged by default."
+)
+@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are stored; unchanged by default.")
 @json_option
 def reindex(
     *,
@@ -145,10 +147,10 @@ def reindex(
     vectors: str | None,
     as_json: bool,
 ) -> None:
-    """Make an index anew: another model, other chunks, or as it was.
+    """Build an index again, with another model or other chunks.
 
-    The new one is made beside the old one, which answers meanwhile, and takes its place in one transaction. It may be
-    interrupted: the same command goes on where it stopped.
+    The new index is built beside the old one, which answers meanwhile, and replaces it in one transaction. You may
+    interrupt this command: run it again to continue.
     """
     import sqlrag
 

@@ -24,43 +24,45 @@ _KINDS = 5
 @click.command()
 @click.argument("db", type=click.Path(dir_okay=False))
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS...", type=click.Path(exists=True))
-@click.option("--index", default="chunks", show_default=True, metavar="NAME", help="Index, and its chunk table.")
+@click.option(
+    "--index", default="chunks", show_default=True, metavar="NAME", help="Name of the index and its chunk table."
+)
 @click.option(
     "--text",
     multiple=True,
     default=["text"],
     show_default=True,
     metavar="COLUMN",
-    help="jsonl, csv, parquet: the text; may be repeated.",
+    help="Column of the text, in jsonl, csv and parquet; may be repeated.",
 )
-@click.option("--title", metavar="COLUMN", help="jsonl, csv, parquet: the title.")
-@click.option("--id", "id_", metavar="COLUMN", help="jsonl, csv, parquet: what tells a row from the others.")
+@click.option("--title", metavar="COLUMN", help="Column of the title, in the same files.")
+@click.option("--id", "id_", metavar="COLUMN", help="Column that identifies a row, in the same files.")
 @click.option("--metadata", multiple=True, metavar="COLUMN", help="A column to keep as metadata; may be repeated.")
 @click.option(
     "--max-tokens",
     type=click.IntRange(min=1),
-    help="Longest chunk in tokens; for a new index 200 by default, inside the model's window.",
+    help="Longest chunk of a new index, in tokens; 200 by default.",
 )
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
-    help="Tokens that neighbouring chunks share; for a new index none by default.",
+    help="Tokens that neighbouring chunks of a new index share; 0 by default.",
 )
 @click.option(
     "--embedder",
     metavar="MODEL",
-    help="Model of a new index: the name of a pulled one (`sqlrag models pull`), or a folder.",
+    help="Model of a new index: a pulled one (`sqlrag models pull`), or a folder.",
 )
 @click.option(
     "--tokenizer",
     type=click.Choice(list(TOKENIZERS)),
-    help="Full text of a new index: English word stems (the default), words as they are, or any three characters: "
+    help="Tokenizer of a new index: English word stems (the default), words as they are, or any three characters, "
     "for Chinese, Japanese, Thai and parts of words.",
 )
 @click.option(
     "--vectors",
     type=click.Choice(VECTORS),
-    help="How a new index keeps its vectors: whole (the default), or as int8 in a quarter of the space.",
+    help="How a new index stores vectors: float32 (the default), or int8 in a quarter of the space.",
 )
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
@@ -86,12 +88,12 @@ def ingest(
     """Make files and folders searchable.
 
     Reads txt, md, html, jsonl, csv and parquet (and PDF, Office, EPUB with the extra `files`), cuts them
-    into chunks, and stores chunks, vectors and a full-text index in DB, which is made if it is missing.
-    Unchanged files cost nothing, changed ones are replaced. It may be interrupted: the same command goes on
-    where it stopped.
+    into chunks, and stores chunks, vectors and a full-text index in DB, which is created if it does not exist.
+    Unchanged files cost nothing, changed ones are replaced. You may interrupt this command: run it again to
+    continue.
 
-    Files that cannot be read are named, with the reason, and the rest is ingested; the exit status is 1 only
-    when nothing was read at all.
+    Files that cannot be read are named, with the reason, and the others are ingested. The exit status is 1 only
+    if nothing could be read at all.
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar

@@ -18,25 +18,25 @@ TOKEN = "SQLRAG_MCP_TOKEN"  # noqa: S105 - the name of a variable
 
 @click.command()
 @database_argument
-@click.option("--http", is_flag=True, help="Serve streamable HTTP on this machine, instead of stdin and stdout.")
+@click.option("--http", is_flag=True, help="Serve streamable HTTP on this machine instead of stdin and stdout.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8365,
     show_default=True,
-    help="Port on 127.0.0.1, with --http; 0 takes any free one.",
+    help="With --http: port on 127.0.0.1; 0: any free one.",
 )
 @time_limit_option
 @reranker_option
-@click.option("--json", "as_json", is_flag=True, help="Say where it listens as JSON, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON, for machines.")
 def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
     """Serve a database to agents (Model Context Protocol).
 
-    Its tools: search, read_chunk (what stands around a hit), sql and describe. Nothing can be written, and SQL
+    The tools are search, read_chunk (the text around a hit), sql and describe. Nothing can be written, and SQL
     reaches no other file and no network. Needs: pip install "sqlrag[mcp]"
 
-    An agent starts it by itself: give it the command `sqlrag mcp /path/to/notes.db`. With --http it answers on
-    127.0.0.1 whoever sends the token, which is SQLRAG_MCP_TOKEN of the environment or made anew and printed.
+    An agent starts it by itself: configure the command `sqlrag mcp /path/to/notes.db`. With --http it listens on
+    127.0.0.1 and answers clients that send the token, SQLRAG_MCP_TOKEN or a new one that it prints.
     """
     from sqlrag.errors import MissingDependencyError
     from sqlrag.process.stderr import bound

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["serve_models", "server_status", "socket_option", "stop"]
 
 socket_option = click.option(
-    "--socket", "path", metavar="PATH", help="Its socket; by default SQLRAG_SOCKET, or in your runtime folder."
+    "--socket", "path", metavar="PATH", help="Path of the socket; by default SQLRAG_SOCKET, or in your runtime folder."
 )
 
 
@@ -53,7 +53,7 @@ def serve_models(path: str | None, idle: float, reranker: str | None, *, backgro
 @socket_option
 @json_option
 def server_status(path: str | None, as_json: bool) -> None:
-    """Show the server that holds the models. The exit status is 1 where none runs."""
+    """Show the server that holds the models. The exit status is 1 if none runs."""
     client = _connected(path)
     if client is None:
         if as_json:
@@ -73,7 +73,7 @@ def server_status(path: str | None, as_json: bool) -> None:
 @socket_option
 @json_option
 def stop(path: str | None, as_json: bool) -> None:
-    """Have the server finish what it does, and end."""
+    """Stop the server that holds the models. It finishes what it does first."""
     client = _connected(path)
     if client is not None:
         client.stop()

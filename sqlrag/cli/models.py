@@ -22,7 +22,7 @@ __all__ = ["models"]
 _kind_option = click.option(
     "--kind",
     type=click.Choice(["bi-encoder", "cross-encoder"]),
-    help="What it is; only for models whose files do not say so.",
+    help="Kind of the model, if its files do not say so.",
 )
 _precision_option = click.option(
     "--precision",
@@ -37,7 +37,7 @@ def models() -> None:
     """Use other models than the bundled pair.
 
     A model from Hugging Face, or from a folder, is exported to ONNX once, compared with its original weights and kept
-    in the user's cache; from then on `embedder=` and `reranker=` take its name.
+    in your cache. From then on you can use its name as embedder or reranker.
     """
 
 
@@ -83,13 +83,13 @@ def list_(as_json: bool) -> None:
 @_kind_option
 @_precision_option
 @click.option("--revision", metavar="COMMIT", help="Branch, tag or commit; by default the main branch.")
-@click.option("--force", is_flag=True, help="Make it again even if it is there.")
+@click.option("--force", is_flag=True, help="Export the model again even if it is in the cache.")
 @json_option
 def pull(*, name: str, kind: Any, precision: str | None, revision: str | None, force: bool, as_json: bool) -> None:
     """Bring a model from Hugging Face, or a folder, into the cache.
 
-    NAME is OWNER/NAME, or a folder as sentence-transformers saves it. Needs the extra `torch`, to export only; the
-    weights must be safetensors, and no code of the model's is run.
+    NAME is OWNER/NAME, or a folder that sentence-transformers saved. The export needs the extra `torch`; running the
+    model does not. The weights must be safetensors, and no code of the model is run.
     """
     from sqlrag.models.export.pull import pull as pull_model
 
@@ -103,14 +103,14 @@ def pull(*, name: str, kind: Any, precision: str | None, revision: str | None, f
 @models.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.argument("out", type=click.Path())
-@click.option("--name", help="What it is called; by default as its folder.")
+@click.option("--name", help="Name of the exported model; by default that of its folder.")
 @_kind_option
 @_precision_option
 @json_option
 def export(*, folder: str, out: str, name: str | None, kind: Any, precision: str | None, as_json: bool) -> None:
     """Export a model FOLDER to a folder OUT that runs without torch.
 
-    FOLDER is as sentence-transformers or transformers save it; `embedder=` and `reranker=` take OUT, here and on
+    FOLDER is one that sentence-transformers or transformers saved. You can use OUT as embedder or reranker, here and on
     other machines. Needs the extra `torch`.
     """
     from sqlrag.models.export.pull import export_folder
@@ -123,10 +123,10 @@ def export(*, folder: str, out: str, name: str | None, kind: Any, precision: str
 @click.option("--texts", type=click.IntRange(min=1), default=50, show_default=True, help="How many texts, or pairs.")
 @json_option
 def bench(model: str | None, texts: int, as_json: bool) -> None:
-    """Measure how fast models are here.
+    """Measure how fast models are on this machine.
 
-    MODEL is a name or a folder; by default the bundled pair. Texts are docstrings of this Python; where torch is
-    installed, it runs the same ones in turn.
+    MODEL is a name or a folder; by default the bundled pair. The texts are docstrings of this Python. If torch is
+    installed, it runs the same texts for comparison.
     """
     from sqlrag.cli.standard_library import harvest
     from sqlrag.models.bench import bench as measure

@@ -65,7 +65,7 @@ def json_option(command: Command) -> Command:
 def index_option(command: Command) -> Command:
     """Add `--index` for commands that read: by default the database's only one."""
     return click.option(
-        "--index", metavar="NAME", help="Index to ask; by default the database's only one, or 'chunks'."
+        "--index", metavar="NAME", help="Name of the index; by default the only one of the database, or 'chunks'."
     )(command)
 
 
@@ -74,7 +74,7 @@ def engine_option(command: Command) -> Command:
     return click.option(
         "--engine",
         type=click.Choice(["sqlite", "duckdb"]),
-        help="Engine; by default what the file is, for a new one DuckDB if it ends in .duckdb or .ddb.",
+        help="Engine of a new database; by default DuckDB if its name ends in .duckdb or .ddb, otherwise SQLite.",
     )(command)
 
 
@@ -83,7 +83,7 @@ def reranker_option(command: Command) -> Command:
     return click.option(
         "--reranker",
         metavar="MODEL",
-        help="Another reranker: the name of a pulled one (`sqlrag models pull`), or a folder.",
+        help="Another reranker: a bundled or pulled one (`sqlrag models pull`), or a folder.",
     )(command)
 
 
@@ -109,7 +109,7 @@ def search_options(command: Command) -> Command:
             type=click.IntRange(min=1),
             default=3,
             show_default=True,
-            help="Hits that are left after reranking.",
+            help="Hits to keep after reranking.",
         ),
         click.option(
             "--filter",
@@ -124,7 +124,7 @@ def search_options(command: Command) -> Command:
             multiple=True,
             metavar="NAME=VALUE",
             callback=_named_values,
-            help="Value of the filter's :NAME; may be repeated. As for `sqlrag sql`.",
+            help="Value of :NAME in the filter; may be repeated.",
         ),
         reranker_option,
     )

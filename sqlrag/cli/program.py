@@ -80,8 +80,8 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 def cli() -> None:
     """Search documents by meaning, in two stages, in one SQL statement, on SQLite or DuckDB.
 
-    A first stage (vectors) finds candidates in milliseconds; a second one (a cross-encoder) reads the
-    question and each candidate together and puts the best first.
+    The first stage (vectors) finds candidates in milliseconds. The second stage (a cross-encoder) reads the
+    question together with each candidate and puts the best first.
     """
 
 

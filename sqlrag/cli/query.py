@@ -20,7 +20,7 @@ __all__ = ["compare", "search"]
     "--budget-ms",
     type=click.FloatRange(min=0),
     metavar="MS",
-    help="Time for reranking: the best candidates that it can score in it; by default all of them.",
+    help="Time for reranking, in which it scores the best candidates; by default it scores all of them.",
 )
 @json_option
 def search(
@@ -36,10 +36,10 @@ def search(
     budget_ms: float | None,
     as_json: bool,
 ) -> None:
-    """Find what answers a QUESTION best.
+    """Find the chunks that answer a QUESTION best.
 
-    For each: where it is from, its score (higher is more relevant), its rank before and after reranking, and
-    its text.
+    Prints the source of each, its score (higher is more relevant), its rank before and after reranking, and its
+    text.
     """
     started = time.perf_counter()
     with opened_for_query(db, reranker) as database:
@@ -75,7 +75,7 @@ def compare(
 ) -> None:
     """Show what reranking changes for a QUESTION.
 
-    Each of the top_n with its rank before and after, and what was pushed out of the top_n.
+    Prints each of the top_n with its rank before and after, and what was pushed out of the top_n.
     """
     with opened_for_query(db, reranker) as database:
         comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_, params=params)

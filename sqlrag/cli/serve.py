@@ -18,20 +18,20 @@ _OF_A_DATABASE = ("port", "time_limit", "certificate")
 
 @click.command(short_help="Hold the models for other processes, or serve a database.")
 @click.argument("db", required=False, callback=existing_database)
-@click.option("--http", is_flag=True, help="DB as a JSON API, described at /openapi.json.")
-@click.option("--postgres", is_flag=True, help="DB for clients of PostgreSQL: psql, drivers, BI tools.")
-@click.option("--quack", is_flag=True, help="DB for DuckDB itself, by its quack protocol.")
+@click.option("--http", is_flag=True, help="Serve DB as a JSON API, described at /openapi.json.")
+@click.option("--postgres", is_flag=True, help="Serve DB to clients of PostgreSQL: psql, drivers, BI tools.")
+@click.option("--quack", is_flag=True, help="Serve DB to DuckDB, over its quack protocol.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help="Port of DB on 127.0.0.1: 8366 for --http, 5433 for --postgres, 9494 for --quack; 0 takes any free one.",
+    help="With DB: port on 127.0.0.1; 8366 for --http, 5433 for --postgres, 9494 for --quack; 0: any free one.",
 )
 @time_limit_option
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False),
     metavar="PEM",
-    help="With --postgres: certificate and key in one file; TLS, and nothing else.",
+    help="With --postgres: certificate and key in one file. Connections must then use TLS.",
 )
 @socket_option
 @click.option(
@@ -40,11 +40,13 @@ _OF_A_DATABASE = ("port", "time_limit", "certificate")
     default=DEFAULT_IDLE_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="Without DB: it ends when no client has said anything for so long.",
+    help="Without DB: end after this many seconds without a client.",
 )
-@click.option("--background", is_flag=True, help="Without DB: return as soon as it answers, and leave it running.")
+@click.option(
+    "--background", is_flag=True, help="Without DB: return as soon as the server answers, and leave it running."
+)
 @reranker_option
-@click.option("--json", "as_json", is_flag=True, help="Say where it listens as JSON, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON, for machines.")
 def serve(
     *,
     db: str | None,
@@ -60,14 +62,15 @@ def serve(
     reranker: str | None,
     as_json: bool,
 ) -> None:
-    """Hold the models in one process for all your other ones; or, with DB, serve a database on this machine.
+    """Hold the models in one process for all your others; or, with DB, serve a database on this machine.
 
-    Without DB: SQLite shells with sqlrag's extension and `sqlrag search` then load no model of their own. Only
-    processes of yours can connect. Ends with Ctrl-C, `sqlrag stop`, or when it has not been used for a while.
+    Without DB: `sqlrag search`, and SQLite shells with the extension of sqlrag, then load no models themselves. Only
+    your own processes can connect. It ends with Ctrl-C, with `sqlrag stop`, or when nobody has used it for a while.
 
-    With DB: it answers on 127.0.0.1 whoever sends the token (SQLRAG_TOKEN) or, for PostgreSQL, the password
-    (SQLRAG_POSTGRES_PASSWORD): of the environment, or made anew and printed. Nothing can be written, and SQL reaches no
-    other file and no network. Needs: pip install "sqlrag[http]", "sqlrag[quack]"; nothing more for --postgres.
+    With DB: it listens on 127.0.0.1 and answers clients that send the token (SQLRAG_TOKEN) or, for PostgreSQL, the
+    password (SQLRAG_POSTGRES_PASSWORD). It takes them from the environment, or makes and prints new ones. Nothing can
+    be written, and SQL reaches no other file and no network. --http needs: pip install "sqlrag[http]". --quack needs:
+    pip install "sqlrag[quack]".
     """
     if [http, postgres, quack].count(True) != (db is not None):
         raise click.UsageError("a database is served in one way: DB with --http, --postgres or --quack")

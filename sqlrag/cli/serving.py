@@ -25,7 +25,7 @@ def time_limit_option(command: Command) -> Command:
         default=10,
         show_default=True,
         metavar="SECONDS",
-        help="How long one question may take.",
+        help="Time limit of one question, in seconds.",
     )(command)
 
 

@@ -45,8 +45,8 @@ _HISTORY_LENGTH = 2000
 def shell(db: str, form: str, as_json: bool) -> None:
     """Type SQL at a prompt.
 
-    `.help` tells what else it takes. When stdin is no terminal its statements run without prompts, and the
-    first that fails ends the run.
+    `.help` lists its other commands. If stdin is not a terminal, statements run without prompts, and the first
+    that fails ends the run.
     """
     from sqlrag.serve.model_server.served_database import connect_served
 

@@ -55,7 +55,7 @@ class _Script(click.File):
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Value of :NAME; may be repeated. Numbers and NULL are what they are in SQL, all else is text "
+    help="Value of :NAME; may be repeated. Numbers and NULL are as in SQL, anything else is a text "
     "(to have digits as text, quote them: -p \"zip='02139'\").",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
@@ -63,7 +63,7 @@ class _Script(click.File):
 def sql(
     *, db: str, statement: str | None, file: TextIO | None, params: tuple[str, ...], form: str, as_json: bool
 ) -> None:
-    """Run SQL, with all of sqlrag's functions.
+    """Run SQL with all functions of sqlrag.
 
     For example, in two stages:
 

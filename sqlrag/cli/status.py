@@ -13,7 +13,7 @@ __all__ = ["check", "info"]
 @database_argument
 @json_option
 def info(db: str, as_json: bool) -> None:
-    """Show indexes, models, counts, backlog."""
+    """Show indexes, models, counts and backlog."""
     import sqlrag
 
     with sqlrag.connect(db, read_only=True) as database:
@@ -29,14 +29,14 @@ def info(db: str, as_json: bool) -> None:
 
 @click.command()
 @database_argument
-@click.option("--repair", is_flag=True, help="Make the indexes whole again, and say what is still wrong.")
+@click.option("--repair", is_flag=True, help="Repair the indexes, and say what is still wrong.")
 @json_option
 def check(db: str, repair: bool, as_json: bool) -> None:
     """Look for damage in a database.
 
-    Chunks without vectors, an index behind its table, a broken file: prints a problem per line. The exit
-    status is 1 if there is any. With --repair what is wrong in an index is made again; tables of your own are
-    not touched.
+    Finds chunks without vectors, an index that is behind its table, a broken file. Prints one problem per line;
+    the exit status is 1 if there is any. --repair rebuilds what is wrong in an index. It never writes to a table of
+    yours.
     """
     import sqlrag
     from sqlrag.cli.progress import progress_bar

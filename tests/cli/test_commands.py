@@ -79,6 +79,10 @@ def test_light_commands_import_nothing_heavy(args):
     assert imported & heavy == set()
 
 
+NEEDED = ("error_reporting", "interrupt", "options", "program", "query")
+"""The modules of the command line that `sqlrag search` needs."""
+
+
 def test_a_command_imports_no_other(tmp_path):
     """What a cold `sqlrag search` waits for is its own code: not the shell's, the servers' or the evaluation's."""
     code = (
@@ -91,7 +95,7 @@ def test_a_command_imports_no_other(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     imported = {name for name in done.stderr.rpartition("imported ")[2].split() if name.startswith("sqlrag.cli.")}
-    assert imported == {f"sqlrag.cli.{name}" for name in ("errors", "options", "program", "query")}
+    assert imported == {f"sqlrag.cli.{name}" for name in NEEDED}
 
 
 def test_every_command_is_there():
