@@ -44,11 +44,10 @@ def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
     there is no such model or if it cannot be reached.
     """
     if not is_hub_name(name):
-        msg = (
+        raise InputError(
             f"{name!r} is neither a folder nor a Hugging Face name: those have an owner, as in "
             f"sentence-transformers/{name} or cross-encoder/{name}"
         )
-        raise InputError(msg)
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -65,14 +64,14 @@ def fetch(name: str, revision: str | None = None) -> tuple[Path, str]:
             )
         )
     except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
-        msg = (
+        raise UnknownModelError(
             f"Hugging Face has no model {name!r}, or it is private or gated: check the name, or log in with "
             "`hf auth login`"
-        )
-        raise UnknownModelError(msg) from error
+        ) from error
     except errors.RevisionNotFoundError as error:
-        msg = f"model {name!r} has no revision {revision!r}: leave it out, or give a branch, tag or commit"
-        raise UnknownModelError(msg) from error
+        raise UnknownModelError(
+            f"model {name!r} has no revision {revision!r}: leave it out, or give a branch, tag or commit"
+        ) from error
     except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
         raise UnknownModelError(_unreachable(name, error)) from error
     return folder, folder.name

@@ -62,11 +62,10 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
                 opened = load(model, trust_remote_code=False, model_kwargs={"use_safetensors": True}, device=device)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        msg = (
+        raise UnknownModelError(
             f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
             "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
-        )
-        raise UnknownModelError(msg) from error
+        ) from error
     return opened.eval()
 
 
@@ -87,11 +86,10 @@ def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:
             normalize=type(opened[-1]).__name__ == "Normalize",
         )
     if opened.num_labels != 1:
-        msg = (
+        raise InputError(
             f"model {model!r} has {opened.num_labels} outputs per pair; a reranker has one: "
             "choose a cross-encoder with num_labels=1"
         )
-        raise InputError(msg)
     return ModelSpec(
         name=name,
         kind=kind,
@@ -138,8 +136,7 @@ def tokenizer_of(opened: Any, model: str) -> tokenizers.Tokenizer:
         return Tokenizer.from_str(json.dumps(json.loads(opened[0].tokenizer.to_str()) | {"post_processor": None}))
     tokenizer: Tokenizer | None = getattr(opened.tokenizer, "backend_tokenizer", None)
     if tokenizer is None:
-        msg = f"model {model!r} has no fast tokenizer (tokenizer.json), which counting tokens needs"
-        raise InputError(msg)
+        raise InputError(f"model {model!r} has no fast tokenizer (tokenizer.json), which counting tokens needs")
     return tokenizer
 
 
@@ -196,8 +193,7 @@ def _dimension(opened: Any) -> int:
 def _activation(opened: Any, model: str) -> str:
     name = type(opened.activation_fn).__name__.lower()
     if name not in ("sigmoid", "identity"):
-        msg = f"model {model!r} has the activation {name!r}; a reranker's is sigmoid or identity"
-        raise InputError(msg)
+        raise InputError(f"model {model!r} has the activation {name!r}; a reranker's is sigmoid or identity")
     return name
 
 

@@ -73,11 +73,10 @@ class OnnxEncoder(_OnnxModel):
         import numpy as np
 
         if hidden.ndim != 3 or hidden.shape[0] != 1 or hidden.shape[2] != self.spec.dimension:
-            msg = (
+            raise ModelFileError(
                 f"model {self.spec.name!r} gives token vectors of the shape {hidden.shape}: its graph is no bi-encoder "
                 f"of {self.spec.dimension} dimensions"
             )
-            raise ModelFileError(msg)
         tokens = hidden[0]
         if not len(tokens):  # a static model and a text without tokens
             return np.zeros(hidden.shape[-1], np.float32)
@@ -220,11 +219,10 @@ class _Session:
         try:
             output = self._opened.run(None, self._feed(encoding))[0]
         except Exception as error:  # the library raises its own types, none public
-            msg = (
+            raise ModelFileError(
                 f"{str(self._path)!r} cannot compute {len(encoding)} tokens: {error}; the tokenizer and the window "
                 "(max_tokens) of its folder may be another model's"
-            )
-            raise ModelFileError(msg) from error
+            ) from error
         finally:
             self._inside.discard(me)
         import numpy as np
@@ -313,15 +311,13 @@ def _open_session(path: Path) -> Any:
             str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOW_FUSIONS
         )
     except Exception as error:  # the library raises its own types, none public
-        msg = f"{str(path)!r} is not a model that ONNX Runtime can open: {error}"
-        raise InputError(msg) from error
+        raise InputError(f"{str(path)!r} is not a model that ONNX Runtime can open: {error}") from error
     unknown = {node.name for node in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}
     if unknown:
-        msg = (
+        raise InputError(
             f"{str(path)!r} has the inputs {sorted(unknown)}, which no tokenizer gives: "
             "a model takes input_ids, attention_mask and token_type_ids"
         )
-        raise InputError(msg)
     return session
 
 

@@ -102,11 +102,10 @@ class ModelTokenizer:
 
     def _check_room(self, room: int, max_tokens: int) -> None:
         if room < 1:
-            msg = (
+            raise ModelFileError(
                 f"{str(self._source)!r} adds more special tokens than the model's window of {max_tokens} holds: "
                 "max_tokens in sqlrag.json is another model's"
             )
-            raise ModelFileError(msg)
 
     def pairs(self, pairs: Sequence[tuple[str, str]], max_tokens: int) -> list[tokenizers.Encoding]:
         """Return the model's input for each (query, document). The longer side is truncated first.
@@ -217,8 +216,7 @@ def _load(source: Path | tokenizers.Tokenizer) -> tokenizers.Tokenizer:
         except BaseException as error:  # the library raises bare Exceptions, and a panic is not even an Exception
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            msg = f"{str(source)!r} is not a tokenizer.json: {error}"
-            raise InputError(msg) from error
+            raise InputError(f"{str(source)!r} is not a tokenizer.json: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer

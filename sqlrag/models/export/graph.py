@@ -1,4 +1,4 @@
-"""A torch network as an ONNX graph: written, its weights brought to int8, and cleaned. Needs the `torch` extra."""
+"""Writing a torch network as an ONNX graph, quantizing its weights to int8, and cleaning it up."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 __all__ = ["nodes_of", "quantize_graph", "strip_graph", "write_graph"]
 
-# The first with Gelu as one operator: five operators in its place cost a tenth of the time.
+# The first opset in which Gelu is one operator. The five operators that it replaces cost a tenth of the time.
 _OPSET = 20
-# Which module an operator comes from, as torch.onnx notes it.
+# The key under which torch.onnx notes the module that an operator comes from.
 _ORIGIN = "pkg.torch.onnx.class_hierarchy"
 
 
 def write_graph(network: Any, example: dict[str, Any], path: Path, output: str) -> None:
-    """Write a torch module as a graph with free batch and length.
+    """Write a torch module as a graph for any batch size and length.
 
-    `example`: a call of it by keyword, `(1, length)` each; `output`: the key of its result that the graph returns.
+    `example` holds the arguments of a call by keyword, `(1, length)` each. `output` is the key of the result that the
+    graph returns.
     """
     import torch
 
@@ -52,7 +53,7 @@ def write_graph(network: Any, example: dict[str, Any], path: Path, output: str) 
 
 
 def nodes_of(graph: Any, layer: str) -> list[Any]:
-    """Return a written graph's matrix products that come from torch modules of a class."""
+    """Return a graph's matrix products that come from torch modules of the class named `layer`."""
     return [
         node
         for node in graph.node
@@ -61,17 +62,17 @@ def nodes_of(graph: Any, layer: str) -> list[Any]:
 
 
 def quantize_graph(path: Path, rounded: Rounded) -> None:
-    """Bring the layers that `int8.prepare` made ready to the integers that it returned; the rest stays fp32."""
+    """Replace the weights of the layers that `int8.prepare` prepared by its integers. The rest stays fp32."""
     import onnx
     from onnx import numpy_helper
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    # Such a layer may have a second product, its rotation, which stays fp32.
+    # Such a layer may have a second product: its rotation, which stays fp32.
     products = nodes_of(model.graph, "_RowScaledLinear")
     prepared = [node.name for node in products if node.input[1].endswith(".weight")]
-    # The quantiser transposes weights and trips over the shapes noted for them. Without them the graph is faster, too:
-    # ONNX Runtime then leaves some fusions out that do not pay.
+    # The quantizer transposes weights and fails on their recorded shapes. Without these the graph is also faster,
+    # because ONNX Runtime then omits some fusions that do not pay.
     del model.graph.value_info[:]
     if rounded:
         quantize_dynamic(
@@ -82,7 +83,7 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=prepared,
         )
-        # The quantiser knows no bound for pairs of weights: its integers make way for ours.
+        # The quantizer does not bound pairs of weights, so its integers are replaced by ours.
         model = onnx.load(path)
         ours: dict[str, Any] = {}
         for layer, (codes, scale) in rounded.items():
@@ -91,13 +92,12 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
             for ending in [ending for ending in ours if table.name.endswith(ending)]:
                 table.CopyFrom(numpy_helper.from_array(ours.pop(ending), table.name))
         if ours:
-            msg = f"no weights in the graph for {sorted(ours)}"
-            raise ValueError(msg)
+            raise ValueError(f"no weights in the graph for {sorted(ours)}")
         onnx.save(model, path)
 
 
 def strip_graph(path: Path) -> None:
-    """Take out what the exporter noted beside the graph: stack traces, with the paths of this machine."""
+    """Remove the exporter's notes from the graph: they hold stack traces with paths of this machine."""
     import onnx
 
     model = onnx.load(path)

@@ -1,13 +1,14 @@
-"""Bring a Transformer to 16 bits that are two times 8: what a reranker needs to keep the order of its results.
+"""Quantize a Transformer to 16 bits, as two times 8: what a reranker needs to keep the order of its results.
 
-Where candidates are much alike their logits differ by less than 8 bits keep, whether it is the weights that are
-rounded or the activations: of a cross-encoder with all-MiniLM-L6-v2's weights each of the two alone changes the top 3
-of a tenth of NFCorpus' queries. So a number is the sum of a coarse part and a fine one, 8 bits each:
-x w = (x1 + x2) (w1 + w2), of which x2 w2 is left out as too small. Two bytes are half of four; three products of
-integers take as long as one of floats (Zen 4, 64 tokens) or less (145 tokens: a seventh less), int8 takes half of it.
+The logits of similar candidates differ by less than 8 bits can express. Rounding the weights and rounding the
+activations each changes the top 3 of a tenth of NFCorpus' queries, for a cross-encoder with all-MiniLM-L6-v2's weights;
+with the rotation of `int8` and both rounded it is a fifth (tests/models/test_precision_order.py). Here a number is the
+sum of a coarse part and a fine part of 8 bits each: x w = (x1 + x2) (w1 + w2), where x2 w2 is small enough to be left
+out. Two bytes are half of four. Three products of integers take as long as one product of floats (Zen 4, 64 tokens) or
+a seventh less (145 tokens), and int8 takes half as long.
 
-A part of the weights has 7 bits: ONNX Runtime adds two products of bytes in 16 bits on processors without VNNI,
-which overflows with 8 (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
+A part of the weights has 7 bits, because ONNX Runtime adds two products of bytes in 16 bits on processors without VNNI,
+which overflows with 8 bits (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _LARGEST_WEIGHT = 63
 
 
 class _TwoPartLinear(nn.Module):  # type: ignore[misc]
-    """A linear layer as it was; its name and its transposed weights are what `split_graph` looks for."""
+    """A linear layer, unchanged but for its class and its transposed weights, by which `split_graph` finds it."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -46,9 +47,9 @@ class _TwoPartLinear(nn.Module):  # type: ignore[misc]
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def prepare(network: Any, examples: list[dict[str, torch.Tensor]]) -> None:
-    """Replace, in place, the embeddings of a Transformer and the linear layers that see every token.
+    """Replace in place the embeddings of a Transformer and the linear layers that process every token.
 
-    `examples`: inputs as the model will get them; they show which layers see every token.
+    `examples` are inputs as the model will get them. They show which layers process every token.
     """
     seen, _ = observe(network, examples[:1])
     for name, layer in dict(network.named_modules()).items():
@@ -59,7 +60,7 @@ def prepare(network: Any, examples: list[dict[str, torch.Tensor]]) -> None:
 
 
 def split_graph(path: Path) -> None:
-    """Replace the products of the layers that `prepare` made ready by products of parts; the rest stays fp32."""
+    """Replace the products of the layers that `prepare` prepared by products of parts. The rest stays fp32."""
     import onnx
     from onnx import numpy_helper
 
@@ -68,7 +69,7 @@ def split_graph(path: Path) -> None:
     chosen = {node.output[0] for node in nodes_of(graph, _TwoPartLinear.__name__)}
     tables = {table.name: table for table in graph.initializer}
     nodes: list[Any] = []
-    split: set[str] = set()  # activations and weights whose parts are there: query, key and value share theirs
+    split: set[str] = set()  # activations and weights that have been split: query, key and value share theirs
     for node in graph.node:
         if node.output[0] not in chosen:
             nodes.append(node)
@@ -83,13 +84,13 @@ def split_graph(path: Path) -> None:
         nodes += _sum_of_products(hidden, weight, node.output[0])
     del graph.node[:]
     graph.node.extend(nodes)
-    # Without the shapes noted for them ONNX Runtime leaves some fusions out that do not pay.
+    # Without recorded shapes ONNX Runtime omits some fusions that do not pay.
     del graph.value_info[:]
     onnx.save(model, path)
 
 
 def _split_activations(name: str) -> list[Any]:
-    """Return the operators that bring an activation to 8 bits, and what that leaves over to 8 bits again."""
+    """Return the operators that quantize an activation to 8 bits, and what remains of it to 8 bits again."""
     return [
         _node("DynamicQuantizeLinear", [name], f"{name}_part1", f"{name}_scale1", f"{name}_zero1"),
         _node("DequantizeLinear", [f"{name}_part1", f"{name}_scale1", f"{name}_zero1"], f"{name}_coarse"),
@@ -99,7 +100,7 @@ def _split_activations(name: str) -> list[Any]:
 
 
 def _split_weights(name: str, weight: NDArray[np.float32]) -> list[Any]:
-    """Return two parts, (in, out) int8, of a weight, each with a scale for each output channel."""
+    """Return a weight in two parts, (in, out) int8 each, with a scale for each output channel."""
     from onnx import numpy_helper
 
     tensors = []
@@ -116,7 +117,7 @@ def _split_weights(name: str, weight: NDArray[np.float32]) -> list[Any]:
 
 
 def _sum_of_products(hidden: str, weight: str, output: str) -> list[Any]:
-    """Return the operators for the product of an activation and a weight, the smallest summands added first."""
+    """Return the operators for the product of an activation and a weight. The smallest summands are added first."""
     nodes = []
     for one, other in ((1, 1), (1, 2), (2, 1)):
         product = f"{output}_parts{one}{other}"

@@ -1,21 +1,21 @@
-"""Make a Transformer ready for 8 bits: the same function, in numbers that lose less when they are rounded.
+"""Prepare a Transformer for 8 bits: the same function, in numbers that lose less when they are rounded.
 
-Dynamic quantisation rounds all activations of a layer on one scale, and a Transformer has a few channels that
-are a hundred times as large as the others: those decide the scale, and the others are rounded away. Here
+Dynamic quantization rounds all activations of a layer on one scale. A Transformer has a few channels that are a hundred
+times as large as the others, so these decide the scale, and the others are rounded away. Therefore:
 
-- each channel is divided by a constant and the weights multiplied by it ("SmoothQuant", Xiao et al. 2023,
-  arXiv:2211.10438), so that no channel stands out;
-- each token's activations are brought to the range -1 to 1 by their largest and their smallest value, and the product
-  brought back: every token has its own scale, no half of the range lies idle after a GELU, and a text's numbers no
-  longer depend on the texts beside it;
-- weights are rounded so that no processor's sums overflow (`rounding`);
-- each row of an embedding table has its own scale;
-- for a reranker, whose candidates may differ by little, 32 neighbouring channels at a time are multiplied by a Hadamard
-  matrix and the weights by its inverse ("QuaRot", Ashkboos et al. 2024, arXiv:2404.00456): what one token has in a
-  single channel is spread over all of them, and so are large weights.
+- Each channel is divided by a constant and the weights are multiplied by it, so that no channel stands out
+  ("SmoothQuant", Xiao et al. 2023, arXiv:2211.10438).
+- The activations of each token are scaled to the range -1 to 1 by their largest and smallest value, and the product is
+  scaled back. Each token has its own scale, the whole range is used after a GELU, and the numbers of a text do not
+  depend on the other texts of a batch.
+- Weights are rounded so that no processor's sums overflow (`rounding`).
+- Each row of an embedding table has its own scale.
+- For a reranker, whose candidates may differ by little, groups of 32 neighbouring channels are multiplied by a Hadamard
+  matrix and the weights by its inverse ("QuaRot", Ashkboos et al. 2024, arXiv:2404.00456). This spreads a value that
+  one token has in a single channel over all of them, and large weights too.
 
-On all-MiniLM-L6-v2 the mean cosine to the fp32 vector rises from 0.9956 to 0.9987, for a sixth more time; the rotation
-takes two fifths off the error of reranker-v1's logits, for 3 % more (training/README.md).
+On all-MiniLM-L6-v2 the mean cosine to the fp32 vector rises from 0.9956 to 0.9987, for a sixth more time. The rotation
+reduces the error of reranker-v1's logits by two fifths, for 3 % more time (training/README.md).
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from sqlrag.models.export.rounding import round_weights
 __all__ = ["Rounded", "RowScaledEmbedding", "observe", "prepare"]
 
 Rounded = dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]
-"""Integers `(in, out)` and the scale of each output, by the name of the layer."""
+"""By the name of a layer, its weights as integers `(in, out)`, and the scale of each output."""
 
-# How much of the difficulty moves from the activations to the weights; 0.55 to 0.75 differ little.
+# How much of the difficulty is moved from the activations to the weights. Values from 0.55 to 0.75 differ little.
 _STRENGTH = 0.65
 _SMALLEST = 1e-5
-# Neighbouring channels that are rotated together: 16 lose more when rounded, 128 hardly less.
+# How many neighbouring channels are rotated together. 16 lose more when rounded, 128 hardly less.
 _ROTATED = 32
 
 
 class _RowScaledLinear(nn.Module):  # type: ignore[misc]
-    """A linear layer whose input is rotated, where it is, and brought to the range -1 to 1, row by row."""
+    """A linear layer whose input is rotated, if there is a rotation, and scaled to -1 to 1, row by row."""
 
     def __init__(
         self, linear: nn.Linear, smooth: torch.Tensor, weight: torch.Tensor, rotation: torch.Tensor | None
@@ -86,23 +86,23 @@ def prepare(
     *,
     rotate: bool,
 ) -> Rounded:
-    """Replace, in place, the embeddings of a Transformer and the linear layers that see every token.
+    """Replace in place the embeddings of a Transformer and the linear layers that process every token.
 
-    `examples`: inputs as the model will get them; two dozen, of any words, show which channels are large.
-    `texts`: inputs of real texts, a hundred or more, that show which channels go together (none: weights are rounded
-    to the nearest). `rotate`: spread each channel over its neighbours before rounding. Layers that see one vector per
-    text (a pooler, a head) stay as they are: they cost nothing.
+    `examples` are inputs as the model will get them; two dozen, of any words, show which channels are large. `texts`
+    are a hundred or more inputs of real texts, which show how channels correlate; without them weights are rounded to
+    the nearest integer. `rotate` spreads each channel over its neighbours before rounding. Layers that process one vector
+    per text (a pooler, a head) stay as they are, because they cost nothing.
     """
     largest, inputs = observe(network, examples)
     together = _products(network, texts)
     layers = dict(network.named_modules())
     rounded: Rounded = {}
     for name, channels in largest.items():
-        # Layers with the same input (query, key, value) share a scale, so that it is applied once.
+        # Layers with the same input (query, key, value) share a scale, which is then applied once.
         group = [layers[other].weight for other in largest if inputs[other] is inputs[name]]
         weights = torch.stack([weight.abs().amax(0) for weight in group]).amax(0)
         smooth = channels.clamp(min=_SMALLEST) ** _STRENGTH / weights.clamp(min=_SMALLEST) ** (1 - _STRENGTH)
-        # Only the ratios matter; a geometric mean of 1 keeps the numbers in a usual range.
+        # Only the ratios matter. A geometric mean of 1 keeps the numbers in a usual range.
         smooth = smooth / smooth.log().mean().exp()
         rotation = _hadamard(math.gcd(len(smooth), _ROTATED)) if rotate else None
         weight = _rotate(layers[name].weight * smooth, rotation).T
@@ -128,14 +128,14 @@ def _hadamard(size: int) -> torch.Tensor:
 
 
 def _rotate(rows: torch.Tensor, rotation: torch.Tensor | None) -> torch.Tensor:
-    """Return rows `(..., channels)` whose channels, so many neighbours at a time, are multiplied by a matrix."""
+    """Multiply the channels of rows `(..., channels)` by the rotation, one group of neighbours at a time."""
     if rotation is None:
         return rows
     return torch.matmul(rows.unflatten(-1, (-1, len(rotation))), rotation.to(rows.dtype)).flatten(-2)
 
 
 def _products(network: Any, texts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return the products of the input channels of each linear layer that sees every token, summed over tokens."""
+    """Return the products of the input channels of each linear layer that processes every token, summed over tokens."""
     found: dict[str, torch.Tensor] = {}
     for text in texts:
         _, inputs = observe(network, [text])
@@ -148,7 +148,7 @@ def _products(network: Any, texts: list[dict[str, torch.Tensor]]) -> dict[str, t
 def observe(
     network: Any, examples: list[dict[str, torch.Tensor]]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return the largest activation of each input channel of each linear layer, and that input itself."""
+    """Return the largest activation of each input channel of each linear layer, and the last input itself."""
     largest: dict[str, torch.Tensor] = {}
     inputs: dict[str, torch.Tensor] = {}
 

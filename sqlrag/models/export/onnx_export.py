@@ -1,7 +1,7 @@
-"""From a sentence-transformers model to a model folder: an ONNX graph, its tokenizer and `sqlrag.json`.
+"""Exporting a sentence-transformers model to a model folder: an ONNX graph, its tokenizer and `sqlrag.json`.
 
-Needs the `torch` extra. The graph of a bi-encoder ends with the last hidden state (pooling is the spec's),
-that of a cross-encoder with its logit.
+The graph of a bi-encoder ends with the last hidden state, which is pooled as the specification says. The graph of a
+cross-encoder ends with the logit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_onnx", "file_hash"]
 
-# What calibration sees: enough tokens that every channel has shown how large it becomes.
+# How much calibration sees: enough tokens to show how large each channel becomes.
 _EXAMPLES = 24
 _EXAMPLE_TOKENS = 128
 _TEXT_TOKENS = 200
@@ -43,15 +43,14 @@ def export_onnx(
     source: str = "",
     texts: Sequence[str] = (),
 ) -> ModelSpec:
-    """Write the sentence-transformers model in `folder` (or of that Hugging Face name) as model folder `out`.
+    """Export the sentence-transformers model in `folder`, or of that Hugging Face name, to the model folder `out`.
 
-    `precision`: one of PRECISIONS, by default `default_precision` of the kind; activations are rounded when run.
-    `texts`: a hundred or more of the kind that a bi-encoder will read, from which int8 learns to make up for errors.
-    Raises MissingDependencyError without the `torch` extra, InputError for a model whose output a
-    ModelSpec cannot describe.
+    `precision` is one of PRECISIONS, by default the `default_precision` of the kind. `texts` are a hundred or more of
+    the kind that a bi-encoder will read; int8 uses them to compensate for errors. Raises MissingDependencyError without
+    the `torch` extra, InputError for a model whose output a ModelSpec cannot describe.
     """
     try:
-        import onnx  # noqa: F401 - named here, before any work is done
+        import onnx  # noqa: F401 - so that the error comes before any work is done
         import onnxscript  # noqa: F401
     except ImportError as error:
         msg = f'export needs {error.name}: pip install "sqlrag[torch]"'
@@ -94,42 +93,39 @@ def export_onnx(
 
 
 def _pooling(model: Any, folder: str) -> dict[str, Any]:
-    """Return the spec's `pooling` of a SentenceTransformer: Transformer and Pooling, or a static table."""
+    """Return the `pooling` of a SentenceTransformer that is Transformer and Pooling, or a static table."""
     modules = [type(module).__name__ for module in model if type(module).__name__ != "Normalize"]
     if modules == ["StaticEmbedding"]:
         return {"pooling": "mean"}
     if modules != ["Transformer", "Pooling"]:
-        msg = (
+        raise InputError(
             f"model {folder!r} has the modules {modules}; exported are only Transformer, Pooling, Normalize and "
             'StaticEmbedding: use backend="torch"'
         )
-        raise InputError(msg)
     mode = model[1].pooling_mode
     if mode not in POOLINGS or not model[1].include_prompt:
-        msg = (
+        raise InputError(
             f"model {folder!r} pools by {mode!r} (prompt included: {model[1].include_prompt}); exported are "
             f'only {", ".join(POOLINGS)} of the whole text: use backend="torch"'
         )
-        raise InputError(msg)
     return {"pooling": mode}
 
 
 def _no_pooling(model: Any, folder: str) -> dict[str, Any]:
-    """Check that a CrossEncoder is a Transformer whose logit is the score, without a prompt."""
+    """Raise InputError unless a CrossEncoder is a Transformer, without a prompt, whose logit is the score."""
     modules = [type(module).__name__ for module in model]
     prompt = model.prompts.get(model.default_prompt_name)
     if modules != ["Transformer"] or model[0].transformer_task != "sequence-classification" or prompt:
-        msg = (
+        raise InputError(
             f"model {folder!r} has the modules {modules} for {model[0].transformer_task}"
             f"{f' and the prompt {prompt!r}' if prompt else ''}; exported are only rerankers that are one Transformer "
             'with a logit for the pair: use backend="torch"'
         )
-        raise InputError(msg)
     return {}
 
 
 def _network(model: Any) -> Any:
-    """Return what becomes the graph: token ids to the last hidden state, or to the logit."""
+    """Return the network that becomes the graph: from token ids to the last hidden state or the logit."""
     if is_static(model):
         import torch
 
@@ -143,13 +139,13 @@ def _network(model: Any) -> Any:
 
         return Table().eval()
     network = model[0].auto_model.eval()
-    # Eager attention is plain matrix products, which ONNX Runtime knows how to fuse.
+    # Eager attention is made of plain matrix products, which ONNX Runtime can fuse.
     network.set_attn_implementation("eager")
     return network
 
 
 def _read(loaded: TorchEncoder | TorchScorer, text: str) -> dict[str, Any]:
-    """Return a text as inputs."""
+    """Return the inputs for a text."""
     import torch
 
     ids = loaded.tokenizer.loaded.encode(text).ids[:_TEXT_TOKENS]
@@ -157,7 +153,7 @@ def _read(loaded: TorchEncoder | TorchScorer, text: str) -> dict[str, Any]:
 
 
 def _examples(network: Any, loaded: TorchEncoder | TorchScorer, kind: Kind) -> list[dict[str, Any]]:
-    """Return inputs of random words of the model's vocabulary, texts or pairs as the model reads them."""
+    """Return the inputs for texts or pairs of random words from the model's vocabulary."""
     import torch
 
     tokenizer, length = loaded.tokenizer, min(_EXAMPLE_TOKENS, loaded.spec.max_tokens)

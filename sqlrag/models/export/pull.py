@@ -1,4 +1,4 @@
-"""Models for the cache: fetched, exported to ONNX, compared with the original weights, put in place whole."""
+"""Bringing models into the cache: fetched, exported to ONNX, and compared with the original weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tell = "Callable[[str], None]"
 
 @dataclass(frozen=True)
 class Made:
-    """A model that is ready for use; `new` is False where it was there already."""
+    """A model that is ready for use. `new` is False if it was already there."""
 
     spec: ModelSpec
     manifest: Manifest
@@ -39,7 +39,7 @@ class Made:
 
 @dataclass(frozen=True)
 class _Source:
-    """What is exported: a folder, what it is called, where it is from, and in which state."""
+    """A folder to export: the model's name, where it is from, and its revision."""
 
     folder: Path
     name: str
@@ -56,15 +56,15 @@ def pull(
     force: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Made:
-    """Bring a model into the cache: by Hugging Face name, or from a folder as sentence-transformers saves it.
+    """Bring a model into the cache, by its Hugging Face name or from a folder that sentence-transformers saved.
 
-    What is there, whole and of the precision asked for, is left as it is, unless `force`. `kind` is for models whose
-    files do not say it; `revision` a branch, tag or commit; `precision` is one of PRECISIONS, by default "int8" for a
-    bi-encoder and "int16" for a cross-encoder; where it loses too much, the next one is taken. `tell` is given a line
-    for each step.
+    A model that is there, whole and in the requested precision, is left as it is unless `force` is given. `kind` is for
+    models whose files do not name it. `revision` is a branch, tag or commit. `precision` is one of PRECISIONS, by
+    default "int8" for a bi-encoder and "int16" for a cross-encoder; if it loses too much, the next one is used. `tell`
+    is called with a line for each step.
 
-    Raises UnknownModelError, InputError, MissingDependencyError without the torch extra, ModelFileError where
-    the export is not what the original computes.
+    Raises UnknownModelError, InputError, MissingDependencyError without the torch extra, ModelFileError if the export
+    does not compute what the original does.
     """
     _check_precision(precision)
     path = os.fspath(model)
@@ -88,9 +88,9 @@ def pull(
 
 
 def exported(folder: str | os.PathLike[str], kind: Kind) -> ModelSpec:
-    """Return the cached export of a sentence-transformers folder, made at first use; it is found by its files' hash.
+    """Return the cached export of a sentence-transformers folder, found by its files' hash and made at its first use.
 
-    Raises InputError where the folder's files say that it is of the other kind.
+    Raises InputError if the folder's files say that it is of the other kind.
     """
     kind_of(Path(folder), kind)
     return pull(folder, kind=kind).spec
@@ -105,18 +105,16 @@ def export_folder(
     precision: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Made:
-    """Export a folder as sentence-transformers saves it to a model folder `out`, which must be new or empty.
+    """Export a folder that sentence-transformers saved to a model folder `out`, which must be new or empty.
 
-    The arguments and errors are those of `pull`; `name` is by default the folder's.
+    The arguments and errors are those of `pull`. `name` is by default that of the folder.
     """
     _check_precision(precision)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        msg = f"out is {str(out)!r}, which is there and not empty: give a new folder"
-        raise InputError(msg)
+        raise InputError(f"out is {str(out)!r}, which is there and not empty: give a new folder")
     if not Path(folder).is_dir():
-        msg = f"folder is {os.fspath(folder)!r}, and there is no such folder"
-        raise InputError(msg)
+        raise InputError(f"folder is {os.fspath(folder)!r}, and there is no such folder")
     source = _of_folder(Path(folder))
     _check_extra()
     with atomic_folder(out.absolute()) as work:
@@ -127,7 +125,7 @@ def export_folder(
 def _make(
     source: _Source, work: Path, kind: Kind | None, precision: str | None, tell: Callable[[str], None]
 ) -> Manifest:
-    """Export into an empty folder, in the precision asked for or else the next, and check what came out."""
+    """Export into an empty folder, in the requested precision or else in the next one, and check the result."""
     from sqlrag.models.export.verification import Reference
 
     kind = kind_of(source.folder, kind)
@@ -141,7 +139,7 @@ def _make(
             measured = reference.measure(work)
         except Error:
             raise
-        except Exception as error:  # noqa: BLE001 - exporters raise what they like
+        except Exception as error:  # noqa: BLE001 - exporters raise anything
             problem = f"{choice} could not be made: {_first_line(error)}"
         else:
             said = ", ".join(f"{what} {value:.4f}" for what, value in measured.items())
@@ -152,13 +150,12 @@ def _make(
                 manifest.save(work)
                 return manifest
             problem = f"{choice} is too far from the original weights: {said}"
-        # `_present` reads here which precisions were tried in vain.
+        # From the notes `_present` knows which precisions were tried without success.
         notes.append(problem)
         tell(problem)
-    msg = (
+    raise ModelFileError(
         f'model {source.name!r} can\'t be exported: {"; ".join(notes)}. Run it with backend="torch", or choose another'
     )
-    raise ModelFileError(msg)
 
 
 def _export(source: _Source, work: Path, kind: Kind, precision: str) -> ModelSpec:
@@ -176,7 +173,7 @@ def _export(source: _Source, work: Path, kind: Kind, precision: str) -> ModelSpe
 
 
 def _notes(spec: ModelSpec) -> list[str]:
-    """Return what someone who uses a model should know of it."""
+    """Return what users of a model should know about it."""
     notes = []
     if spec.kind == "bi-encoder" and not spec.normalize:
         notes.append("its vectors have lengths of their own; here they have length 1, so it ranks by the cosine")
@@ -200,8 +197,7 @@ def _manifest(source: _Source, spec: ModelSpec, work: Path) -> Manifest:
 
 def _of_folder(folder: Path) -> _Source:
     if (folder / SPEC_FILE).is_file():
-        msg = f"{str(folder)!r} is exported already: give it by its path, it needs no more"
-        raise InputError(msg)
+        raise InputError(f"{str(folder)!r} is exported already: give it by its path, it needs no more")
     if not is_source(folder):
         kind_of(folder)  # says what is missing
     digest = hashlib.sha256()
@@ -215,9 +211,9 @@ def _of_folder(folder: Path) -> _Source:
 
 
 def _present(final: Path, precision: str | None) -> Made | None:
-    """Return the cached model of a folder if it is whole and what was asked for, else None: it is then made again.
+    """Return the cached model of a folder if it is whole and in the requested precision, otherwise None.
 
-    A model that was tried in the precision asked for, and lost too much by it, is what was asked for.
+    A model that lost too much in the requested precision counts too, because exporting it again would change nothing.
     """
     if not (final / MANIFEST_FILE).is_file():
         return None
@@ -235,8 +231,7 @@ def _present(final: Path, precision: str | None) -> Made | None:
 
 def _check_precision(precision: str | None) -> None:
     if precision not in (None, *PRECISIONS):
-        msg = f"precision is {precision!r}: it is one of {', '.join(PRECISIONS)}"
-        raise InputError(msg)
+        raise InputError(f"precision is {precision!r}: it is one of {', '.join(PRECISIONS)}")
 
 
 def _check_extra() -> None:
@@ -245,11 +240,10 @@ def _check_extra() -> None:
 
     missing = [name for name in ("torch", "sentence_transformers", "onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        msg = (
+        raise MissingDependencyError(
             f'exporting a model needs {", ".join(missing)}: pip install "sqlrag[torch]" (only to export: what is in '
             f"{models_folder()} runs without it)"
         )
-        raise MissingDependencyError(msg)
 
 
 def _version(package: str) -> str:
@@ -260,7 +254,7 @@ def _version(package: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return what went wrong at the bottom: exporters wrap the reason in advice."""
+    """Return the first line of the error's cause, because exporters wrap the reason in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,13 +1,14 @@
-"""Round the weights of a linear layer to integers of 8 bits, with which no processor's products overflow.
+"""Round the weights of a linear layer to integers of 8 bits whose products overflow on no processor.
 
-Where a processor has no instruction that adds products of bytes in 32 bits (VNNI), ONNX Runtime adds those of two
-neighbouring inputs in 16 bits, and what does not fit is cut off
-(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html). An activation is at most 255: nothing
-is cut off if the weights of two neighbours come to at most 128 together, or have different signs. Its advice, 7 bits
-for all weights, costs a bit of each; the bound for pairs costs that only where two large weights stand side by side.
+On a processor without an instruction that adds products of bytes in 32 bits (VNNI), ONNX Runtime adds the products of
+two neighbouring inputs in 16 bits, and saturates what does not fit
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html). An activation is at most 255, so that
+nothing saturates if the weights of two neighbours have different signs, or a sum of at most 128. ONNX Runtime advises
+7 bits for all weights, which costs a bit of each. The bound for pairs costs one only where two large weights are
+neighbours.
 
-Where it is known which inputs go together, weights are rounded one input after the other, and each one's error is made
-up for by those not yet rounded ("GPTQ", Frantar et al. 2022, arXiv:2210.17323).
+If the correlation of the inputs is known, weights are rounded one input after the other, and the weights that are not
+yet rounded compensate for each error ("GPTQ", Frantar et al. 2022, arXiv:2210.17323).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ __all__ = ["round_weights"]
 
 _LARGEST = 127
 _LARGEST_PAIR = 128
-# Added to the diagonal, as a share of its mean: what the inputs seen do not tell is left alone.
+# Added to the diagonal, as a share of its mean, so that weights follow only what the inputs show clearly.
 _DAMPING = 0.01
-# Inputs that are rounded before their errors are passed on to all others: one product in place of so many.
+# How many inputs are rounded before their errors are passed on to all others, in one product.
 _BLOCK = 128
 
 
@@ -34,8 +35,8 @@ def round_weights(
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return a weight `(in, out)` as integers, and the scale of each output.
 
-    `products`: of the layer's inputs with each other, summed over tokens, `(in, in)`; without them each weight is
-    rounded to what is nearest.
+    `products` are those of the layer's inputs with each other, summed over tokens, `(in, in)`. Without them each weight
+    is rounded to the nearest integer.
     """
     rest = weight.astype(np.float64)
     scale = _scale(rest)
@@ -59,7 +60,7 @@ def _one_after_the_other(
             place = order[step]
             neighbour = codes[place ^ 1] if place ^ 1 < inputs else np.zeros(rest.shape[1])
             code = np.rint(rest[step] / scale)
-            # Where the neighbour is not yet rounded its code is 0.
+            # The code of a neighbour that is not yet rounded is 0.
             high = np.minimum(_LARGEST, _LARGEST_PAIR - neighbour.clip(min=0))
             low = np.maximum(-_LARGEST, -_LARGEST_PAIR - neighbour.clip(max=0))
             codes[place] = code.clip(low, high)
@@ -71,7 +72,7 @@ def _one_after_the_other(
 
 
 def _scale(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each output the smallest scale with which its weights fit, each one and each pair."""
+    """Return for each output the smallest scale at which each of its weights and each pair fits."""
     largest: NDArray[np.float64] = np.maximum(np.abs(weight).max(0) / _LARGEST, 1e-30)
     even = len(weight) // 2 * 2
     pairs = weight[:even].reshape(-1, 2, weight.shape[1])

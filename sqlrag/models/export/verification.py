@@ -1,4 +1,4 @@
-"""Whether an exported graph computes what the original weights do, on a few texts."""
+"""Checking on a few texts whether an exported graph computes what the original weights do."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ _PASSAGES = (
     "東京の天気は晴れです。 🌤️",
     "Yes.",
 )
-# Longer than the local attention of models that have one (128 tokens), and as long as most windows.
+# Longer than the local attention that some models have (128 tokens), and as long as most windows.
 _LONG = " ".join(f"{number}. {text}" for number, text in enumerate(_PASSAGES * 4, start=1))
 PASSAGES = (*_PASSAGES, _LONG)
 
-# What fp32 must keep: the same numbers but for the order of additions.
+# fp32 must compute the same numbers, but for the order of additions.
 _FP32_COSINE = 0.9999
 _FP32_SCORE = 1e-3
-# What int16 must keep: vectors as fp32, and scores to a hundredth of the range, far less than what int8 loses.
+# int16 must keep vectors as fp32 does, and scores to a hundredth of their range: int8 loses far more.
 _INT16_SCORE = 0.01
-# What int8 must keep. all-MiniLM-L6-v2 has a mean cosine of 0.998 here, a cross-encoder made of it orders all pairs
-# alike, and small random ones 0.98 of them; a model whose activations do not fit into 8 bits falls below.
+# all-MiniLM-L6-v2 has a mean cosine of 0.998 with int8. A cross-encoder made from it orders all pairs alike, and small
+# random ones 0.98 of them. A model whose activations do not fit into 8 bits falls below these bounds.
 _INT8_COSINE = 0.99
 _INT8_ORDER = 0.9
-# Two passages whose scores are nearer than this share of the range have no order worth keeping.
+# The order of two passages does not count if their scores differ by less than this share of the range.
 _TIE = 0.02
 
 
 class Reference:
-    """The original weights' answers, in fp32 on the CPU; kept, so that several exports can be compared."""
+    """The results of the original weights, in fp32 on the CPU, with which several exports can be compared."""
 
     def __init__(self, source: Path, kind: Kind, name: str) -> None:
         self.kind = kind
         self._values = _answers_of_torch(source, kind, name)
 
     def measure(self, folder: Path) -> dict[str, float]:
-        """Return how near an exported model is: `cosine_mean`, `cosine_min`, or `score_error`, `order`.
+        """Return how close an exported model is: `cosine_mean` and `cosine_min`, or `score_error` and `order`.
 
-        `score_error` is the largest difference of two logits as a share of their range; `order` the share of
-        passage pairs that stand in the same order for a query, clear ones only.
+        `score_error` is the largest difference of two logits as a share of their range. `order` is the share of passage
+        pairs with clearly different scores that have the same order for a query.
         """
         found = _answers_of_onnx(folder, self.kind)
         if self.kind == "bi-encoder":
@@ -71,7 +71,7 @@ class Reference:
         return {"score_error": error, "order": _order(self._values, found, _TIE * spread)}
 
     def accepts(self, measured: dict[str, float], precision: str) -> bool:
-        """Whether an export of this precision, one of PRECISIONS, is near enough."""
+        """Return whether an export of this precision is close enough."""
         if self.kind == "bi-encoder":
             if precision == "int8":
                 return measured["cosine_mean"] >= _INT8_COSINE
@@ -98,7 +98,7 @@ def _answers_of_onnx(folder: Path, kind: Kind) -> NDArray[np.float32]:
     spec = ModelSpec.load(folder)
     if kind == "bi-encoder":
         return _vectors(OnnxEncoder(spec))
-    # The logit itself: behind a sigmoid large ones can't be told apart.
+    # The logits are compared, because large ones are all alike after a sigmoid.
     scores = OnnxScorer(replace(spec, activation="identity")).score(_pairs())
     return _finite(scores, str(folder)).reshape(len(QUERIES), -1)
 
@@ -118,8 +118,9 @@ def _finite(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     import numpy as np
 
     if not np.isfinite(values).all():
-        msg = f"model {name!r} answers with NaN or infinity: its weights are damaged, or it is not made for fp32"
-        raise ModelFileError(msg)
+        raise ModelFileError(
+            f"model {name!r} answers with NaN or infinity: its weights are damaged, or it is not made for fp32"
+        )
     return values
 
 
