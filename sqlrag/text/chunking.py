@@ -1,15 +1,16 @@
-"""Cutting a text into chunks: on natural boundaries, counted in tokens, with exact offsets.
+"""Splitting a text into chunks: at natural boundaries, counted in tokens, with exact offsets.
 
-A Markdown heading opens a chunk and stays with what follows it; in a section, semchunk keeps paragraphs whole where
-they fit, then lines, then sentences, then words. The figures behind that (benchmarks/chunking.md: 472 questions on
-five documents, k = 5, all-MiniLM-L6-v2):
+A Markdown heading begins a chunk and stays with the text that follows it. Within a section, semchunk keeps paragraphs
+whole if they fit, otherwise lines, then sentences, then words. These choices follow from benchmarks/chunking.md (472
+questions on five documents, k = 5, all-MiniLM-L6-v2):
 
-- Splitter, at 200 tokens: recall 77.6 %, precision 5.9 %, IoU 5.8 %; semantic-text-splitter's for text 76.4, 5.6 and
-  5.5 %, its Markdown one 74.9, 5.5 and 5.4 %. With tokens counted as in `sqlrag.text.counting` it takes 0.3 s of
-  CPU time a megabyte instead of 3.
-- Size: 128, 200 and 254 tokens find 73.9, 77.6 and 79.0 % of the answers, at an IoU of 8.5, 5.8 and 4.8 %. 200 is one
-  or two paragraphs, has most of the recall, and leaves room for a prompt or a title in the embedder's window of 256.
-- Overlap: 15 % makes recall worse (76.9 % at 200 tokens) and takes 17 % more chunks. So it is off by default.
+- Splitter, at 200 tokens: semchunk has a recall of 77.6 %, a precision of 5.9 % and an IoU of 5.8 %. The text splitter
+  of semantic-text-splitter has 76.4, 5.6 and 5.5 %, its Markdown splitter 74.9, 5.5 and 5.4 %. Counting tokens as
+  `sqlrag.text.counting` does reduces semchunk's CPU time from 3 s to 0.3 s a megabyte.
+- Size: 128, 200 and 254 tokens find 73.9, 77.6 and 79.0 % of the answers, at an IoU of 8.5, 5.8 and 4.8 %. 200 tokens
+  are one or two paragraphs, have most of the recall, and leave room for a prompt or a title in the embedder's window of
+  256 tokens.
+- Overlap: 15 % reduces the recall (76.9 % at 200 tokens) and adds 17 % more chunks, so there is none by default.
 """
 
 from __future__ import annotations
@@ -34,28 +35,28 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
 
 DEFAULT_MAX_TOKENS = 200
-"""Tokens that a chunk has at most, without special tokens."""
+"""The most tokens of a chunk, without special tokens."""
 
 DEFAULT_OVERLAP = 0
-"""Tokens of a chunk that the next one repeats at most."""
+"""The most tokens of a chunk that the next chunk repeats."""
 
-# A section longer than this is cut first: the splitter works through the whole of what it is given at each level.
+# A longer section is split first, because semchunk processes the whole of its input at each level.
 _SECTION_CHARS = 16_384
 
-# Where such a cut may be, best first: after a blank line, a line, a sentence, a word.
+# Where a section may be split, best first: after a blank line, a line, a sentence, a word.
 _CUTS = tuple(re.compile(pattern) for pattern in (r"\n[ \t\r]*\n", r"\n", r"[.!?]\s|[。！？]", r"\s"))  # noqa: RUF001
 
-# Lines that open a section, or open and close code in which nothing does.
+# Lines that begin a section, and lines that begin or end code, in which no section begins.
 _HEADING_OR_FENCE = re.compile(r"^(?:#{1,6}[ \t][^\n]*|[ ]{0,3}(?P<fence>```|~~~)[^\n]*)", re.MULTILINE)
 
-# Where an overlap may start, best first: at a sentence, at a word.
+# Where an overlap may begin, best first: at a sentence, at a word.
 _STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[。！？])\s*", r"\s+"))  # noqa: RUF001
 
-# More characters than any prose has in a token. What has more (NULs, words without end, walls of spaces) counts as
-# if it had a token in so many, so that no chunk grows without end.
+# More characters than a token of prose ever has. A text with longer tokens (NULs, endless words, walls of spaces)
+# counts as if each token had this many characters, so that chunks stay bounded.
 _CHARS_A_TOKEN = 64
 
-# A chunk of less than one part in so many of what it may have says too little to be found.
+# A chunk with less than this fraction of the allowed tokens says too little to be found.
 _CRUMB = 10
 
 
@@ -63,7 +64,7 @@ _CRUMB = 10
 class Chunk:
     """A part of a text.
 
-    `text` is exactly `source[start_char:end_char]`: offsets are half-open and count Unicode code points.
+    `text` is exactly `source[start_char:end_char]`. The offsets count Unicode code points, and the end is exclusive.
     `ordinal` counts the chunks of one text from 0. `tokens` is the number of the text's own tokens, without special
     tokens, as the embedder's tokenizer counts them.
     """
@@ -76,12 +77,11 @@ class Chunk:
 
 
 class Chunker:
-    """Cuts texts into chunks of at most `max_tokens` tokens, as the embedder's tokenizer counts them.
+    """Splits texts into chunks of at most `max_tokens` tokens, as the embedder's tokenizer counts them.
 
-    `tokenizer` is that tokenizer or its `tokenizer.json`; its truncation and padding and its special tokens
-    are left out of account. Up to `overlap` tokens of a chunk are repeated at the start of the next one, whole
-    sentences where it can be, within a section. Raises InputError for a size that cannot be, and for a file
-    that is no tokenizer.
+    `tokenizer` is that tokenizer or its `tokenizer.json`. Its truncation, padding and special tokens are ignored. Up to
+    `overlap` tokens of a chunk are repeated at the start of the next chunk of a section, whole sentences if possible.
+    Raises InputError for an impossible size, and for a file that is not a tokenizer.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class Chunker:
     def chunks(self, text: str) -> list[Chunk]:
         """Return the chunks of `text`, in order.
 
-        Every character that is not whitespace is in at least one chunk, and in exactly one where `overlap` is
-        0; no chunk starts or ends with whitespace. Only a character that alone has more than `max_tokens`
-        tokens (Hangul, with `max_tokens` below 3) makes a chunk that is longer. Blank text has no chunks.
-        Raises InputError for text that is not Unicode (a lone surrogate).
+        Every character that is not whitespace is in at least one chunk, or in exactly one if `overlap` is 0. No chunk
+        starts or ends with whitespace. A chunk is longer than `max_tokens` only if a single character is (Hangul, with
+        `max_tokens` below 3). Blank text has no chunks. Raises InputError for text that is not Unicode because of a
+        lone surrogate.
         """
         if not isinstance(text, str):
             raise InputError(f"text is {type(text).__name__}, and chunks are made of str")
@@ -118,13 +118,13 @@ class Chunker:
         ]
 
     def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
-        """Return the (start, end) of the chunks of one section."""
+        """Return the (start, end) of each chunk of a section."""
         start, end = _stripped(text, section.start, section.end)
         if start == end:
             return []
         if self._counter(text[start:end]) <= self.max_tokens:
             return [(start, end)]
-        # The heading stays with what it is about: there is room for it in the first chunk.
+        # The heading stays with its text if there is room for it in the first chunk.
         heading = self._count(text[start : section.body])
         room = self.max_tokens - self.overlap - heading
         if section.body == start or heading > self.max_tokens // 4 or room < 1:
@@ -137,15 +137,16 @@ class Chunker:
         return self._overlapping(text, spans)
 
     def _split(self, text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
-        """Return the spans of at most `size` tokens that the splitter cuts `text[start:end]` into."""
+        """Return the spans of at most `size` tokens into which semchunk splits `text[start:end]`."""
         from semchunk.semchunk import chunk
 
-        # Its own overlap cuts everything into parts as small as the overlap, and its own memory of counts never ends.
+        # semchunk's own overlap splits everything into parts as small as the overlap, and its memory of counts is
+        # unbounded.
         _, spans = cast("_Split", chunk(text[start:end], size, self._count, memoize=False, offsets=True))
         return self._joined(text, [_stripped(text, start + first, start + last) for first, last in spans], size)
 
     def _joined(self, text: str, spans: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-        """Return the spans with crumbs (a lone bullet, `Bug fixes:`) joined to a neighbour, where that fits."""
+        """Return the spans, with crumbs (a lone bullet, `Bug fixes:`) joined to a neighbour if they fit."""
         joined: list[tuple[int, int]] = []
         crumb_before = False
         for start, end in spans:
@@ -159,16 +160,16 @@ class Chunker:
         return joined
 
     def _overlapping(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return the spans, each but the first starting earlier by up to `overlap` tokens."""
+        """Return the spans, in which all but the first start up to `overlap` tokens earlier."""
         if not self.overlap:
             return spans
         starts = [self._earlier_start(text, before, span) for before, span in pairwise(spans)]
         return spans[:1] + [(start, end) for start, (_, end) in zip(starts, spans[1:], strict=True)]
 
     def _earlier_start(self, text: str, before: tuple[int, int], span: tuple[int, int]) -> int:
-        """Return the first start of a sentence, or of a word, among the last `overlap` tokens of `before`."""
+        """Return where a sentence or a word first begins among the last `overlap` tokens of `before`."""
         offsets = self._tokenizer.encode(text[slice(*before)], add_special_tokens=False).offsets
-        # The chunk before keeps a beginning of its own.
+        # The chunk before keeps at least its first character for itself.
         earliest = before[0] + (offsets[-self.overlap][0] if len(offsets) > self.overlap else 1)
         for boundary in _STARTS:
             for found in boundary.finditer(text, earliest - 1, span[0]):
@@ -178,12 +179,12 @@ class Chunker:
         return span[0]
 
     def _count(self, text: str) -> int:
-        """Return the size of `text`: its tokens, or more where it has hardly any; 1 for what cannot be cut."""
+        """Return the size of `text`: its tokens, or more if these are very long; 1 if it cannot be split."""
         return 1 if len(text) == 1 else max(self._counter(text), len(text) // _CHARS_A_TOKEN)
 
 
 def _whole_number(name: str, value: object, least: int) -> int:
-    """Return `value` as an int if it is a whole number of at least `least`."""
+    """Return `value` as an int. Raises InputError unless it is a whole number of at least `least`."""
     number = whole(value)
     if number is None:
         raise InputError(f"{name} is {shown(value)}, and should be a whole number of tokens")
@@ -193,13 +194,13 @@ def _whole_number(name: str, value: object, least: int) -> int:
 
 
 def _without_window(tokenizer: Tokenizer | str | os.PathLike[str]) -> Tokenizer:
-    """Return the tokenizer without truncation and padding, which would hide what lies behind the window."""
+    """Return the tokenizer without truncation and padding, which would hide the text beyond the window."""
     from tokenizers import Tokenizer
 
     try:
         own = tokenizer if isinstance(tokenizer, Tokenizer) else Tokenizer.from_file(os.fspath(tokenizer))
         if own.truncation is not None or own.padding is not None:
-            own = Tokenizer.from_str(own.to_str())  # the caller's stays as it is
+            own = Tokenizer.from_str(own.to_str())  # the caller's tokenizer does not change
             own.no_truncation()
             own.no_padding()
     except Exception as error:  # tokenizers raises bare Exception
@@ -208,7 +209,7 @@ def _without_window(tokenizer: Tokenizer | str | os.PathLike[str]) -> Tokenizer:
 
 
 def _check_unicode(text: str) -> None:
-    """Raise InputError where `text` has a lone surrogate, which no UTF-8 library can take."""
+    """Raise InputError if `text` has a lone surrogate, which no UTF-8 library can process."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -220,7 +221,7 @@ def _check_unicode(text: str) -> None:
 
 
 class _Section(NamedTuple):
-    """A part of a text that chunks do not reach out of: its heading is `start` to `body`, which may be empty."""
+    """A part of a text. No chunk crosses its borders. Its heading, which may be empty, is `start` to `body`."""
 
     start: int
     body: int
@@ -228,9 +229,9 @@ class _Section(NamedTuple):
 
 
 def _sections(text: str, longest: int) -> Iterator[_Section]:
-    """Yield the sections of a text: a heading, or several in a row, and what follows up to the next one.
+    """Yield the sections of a text: a heading, or several in a row, and the text up to the next heading.
 
-    One of more than `longest` characters comes in parts, of which only the first has the heading.
+    A section of more than `longest` characters is divided into parts, of which only the first has the heading.
     """
     start = body = 0
     for heading_start, heading_end in [*_headings(text), (len(text), len(text))]:
@@ -242,7 +243,7 @@ def _sections(text: str, longest: int) -> Iterator[_Section]:
 
 
 def _headings(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each Markdown heading that does not stand in fenced code."""
+    """Yield the (start, end) of each Markdown heading that is not inside fenced code."""
     fence = ""
     for line in _HEADING_OR_FENCE.finditer(text):
         mark = line["fence"]
@@ -254,7 +255,7 @@ def _headings(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _cut(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:
-    """Yield `text[start:end]` in parts of at most `longest` characters, cut in the second half of those."""
+    """Yield `text[start:end]` in parts of at most `longest` characters, split in their second half."""
     while end - start > longest:
         cut = _last_cut(text, start + longest // 2, start + longest)
         yield start, cut
@@ -263,7 +264,7 @@ def _cut(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, i
 
 
 def _last_cut(text: str, least: int, most: int) -> int:
-    """Return the last of the best places to cut `text` between `least` and `most`."""
+    """Return the last of the best places to split `text` between `least` and `most`."""
     for boundary in _CUTS:
         ends = [match.end() for match in boundary.finditer(text, least, most)]
         if ends:

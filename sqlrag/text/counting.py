@@ -1,7 +1,7 @@
-"""Counting tokens, often: a chunker asks for the length of everything that could be a chunk.
+"""Counting tokens quickly, because a chunker needs the length of everything that could be a chunk.
 
-A BERT tokenizer parts words at whitespace before all else, so a text has the tokens of its words; and words
-repeat. Remembering them makes chunking English ten times as fast as tokenizing each candidate anew.
+A BERT tokenizer first splits a text at whitespace, so the tokens of a text are those of its words, and words repeat.
+Remembering the counts of words makes chunking English ten times as fast as tokenizing each candidate.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenCounter"]
 
-# What `str.split` takes for whitespace and BERT's normaliser for nothing: it would join the words on both sides.
+# Characters that are whitespace to `str.split`, but that BERT's normalizer removes, which joins the words around them.
 _NOT_WHITESPACE_TO_BERT = re.compile("[\x0b\x0c\x1c-\x1f\x85]")
 
-# Words remembered, and the longest of them: some ten megabytes.
+# How many words are remembered, and the longest of them: together some ten megabytes.
 _WORDS_KEPT = 100_000
 _LONGEST_WORD = 32
 
@@ -28,7 +28,7 @@ _TEXTS_KEPT = 256
 
 
 class TokenCounter:
-    """Gives the number of tokens of a text, without special tokens. The tokenizer must not truncate or pad."""
+    """Counts the tokens of texts, without special tokens. The tokenizer must not truncate or pad."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         from tokenizers.normalizers import BertNormalizer
@@ -55,7 +55,7 @@ class TokenCounter:
 
 
 class _WordCounts(dict[str, int]):
-    """The tokens of the words met so far."""
+    """The number of tokens of each word seen so far."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Bytes of a file as text: what is declared or UTF-8, and never a guess that loses characters."""
+"""Decoding the bytes of a file: by the declared encoding or as UTF-8, and never by a guess that loses characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlrag.text.documents import UnreadableError
 
 __all__ = ["decode_html", "decode_text"]
 
-# UTF-32 first: its mark starts with that of UTF-16.
+# UTF-32 comes before UTF-16, whose mark is the beginning of its mark.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -18,8 +18,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-# Where browsers look for a declaration, and what they make of labels that stand for a larger set:
-# https://encoding.spec.whatwg.org/#names-and-labels
+# How far browsers look for a declaration, and the larger encoding that they use for some labels
+# (https://encoding.spec.whatwg.org/#names-and-labels).
 _DECLARED_WITHIN = 1024
 _CHARSET = re.compile(rb"""<meta\s[^>]*?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 _LARGER = {
@@ -33,14 +33,14 @@ _LARGER = {
     "euc_kr": "cp949",
     "shift_jis": "cp932",
     "big5": "big5hkscs",
-    "utf-16": "utf-8",  # it cannot be: the declaration itself was read as ASCII
+    "utf-16": "utf-8",  # the declaration was read as ASCII, so it cannot be UTF-16
     "utf-16-le": "utf-8",
     "utf-16-be": "utf-8",
 }
 
 
 def decode_text(data: bytes) -> str:
-    """Return `data` as text: UTF-8, or what its byte order mark says. The mark itself is left out."""
+    """Decode `data` by its byte order mark, which is left out, or as UTF-8. Raises UnreadableError."""
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             text = _decode(data[len(mark) :], encoding)
@@ -53,7 +53,7 @@ def decode_text(data: bytes) -> str:
 
 
 def decode_html(data: bytes) -> str:
-    """Return `data` as text: by its byte order mark, else by its `<meta charset>`, else UTF-8."""
+    """Decode `data` by its byte order mark, by its `<meta charset>`, or as UTF-8. Raises UnreadableError."""
     if any(data.startswith(mark) for mark, _ in _MARKS):
         return decode_text(data)
     declared = _CHARSET.search(data[:_DECLARED_WITHIN])
@@ -68,7 +68,7 @@ def decode_html(data: bytes) -> str:
 
 
 def _decode(data: bytes, encoding: str) -> str:
-    """Return `data` in this encoding, or raise UnreadableError."""
+    """Decode `data`. Raises UnreadableError."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -39,9 +39,9 @@ Origin = TypeVar("Origin")
 class Document:
     """A document as it goes into a database.
 
-    `uri` is the file's absolute path with `/`, followed by `#<id>` where it is a row of a file. `text` is what
-    offsets of chunks count in: of a text file exactly its characters, newlines as they are. `content_hash`
-    (SHA-256, hex) changes when the content does and never otherwise.
+    `uri` is the file's absolute path with `/`, followed by `#<id>` for a row of a file. The offsets of chunks count
+    in `text`, which for a text file is exactly its characters, newlines included. `content_hash` (SHA-256, hex) changes
+    if and only if the content does.
     """
 
     uri: str
@@ -58,7 +58,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file, folder or row that could not be read, and why: one line that says what to do where it can."""
+    """A file, folder or row that could not be read, and why: in one line, which may say what to do about it."""
 
     uri: str
     reason: str
@@ -66,7 +66,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was found and not read yet. `root` is the folder that it was found in, or that it is in."""
+    """A file that was found but not read yet. `root` is the folder that was searched, or that the file is in."""
 
     uri: str
     path: Path
@@ -74,16 +74,16 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """The suffix that says how to read the file, in small letters, `.gz` and the dots left out: `jsonl`."""
+        """The suffix that says how to read the file, in lower case and without dots or `.gz`: `jsonl`."""
         return self.path.name.lower().removesuffix(".gz").rpartition(".")[2]
 
 
 @dataclass(frozen=True)
 class RowColumns:
-    """Which columns of a file of rows make a document; None stands for the default.
+    """The columns of a file of rows that make a document. None stands for the default.
 
-    `text`: joined by a blank line (default `text`). `title`: default `title` where there is one. `id`: default
-    `_id` or `id`, else rows are numbered from 1. `metadata`: default all the others.
+    The columns of `text` are joined by blank lines. `title` is by default the column `title` if there is one, `id` the
+    column `_id` or `id`, or the number of the row from 1. `metadata` is by default all other columns.
     """
 
     text: Sequence[str] = ("text",)
@@ -128,10 +128,10 @@ def embed_parts(parts: Sequence[Part[Any]], encode: Callable[[list[str]], NDArra
 
 
 class UnreadableError(Exception):
-    """What becomes an Unreadable: its message is the reason. It does not leave `sqlrag.text`."""
+    """An error inside `sqlrag.text` that becomes an Unreadable with its message as the reason."""
 
 
 def reason(error: Exception) -> str:
-    """Return what the system says about a file, in small letters: `no such file or directory`."""
+    """Return the system's message about a file, beginning in lower case: `no such file or directory`."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return said[:1].lower() + said[1:]

@@ -1,4 +1,4 @@
-"""Finding the files to read in the paths that a person names."""
+"""Finding the files to read in the paths that a user names."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _GZIP_KINDS = frozenset({"jsonl", "ndjson", "csv", "tsv"})
 
 @dataclass
 class Found:
-    """What `find_sources` found.
+    """The result of `find_sources`.
 
-    `sources` can be read; `unreadable` was named outright or is broken; `skipped` are the paths inside folders
-    that are of no known kind (files of other suffixes, sockets, devices). Hidden files are in none of them.
+    `sources` can be read. `unreadable` are broken, or were named by the user and cannot be read. `skipped` are paths
+    inside folders of no known kind: files with other suffixes, sockets, devices. Hidden files are in none of the three.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -38,11 +38,11 @@ class Found:
 
 
 def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Found:
-    """Return the files in `paths`: files as they are, folders with all that they hold, in the order of names.
+    """Return the files that `paths` name, and all files in the folders that they name, in the order of their names.
 
-    Files and folders whose name starts with a dot are left out unless they are named outright. Links to
-    folders are followed, each folder once; no device, socket or FIFO is opened; a file that is found twice is
-    returned once. Raises SourceError for a path that does not exist, InputError for no paths at all.
+    Files and folders whose name starts with a dot are left out unless `paths` names them. Links to folders are
+    followed, each folder once. Devices, sockets and FIFOs are not opened. A file that is found twice is returned once.
+    Raises SourceError for a path that does not exist, InputError if there are no paths.
     """
     found = Found()
     names = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
@@ -65,7 +65,7 @@ def find_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
 
 
 def _search_folder(root: Path, found: Found) -> None:
-    """Add the files under `root`; folders behind links come last, so that a file keeps its own name."""
+    """Add the files under `root`. Linked folders come last, so that a file keeps its own name."""
     sources: list[Source] = []
     seen: set[tuple[int, int]] = set()
     folders, linked = [root], list[Path]()
@@ -81,7 +81,7 @@ def _search_folder(root: Path, found: Found) -> None:
             continue
         seen.add((status.st_dev, status.st_ino))
         for path in (folder / name for name in names if not name.startswith(".")):
-            # Unlike a Path, os.path has an answer for every link: one that points at itself is no folder.
+            # Unlike Path, os.path handles every link: one that points at itself is not a folder.
             if os.path.isdir(path):
                 (linked if os.path.islink(path) else folders).append(path)
             else:
@@ -91,7 +91,7 @@ def _search_folder(root: Path, found: Found) -> None:
 
 
 def _add_met(path: Path, root: Path, sources: list[Source], found: Found) -> None:
-    """Add a file, or whatever else it is, that was met in a folder."""
+    """Add a path that was found in a folder."""
     if not is_supported(path):
         found.skipped.append(_uri(path))
     elif os.path.isfile(path):
@@ -103,7 +103,7 @@ def _add_met(path: Path, root: Path, sources: list[Source], found: Found) -> Non
 
 
 def _add_named(path: Path, found: Found) -> None:
-    """Add a file that was named outright."""
+    """Add a file that the user named."""
     if is_supported(path):
         _add(path, path.parent, found.sources, found)
     else:
@@ -122,11 +122,11 @@ def _add(path: Path, root: Path, sources: list[Source], found: Found) -> None:
 
 
 def is_supported(path: Path) -> bool:
-    """Whether the suffix of `path` is one that can be read."""
+    """Return whether the suffix of `path` is one that can be read."""
     kind = Source("", path, path).kind
     return kind in (_GZIP_KINDS if path.name.lower().endswith(".gz") else KINDS) and "." in path.name
 
 
 def _uri(path: Path) -> str:
-    """Return the path as Unicode text with `/`; what is not Unicode in it is replaced."""
+    """Return the path as Unicode text with `/`. Bytes that are not Unicode are replaced."""
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")

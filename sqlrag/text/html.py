@@ -1,9 +1,9 @@
-"""HTML as text that reads well and searches well.
+"""Converting HTML to text that is good to read and to search.
 
-Headings become Markdown headings, which chunks are cut at; blocks are parted by blank lines, list items and
-table rows stand on lines of their own, code keeps its lines. Links are their text alone and nothing is
-escaped: addresses and backslashes only get in the way of a search. The parser is lexbor (selectolax), which
-reads broken pages as browsers do.
+Headings become Markdown headings, at which chunks begin. Blocks are separated by blank lines, list items and table rows
+are lines of their own, and code keeps its lines. Of links only the text remains, and nothing is escaped, because
+addresses and backslashes only disturb a search. The parser is lexbor (selectolax), which reads broken pages as browsers
+do.
 """
 
 from __future__ import annotations
@@ -18,80 +18,36 @@ if TYPE_CHECKING:
 
 __all__ = ["html_to_text"]
 
-# What is no text, and what leads about the site instead of saying something.
-_DROPPED_TAGS = frozenset(
-    {
-        "head",
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "svg",
-        "math",
-        "iframe",
-        "object",
-        "embed",
-        "canvas",
-        "audio",
-        "video",
-        "map",
-        "nav",
-        "dialog",
-        "button",
-        "select",
-        "textarea",
-        "input",
-        "datalist",
-    }
-)
+# Elements that are not text, or that only lead to other pages.
+_DROPPED_TAGS = frozenset({
+    "head", "script", "style", "noscript", "template", "svg", "math", "iframe", "object", "embed", "canvas",
+    "audio", "video", "map", "nav", "dialog", "button", "select", "textarea", "input", "datalist",
+})  # fmt: skip
 _DROPPED_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar"})
-# What authors of pages tell search engines to leave out, and the pilcrow that Sphinx puts behind headings.
+# Elements that search engines should leave out, and the pilcrow that Sphinx puts after headings.
 _DROPPED_CLASSES = frozenset({"nosearch", "noindex", "headerlink"})
 
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-# A blank line before and after. Anything unknown is taken as part of a line.
-_BLOCKS = frozenset(
-    {
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "details",
-        "div",
-        "dl",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "hr",
-        "main",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "table",
-        "ul",
-    }
-)
-# A line of their own.
+# Elements with a blank line before and after. Unknown elements are part of a line.
+_BLOCKS = frozenset({
+    "address", "article", "aside", "blockquote", "body", "center", "details", "div", "dl", "fieldset",
+    "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "main", "ol", "p", "pre", "section",
+    "table", "ul",
+})  # fmt: skip
+# Elements on a line of their own.
 _LINES = frozenset({"caption", "dd", "dt", "legend", "li", "summary", "tr"})
 
 _SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 
 
 def html_to_text(html: str) -> tuple[str, str]:
-    """Return (title, text) of a page: the title is that of `<title>`, else of the first `<h1>`, else empty."""
+    """Return (title, text) of a page. The title is `<title>`, the first `<h1>`, or empty."""
     from selectolax.lexbor import LexborHTMLParser
 
     page = LexborHTMLParser(html)
     heading = page.css_first("head > title") or page.css_first("h1")
     title = _SPACES.sub(" ", heading.text()).strip() if heading is not None else ""
-    # Where a page marks its main part, the rest is the site's.
+    # If a page marks its main part, the rest belongs to the site.
     for root in (page.css_first("main, [role=main]"), page.body):
         if root is not None and (text := _Writer().text(root)):
             return title, text
@@ -102,9 +58,9 @@ class _Writer:
     """Writes the text under one node."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []  # what is finished
-        self._inline: list[str] = []  # the parts of the line in the making
-        self._mark = ""  # what the next line starts with: "## ", "- "
+        self._lines: list[str] = []  # the finished lines
+        self._inline: list[str] = []  # the parts of the current line
+        self._mark = ""  # the start of the next line: "## ", "- "
         self._lists: list[int | None] = []  # the open lists: the last number of <ol>, None for <ul>
 
     def text(self, root: LexborNode) -> str:
@@ -123,7 +79,7 @@ class _Writer:
         return "\n".join(self._lines).strip("\n")
 
     def _open(self, tag: str, node: LexborNode) -> None:
-        """Write what comes before the content of an element."""
+        """Write the beginning of an element."""
         if tag == "br":
             self._end_line()
         elif tag == "img":
@@ -145,7 +101,7 @@ class _Writer:
                 self._mark = self._bullet()
 
     def _close(self, tag: str) -> None:
-        """Write what comes after the content of an element."""
+        """Write the end of an element."""
         if tag in ("ul", "ol"):
             self._end_line()
             self._lists.pop()
@@ -156,7 +112,7 @@ class _Writer:
         elif tag in _LINES:
             self._end_line()
         if tag == "li" or tag in _HEADINGS:
-            self._mark = ""  # an empty one has not used it
+            self._mark = ""  # an empty element has not used it
 
     def _bullet(self) -> str:
         """Return the mark of the next item of the innermost list."""
@@ -176,7 +132,7 @@ class _Writer:
         self._lines += ["```", *(line.rstrip() for line in code.split("\n")), "```", ""]
 
     def _end_line(self) -> None:
-        """Finish the line in the making; nothing is written for a blank one."""
+        """Finish the current line. Nothing is written for a blank one."""
         line = _SPACES.sub(" ", "".join(self._inline)).strip().removesuffix(" |")
         self._inline.clear()
         if line:
@@ -184,14 +140,14 @@ class _Writer:
             self._mark = ""
 
     def _end_block(self) -> None:
-        """Finish the line in the making and leave a blank one after it."""
+        """Finish the current line, and add a blank one after it."""
         self._end_line()
         if self._lines and self._lines[-1]:
             self._lines.append("")
 
 
 def _walk(root: LexborNode) -> Iterator[tuple[Literal["open", "close", "text", "pre"], LexborNode]]:
-    """Yield the elements and texts under `root` in order, without recursion: pages nest as deep as they like."""
+    """Yield the elements and texts under `root` in order, without recursion, because pages can nest very deeply."""
     opened: list[LexborNode] = []
     node: LexborNode | None = root
     while node is not None:
@@ -219,7 +175,7 @@ def _walk(root: LexborNode) -> Iterator[tuple[Literal["open", "close", "text", "
 
 
 def _is_dropped(node: LexborNode) -> bool:
-    """Whether an element says nothing about what the page is about."""
+    """Return whether an element says nothing about the subject of the page."""
     if node.tag in _DROPPED_TAGS:
         return True
     attributes = node.attributes

@@ -90,8 +90,8 @@ def prepare(
 
     `examples` are inputs as the model will get them; two dozen, of any words, show which channels are large. `texts`
     are a hundred or more inputs of real texts, which show how channels correlate; without them weights are rounded to
-    the nearest integer. `rotate` spreads each channel over its neighbours before rounding. Layers that process one vector
-    per text (a pooler, a head) stay as they are, because they cost nothing.
+    the nearest integer. `rotate` spreads each channel over its neighbours before rounding. Layers that process one
+    vector per text (a pooler, a head) stay as they are, because they cost nothing.
     """
     largest, inputs = observe(network, examples)
     together = _products(network, texts)
