@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.source_table import SourceTable
     from sqlrag.store.writer import StoredChunk
 
 __all__ = ["IndexTables"]
@@ -100,6 +101,14 @@ class IndexTables(ABC):
     @abstractmethod
     def insert_rows(self, hashes: Sequence[tuple[Any, bytes]]) -> None:
         """Note which texts the index has: keys of rows, and the hashes of their texts."""
+
+    @abstractmethod
+    def source(self) -> SourceTable:
+        """Return what the database says of the table or view that the index is over."""
+
+    @abstractmethod
+    def kept_key_type(self) -> str:
+        """Return the type of the keys that an index over a table has: that of the table it was made over."""
 
     @abstractmethod
     def key_type(self) -> str:

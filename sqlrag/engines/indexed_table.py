@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from sqlrag.engines.changed_rows import Limits, QueuedRow, within
 from sqlrag.engines.index_tables import IndexTables
@@ -14,7 +14,6 @@ from sqlrag.store.source_table import source_of
 
 if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
-    from sqlrag.store.source_table import SourceTable
     from sqlrag.text.documents import Part
 
 __all__ = ["IndexedTable"]
@@ -24,6 +23,9 @@ Tables = TypeVar("Tables", bound=IndexTables)
 
 class IndexedTable(ABC, Generic[Tables]):
     """Keeps one index in step with the table or view that it is over."""
+
+    repair_makes_keys_anew: ClassVar[bool] = False
+    """Whether a repair makes the index anew for a key of another type."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -69,10 +71,6 @@ class IndexedTable(ABC, Generic[Tables]):
     @abstractmethod
     def _leave_queue(self, keys: Sequence[Any]) -> None:
         """Take rows that were written out of the queue; called within the transaction that has written them."""
-
-    @abstractmethod
-    def _check_key(self) -> None:
-        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
 
     def create(self) -> None:
         """Create the index unless it is there, every row queued. Raises InputError for a key that several rows have."""
@@ -138,10 +136,16 @@ class IndexedTable(ABC, Generic[Tables]):
             "give the index a key that tells them apart"
         )
 
-    def _other_key(self, kept: str, table: SourceTable, key: str, remedy: str = "") -> DatabaseError:
-        """Return the error for a table with another key: `kept` is the type of the keys that the index has."""
-        name = self.record.name
-        return DatabaseError(
-            f"index {name!r} knows rows of {table.name} by {', '.join(self._source.key)} {kept}, and the key of that "
-            f"{table.kind} is {key} now: {remedy}drop the index with drop_index({name!r}) and make it again"
+    def check_key(self) -> None:
+        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
+        name, key, table = self.record.name, self._source.key, self.tables.source()
+        kept, key_type = self.tables.kept_key_type(), self.tables.key_type()
+        if key_type == kept and table.key in {(), key}:
+            return
+        is_remade = self.repair_makes_keys_anew and table.key in {(), key}
+        raise DatabaseError(
+            f"index {name!r} knows rows of {table.name} by {', '.join(key)} {kept}, and the key of that {table.kind} "
+            f"is {', '.join(table.key or key)} {key_type} now: "
+            f"{'sqlrag check --repair makes the index anew, or ' if is_remade else ''}"
+            f"drop the index with drop_index({name!r}) and make it again"
         )

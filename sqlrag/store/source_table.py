@@ -36,6 +36,7 @@ __all__ = [
     "renamed",
     "source_of",
     "template_columns",
+    "unknown_table",
 ]
 
 TRACKING = ("triggers", "compare", "view", "documents")
@@ -157,6 +158,12 @@ def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
                     f"index {name!r} {what} column {column!r}, which {table} does not have any more "
                     f"(it has {', '.join(columns)}): {remedy}"
                 )
+
+
+def unknown_table(table: object, known: Sequence[str], elsewhere: str) -> InputError:
+    """Return the error for a table that a database does not have; `elsewhere` says where there is one of its name."""
+    names = ", ".join(known) or "none"
+    return InputError(f"table is {table!r}: this database has no such table or view (it has {names}){elsewhere}")
 
 
 def check_is_table(record: IndexRecord, kind: str) -> None:

@@ -42,12 +42,13 @@ def test_different_folders_at_once(tmp_path):
         assert_holds(db, read_texts(folders[0]) | read_texts(folders[1]))
 
 
-def test_a_document_that_another_process_replaces_is_never_half_of_each(tmp_path, monkeypatch):
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_a_document_that_another_connection_replaces_is_never_half_of_each(engine, tmp_path, monkeypatch):
     """Two versions of a long document, written in turns, end as one of them, complete or marked as in part."""
     monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 8)
     old = Document("note", "", "\n\n".join(f"The comet was seen {n} times." for n in range(40)), {}, "old")
     new = Document("note", "", "\n\n".join(f"The ferry came {n} times too late." for n in range(40)), {}, "new")
-    path = database_path(tmp_path, "sqlite")
+    path = database_path(tmp_path, engine)
     with sqlrag.connect(path) as first, sqlrag.connect(path) as second:
         begun = []
 
@@ -60,6 +61,25 @@ def test_a_document_that_another_process_replaces_is_never_half_of_each(tmp_path
         first.ingest([old], progress=interfere)
         assert begun
         assert_holds(first, {"other": "Begin.", "note": new.text})
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_another_connection_ingests_the_same_meanwhile(engine, tmp_path, monkeypatch):
+    """What the other has written is not written again: no document or chunk is there twice."""
+    monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 8)
+    folder, path = write_folder(tmp_path / "docs", 24), database_path(tmp_path, engine)
+    with sqlrag.connect(path) as first, sqlrag.connect(path) as second:
+        others = []
+
+        def interfere(report):
+            if report.chunks and not others:
+                others.append(None)
+                others.append(second.ingest(folder, max_tokens=MAX_TOKENS))
+
+        first.ingest(folder, max_tokens=MAX_TOKENS, progress=interfere)
+        assert others[1].added < 24
+        assert_holds(first, read_texts(folder))
+        assert first.check() == []
 
 
 def test_a_reader_goes_on_while_another_writes(tmp_path, monkeypatch):

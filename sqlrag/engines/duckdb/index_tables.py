@@ -16,12 +16,12 @@ from sqlrag.engines.duckdb.differences import lost_tables
 from sqlrag.engines.duckdb.error_translation import translated
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
-from sqlrag.engines.duckdb.table_schema import describe, kept_key_type, key_type_of
+from sqlrag.engines.duckdb.table_schema import describe, key_type_of
 from sqlrag.engines.index_tables import IndexTables
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
 from sqlrag.store.names import quote, same_name
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
-from sqlrag.store.source_table import key_columns
+from sqlrag.store.source_table import SourceTable, key_columns
 from sqlrag.store.statements import statement
 from sqlrag.store.writer import CHUNK_COLUMNS, IndexWriter, StoredChunk, check_room, immediate
 
@@ -218,12 +218,20 @@ class DuckDBTables(IndexTables):
             sql = f"INSERT INTO {self._rows} SELECT unnest(?), unnest(?)"
             self.rows(sql, [list(keys), [text.decode() for text in texts]])
 
+    def source(self) -> SourceTable:
+        """Return what the database says of the table or view that the index is over."""
+        return describe(self.connection, self.record.source_table)
+
+    def kept_key_type(self) -> str:
+        """Return the type that the index's table of rows has its keys in."""
+        described = self.connection.execute(f"SELECT source_id FROM {self._rows} LIMIT 0").description or []
+        return str(described[0][1])
+
     def key_type(self) -> str:
         """Return the type of a column that holds the keys of the source as it is now."""
         if not self.record.is_over_table:
             return "BIGINT"
-        source = describe(self.connection, self.record.source_table)
-        return key_type_of(key_columns(self.record.source_key), source.types)
+        return key_type_of(key_columns(self.record.source_key), self.source().types)
 
     def wrong_rows(self) -> list[Any] | None:
         """Delete the vectors that no chunk has; return the source rows whose chunks are to be made again.
@@ -239,9 +247,8 @@ class DuckDBTables(IndexTables):
     def _has_other_keys(self) -> bool:
         if not self.record.is_over_table:
             return False
-        key = describe(self.connection, self.record.source_table).key
-        is_same = key in {(), key_columns(self.record.source_key)}
-        return is_same and self.key_type() != kept_key_type(self.connection, self.record)
+        is_same = self.source().key in {(), key_columns(self.record.source_key)}
+        return is_same and self.key_type() != self.kept_key_type()
 
     def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
         """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.engines.changed_rows import Limits, QueuedRow
 from sqlrag.engines.duckdb.error_translation import translated
 from sqlrag.engines.duckdb.index_tables import DuckDBTables
-from sqlrag.engines.duckdb.table_schema import checked_types, describe, kept_key_type, key_expression, rows_of
+from sqlrag.engines.duckdb.table_schema import checked_types, key_expression, rows_of
 from sqlrag.engines.indexed_table import IndexedTable
 from sqlrag.errors import LockedError
 from sqlrag.store.names import quote
@@ -33,6 +33,8 @@ __all__ = ["DuckDBIndexedTable"]
 class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
     """Keeps one index in step with the table or view that it is over."""
 
+    repair_makes_keys_anew = True
+
     def __init__(
         self, database: duckdb.DuckDBPyConnection, path: str, indexes: DuckDBIndexes, record: IndexRecord
     ) -> None:
@@ -48,10 +50,6 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         sql = f"SELECT key FROM ({self._select()}) GROUP BY key HAVING count(*) > 1 LIMIT 1"
         return self.tables.column(sql)
 
-    def check_key(self) -> None:
-        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
-        self._check_key()
-
     def differences(self) -> list[Any]:
         """Return the keys of the rows that came, changed or went since the index looked at them."""
         return self.tables.column(self.differences_statement())
@@ -59,7 +57,7 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
     def differences_statement(self) -> str:
         """Return the SELECT of these keys, for any connection. Raises DatabaseError where the source is another one."""
         source = self._select()  # says what is gone
-        self._check_key()
+        self.check_key()
         return statement("duckdb/differences", index=self.record.name, main=self.tables.main, source=source)
 
     def prepare(self, *, compare: bool) -> None:
@@ -104,15 +102,6 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
 
     def _leave_queue(self, keys: Sequence[Any]) -> None:
         """Leave the rows where they are until the transaction is committed."""
-
-    def _check_key(self) -> None:
-        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
-        table = describe(self._duckdb, self._source.table)
-        kept, key_type = kept_key_type(self._duckdb, self.record), self.tables.key_type()
-        if key_type != kept or (table.key and table.key != self._source.key):
-            same_columns = table.key in {(), self._source.key}
-            remedy = "sqlrag check --repair makes the index anew, or " if same_columns else ""
-            raise self._other_key(kept, table, f"{', '.join(table.key or self._source.key)} {key_type}", remedy)
 
     def _select(self) -> str:
         """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.errors import InputError
 from sqlrag.store.names import literal, quote, same_name
-from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of
+from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of, unknown_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,7 +21,6 @@ __all__ = [
     "as_key",
     "checked_types",
     "describe",
-    "kept_key_type",
     "key_expression",
     "key_type_of",
     "row_of_hit",
@@ -46,10 +45,8 @@ def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
     there = dict(database.execute(sql).fetchall())
     name = next((one for one in there if same_name(one, table)), None)
     if name is None:
-        names = ", ".join(one for one in there if not one.startswith("sqlrag_")) or "none"
-        raise InputError(
-            f"table is {table!r}: this database has no such table or view (it has {names}){_elsewhere(database, table)}"
-        )
+        names = [one for one in there if not one.startswith("sqlrag_")]
+        raise unknown_table(table, names, _elsewhere(database, table))
     columns = database.execute(
         f'SELECT column_name, data_type FROM duckdb_columns() WHERE {HERE} AND table_name COLLATE "binary" = ? '
         "ORDER BY column_index ASC",
@@ -83,12 +80,6 @@ def _elsewhere(database: duckdb.DuckDBPyConnection, table: object) -> str:
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
     """Return the type of a column that holds a key: whole numbers as they are, all others as text."""
     return "BIGINT" if len(key) == 1 and types.get(key[0]) in _WHOLE_NUMBERS else "VARCHAR"
-
-
-def kept_key_type(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
-    """Return the type that an index over a table keeps the keys of its rows in: that of the table it was made over."""
-    described = database.execute(f"SELECT source_id FROM {quote(f'{record.name}_rows')} LIMIT 0").description or []
-    return str(described[0][1])
 
 
 def key_expression(source: Source, types: Mapping[str, str], prefix: str = "") -> str:

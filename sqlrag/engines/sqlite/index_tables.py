@@ -16,7 +16,7 @@ from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import NEXT, in_main
 from sqlrag.store.registry import IndexRecord, Registry
 from sqlrag.store.repair import has_broken_cells, repair_index, repair_places, wrong_rows
-from sqlrag.store.source_table import key_expression, source_of
+from sqlrag.store.source_table import SourceTable, key_expression, source_of
 from sqlrag.store.statements import made_in_main, statement
 from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate
 
@@ -181,11 +181,20 @@ class SQLiteTables(IndexTables):
         sql = f"INSERT INTO {in_main(f'{self.record.name}_rows')} (source_id, content_hash) VALUES (?, ?)"
         self.connection.executemany(sql, hashes)
 
+    def source(self) -> SourceTable:
+        """Return what the database says of the table or view that the index is over."""
+        return describe(self.connection, self.record.source_table)
+
+    def kept_key_type(self) -> str:
+        """Return the type that the index's table of rows has its keys in."""
+        sql = "SELECT type FROM main.pragma_table_info(?, 'main') WHERE name = 'source_id'"
+        return str(self.column(sql, [f"{self.record.name}_rows"])[0])
+
     def key_type(self) -> str:
         """Return the type of a column that holds the keys of the source as it is now."""
         if not self.record.is_over_table:
             return "INTEGER"
-        table = describe(self.connection, self.record.source_table)
+        table = self.source()
         return key_type_of(table.key, table.types)
 
     def lost(self) -> list[str]:

@@ -9,7 +9,7 @@ from sqlrag.engines.changed_rows import QueuedRow
 from sqlrag.engines.indexed_table import IndexedTable
 from sqlrag.engines.sqlite.index_tables import SQLiteTables
 from sqlrag.engines.sqlite.row_texts import SourceRows
-from sqlrag.engines.sqlite.table_schema import checked_columns, describe, key_type_of
+from sqlrag.engines.sqlite.table_schema import checked_columns
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.store.driver.error_translation import translated
@@ -80,7 +80,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         with translated(self._path):
             checked_columns(self._connection, self.record)
             if self.record.tracking == "triggers":
-                self._check_key()
+                self.check_key()
                 tracked = self._tracking.is_there()
                 moved = self._source_rows.use_rowid() and self.tables.schema_noted() != self.tables.schema_version()
                 if not self._tracking.is_newest():
@@ -105,15 +105,6 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
             return int(entries)
 
     # Private
-
-    def _check_key(self) -> None:
-        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
-        table = describe(self._connection, self._source.table)
-        sql = "SELECT type FROM main.pragma_table_info(?, 'main') WHERE name = 'source_id'"
-        (kept,) = self.tables.column(sql, [f"{self.record.name}_rows"])
-        key_type = key_type_of(table.key, table.types)
-        if (table.key, key_type) != (self._source.key, kept):
-            raise self._other_key(kept, table, f"{', '.join(table.key) or 'none'} {key_type}")
 
     def _queued(self, most: int) -> list[Any]:
         """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""

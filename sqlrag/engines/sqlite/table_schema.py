@@ -7,9 +7,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import InputError
 from sqlrag.store.names import in_main, literal, quote, same_name
-from sqlrag.store.source_table import ROWID, SourceTable, check_is_table, check_source, key_condition, source_of
+from sqlrag.store.source_table import (
+    ROWID,
+    SourceTable,
+    check_is_table,
+    check_source,
+    key_condition,
+    source_of,
+    unknown_table,
+)
 
 if TYPE_CHECKING:
     from sqlrag.store.registry import Connection, IndexRecord
@@ -54,11 +61,7 @@ def describe(connection: Connection, table: object) -> SourceTable:
     rows = [row for row in tables if same_name(row[0], table)]
     if not rows:
         names = [name for name, kind, *_ in tables if kind != "shadow" and not _OWN.match(name)]
-        there_are = ", ".join(names) or "none"
-        raise InputError(
-            f"table is {table!r}: this database has no such table or view (it has {there_are})"
-            f"{_elsewhere(connection, table)}"
-        )
+        raise unknown_table(table, names, _elsewhere(connection, table))
     ((name, kind, without_rowid, strict),) = rows
     sql = "SELECT name, type, pk FROM main.pragma_table_xinfo(?, 'main') WHERE hidden <> 1"
     columns = [(str(column), str(type_), int(pk)) for column, type_, pk in connection.execute(sql, (name,))]
