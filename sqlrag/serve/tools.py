@@ -10,11 +10,18 @@ from pydantic import Field
 
 from sqlrag.engines.backlog_warnings import told
 from sqlrag.errors import InputError, TimeLimitError, UnknownChunkError, UnknownIndexError
-from sqlrag.indexing.index_methods import DEFAULT_INDEX
 from sqlrag.serve.untrusted import BYTES, PAIRS, ROWS
 from sqlrag.store.names import is_internal, quote
 from sqlrag.store.statements import statement
-from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_count, check_k, check_top_n, shown
+from sqlrag.values.arguments import (
+    DEFAULT_INDEX,
+    DEFAULT_TOP_K,
+    DEFAULT_TOP_N,
+    check_count,
+    check_k,
+    check_top_n,
+    shown,
+)
 from sqlrag.values.json_values import json_value
 
 if TYPE_CHECKING:

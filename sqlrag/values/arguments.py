@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_CUTOFF",
     "DEFAULT_IDLE_SECONDS",
+    "DEFAULT_INDEX",
     "DEFAULT_KNOWN_ITEMS",
     "DEFAULT_MIN_RELEVANCE",
     "DEFAULT_RESAMPLES",
@@ -44,6 +45,9 @@ __all__ = [
     "shown",
     "whole",
 ]
+
+DEFAULT_INDEX = "chunks"
+"""The index that `ingest` fills unless another is named."""
 
 DEFAULT_TOP_K = 25
 """How many candidates the first stage finds."""

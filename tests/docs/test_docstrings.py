@@ -10,8 +10,8 @@ import shutil
 import pytest
 
 import sqlrag
-from sqlrag import database, errors, registration, results
-from sqlrag.indexing import index_methods
+from sqlrag import errors, registration, results
+from sqlrag.database import connection, index_methods
 from sqlrag.models import embedder, model, reranker
 from tests.conftest import database_path
 
@@ -27,7 +27,7 @@ INSERT INTO review VALUES
     (2, 'kettle', 'Lovely', 'Two minutes from cold to tea.'),
     (3, 'lamp', 'Bright', 'Lights up my desk, though the switch feels cheap.');
 """
-MODULES = (sqlrag, database, registration, results, errors, index_methods, model, embedder, reranker)
+MODULES = (sqlrag, connection, index_methods, registration, results, errors, model, embedder, reranker)
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 

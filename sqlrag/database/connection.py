@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.database.index_methods import IndexMethods
 from sqlrag.engines.base import Engine, engine_of
 from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.errors import InputError, SQLError
 from sqlrag.indexing.freshness import Freshness
-from sqlrag.indexing.index_methods import DEFAULT_INDEX, TableIndexes
 from sqlrag.indexing.maintenance import add_maintenance
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
@@ -20,6 +20,7 @@ from sqlrag.store.encoders import Encoders, chunker_of
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
+    DEFAULT_INDEX,
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
@@ -128,7 +129,7 @@ def connect(
     return Database(SQLiteEngine(path, encoders, **options), sync_rows)
 
 
-class Database(TableIndexes):
+class Database(IndexMethods):
     """A database that can be searched in two stages. `connect` makes it; as a context manager it closes itself.
 
     Threads may share it: one call runs at a time, `sync` and `ingest` as a whole. To work in parallel, open

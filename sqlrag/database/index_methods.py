@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.new_record import IndexOptions
-from sqlrag.values.arguments import check_flag
+from sqlrag.values.arguments import DEFAULT_INDEX, check_flag
 
 if TYPE_CHECKING:
     from sqlrag.engines.base import Engine
     from sqlrag.models import Embedder
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["DEFAULT_INDEX", "TableIndexes"]
-
-DEFAULT_INDEX = "chunks"
+__all__ = ["IndexMethods"]
 
 
-class TableIndexes:
+class IndexMethods:
     """The part of `Database` that makes indexes over tables, keeps them in step, rebuilds them and checks them.
 
-    `sqlrag.database.Database` inherits from it; the two are one class in two files.
+    `sqlrag.database.connection.Database` inherits from it; the two are one class in two files.
     """
 
     _engine: Engine
