@@ -1,10 +1,10 @@
-/* Made by functions.py from sqlrag/engines/sqlite/functions.py. */
+/* Made by functions.py from sqlrag/engines/functions.py and sqlrag/engines/sqlite/functions.py. */
 
 static const struct scalar_function SCALARS[] = {
-    {"embed", 1},
-    {"embed_document", 1},
-    {"token_count", 1},
-    {"rerank_score", 2},
+    {"embed", 1, 2},
+    {"embed_document", 1, 2},
+    {"token_count", 1, 2},
+    {"rerank_score", 2, 3},
 };
 
 static const struct table_function TABLES[] = {

@@ -11,7 +11,7 @@ from sqlrag.engines.functions import Functions
 from sqlrag.engines.sqlite.functions import scalar_functions, table_functions
 
 HEAD = """\
-/* Made by functions.py from sqlrag/engines/sqlite/functions.py. */
+/* Made by functions.py from sqlrag/engines/functions.py and sqlrag/engines/sqlite/functions.py. */
 
 static const struct scalar_function SCALARS[] = {{
 {scalars}
@@ -26,7 +26,9 @@ static const struct table_function TABLES[] = {{
 def main() -> None:
     """Print the header."""
     functions = Functions.__new__(Functions)  # only named here, never called
-    scalars = [f"    {{{json.dumps(name)}, {least}}}," for name, least, _ in scalar_functions(functions)]
+    scalars = [
+        f"    {{{json.dumps(name)}, {counts[0]}, {counts[-1]}}}," for name, counts, _ in scalar_functions(functions)
+    ]
     tables = []
     for table in table_functions(functions):
         parameters = ", ".join(map(json.dumps, table.parameters)) or "NULL"

@@ -65,7 +65,7 @@ static void destroy(void *held)
 
 int scalar_register(struct session *session, const struct scalar_function *function)
 {
-    for (int more = 0; more < 2; more++) {
+    for (int arguments = function->required; arguments <= function->most; arguments++) {
         struct scalar *scalar = malloc(sizeof *scalar);
         if (!scalar)
             return SQLITE_NOMEM;
@@ -74,8 +74,8 @@ int scalar_register(struct session *session, const struct scalar_function *funct
         /* Not SQLITE_DETERMINISTIC: an index or a generated column would keep what another server, of another model,
            computes otherwise. Not SQLITE_INNOCUOUS: a file from a stranger could have models run through its schema
            where the application trusts no schema. SQLite calls destroy() if it refuses, too. */
-        int code = sqlite.create_function_v2(session->database, function->name, function->required + more, SQLITE_UTF8,
-                                             scalar, run, NULL, NULL, destroy);
+        int code = sqlite.create_function_v2(session->database, function->name, arguments, SQLITE_UTF8, scalar, run, NULL,
+                                             NULL, destroy);
         if (code != SQLITE_OK)
             return code;
     }

@@ -7,7 +7,8 @@
 
 struct scalar_function {
     const char *name;
-    int required; /* arguments; each function takes a model more */
+    int required; /* arguments */
+    int most;
 };
 
 int scalar_register(struct session *session, const struct scalar_function *function);

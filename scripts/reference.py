@@ -79,8 +79,8 @@ def registered(database: sqlrag.Database) -> dict[str, list[Described]]:
     add_maintenance(database, Collector())  # type: ignore[arg-type]
     return {
         "scalar": [
-            Described(name, _parameters(function), least, (), function)
-            for name, least, function in scalar_functions(functions)
+            Described(name, _parameters(function), counts[0], (), function)
+            for name, counts, function in scalar_functions(functions)
         ],
         "table": [
             Described(one.name, one.parameters, one.required, one.columns, one.rows)

@@ -10,10 +10,6 @@ CREATE OR REPLACE TEMP MACRO embed_document
     (text)        AS _sqlrag_embed_document('session', text)::FLOAT[{dimension}],
     (text, model) AS _sqlrag_embed_document('session', text, model);
 
-CREATE OR REPLACE TEMP MACRO token_count
-    (text)        AS _sqlrag_token_count('session', text, NULL),
-    (text, model) AS _sqlrag_token_count('session', text, model);
-
 -- The transaction tells one statement from the next, for rerank_limit. It comes from a sub-query, because DuckDB 2.0.1
 -- pushes a condition on a volatile function below the join, too, and the whole chunk table would be scored: what has the
 -- sub-query's value in it stays above. (Were all of it a sub-query, the candidates would come in two batches.)

@@ -7,6 +7,7 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from sqlrag.store.scores import ScoreCache
     from sqlrag.store.top_k import Index, Matching
 
-__all__ = ["DEFAULT_RERANK_LIMIT", "INFO_COLUMNS", "SEARCH_COLUMNS", "Functions", "IndexSource"]
+__all__ = ["DEFAULT_RERANK_LIMIT", "INFO_COLUMNS", "SCALARS", "SEARCH_COLUMNS", "Functions", "IndexSource", "arities"]
 
 DEFAULT_RERANK_LIMIT = 10_000
 """How many pairs one statement may score before it stops: a forgotten LIMIT over a million rows."""
+
+SCALARS = {"embed": "FLOAT[]", "embed_document": "FLOAT[]", "token_count": "BIGINT", "rerank_score": "FLOAT"}
+"""The scalar functions, each a method of `Functions`, with the type of its value on DuckDB."""
 
 SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked")
 INFO_COLUMNS = (
@@ -521,6 +525,13 @@ class Functions:
     def _remembered(self, index: Index, rows: list[Row]) -> list[Row]:
         self._candidates.add(index, [row[0] for row in rows])
         return rows
+
+
+def arities(scalar: str) -> range:
+    """Return the numbers of arguments that a scalar function accepts: those of its method."""
+    parameters = list(inspect.signature(getattr(Functions, scalar)).parameters.values())[1:]
+    required = sum(parameter.default is parameter.empty for parameter in parameters)
+    return range(required, len(parameters) + 1)
 
 
 def _or_lowest(score: float | None) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from sqlrag.engines.duckdb.udfs import PLAIN, PREFIX
+from sqlrag.engines.functions import arities
 from sqlrag.errors import Error
 from sqlrag.models.loaded import load_embedder
 from sqlrag.store.statements import statement
@@ -40,9 +42,20 @@ def define_served(connection: duckdb.DuckDBPyConnection, session: Session) -> No
 def _macros(session: Session) -> str:
     session.key_type = session.indexes.key_type()
     types = {"dimension": _dimension(session), "key_type": session.key_type}
-    macros = statement("duckdb/macros", **types) + statement("duckdb/measures")
+    macros = statement("duckdb/macros", **types) + statement("duckdb/measures") + "".join(map(_plain_macro, PLAIN))
     # A macro of the file's, or of the connection's, may have the name of any function.
     return _CALLS.sub(r"system.main.\1(", macros).replace("'session'", f"'{session.token}'")
+
+
+def _plain_macro(name: str) -> str:
+    """Return the macro of a scalar function that sql/duckdb/macros.sql does not have: the token, then its arguments."""
+    counts = arities(name)
+    arguments = [f"argument{number}" for number in range(counts[-1])]
+    forms = []
+    for count in counts:
+        given = ", ".join(["'session'", *arguments[:count], *["NULL"] * (len(arguments) - count)])
+        forms.append(f"({', '.join(arguments[:count])}) AS {PREFIX}{name}({given})")
+    return f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)};\n"
 
 
 def _dimension(session: Session) -> int:

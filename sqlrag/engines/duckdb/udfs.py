@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.duckdb.session import Session, session_of
-from sqlrag.engines.functions import INFO_COLUMNS, SEARCH_COLUMNS
+from sqlrag.engines.functions import INFO_COLUMNS, SCALARS, SEARCH_COLUMNS
 from sqlrag.engines.measures import MEASURES
 from sqlrag.errors import InputError
 from sqlrag.store.names import quote
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["PREFIX", "UDF", "UDFS"]
+__all__ = ["PLAIN", "PREFIX", "UDF", "UDFS"]
 
 PREFIX = "_sqlrag_"
 """How the names of the functions begin, which no statement of a stranger may call."""
@@ -148,10 +148,6 @@ def _vectors(blobs: Sequence[bytes | None]) -> list[Any]:
     return [None if blob is None else np.frombuffer(blob, dtype=np.float32) for blob in blobs]
 
 
-def _token_count(session: Session, *columns: Any) -> list[int | None]:
-    return [session.functions.token_count(*row) for row in _rows(columns)]
-
-
 def _rerank_score(session: Session, queries: Any, texts: Any, models: Any, transactions: Any) -> list[float | None]:
     """Score a batch of rows; each model's pairs go as one call."""
     session.in_transaction(transactions[0].as_py())
@@ -166,6 +162,26 @@ def _rerank_score(session: Session, queries: Any, texts: Any, models: Any, trans
         for place, score in zip(places, scores, strict=True):
             result[place] = score
     return result
+
+
+def _for_each_row(name: str) -> Callable[..., list[Any]]:
+    def call(session: Session, *columns: Any) -> list[Any]:
+        function = getattr(session.functions, name)
+        return [function(*row) for row in _rows(columns)]
+
+    return call
+
+
+_BATCHED: dict[str, Callable[..., list[Any]]] = {
+    "embed": _embed,
+    "embed_document": _embed_document,
+    "rerank_score": _rerank_score,
+}
+"""The scalar functions that run a batch at once, or whose value has another form on DuckDB; sql/duckdb/macros.sql
+has their macros."""
+
+PLAIN = tuple(name for name in SCALARS if name not in _BATCHED)
+"""The others, which are called for each row."""
 
 
 def _measure(_session: Session, names: Any, groups: Any, *settings: Any) -> list[float | None]:
@@ -233,10 +249,10 @@ def _search(session: Session, *arguments: Any) -> list[Any]:
 # rerank_score is volatile, or the optimiser pushes `WHERE score > 0` below the join and scores the whole chunk table;
 # where that makes it ask twice, the memo answers.
 UDFS = (
-    UDF("embed", "FLOAT[]", _embed),
-    UDF("embed_document", "FLOAT[]", _embed_document),
-    UDF("token_count", "BIGINT", _token_count),
-    UDF("rerank_score", "FLOAT", _rerank_score, volatile=True),
+    *(
+        UDF(name, kind, _BATCHED.get(name) or _for_each_row(name), volatile=name == "rerank_score")
+        for name, kind in SCALARS.items()
+    ),
     UDF("measure", "DOUBLE", _measure),
     UDF("maintain", "BIGINT", _maintain, volatile=True),
     _table("vector_top_k", _DISTANCE, lambda session, *given: session.functions.vector_top_k(*given), asks=True),

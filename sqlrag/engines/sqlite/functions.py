@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.functions import INFO_COLUMNS, SEARCH_COLUMNS, Functions
+from sqlrag.engines.functions import INFO_COLUMNS, SCALARS, SEARCH_COLUMNS, Functions, arities
 from sqlrag.engines.measures import MEASURES, Aggregate, Measure
 from sqlrag.engines.sqlite.filter_check import filter_problem
 from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
@@ -169,14 +169,9 @@ def under_both_names(functions: Functions) -> list[TableFunction]:
     return [*found, *(replace(one, name=f"{OWN}{one.name}") for one in own)]
 
 
-def scalar_functions(functions: Functions) -> list[tuple[str, int, Callable[..., SQLValue]]]:
-    """Return `(name, least number of arguments, callable)` of the scalar functions; each takes a model more."""
-    return [
-        ("embed", 1, functions.embed),
-        ("embed_document", 1, functions.embed_document),
-        ("token_count", 1, functions.token_count),
-        ("rerank_score", 2, functions.rerank_score),
-    ]
+def scalar_functions(functions: Functions) -> list[tuple[str, range, Callable[..., SQLValue]]]:
+    """Return `(name, numbers of arguments, callable)` of the scalar functions."""
+    return [(name, arities(name), getattr(functions, name)) for name in SCALARS]
 
 
 def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
@@ -209,8 +204,8 @@ def give_functions(
     indexes = SQLiteIndexes(APSWStatements(connection))
     encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
-    for name, least, function in scalar_functions(functions):
-        for arguments in (least, least + 1):
+    for name, counts, function in scalar_functions(functions):
+        for arguments in counts:
             connection.create_scalar_function(name, function, arguments, deterministic=True)
     for name, arguments, aggregate in aggregate_functions():
         connection.create_aggregate_function(name, aggregate, arguments)

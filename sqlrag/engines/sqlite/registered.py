@@ -151,8 +151,8 @@ def register_stdlib(
     encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
     outer = _Outermost(functions)
-    for name, least, function in scalar_functions(functions):
-        for arguments in (least, least + 1):
+    for name, counts, function in scalar_functions(functions):
+        for arguments in counts:
             scalars.create(connection, name, arguments, outer.inside(function))
     for name, arguments, aggregate in aggregate_functions():
         scalars.create_aggregate(connection, name, arguments, aggregate)

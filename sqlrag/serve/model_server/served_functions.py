@@ -71,8 +71,8 @@ class ModelFunction:
 def sql_functions(functions: Functions) -> list[SQLFunction]:
     """Return the SQL functions of a connection, and `functions`, which lists them."""
     scalars = [
-        SQLFunction(name, "scalar", (), list(inspect.signature(function).parameters), least, function)
-        for name, least, function in scalar_functions(functions)
+        SQLFunction(name, "scalar", (), list(inspect.signature(function).parameters), counts[0], function)
+        for name, counts, function in scalar_functions(functions)
     ]
     tables = [
         SQLFunction(one.name, "table", one.columns, one.parameters, one.required, one.rows)
