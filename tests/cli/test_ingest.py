@@ -175,9 +175,10 @@ def test_progress_is_shown_on_a_terminal_only(terminal, process, folder, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C of another process can't be sent there")
+@pytest.mark.usefixtures("real_models")
 def test_ctrl_c_keeps_what_is_done(process, tmp_path):
     """Ctrl-C ends with status 130 and one line that says what is kept; the same command goes on from there."""
-    rows = 800  # three commits
+    rows = 800  # several commits
     file = tmp_path / "long.jsonl"
     file.write_text(
         "\n".join(json.dumps({"text": f"Row {i} says that {i} comes before {i + 1}."}) for i in range(rows))

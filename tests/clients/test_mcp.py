@@ -18,7 +18,8 @@ import pytest
 
 import sqlrag
 from sqlrag.cli.mcp import TOKEN
-from sqlrag.serve.untrusted import ROWS
+from sqlrag.serve.tools import Tools
+from sqlrag.serve.untrusted import ROWS, open_guarded
 from tests.conftest import database_path, started
 
 pytest.importorskip("mcp", reason='the MCP SDK is not here: pip install "sqlrag[mcp]"')
@@ -27,6 +28,8 @@ import httpx2
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+
+from sqlrag.serve.mcp.server import make_server
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 SERVER = [sys.executable, "-m", "sqlrag", "mcp"]
@@ -44,14 +47,25 @@ def over_stdio(path, talk, *options):
     return anyio.run(run)
 
 
-def asked(path, calls, *options):
-    """Return what the tools answer to `(name, arguments)`: the structured content, or the text of an error."""
+def in_process(path, talk, seconds=30.0):
+    """Talk to a server in this process, which starts sooner; what a process adds is in the tests over stdio."""
+
+    async def run():
+        async with Client(make_server(Tools(guarded, str(path)))) as client:
+            return await talk(client)
+
+    with contextlib.closing(open_guarded(str(path), seconds=seconds)) as guarded:
+        return anyio.run(run)
+
+
+def answers_to(calls):
+    """Return the talk that gives the answers to `(name, arguments)`: the structured content, or an error's text."""
 
     async def talk(client):
         answers = [await client.call_tool(name, arguments) for name, arguments in calls]
         return [one.content[0].text if one.is_error else one.structured_content for one in answers]
 
-    return over_stdio(path, talk, *options)
+    return talk
 
 
 def test_the_tools(passage_files):
@@ -60,7 +74,7 @@ def test_the_tools(passage_files):
     async def talk(client):
         return (await client.list_tools()).tools, client.instructions
 
-    tools, instructions = over_stdio(passage_files["sqlite"], talk)
+    tools, instructions = in_process(passage_files["sqlite"], talk)
     assert [tool.name for tool in tools] == ["search", "read_chunk", "sql", "describe"]
     assert all(tool.annotations.read_only_hint and tool.description for tool in tools)
     arguments = [argument for tool in tools for argument in tool.input_schema["properties"].values()]
@@ -76,14 +90,19 @@ def test_a_conversation(engine, passage_files):
         "JOIN chunks AS c ON c.id = hit.id ORDER BY score DESC LIMIT 3"
     )
     question = "why do bees dance?"
-    described, found, filtered, rows = asked(
+    described, found, filtered, rows = over_stdio(
         path,
-        [
-            ("describe", {}),
-            ("search", {"question": question}),
-            ("search", {"question": question, "index": "chunks", "top_k": 5, "top_n": 2, "filter": "title <> 'Bees'"}),
-            ("sql", {"statement": two_stages, "params": {"q": question}}),
-        ],
+        answers_to(
+            [
+                ("describe", {}),
+                ("search", {"question": question}),
+                (
+                    "search",
+                    {"question": question, "index": "chunks", "top_k": 5, "top_n": 2, "filter": "title <> 'Bees'"},
+                ),
+                ("sql", {"statement": two_stages, "params": {"q": question}}),
+            ]
+        ),
     )
     assert (described["engine"], described["database"]) == (engine, path.name)
     assert [index["index"] for index in described["indexes"]] == ["chunks"]
@@ -113,7 +132,7 @@ def test_neighbours_of_a_chunk(engine, tmp_path):
     texts = [text for _, text in chunks]
     assert len(texts) > 5
     read = [("read_chunk", {"id": chunks[place][0], "before": 1, "after": 2}) for place in (0, 3)]
-    first, middle = asked(path, read)
+    first, middle = in_process(path, answers_to(read))
     assert [chunk["text"] for chunk in first["chunks"]] == texts[:3]
     assert [chunk["text"] for chunk in middle["chunks"]] == texts[2:6]
     assert first["source"]["uri"].endswith("a.md")
@@ -134,7 +153,7 @@ def test_an_index_over_a_table(engine, tmp_path):
         read = await client.call_tool("read_chunk", {"id": found["hits"][0]["id"]})
         return found, read.structured_content, (await client.call_tool("describe", {})).structured_content
 
-    found, read, described = over_stdio(path, talk)
+    found, read, described = in_process(path, talk)
     assert found["hits"][0]["source"] == {"id": 7, "uri": None, "title": None, "metadata": {"product": "kettle"}}
     assert "'reviews' does not have 1 changed row of review yet" in found["note"]
     assert (read["source"]["id"], read["chunks"][0]["text"]) == (7, "It boils fast.")
@@ -158,7 +177,7 @@ def test_f9_the_note_says_that_triggers_are_gone(tmp_path):
         asked = (await client.call_tool("sql", sql)).structured_content
         return found, asked, (await client.call_tool("describe", {})).structured_content
 
-    found, asked, described = over_stdio(path, talk)
+    found, asked, described = in_process(path, talk)
     for note in (found["note"], asked["note"]):
         assert "index 'reviews' may lack changes of review, as its triggers on the table are gone" in note
     assert [index["backlog"] for index in described["indexes"]] == [None]
@@ -172,7 +191,7 @@ def test_errors_are_one_clear_line(engine, passage_files):
         ("sql", {"statement": "SELECT :a"}, "parameter 'a' that no value was given for"),
         ("sql", {"statement": "SELECT :a", "params": {"a": [1]}}, r"params: a is \[1\]: it takes a text, a number"),
         ("sql", {"statement": "SELECT :a", "params": {"a": 1 << 64}}, "params: a is 18446744073709551616"),
-        ("sql", {"statement": f"{ENDLESS} SELECT count(*) FROM n"}, "stopped after 3 s: "),
+        ("sql", {"statement": f"{ENDLESS} SELECT count(*) FROM n"}, "stopped after 1 s: "),
         ("search", {"question": "x", "index": "nope"}, "nope"),
         ("search", {"question": "x", "top_k": 2, "top_n": 3}, "top_n is 3"),
         ("search", {"question": "x", "filter": "no_such_column = 1"}, "no_such_column"),
@@ -182,7 +201,7 @@ def test_errors_are_one_clear_line(engine, passage_files):
         ("read_chunk", {"id": 1, "after": 21}, "after is 21"),
     ]
     calls.append(("sql", {"statement": "SELECT 1 AS x"}, ""))
-    answers = asked(passage_files[engine], [call[:2] for call in calls], "--time-limit", "3")
+    answers = in_process(passage_files[engine], answers_to([call[:2] for call in calls]), seconds=1)
     assert answers.pop() == {"rows": [{"x": 1}], "note": None}
     for (_, arguments, expected), answer in zip(calls, answers, strict=False):
         assert isinstance(answer, str), arguments
@@ -198,14 +217,17 @@ def test_path_outside(engine, passage_files):
         if engine == "duckdb"
         else ["SELECT readfile('/etc/passwd')", "VACUUM INTO '/tmp/sqlrag-copy'"]
     )
-    answers = asked(passage_files[engine], [("sql", {"statement": statement}) for statement in statements])
+    answers = in_process(
+        passage_files[engine], answers_to([("sql", {"statement": statement}) for statement in statements])
+    )
     assert all(isinstance(answer, str) and "root:" not in answer for answer in answers)
     assert not Path("/tmp/sqlrag-copy").exists()
 
 
 def test_a_long_answer_is_cut(passage_files):
     """An agent's window is not flooded, and it learns that there is more."""
-    (answer,) = asked(passage_files["sqlite"], [("sql", {"statement": f"{ENDLESS} SELECT i FROM n"})])
+    calls = [("sql", {"statement": f"{ENDLESS} SELECT i FROM n"})]
+    (answer,) = in_process(passage_files["sqlite"], answers_to(calls))
     assert (len(answer["rows"]), answer["note"]) == (ROWS, f"cut after {ROWS:,} rows: there are more")
 
 
@@ -213,7 +235,7 @@ def test_x3_what_cannot_be_stopped_ends_no_conversation(passage_files):
     """A function of SQLite's that nothing stops: the agent is told after the time limit, and asks on."""
     sql = "SELECT length(replace(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1', 'b'))"
     calls = [("sql", {"statement": sql}), ("sql", {"statement": "SELECT 1 AS x"})]
-    stopped, answered = asked(passage_files["sqlite"], calls, "--time-limit", "0.5")
+    stopped, answered = over_stdio(passage_files["sqlite"], answers_to(calls), "--time-limit", "0.5")
     assert "stopped after 0.5 s" in stopped
     assert answered["rows"] == [{"x": 1}]
 

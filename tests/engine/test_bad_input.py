@@ -372,28 +372,32 @@ def test_sql_errors_are_the_engine_s_own_words(passages):
         assert any(word in str(raised.value) for word in ("SELEC", "no_such", "FRO", "syntax"))
 
 
-# 50 MB
+# Long texts
+
+MEGABYTES = pytest.mark.parametrize("megabytes", [2, pytest.param(50, marks=pytest.mark.slow)])
 
 
-def test_a_document_of_50_mb(fresh, tmp_path):
+@MEGABYTES
+def test_a_large_document(fresh, tmp_path, megabytes):
     """It is read, stored and searched, mostly blank as it is; and costs nothing the second time."""
     path = tmp_path / "large.txt"
-    path.write_text("The comet is back." + " \n" * 25_000_000 + "The ferry is late.")
+    path.write_text("The comet is back." + " \n" * (megabytes * 500_000) + "The ferry is late.")
     report = fresh.ingest(path)
     assert (report.added, report.unreadable) == (1, [])
     assert [hit.text for hit in fresh.search("comet", top_n=1)] == ["The comet is back."]
     rows = fresh.execute("SELECT start_char, end_char FROM chunks ORDER BY ordinal").fetchall()
-    assert rows == [(0, 18), (50_000_018, 50_000_036)]
+    assert rows == [(0, 18), (megabytes * 1_000_000 + 18, megabytes * 1_000_000 + 36)]
     encoded = fresh.embedder.texts_encoded
     assert fresh.ingest(path).unchanged == 1
     assert fresh.embedder.texts_encoded == encoded
 
 
-def test_a_search_of_50_mb(passages):
+@MEGABYTES
+def test_a_search_for_a_long_text(passages, megabytes):
     """Every function reads the start of a query that is much too long; it costs what a full window does."""
     sql = "SELECT count(*) FROM hybrid_top_k('chunks', :q, 5)"
     seconds = []
-    for query in ("how do bees find food? " * 1_000, "how do bees find food? " * 2_200_000):
+    for query in ("how do bees find food? " * 1_000, "how do bees find food? " * (megabytes * 44_000)):
         begun = time.monotonic()
         assert len(passages.search(query, top_k=5)) == 3
         assert passages.execute(sql, {"q": query}).fetchall() == [(5,)]
@@ -401,10 +405,11 @@ def test_a_search_of_50_mb(passages):
     assert seconds[1] < 2 * seconds[0] + 5
 
 
-def test_a_query_of_50_mb(passages):
+@MEGABYTES
+def test_a_long_query(passages, megabytes):
     """embed() reads as much as the model's window has; the vector is that of the start."""
     begun = time.monotonic()
-    query = "how do bees find food? " * 2_200_000
+    query = "how do bees find food? " * (megabytes * 44_000)
     ((long, short),) = passages.execute("SELECT embed(:long), embed(:short)", {"long": query, "short": query[:5000]})
     assert long == short
     assert time.monotonic() - begun < 10

@@ -202,6 +202,7 @@ def test_a_killed_move_goes_on(small_limits):
     assert stored.recall(queries) >= 0.95
 
 
+@pytest.mark.slow
 def test_readers_go_on_while_cells_are_made(small_limits, tmp_path):
     """Another connection finds what it should at every step of two trainings, and never waits for a lock."""
     path = str(tmp_path / "index.db")
@@ -228,6 +229,7 @@ def test_readers_go_on_while_cells_are_made(small_limits, tmp_path):
     assert cell_state(stored.connection, stored.record).chunks == 8500
 
 
+@pytest.mark.slow
 def test_new_cells_when_the_index_has_grown_or_drifted(small_limits):
     """Fourfold growth, or many new chunks about one thing, which crowd into few cells."""
     stored = Stored()

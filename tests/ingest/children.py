@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +19,7 @@ import sqlrag
 import sqlrag.engines.duckdb.engine
 import sqlrag.engines.sqlite.engine
 import sqlrag.indexing.ingest
+from tests.startup import kept_results
 
 _IMPORTED = (apsw, duckdb, onnxruntime, pa, semchunk, tokenizers)
 
@@ -70,6 +72,7 @@ class Child:
 
 
 def _run(pipe: Connection, function, arguments: tuple[object, ...]) -> None:
+    os.environ.pop(kept_results.VARIABLE, None)  # an ingest that runs no model is over before it is killed
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sqlrag.indexing.ingest.BATCH_CHUNKS = BATCH
     try:

@@ -10,6 +10,7 @@ import pytest
 
 from sqlrag.errors import InputError
 from sqlrag.models import Embedder
+from sqlrag.models.embedder import _QUERY_VECTORS
 
 
 def test_a_vector_does_not_depend_on_what_is_beside_it(embedder, texts):
@@ -61,8 +62,10 @@ def test_meaning_orders_the_texts(embedder):
     assert query @ answer > query @ decoy
 
 
-def test_query_vectors_are_remembered_within_bounds():
-    """A repeated query costs nothing; after 1,024 others it is forgotten and encoded again, to the same bits."""
+def test_query_vectors_are_remembered_within_bounds(monkeypatch):
+    """A repeated query costs nothing; after as many others as are remembered it is encoded again, to the same bits."""
+    assert _QUERY_VECTORS == 1024
+    monkeypatch.setattr("sqlrag.models.embedder._QUERY_VECTORS", 50)
     embedder = Embedder()
     first = embedder.query_vector("What is a cache?")
     assert embedder.texts_encoded == 1
@@ -70,7 +73,7 @@ def test_query_vectors_are_remembered_within_bounds():
     assert embedder.texts_encoded == 1
     assert embedder.encode_query("What is a cache?").tobytes() == first.tobytes()
     assert embedder.made(first.tobytes())
-    for number in range(1024):
+    for number in range(50):
         embedder.query_vector(str(number))
     assert not embedder.made(first.tobytes())
     before = embedder.texts_encoded
