@@ -132,6 +132,7 @@ MODELS = {
         "made": {"vector": b""},
         "token_count": {"text": "a"},
         "token_counts": {"texts": ["a"]},
+        "forget": {},
     },
     "Reranker": {
         "score": {"query": "a", "documents": ["b"]},
@@ -141,6 +142,7 @@ MODELS = {
         "score_until": {"query": "a", "documents": ["b"], "until": math.inf},
         "remembered": {"query": "a", "documents": ["b"]},
         "digest": {"query": "a", "text": "b"},
+        "forget": {},
     },
 }
 
