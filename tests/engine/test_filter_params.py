@@ -138,7 +138,7 @@ def test_f19_params_without_a_filter(passages):
 
 
 def test_f19_where_the_engines_differ(passages):
-    """As the README says, with what is the same on both."""
+    """As docs/search.md says, with what is the same on both."""
     sqlite = passages.engine == "sqlite"
 
     def matches(expression):

@@ -82,7 +82,7 @@ def session_of(token: object) -> Session:
     if session is None:
         raise SQLError(
             "a function of sqlrag was called under its internal name, or for a connection that has been closed: call "
-            "it as the README names it, such as search('chunks', 'a question'), on a connection that is open"
+            "it as the SQL reference names it, such as search('chunks', 'a question'), on a connection that is open"
         )
     return session
 
