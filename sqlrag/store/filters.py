@@ -1,35 +1,23 @@
 """A `filter`: one boolean SQL expression over the columns of the indexed table, checked before it runs.
 
 The text comes from whoever calls the function, often from an application that put a user's words into it.
-It is read token by token, so that what goes into the statement, in parentheses, can only be an expression:
-nothing that ends the statement, opens a sub-query or hides in a comment. Each engine then reads it in its own way
-(`filter_check` of both), before it is run.
+It is read lexeme by lexeme, so that what goes into the statement, in parentheses, can only be an expression:
+nothing that ends the statement, opens a sub-query or hides in a comment. Where the two engines could read it
+differently, it is refused. Then each engine compiles it (`filter_check` of both) before it is run.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from sqlrag.errors import FilterError, InputError
 from sqlrag.values.arguments import shown
+from sqlrag.values.sql_lexer import DUCKDB, Lexeme, lexemes
 
 __all__ = ["check_filter", "check_filter_params", "without_value"]
 
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+)
-  | (?P<string>'(?:[^']|'')*')
-  | (?P<prefix>[^\W\d]\w*(?='))
-  | (?P<name>"(?:[^"]|"")*"|[^\W\d]\w*)
-  | (?P<number>(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0[xX][0-9a-fA-F]+)
-  | (?P<comment>--|/\*|\#)
-  | (?P<parenthesis>[()\[\]])
-  | (?P<operator>->>|->|\|\||<<|>>|<=|>=|<>|!=|==|::|[-+*/%&|~<>=,.:^!@])
-    """,
-    re.VERBOSE,
-)
+_OPERATORS = frozenset("-+*/%&|~<>=,.:^!@") | {"::", ":="}
 
 # What opens a sub-query, which could read any table: SELECT anywhere, the others right after a parenthesis
 # (DuckDB takes `(FROM t)` and `(DESCRIBE t)`). SQLite also reads a table for `x IN name`.
@@ -46,19 +34,14 @@ def check_filter(text: object) -> str | None:
         raise FilterError(f"filter is {text!r}: it is a SQL expression as text, such as 'year >= 2020'")
     if not text.strip():
         raise FilterError("filter is empty: leave it out, or give an expression such as 'year >= 2020'")
-    open_parentheses: list[str] = []
-    position = 0
-    before = "("
-    while position < len(text):
-        token = _TOKEN.match(text, position)
-        if token is None:
-            raise _refused(text, f"{text[position]!r} at character {position + 1} has no place in an expression")
-        position = token.end()
-        if token.lastgroup != "space":
-            _check_token(text, token, before, open_parentheses)
-            before = token.group().lower()
-    if open_parentheses:
-        raise _refused(text, f"a {open_parentheses[-1]!r} is never closed")
+    open_brackets: list[str] = []
+    before = Lexeme("open", "(", 0)
+    for one in lexemes(text, DUCKDB):
+        if one.kind != "space" or not one.text.isspace():  # DuckDB has spaces that Unicode and SQLite don't have
+            _check_lexeme(text, one, before, open_brackets)
+            before = one
+    if open_brackets:
+        raise _refused(text, f"a {open_brackets[-1]!r} is never closed")
     return text
 
 
@@ -87,22 +70,42 @@ def without_value(name: object) -> str:
     return f"no value was given for its parameter {name!r}: give it with params= (filter_params in SQL)"
 
 
-def _check_token(text: str, token: re.Match[str], before: str, open_parentheses: list[str]) -> None:
-    value = token.group()
-    if token.lastgroup == "comment":
-        raise _refused(text, f"the comment sign {value!r} has no place in an expression")
-    if value.lower() in _ANYWHERE or (before == "(" and value.lower() in _OPENING):
-        raise _refused(text, f"{value.upper()} has no place in it: it is one expression over the table's columns")
-    # DuckDB's E'\\'' ends elsewhere than a plain string does.
-    if token.lastgroup == "prefix" and value.lower() != "x":
-        raise _refused(text, f"put a space between {value} and the text after it")
-    if before == "in" and value != "(":
+def _check_lexeme(text: str, one: Lexeme, before: Lexeme, open_brackets: list[str]) -> None:
+    """Raise FilterError where a lexeme can't follow the one before it, or has no place in an expression."""
+    said = one.text
+    if one.kind == "comment" or said.startswith(("/*", "#")):
+        raise _refused(text, f"the comment sign {said[:2]!r} has no place in an expression")
+    if not _is_read_alike(one):
+        wrong = said[:1] if one.kind == "unclosed" else said[:20]
+        raise _refused(text, f"{wrong!r} at character {one.start + 1} has no place in an expression")
+    if said.lower() in _ANYWHERE or (before.text == "(" and said.lower() in _OPENING):
+        raise _refused(text, f"{said.upper()} has no place in it: it is one expression over the table's columns")
+    if before.end == one.start and before.kind in ("word", "number") and not _may_touch(one, before):
+        raise _refused(text, f"put a space between {before.text} and what comes after it")
+    if before.text.lower() == "in" and said != "(":
         raise _refused(text, "IN takes its values in parentheses: x IN (1, 2, 3)")
-    if value in _CLOSING:
-        if not open_parentheses or open_parentheses.pop() != _CLOSING[value]:
-            raise _refused(text, f"the {value!r} at character {token.start() + 1} closes nothing")
-    elif token.lastgroup == "parenthesis":
-        open_parentheses.append(value)
+    if one.kind == "close":
+        if not open_brackets or open_brackets.pop() != _CLOSING[said]:
+            raise _refused(text, f"the {said!r} at character {one.start + 1} closes nothing")
+    elif one.kind == "open":
+        open_brackets.append(said)
+
+
+def _may_touch(one: Lexeme, before: Lexeme) -> bool:
+    """Tell whether a lexeme right after a word or number is clearly another: `5AND` is two, `5_and` may be one."""
+    if before.kind == "number" and one.kind == "word":
+        return one.text.isascii() and one.text[0] != "_"
+    return one.kind != "string"
+
+
+def _is_read_alike(one: Lexeme) -> bool:
+    """Tell whether a lexeme of a filter is one to both engines; of DuckDB's own there are E'' and $$ strings."""
+    if one.kind == "word":
+        return one.text.replace("_", "a").isalnum() and not one.text[0].isdecimal()
+    if one.kind == "operator":
+        return one.text in _OPERATORS
+    opening = {"string": "'xX", "name": '"', "open": "([", "close": ")]", "number": one.text[0]}
+    return one.text[0] in opening.get(one.kind, "")
 
 
 def _refused(text: str, why: str) -> FilterError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from sqlrag.engines.duckdb.index_tables import DuckDBTables, upgrade
 from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from sqlrag.engines.duckdb.instance_functions import INHERITED, register_in, share
-from sqlrag.engines.duckdb.parameters import bind_named
+from sqlrag.engines.duckdb.parameters import DIALECT, bind_named
 from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.engines.duckdb.session import Session
 from sqlrag.engines.duckdb.staleness import Asking
@@ -41,6 +40,7 @@ from sqlrag.store.score_table import ScoreTable
 from sqlrag.store.source_table import SourceTable
 from sqlrag.store.writer import TRANSACTION_IS_OPEN
 from sqlrag.values.bindings import bound, duckdb_value
+from sqlrag.values.sql_lexer import significant
 
 if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DuckDBEngine", "open_session", "score_table", "warning"]
 
-_MAINTENANCE = re.compile(r"\bsqlrag_[a-z_]+", re.IGNORECASE)
-"""What of a statement may name a function that changes the database."""
+_MAINTENANCE = "sqlrag_"
+"""What the names of the functions that change the database begin with."""
 
 
 class DuckDBEngine(Engine):
@@ -152,7 +152,7 @@ class DuckDBEngine(Engine):
         self._statements.drain()
         self.functions.stop.begin()
         self.functions.begin_statement()
-        self._named = {name.lower() for name in _MAINTENANCE.findall(sql)}
+        self._named = _maintenance_named(sql)
         if not self._is_defined:
             self._define()
         given = bound(params, duckdb_value)
@@ -393,3 +393,11 @@ def open_session(
         indexes = DuckDBIndexes(connection, path, read_only=read_only)
         encoders.use_recorded(indexes.default_embedder())
         return Session(Functions(indexes, encoders, rerank_limit, score_cache, nprobe), indexes, raised)
+
+
+def _maintenance_named(sql: str) -> set[str]:
+    """Return the names in a statement that may be those of functions that change the database."""
+    if _MAINTENANCE not in sql.lower():
+        return set()
+    names = (one.text.strip('"`').lower() for one in significant(sql, DIALECT) if one.kind in ("word", "name"))
+    return {name for name in names if name.startswith(_MAINTENANCE)}

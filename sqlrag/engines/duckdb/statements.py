@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from sqlrag.engines.duckdb.error_translation import Raised, StaleIndexError, translated
+from sqlrag.engines.duckdb.parameters import DIALECT
 from sqlrag.engines.duckdb.rows import DuckDBRows
 from sqlrag.engines.duckdb.staleness import Asking
+from sqlrag.values.sql_lexer import significant
 
 if TYPE_CHECKING:
     from sqlrag.engines.functions import Functions
@@ -23,8 +25,8 @@ __all__ = ["Bindings", "Statements"]
 Bindings = dict[str, Any] | list[Any]
 """Parameters of a statement, with or without names."""
 
-_TRANSACTION = re.compile(r"\b(?:begin|start|commit|end|rollback|abort)\b", re.IGNORECASE)
-"""What of a statement may begin or end a transaction."""
+_TRANSACTION = frozenset({"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT"})
+"""The first words of the statements that begin or end a transaction."""
 
 _TRANSACTION_ID = "SELECT system.main.txid_current()"
 
@@ -171,10 +173,5 @@ def _statements(sql: str, bindings: Bindings) -> list[tuple[str | duckdb.Stateme
 def _is_of_transaction(sql: str | duckdb.Statement) -> bool:
     """Tell whether a statement begins or ends a transaction."""
     if isinstance(sql, str):
-        try:
-            found = duckdb.extract_statements(sql) if _TRANSACTION.search(sql) else []
-        except (duckdb.Error, UnicodeEncodeError):
-            return False
-    else:
-        found = [sql]
-    return any(one.type == duckdb.StatementType.TRANSACTION for one in found)
+        return any(one.text.upper() in _TRANSACTION for one in islice(significant(sql, DIALECT), 1))
+    return bool(sql.type == duckdb.StatementType.TRANSACTION)

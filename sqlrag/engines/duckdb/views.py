@@ -7,20 +7,17 @@ such a one is read when its index is synced, and not by a mere question.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.filter_check import WITH_EFFECTS, parts_of
+from sqlrag.engines.duckdb.parameters import DIALECT
+from sqlrag.values.sql_lexer import significant
 
 if TYPE_CHECKING:
     import duckdb
 
 __all__ = ["is_own"]
-
-_NAME = r'(?:"(?:[^"]|"")*"|[^\s".(),]+)'
-_SELECT = re.compile(rf"CREATE VIEW {_NAME}(?:\.{_NAME})*\s*(?:\({_NAME}(?:, {_NAME})*\))? AS (.*);", re.DOTALL)
-"""A view's text as duckdb_views() has it, DuckDB's own spelling of what was written."""
 
 _SOURCES = frozenset({"BASE_TABLE", "SUBQUERY", "JOIN", "EMPTY", "EXPRESSION_LIST"})
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE"})
@@ -50,8 +47,7 @@ def is_own(database: duckdb.DuckDBPyConnection, view: str) -> bool:
 
 def _read_by(database: duckdb.DuckDBPyConnection, sql: str, refused: frozenset[str] | set[str]) -> set[str] | None:
     """Return the tables that a view names; None if it does anything but read them."""
-    select = _SELECT.fullmatch(sql)
-    ((text,),) = database.execute("SELECT json_serialize_sql(?)", [select[1] if select else ""]).fetchall()
+    ((text,),) = database.execute("SELECT json_serialize_sql(?)", [_select_of(sql)]).fetchall()
     parsed: dict[str, Any] = json.loads(text)
     if parsed["error"]:
         return None
@@ -71,3 +67,13 @@ def _read_by(database: duckdb.DuckDBPyConnection, sql: str, refused: frozenset[s
         elif part.get("class") == "FUNCTION" and part["function_name"].lower() in refused:
             return None
     return named - with_names
+
+
+def _select_of(sql: str) -> str:
+    """Return the SELECT of `CREATE VIEW name (columns) AS SELECT …;`, as duckdb_views() has it."""
+    depth = 0
+    for one in significant(sql, DIALECT):
+        depth += {"open": 1, "close": -1}.get(one.kind, 0)
+        if not depth and one.kind == "word" and one.text.upper() == "AS":
+            return sql[one.end :].strip().removesuffix(";")
+    return ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -38,6 +38,7 @@ from sqlrag.store.score_table import table_in
 from sqlrag.store.source_table import SourceTable
 from sqlrag.store.writer import immediate, upgrade
 from sqlrag.values.bindings import bound, sqlite_value
+from sqlrag.values.sql_lexer import SQLITE, significant
 
 if TYPE_CHECKING:
     from sqlrag.engines.sqlite.index_tables import SQLiteTables
@@ -46,10 +47,6 @@ if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
 
 __all__ = ["SQLiteEngine"]
-
-
-_OTHER_FILE = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:ATTACH|VACUUM\b[^;]*\bINTO)\b", re.IGNORECASE | re.DOTALL)
-"""A statement that is about another file than the database's."""
 
 
 _LOOK_AGAIN = 0.05
@@ -151,7 +148,8 @@ class SQLiteEngine(Engine):
 
     def _subject(self, sql: str) -> str:
         """Return which file an error of a statement is about: SQLite does not say it."""
-        if _OTHER_FILE.match(sql):
+        words = [one.text.upper() for one in islice(significant(sql, SQLITE), 3)]
+        if words[:1] == ["ATTACH"] or (words[:1] == ["VACUUM"] and "INTO" in words):
             return "the file that this statement names"
         attached = set(self.connection.db_names()) - {"main", "temp"}
         return f"{self.path}, or a database that is attached to it," if attached else self.path

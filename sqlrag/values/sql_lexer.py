@@ -1,0 +1,255 @@
+"""SQL text cut into lexemes, as SQLite and DuckDB cut it, and into statements.
+
+This is for text that must be understood before an engine sees it: filters and statements of strangers, whose depth
+DuckDB's parser could not bear; `:name` parameters, which DuckDB does not have; what a client of PostgreSQL writes; and
+scripts, which are run one statement at a time. Where an engine itself can say what a statement does, it is asked.
+
+The time taken is in proportion to the length of the text, whatever the text is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["BLANK", "DUCKDB", "SQLITE", "Dialect", "Lexeme", "Splitter", "lexemes", "significant", "split"]
+
+BLANK = frozenset({"space", "comment"})
+"""The kinds of lexemes that mean nothing to an engine."""
+
+DUCKDB_SPACES = " \t\n\v\f\r\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff"
+"""DuckDB replaces the Unicode spaces among these by ASCII ones before it reads a statement."""
+
+
+class Lexeme(NamedTuple):
+    """One lexeme of a text."""
+
+    kind: str
+    """`space`, `comment`, `string` (with its prefix, or in dollar quotes), `name` (quoted), `word` (a keyword, or a
+    name without quotes), `number`, `parameter` (`$1`, `$name`; in SQLite `:name` and `@name` too), `open` and `close`
+    (brackets), `operator` (any other character, and `::` and `:=`), or `unclosed`: a comment, string or quoted name
+    that the text ends in."""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The index of the first character after it."""
+        return self.start + len(self.text)
+
+    @property
+    def value(self) -> str:
+        """The text without its quotes; of a `name`, or of a `string` in single quotes without a prefix."""
+        closing = self.text[-1]
+        return self.text[1:-1].replace(closing * 2, closing)
+
+
+class Dialect:
+    """How one engine cuts a text."""
+
+    def __init__(
+        self,
+        *,
+        space: str,
+        word: tuple[str, str],
+        line_comment: str,
+        quotes: str,
+        strings: str,
+        parameters: str,
+        dollar_quotes: bool,
+        nested_comments: bool,
+    ) -> None:
+        """`word`: what a word begins with, and what goes on with it besides `$`; `quotes`: what opens a name."""
+        begins, goes_on = word
+        name = rf"{begins}(?:{goes_on}|\$)*"
+        number = r"[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?"
+        tag = rf"\$(?:(?![\x00-\x1f\x7f]){begins}(?:(?![\x00-\x1f\x7f]){goes_on})*)?\$" if dollar_quotes else "(?!)"
+        escaped = "[eE]'" if dollar_quotes else "(?!)"
+        self.begin = re.compile(
+            rf"(?P<space>{space}+)|(?P<comment>{line_comment})|(?P<block>/\*)"
+            rf"|(?P<escaped>{escaped})|(?P<string>{strings}?')|(?P<name>[{quotes}])"
+            rf"|(?P<dollar>{tag})|(?P<parameter>{parameters}(?!{escaped}|{strings}')(?:{name}|{number}))"
+            rf"|(?P<word>{name})|(?P<number>{number})"
+            r"|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<operator>::|:=|.)",
+            re.DOTALL,
+        )
+        """Matches a lexeme, or what opens one that has an end to be looked for."""
+        self.nested_comments = nested_comments
+
+
+_OTHER_THAN_WORDS = r"""!"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~"""
+
+
+def duckdb_dialect(quotes: str = '"`') -> Dialect:
+    """Return DuckDB's dialect; DuckDB 1.5 does not know names in backticks."""
+    others = DUCKDB_SPACES + _OTHER_THAN_WORDS
+    return Dialect(
+        space=f"[{DUCKDB_SPACES}]",
+        word=(f"[^{others}0-9]", f"[^{others}]"),
+        line_comment=r"--[^\n\r]*",
+        quotes=quotes,
+        strings="[bBnNxX]",
+        parameters=r"\$",
+        dollar_quotes=True,
+        nested_comments=True,
+    )
+
+
+DUCKDB = duckdb_dialect()
+"""DuckDB 2, and PostgreSQL."""
+
+SQLITE = Dialect(
+    space=r"[ \t\n\f\r]",
+    word=("[A-Za-z_\x80-\U0010ffff]", "[A-Za-z0-9_\x80-\U0010ffff]"),
+    line_comment=r"--[^\n]*",
+    quotes=r'"`\[',
+    strings="[xX]",
+    parameters="[$:@]",
+    dollar_quotes=False,
+    nested_comments=False,
+)
+
+
+def lexemes(sql: str, dialect: Dialect, start: int = 0) -> Iterator[Lexeme]:
+    """Yield the lexemes of a text from an index on; together they are the text."""
+    begin, size = dialect.begin, len(sql)
+    while start < size:
+        found = begin.match(sql, start)
+        assert found is not None  # a lexeme may be any character
+        kind, end = found.lastgroup or "", found.end()
+        if kind in _ENDS:
+            kind, end = _ENDS[kind](sql, found, dialect)
+        yield Lexeme(kind, sql[start:end], start)
+        start = end
+
+
+def significant(sql: str, dialect: Dialect) -> Iterator[Lexeme]:
+    """Yield the lexemes that mean something to an engine: neither blanks nor comments."""
+    return (one for one in lexemes(sql, dialect) if one.kind not in BLANK)
+
+
+def _end_of_block(sql: str, found: re.Match[str], dialect: Dialect) -> tuple[str, int]:
+    if not dialect.nested_comments:
+        return _found("comment", sql, "*/", found.end())
+    depth = 1
+    for mark in _COMMENT_MARK.finditer(sql, found.end()):
+        depth += 1 if mark.group() == "/*" else -1
+        if not depth:
+            return "comment", mark.end()
+    return "unclosed", len(sql)
+
+
+def _end_of_escaped(sql: str, found: re.Match[str], _dialect: Dialect) -> tuple[str, int]:
+    """Find the end of a string in which a quote may also be written as a backslash and a quote."""
+    for mark in _ESCAPED_MARK.finditer(sql, found.end()):
+        if mark.group() == "'":
+            return "string", mark.end()
+    return "unclosed", len(sql)
+
+
+def _end_of_quoted(sql: str, found: re.Match[str], _dialect: Dialect) -> tuple[str, int]:
+    """Find the end of a string or name in which two closing quotes are one."""
+    opening = sql[found.end() - 1]
+    if opening == "[":  # which has no such thing
+        return _found("name", sql, "]", found.end())
+    at = sql.find(opening, found.end())
+    while at >= 0:
+        if sql[at + 1 : at + 2] != opening:
+            return str(found.lastgroup), at + 1
+        at = sql.find(opening, at + 2)
+    return "unclosed", len(sql)
+
+
+def _end_of_dollar(sql: str, found: re.Match[str], _dialect: Dialect) -> tuple[str, int]:
+    return _found("string", sql, found.group(), found.end())
+
+
+def _found(kind: str, sql: str, closing: str, start: int) -> tuple[str, int]:
+    at = sql.find(closing, start)
+    return ("unclosed", len(sql)) if at < 0 else (kind, at + len(closing))
+
+
+_COMMENT_MARK = re.compile(r"/\*|\*/")
+_ESCAPED_MARK = re.compile(r"\\.|''|'", re.DOTALL)
+_ENDS = {
+    "block": _end_of_block,
+    "escaped": _end_of_escaped,
+    "string": _end_of_quoted,
+    "name": _end_of_quoted,
+    "dollar": _end_of_dollar,
+}
+"""What finds the kind and the end of a lexeme of which only the beginning has been matched."""
+
+
+_TRIGGER = re.compile("(?:EXPLAIN (?:QUERY PLAN )?)?CREATE (?:TEMP |TEMPORARY )?TRIGGER(?: |$)")
+_HEAD = 7
+"""Words that tell whether a statement makes a trigger."""
+
+
+class Splitter:
+    """Cuts a text that may come piece by piece into statements.
+
+    A semicolon ends a statement, but for those in a trigger of SQLite's, which ends in `; END;`, as for
+    sqlite3_complete() (https://www.sqlite.org/c3ref/complete.html).
+    """
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._text = ""
+        self._begin_statement()
+        self._read = 0
+        """Where the first lexeme begins that more text could make another."""
+
+    def _begin_statement(self) -> None:
+        self._head: list[str] = []
+        self._last = ("", "")
+
+    def feed(self, text: str) -> list[str]:
+        """Take more of the text; return the statements that end in it, each with its semicolon.
+
+        A statement of blanks and comments alone is left out.
+        """
+        self._text += text
+        found = []
+        begin, last = 0, None
+        for one in lexemes(self._text, self._dialect, self._read):
+            if last is not None:
+                self._note(last)
+            last = one
+            if one.text == ";" and not self._is_in_trigger():
+                if self._head:
+                    found.append(self._text[begin : one.end].strip())
+                begin, last = one.end, None
+                self._begin_statement()
+        self._read = (len(self._text) if last is None else last.start) - begin
+        self._text = self._text[begin:]
+        return found
+
+    def rest(self) -> str:
+        """Return what no semicolon has ended; nothing where that is blanks and comments alone."""
+        return self._text.strip() if self._head or self.is_open else ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a statement has begun that is not ended, or a comment."""
+        return bool(self._head) or any(one.kind not in BLANK for one in lexemes(self._text, self._dialect, self._read))
+
+    def _note(self, one: Lexeme) -> None:
+        if one.kind not in BLANK:
+            word = one.text.upper()
+            if len(self._head) < _HEAD:
+                self._head.append(word[:10])
+            self._last = (self._last[1], word[:10])
+
+    def _is_in_trigger(self) -> bool:
+        if self._dialect is not SQLITE or self._last == (";", "END"):
+            return False
+        return _TRIGGER.match(" ".join(self._head)) is not None
+
+
+def split(sql: str, dialect: Dialect) -> list[str]:
+    """Return the statements of a text, each with its semicolon if it has one; those without anything are left out."""
+    splitter = Splitter(dialect)
+    return [one for one in [*splitter.feed(sql), splitter.rest()] if one]
