@@ -107,7 +107,7 @@ def keep_in_step(engine: RegisteredEngine, sync_rows: int) -> None:
     Database(engine, sync_rows)  # its constructor adds the functions
     remedy = f"run: sqlrag sync {engine.path}" if engine.read_only else "run: SELECT sqlrag_sync()"
     engine.freshness = Freshness(engine, sync_rows, remedy)
-    engine.functions.on_asked = engine.freshness.freshen
+    engine.functions.on_asked = engine.freshen
 
 
 def _is_a(module: str, name: str, value: Any) -> bool:

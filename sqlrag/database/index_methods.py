@@ -330,6 +330,8 @@ class IndexMethods:
     def _record(self, index: str | None) -> IndexRecord:
         """Return the record of an index, by default of the only one, else of "chunks". Raises UnknownIndexError."""
         if index is None:
-            names = self.indexes()
-            index = names[0] if len(names) == 1 else DEFAULT_INDEX
+            records = self._engine.indexes.records()
+            if len(records) == 1:
+                return records[0]
+            index = DEFAULT_INDEX
         return self._engine.indexes.record(index)

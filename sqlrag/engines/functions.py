@@ -140,8 +140,8 @@ class Functions:
         self.encoders = encoders
         self._nprobe = nprobe
         self.longest_text: int | None = None
-        self.on_asked: Callable[[IndexRecord], None] | None = None
-        """Called with an index before it is searched, once a statement."""
+        self.on_asked: Callable[[IndexRecord], bool] | None = None
+        """Called with an index before it is searched, once a statement; tells whether the index may have changed."""
         self._asked: set[str] = set()
         self._indexes = indexes
         self._candidates = Candidates()
@@ -484,8 +484,8 @@ class Functions:
         found = self._indexes.open(name)
         if self.on_asked is not None and found.record.name not in self._asked:
             self._asked.add(found.record.name)
-            self.on_asked(found.record)
-            return self._indexes.open(name)
+            if self.on_asked(found.record):
+                return self._indexes.open(name)
         return found
 
     def _text(self, function: str, argument: str, value: object) -> str:

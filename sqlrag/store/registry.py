@@ -1,17 +1,21 @@
-"""Which indexes a database holds, and with which model and chunking each was made."""
+"""Which indexes a database holds, and with which model and chunking each was made.
+
+A query needs this several times, and it hardly ever changes. So `Registry.look` runs one statement that says whether
+the file has changed, and reads the tables again only then.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from functools import lru_cache
-from typing import Any, Protocol
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
 from sqlrag.store.names import NEXT, check_index_name, is_internal, same_name
 from sqlrag.store.precision import check_vectors
-from sqlrag.store.schema_check import OwnTables
+from sqlrag.store.schema_check import check_index_tables, check_registry
 from sqlrag.store.source_table import TRACKING, check_template, key_columns, template_columns
 from sqlrag.store.statements import statement
 from sqlrag.store.tokenizers import check_tokenizer
@@ -19,8 +23,10 @@ from sqlrag.store.tokenizers import check_tokenizer
 __all__ = [
     "SCHEMA_VERSION",
     "Connection",
+    "Contents",
     "IndexRecord",
     "Registry",
+    "State",
     "check_schema_version",
     "known_columns",
     "record_of",
@@ -30,15 +36,23 @@ SCHEMA_VERSION = 3
 """The layout of the tables that this version writes; a database says which one it has."""
 
 
-class Connection(Protocol):
-    """What the index needs of a SQLite connection.
+_TXN_WRITE = 2
+"""apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, the statement that runs writes."""
 
-    Reading: apsw's and the standard library's both have it. Writing is apsw's, which runs scripts of several
-    statements and opens no transactions of its own.
-    """
+Value = TypeVar("Value")
+
+
+class Connection(Protocol):
+    """A SQLite connection, as the index uses it: apsw's, or `own_statements` on a connection of another module."""
 
     def execute(self, statement: str, bindings: Any = ..., /) -> Iterable[Any]:
         """Run a statement and return its rows."""
+
+    def getautocommit(self) -> bool:
+        """Tell whether no transaction is open."""
+
+    def txn_state(self) -> int:
+        """Return whether the connection is reading or writing: one of apsw.SQLITE_TXN_."""
 
 
 @dataclass(frozen=True)
@@ -154,85 +168,175 @@ def check_schema_version(version: str | None, path: str) -> None:
         )
 
 
-class Registry:
-    """The registry tables of one SQLite file: the database itself, or the index file of a DuckDB database."""
+class State(NamedTuple):
+    """The numbers that change with the contents of a file, as one connection sees them."""
 
-    def __init__(self, connection: Connection) -> None:
+    rows_written: int
+    """The rows that this connection has written."""
+    commits_of_others: int
+    """https://www.sqlite.org/pragma.html#pragma_data_version"""
+    schema: int
+
+    @classmethod
+    def of(cls, connection: Connection) -> State:
+        """Return the present state, with one statement."""
+        sql = (
+            "SELECT total_changes(), data_version, schema_version "
+            "FROM main.pragma_data_version, main.pragma_schema_version"
+        )
+        (state,) = connection.execute(sql)
+        return cls(*state)
+
+
+class Known:
+    """Answers that hold for one version of the schema, each looked up once."""
+
+    def __init__(self, schema: int) -> None:
+        self.schema = schema
+        self._answers: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, look_up: Callable[[], Value]) -> Value:
+        """Return the answer that is kept under a key, which `look_up` gives the first time."""
+        if key not in self._answers:
+            self._answers[key] = look_up()
+        answer: Value = self._answers[key]
+        return answer
+
+
+class Contents(Known):
+    """What the registry tables of a file hold in one state of the file; each table is read when it is first needed.
+
+    `once` keeps further answers that hold as long as the file does not change; `by_schema.once` keeps those that hold
+    as long as the schema does not change.
+    """
+
+    def __init__(self, connection: Connection, state: State, by_schema: Known) -> None:
+        super().__init__(state.schema)
+        self.state = state
+        self.by_schema = by_schema
         self._connection = connection
-        self._own = OwnTables(connection)
 
+    @property
     def exists(self) -> bool:
-        """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for others of their names."""
-        self._own.check_registry()
-        sql = "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'sqlrag_meta'"
-        return bool(list(self._connection.execute(sql)))
+        """Whether the file has sqlrag's tables. Raises NotADatabaseError for other tables of their names."""
+        return "sqlrag_meta" in self.by_schema.once("registry", lambda: check_registry(self._connection))
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the registry tables are there, of this version of the schema."""
+        return self.meta("schema_version") == str(SCHEMA_VERSION)
 
     def check_version(self, path: str) -> None:
         """Raise SchemaVersionError if a newer sqlrag made this file."""
         check_schema_version(self.meta("schema_version"), path)
 
-    def is_current(self) -> bool:
-        """Tell whether the registry tables are there, of this schema."""
-        return self.meta("schema_version") == str(SCHEMA_VERSION)
-
-    def create(self) -> None:
-        """Create the registry tables, or what an earlier schema lacks. The caller holds the write transaction."""
-        self._connection.execute(statement("index/schema"))
-        for missing in set(COLUMNS) - self._columns():
-            self._connection.execute(statement(f"index/add_{missing}"))
-        self.set_meta("schema_version", str(SCHEMA_VERSION))
-
     def meta(self, key: str) -> str | None:
         """Return one fact about the database, None where it is not recorded."""
-        if not self.exists():
-            return None
-        rows = list(self._connection.execute("SELECT value FROM main.sqlrag_meta WHERE key = ?", (key,)))
-        return str(rows[0][0]) if rows else None
 
-    def set_meta(self, key: str, value: str) -> None:
-        """Record one fact about the database."""
-        self._connection.execute("INSERT OR REPLACE INTO main.sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
+        def read() -> str | None:
+            rows = list(self._connection.execute("SELECT value FROM main.sqlrag_meta WHERE key = ?", (key,)))
+            return str(rows[0][0]) if rows else None
 
-    def names(self) -> list[str]:
-        """Return the names of the indexes, sorted; without those that are being made in the place of others."""
-        return [record.name for record in self.records()]
+        return self.once(("meta", key), read) if self.exists else None
 
+    @cached_property
     def records(self) -> list[IndexRecord]:
-        """Return the records of these indexes."""
-        if not self.exists():
-            return []
-        return [record for record in self._records() if not record.name.endswith(NEXT)]
+        """The records of the indexes, by name; without indexes that are being made to replace others."""
+        return [self._checked(row) for row in self._rows if not str(row[0]).endswith(NEXT)]
 
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""
-        if not self.exists():
-            return None
-        return next(iter(self._records(name)), None)
+        # The names are compared here, because a collation of SQLite's can be anybody's.
+        return next((self._checked(row) for row in self._rows if same_name(row[0], name)), None)
 
     def get(self, name: object) -> IndexRecord:
         """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
         record = self.find(name) if isinstance(name, str) else None
         if record is None:
-            raise unknown_index(name, self.names())
+            raise unknown_index(name, [known.name for known in self.records])
         return record
-
-    def _records(self, name: str | None = None) -> list[IndexRecord]:
-        """Return the records of all indexes, or of the one of a name: compared here, a collation can be anybody's."""
-        columns = known_columns(self._columns())
-        sql = f"SELECT {', '.join(columns)} FROM main.sqlrag_indexes ORDER BY name"
-        rows = [row for row in self._connection.execute(sql) if name is None or same_name(row[0], name)]
-        records = [record_of(columns, row) for row in rows]
-        for record in records:
-            self._own.other_triggers(record)
-        return records
-
-    def _columns(self) -> set[str]:
-        sql = "SELECT name FROM main.pragma_table_info('sqlrag_indexes', 'main')"
-        return {name for (name,) in self._connection.execute(sql)}
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
-        return self._own.other_triggers(record)
+        key = ("tables", record.name, record.is_over_table)
+        return self.by_schema.once(key, lambda: check_index_tables(self._connection, record))
+
+    @property
+    def _columns(self) -> list[str]:
+        sql = "SELECT name FROM main.pragma_table_info('sqlrag_indexes', 'main')"
+        return self.by_schema.once(
+            "columns", lambda: known_columns({name for (name,) in self._connection.execute(sql)})
+        )
+
+    @cached_property
+    def _rows(self) -> list[tuple[Any, ...]]:
+        if not self.exists:
+            return []
+        return list(
+            self._connection.execute(f"SELECT {', '.join(self._columns)} FROM main.sqlrag_indexes ORDER BY name")
+        )
+
+    def _checked(self, row: Sequence[Any]) -> IndexRecord:
+        record = record_of(self._columns, row)
+        self.other_triggers(record)
+        return record
+
+
+class Registry:
+    """The registry tables of one SQLite file: the database itself, or the index file of a DuckDB database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._seen: Contents | None = None
+        self._by_schema = Known(-1)
+
+    def look(self) -> Contents:
+        """Return what the registry holds now. It is one statement where the file is as it was at the last look."""
+        state = State.of(self._connection)
+        if self._seen is not None and self._seen.state == state:
+            return self._seen
+        by_schema = self._by_schema if self._by_schema.schema == state.schema else Known(state.schema)
+        contents = Contents(self._connection, state, by_schema)
+        # After a ROLLBACK the same numbers may stand for other contents.
+        if self._connection.getautocommit() and self._connection.txn_state() != _TXN_WRITE:
+            self._seen, self._by_schema = contents, by_schema
+        return contents
+
+    def create(self) -> None:
+        """Create the registry tables, or what an earlier schema lacks. The caller holds the write transaction."""
+        self._connection.execute(statement("index/schema"))
+        sql = "SELECT name FROM main.pragma_table_info('sqlrag_indexes', 'main')"
+        for missing in {*COLUMNS} - {name for (name,) in self._connection.execute(sql)}:
+            self._connection.execute(statement(f"index/add_{missing}"))
+        self.set_meta("schema_version", str(SCHEMA_VERSION))
+
+    def exists(self) -> bool:
+        """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for other tables of their names."""
+        return self.look().exists
+
+    def meta(self, key: str) -> str | None:
+        """Return one fact about the database, None where it is not recorded."""
+        return self.look().meta(key)
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Record one fact about the database."""
+        self._connection.execute("INSERT OR REPLACE INTO main.sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
+
+    def records(self) -> list[IndexRecord]:
+        """Return the records of the indexes, by name; without indexes that are being made to replace others."""
+        return self.look().records
+
+    def names(self) -> list[str]:
+        """Return the names of these indexes, sorted."""
+        return [record.name for record in self.records()]
+
+    def find(self, name: str) -> IndexRecord | None:
+        """Return the record of an index, None where there is none of this name."""
+        return self.look().find(name)
+
+    def get(self, name: object) -> IndexRecord:
+        """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
+        return self.look().get(name)
 
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""

@@ -1,8 +1,8 @@
-"""Whether the tables that sqlrag reads and writes without being asked are those that it made.
+"""Checks that the tables which sqlrag reads and writes on its own are the ones that it made.
 
-A file may come from a stranger. A view in the place of a table would run whatever it says as soon as the file is
-opened, a computed column or a trigger likewise, and a full text over another table would read that one. (SQLite's
-own switch, `PRAGMA trusted_schema = OFF`, is no way: it forbids vec0 in the index's own triggers, too.)
+A file may come from a stranger. A view in place of a table would run whatever it says as soon as the file is opened,
+and so would a computed column or a trigger; a full-text table over another table would read that one. SQLite's own
+switch, `PRAGMA trusted_schema = OFF`, does not help: it also forbids vec0 in the index's own triggers.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sqlrag.store.statements import statement
 if TYPE_CHECKING:
     from sqlrag.store.registry import Connection, IndexRecord
 
-__all__ = ["SHADOWS", "OwnTables"]
+__all__ = ["SHADOWS", "check_index_tables", "check_registry"]
 
 REGISTRY = ("sqlrag_meta", "sqlrag_indexes", "sqlrag_ivf", "sqlrag_nprobe")
 
 SHADOWS = {"vec0": ("chunks", "rowids", "vector_chunks00", "info"), "fts5": ("data", "idx", "docsize", "config")}
-"""What the tables behind a virtual one are called, after its name and a `_`."""
+"""The names of the tables behind a virtual table, after its own name and a `_`."""
 
 _VIRTUAL = {
     "vec": r"vec0\s*\(\s*embedding FLOAT\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
@@ -32,7 +32,7 @@ _VIRTUAL = {
     "fts": r"fts5\s*\(\s*text\s*,\s*content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'\s*,\s*"
     r"tokenize\s*=\s*'[\w ]+'\s*\)",
 }
-"""The virtual tables of an index as they stand in the file, in whichever schema they were made."""
+"""How each virtual table of an index is declared in the file, in any version of the schema."""
 
 _TRIGGER = (
     r"CREATE TRIGGER \w+ AFTER (INSERT|DELETE|UPDATE OF [\w, ]+) ON {name} BEGIN\s+("
@@ -40,49 +40,46 @@ _TRIGGER = (
     r"|INSERT INTO {name}_fts \({name}_fts, rowid, text\) VALUES \('delete', old\.id, old\.text\);\s+"
     r"|DELETE FROM {name}_(vec|codes) WHERE rowid = old\.id;\s+)+END"
 )
-"""A trigger of sqlrag's own on a chunk table: it does nothing but these."""
+"""A trigger of sqlrag's own on a chunk table: it does these things and nothing else."""
 
 
-class OwnTables:
-    """The tables of one connection that are sqlrag's own; each is looked at once, until the schema changes."""
+def check_registry(connection: Connection) -> set[str]:
+    """Return which registry tables there are, in lower case. Raises NotADatabaseError for one that sqlrag did not make.
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._schema: object = None
-        self._seen: dict[str, list[str]] = {}
+    The answer holds until the schema changes.
+    """
+    tables, _ = _own_tables(connection, "", REGISTRY)
+    return tables
 
-    def check_registry(self) -> None:
-        """Raise NotADatabaseError for registry tables that sqlrag did not make."""
-        self._look("", REGISTRY)
 
-    def other_triggers(self, record: IndexRecord) -> list[str]:
-        """Return the triggers on an index's chunk table that are not sqlrag's: they run whenever it is written.
+def check_index_tables(connection: Connection, record: IndexRecord) -> list[str]:
+    """Return the triggers on an index's chunk table that are not sqlrag's: they run whenever it is written.
 
-        Raises NotADatabaseError for tables of the index that sqlrag did not make.
-        """
-        name = record.name
-        names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_over_table else ["documents"])]
-        for part, made in _VIRTUAL.items():
-            names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
-        return self._look(name, names)
+    Raises NotADatabaseError for tables of the index that sqlrag did not make. The answer holds until the schema
+    changes.
+    """
+    name = record.name
+    names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_over_table else ["documents"])]
+    for part, made in _VIRTUAL.items():
+        names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
+    _, others = _own_tables(connection, name, names)
+    return others
 
-    def _look(self, index: str, names: Sequence[str]) -> list[str]:
-        ((version,),) = self._connection.execute("PRAGMA main.schema_version")
-        if version != self._schema:
-            self._schema, self._seen = version, {}
-        if index not in self._seen:
-            found = self._connection.execute(statement("index/own_tables"), {"names": json.dumps(list(names))})
-            others = []
-            for kind, name, table, sql, stores in list(found):
-                if kind == "trigger" and table.lower() in (index.lower(), "documents"):
-                    others += [name] if not _matches(_TRIGGER, index, sql) and table != "documents" else []
-                elif not _is_as_made(kind, name.lower(), index.lower(), sql, stores):
-                    raise NotADatabaseError(
-                        "this database is damaged, or somebody has changed it: "
-                        f"its {kind} {name} is not as sqlrag makes it"
-                    )
-            self._seen[index] = others
-        return self._seen[index]
+
+def _own_tables(connection: Connection, index: str, names: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Return which of these tables there are, and the triggers on an index's chunk table that are not sqlrag's."""
+    found = connection.execute(statement("index/own_tables"), {"names": json.dumps(list(names))})
+    tables, others = set(), []
+    for kind, name, table, sql, stores in list(found):
+        if kind == "trigger" and table.lower() in (index.lower(), "documents"):
+            others += [name] if not _matches(_TRIGGER, index, sql) and table != "documents" else []
+        elif _is_as_made(kind, name.lower(), index.lower(), sql, stores):
+            tables.add(name.lower())
+        else:
+            raise NotADatabaseError(
+                f"this database is damaged, or somebody has changed it: its {kind} {name} is not as sqlrag makes it"
+            )
+    return tables, others
 
 
 def _is_as_made(kind: str, name: str, index: str, sql: str, stores: int) -> bool:

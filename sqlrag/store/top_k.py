@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlrag.errors import InputError, NotADatabaseError
 from sqlrag.store.cells.cells import VEC0_MAX_K, CellState, cell_state
@@ -14,7 +14,7 @@ from sqlrag.store.driver.extensions import has_scan
 from sqlrag.store.fts_query import match_expression
 from sqlrag.store.names import in_main
 from sqlrag.store.precision import codes_of, kept_parts
-from sqlrag.store.registry import Connection, IndexRecord
+from sqlrag.store.registry import Connection, Contents, IndexRecord
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import DEFAULT_TOP_K
 
@@ -22,6 +22,8 @@ __all__ = ["ChunkRow", "Index", "Listing", "Matching"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
+
+Value = TypeVar("Value")
 
 ChunkRow = tuple[int, int, str]
 """`(id, source_id, text)` of a chunk."""
@@ -65,14 +67,22 @@ class Matching:
 class Index:
     """One index in a SQLite file, for reading.
 
-    `scans`: whether the connection has sqlrag_scan(), for whoever knows; it is asked otherwise.
+    `scans`: whether the connection has sqlrag_scan(); it is asked where the caller does not know. `contents`: the
+    registry in the state that is read, which keeps what is found out about the index; without it nothing is kept.
     """
 
-    def __init__(self, connection: Connection, record: IndexRecord, *, scans: bool | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        record: IndexRecord,
+        *,
+        scans: bool | None = None,
+        contents: Contents | None = None,
+    ) -> None:
         self.record = record
         self._has_scan = scans
+        self._contents = contents
         self._connection = connection
-        self._cells: bool | None = None
 
     def vector_top_k(
         self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
@@ -171,22 +181,29 @@ class Index:
         return self._rows("index/near_ids_scanned", None, **bindings)
 
     def scans(self) -> bool:
-        """Tell whether the vectors are found by sqlrag_scan(): it looks for tables of the main database."""
+        """Tell whether sqlrag_scan() finds the vectors: it looks for tables of the main database."""
         if self._has_scan is None:
             self._has_scan = has_scan(self._connection)
         return self._has_scan and self.has_cells()
 
     def has_cells(self) -> bool:
         """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
-        if self._cells is None:
-            sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ?"
-            self._cells = bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
-        return self._cells
+        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ?"
+        return self._once(
+            "has_cells", lambda: bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
+        )
 
     def _ready(self) -> CellState | None:
         """Return how the cells were made, None while the index is searched whole."""
-        state = cell_state(self._connection, self.record) if self.has_cells() else None
-        return state if state is not None and state.ready else None
+
+        def read() -> CellState | None:
+            state = cell_state(self._connection, self.record) if self.has_cells() else None
+            return state if state is not None and state.ready else None
+
+        return self._once("ready", read)
+
+    def _once(self, fact: str, look_up: Callable[[], Value]) -> Value:
+        return look_up() if self._contents is None else self._contents.once((fact, self.record.name), look_up)
 
     def cells(self) -> tuple[int, int | None]:
         """Return how many cells the index has, 0 while it is searched whole, and how many of them a search probes."""
@@ -199,11 +216,15 @@ class Index:
 
     def measured_nprobes(self) -> list[tuple[int, int]]:
         """Return `(k, nprobe)` as measured when the cells were made, in order."""
-        sql = "SELECT k, nprobe FROM main.sqlrag_nprobe WHERE index_name = ? ORDER BY k"
-        found = [(k, nprobe) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
-        if not all(isinstance(number, int) for row in found for number in row):
-            raise NotADatabaseError(f"this database is damaged: its table sqlrag_nprobe has {found!r}")
-        return found
+
+        def read() -> list[tuple[int, int]]:
+            sql = "SELECT k, nprobe FROM main.sqlrag_nprobe WHERE index_name = ? ORDER BY k"
+            found = [(k, nprobe) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
+            if not all(isinstance(number, int) for row in found for number in row):
+                raise NotADatabaseError(f"this database is damaged: its table sqlrag_nprobe has {found!r}")
+            return found
+
+        return self._once("nprobes", read)
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""

@@ -63,9 +63,9 @@ def immediate(connection: Connection) -> Iterator[None]:
 
     Where there is a write-ahead log, the commit does not wait until the disk has it: see `_without_the_disk`.
     """
-    if not connection.getautocommit():  # type: ignore[attr-defined]
+    if not connection.getautocommit():
         raise SQLError(TRANSACTION_IS_OPEN)
-    if connection.txn_state() == _TXN_WRITE:  # type: ignore[attr-defined]
+    if connection.txn_state() == _TXN_WRITE:
         raise SQLError("the statement that runs on this connection writes: do this in a statement of its own")
     with _without_the_disk(connection):
         try:
@@ -74,7 +74,7 @@ def immediate(connection: Connection) -> Iterator[None]:
             connection.execute("COMMIT")  # this too may find the disk full
         except BaseException:
             # A full disk or an I/O error may have rolled the transaction back already.
-            if not connection.getautocommit():  # type: ignore[attr-defined]
+            if not connection.getautocommit():
                 connection.execute("ROLLBACK")
             raise
 
@@ -137,10 +137,11 @@ def upgrade(connection: apsw.Connection) -> None:
     """Bring the tables of an earlier schema to this one: in one transaction, where nobody else writes."""
     registry = Registry(connection)
     with immediate(connection):
-        if registry.exists() and not registry.is_current():
+        contents = registry.look()
+        if contents.exists and not contents.is_current:
             registry.create()
-            for name in registry.names():
-                IndexWriter(connection, registry.get(name)).upgrade()
+            for record in registry.records():
+                IndexWriter(connection, record).upgrade()
 
 
 class IndexWriter:

@@ -1,8 +1,8 @@
-"""What a SQLite connection knows of the changes that its indexes do not have yet."""
+"""The changes of tables that the indexes of a SQLite connection do not have yet."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlrag.engines.sqlite.row_texts import SourceRows
 from sqlrag.engines.sqlite.table_schema import checked_columns
@@ -17,53 +17,51 @@ if TYPE_CHECKING:
 
     from sqlrag.engines.sqlite.functions import SQLiteIndexes
     from sqlrag.serve.model_server.remote_connection import RemoteConnection
-    from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.registry import Contents, IndexRecord, State
 
 __all__ = ["Changes"]
 
-_STATE = (
-    "SELECT total_changes(), data_version, schema_version FROM main.pragma_data_version, main.pragma_schema_version"
-)
-"""What changes with the content: the rows that this connection has written, whether others have committed, the schema.
-
-https://www.sqlite.org/pragma.html#pragma_data_version
-"""
-
 
 class Changes:
-    """Counts what is queued, and sees whether the triggers that queue it are there.
+    """Counts the rows that are queued, and checks that the triggers which queue them are there.
 
-    Nothing is asked again while neither the file nor its schema has changed.
+    Neither is done again while the file and its schema stay the same.
     """
 
     def __init__(self, connection: apsw.Connection | RemoteConnection, indexes: SQLiteIndexes) -> None:
         self._connection = connection
         self._indexes = indexes
-        self._fresh: dict[IndexRecord, Any] = {}
+        self._fresh: dict[IndexRecord, State] = {}
+        """The state of the file in which nothing was queued for an index."""
         self._seen: dict[IndexRecord, int] = {}
-        """At which version of the schema the triggers were looked at."""
+        """The version of the schema at which an index's triggers were last checked."""
         self._gaps: dict[IndexRecord, str] = {}
 
-    def rows(self, record: IndexRecord, repair: Callable[[], bool] | None) -> int:
-        """Return how many rows are queued; the triggers are looked at where the schema has changed.
+    def is_fresh(self, record: IndexRecord, contents: Contents) -> bool:
+        """Tell, without a statement, whether an index is known to lack nothing in a state of the file."""
+        return not record.is_over_table or self._fresh.get(record) == contents.state
 
-        `repair` makes those that are not there, and queues what they have missed; it returns False where another
-        connection is writing. None where nothing can be written.
+    def rows(self, record: IndexRecord, repair: Callable[[], bool] | None) -> int:
+        """Return how many rows are queued; the triggers are checked where the schema has changed.
+
+        `repair` makes the triggers that are missing and queues what they have missed; it returns False where another
+        connection is writing. None: nothing can be written.
         """
-        state = self._state()
-        if self._fresh.get(record) == state:
+        contents = self._indexes.look()
+        if self.is_fresh(record, contents):
             return 0
-        if record.tracking == "triggers" and (self._seen.get(record) != state[-1] or record in self._gaps):
+        state = contents.state
+        if record.tracking == "triggers" and (self._seen.get(record) != state.schema or record in self._gaps):
             repaired = repair is not None and repair()
-            state = self._state()
-            self._note(record, None if repaired else self._look(record), state[-1])
+            state = self._indexes.look().state
+            self._note(record, None if repaired else self._gap_of(record, state.schema), state.schema)
         rows, _ = self._indexes.backlog(record)
         if not rows and record not in self._gaps and self._connection.getautocommit():
             self._fresh[record] = state
         return rows
 
     def _note(self, record: IndexRecord, gap: str | None, schema: int) -> None:
-        """Note what was found at a version of the schema; after a ROLLBACK another schema may have it."""
+        """Note what was found at a version of the schema; after a ROLLBACK another schema may have that number."""
         self._seen.pop(record, None)
         if self._connection.getautocommit():
             self._seen[record] = schema
@@ -72,29 +70,24 @@ class Changes:
             self._gaps[record] = gap
 
     def gap(self, record: IndexRecord) -> str | None:
-        """Return why the queue may lack changes, as `rows` has last seen it."""
+        """Return why the queue may lack changes, as `rows` found it last; None where it lacks none."""
         return self._gaps.get(record)
 
-    def _look(self, record: IndexRecord) -> str | None:
+    def _gap_of(self, record: IndexRecord, schema: int) -> str | None:
         followed = Tracking(self._connection, record).followed()
         try:
             checked_columns(self._connection, followed)
         except SourceGoneError as error:
             return str(error)
         if Tracking(self._connection, followed).is_there():
-            return self._renumbered(followed)
+            return self._renumbered(followed, schema)
         return "its triggers on the table are gone, or not those that note every change (was the table made anew?)"
 
-    def _renumbered(self, record: IndexRecord) -> str | None:
-        """Return what is said of a table whose rowids are its key, where a VACUUM may have changed them."""
-        ((version,),) = self._connection.execute("PRAGMA main.schema_version")
+    def _renumbered(self, record: IndexRecord, schema: int) -> str | None:
+        """Return why changes may be missed of a table known by its rowids, which a VACUUM may have changed."""
         noted = self._indexes.registry.meta(f"compared:{record.name}")
-        if not SourceRows(self._connection, source_of(record)).use_rowid() or noted == str(version):
+        if not SourceRows(self._connection, source_of(record)).use_rowid() or noted == str(schema):
             return None
         return (
             "its rows are known by their rowids, which VACUUM may have changed: the schema is another than at the sync"
         )
-
-    def _state(self) -> tuple[int, int, int]:
-        ((*state,),) = self._connection.execute(_STATE)
-        return tuple(state)

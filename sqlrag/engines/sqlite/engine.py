@@ -15,7 +15,7 @@ from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.confinement import confine
 from sqlrag.engines.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
 from sqlrag.engines.sqlite.rows import Columns, OpenRows, SQLiteRows
-from sqlrag.engines.sqlite.table_schema import checked_columns, describe, has_end, row_of_hit
+from sqlrag.engines.sqlite.table_schema import checked_columns, describe, row_of_hit
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import (
     InputError,
@@ -78,20 +78,22 @@ class SQLiteEngine(Engine):
         connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
         try:
             with translated(path):
-                self._begin(connection, path, encoders, read_only=read_only)
+                self._begin(connection, SQLiteIndexes(connection), path, encoders, read_only=read_only)
                 self._made_here = made_here
-                self.indexes.registry.check_version(path)
                 self._upgrade()
+                contents = self.indexes.look()
+                encoders.use_recorded(contents.meta("embedder"))
                 self._scores = table_in(self.connection, score_cache, read_only=read_only)
                 self.functions = give_functions(
                     self.connection,
+                    self.indexes,
                     encoders,
-                    rerank_limit,
-                    nprobe,
-                    self._scores,
+                    rerank_limit=rerank_limit,
+                    nprobe=nprobe,
+                    score_cache=self._scores,
                     on_plan=self._plan,
                 )
-                encoders.check_choice([self.indexes.registry.get(name) for name in self.indexes.names()])
+                encoders.check_choice(contents.records)
         except BaseException:
             connection.close()
             raise
@@ -113,13 +115,15 @@ class SQLiteEngine(Engine):
             self._look()
         return False
 
-    def _begin(self, connection: apsw.Connection, path: str, encoders: Encoders, *, read_only: bool) -> None:
+    def _begin(
+        self, connection: apsw.Connection, indexes: SQLiteIndexes, path: str, encoders: Encoders, *, read_only: bool
+    ) -> None:
         """Take a connection, before anything is asked of it."""
         super().__init__(path, encoders, read_only=read_only)
         self.connection = connection
-        self.indexes = SQLiteIndexes(connection)
+        self.indexes = indexes
         self._made_here = False
-        self._changes = Changes(connection, self.indexes)
+        self._changes = Changes(connection, indexes)
         self._open_rows = OpenRows()
         self._held = False
         self._planned: set[str | None] = set()
@@ -127,8 +131,9 @@ class SQLiteEngine(Engine):
 
     def _upgrade(self) -> None:
         """Upgrade a database of an earlier schema; one that cannot be written now is read as it is."""
-        registry = self.indexes.registry
-        if self.read_only or not registry.exists() or registry.is_current():
+        contents = self.indexes.look()
+        contents.check_version(self.path)
+        if self.read_only or not contents.exists or contents.is_current:
             return
         load_vec(self.connection)
         with suppress(apsw.BusyError, apsw.ReadOnlyError, apsw.FullError):
@@ -163,8 +168,11 @@ class SQLiteEngine(Engine):
         asked, self._planned = self._planned, set()
         if self.freshness is None or not asked:
             return
-        self._open_rows.keep()
-        for record in self.indexes.records():
+        none_is_open = self._open_rows.keep()
+        contents = self.indexes.look()
+        for record in contents.records:
+            if none_is_open and self._changes.is_fresh(record, contents):
+                continue
             if None in asked or folded(record.name) in asked:
                 self.freshness.freshen(record)
 
@@ -237,7 +245,7 @@ class SQLiteEngine(Engine):
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
         with translated(self.path):
-            return self.indexes.registry.other_triggers(record)
+            return self.indexes.look().other_triggers(record)
 
     def hindrance(self) -> str | None:
         """Return why no transaction can be begun on this connection now, None where one can."""
@@ -268,14 +276,14 @@ class SQLiteEngine(Engine):
         self._check_writable()
         self._synced.add(record.name)
         with translated(self.path):
-            followed = self._followed(record)
+            followed = Tracking(self.connection, record).followed() if record.is_over_table else record
             if followed != record:
                 with immediate(self.connection):
                     self.indexes.registry.put(followed)
             return self._indexed_table(followed)
 
     def _followed(self, record: IndexRecord) -> IndexRecord:
-        return Tracking(self.connection, record).followed() if record.is_over_table else record
+        return self.indexes.followed(record) if record.is_over_table else record
 
     def _tables(self, record: IndexRecord) -> SQLiteTables:
         from sqlrag.engines.sqlite.index_tables import SQLiteTables
@@ -304,11 +312,11 @@ class SQLiteEngine(Engine):
 
     def _is_own_view(self, record: IndexRecord) -> bool:
         """Tell whether a view has no recursion, which may go on for ever; SQLite's views read no other files."""
-        checked_columns(self.connection, record)
-        return has_end(self.connection, record.source_table)
+        self.indexes.columns(record)  # raises where the source is not what it was
+        return self.indexes.has_end(record)
 
     def _row_of_hit(self, record: IndexRecord) -> dict[str, str]:
-        checked_columns(self.connection, record)
+        self.indexes.columns(record)  # raises where the source is not what it was
         return row_of_hit(record)
 
     def _is_read_only(self) -> bool:

@@ -1,10 +1,10 @@
-"""A `filter` compiled where there is nothing to reach: an empty table of the same columns, in memory.
+"""Checks a `filter` by compiling it on an empty table of the same columns, in memory, where there is nothing to reach.
 
-SQLite's authorizer (https://www.sqlite.org/c3ref/set_authorizer.html) is told of all that a statement would do while it
-is compiled. The user's own connection and its authorizer are not touched.
+While SQLite compiles a statement, it tells the authorizer (https://www.sqlite.org/c3ref/set_authorizer.html) all that
+the statement would do. The user's own connection and its authorizer are not touched.
 
-What the connection has besides SQLite's own functions may be used, sqlrag's and the user's; not those that are made for
-top-level SQL only (SQLITE_DIRECTONLY): they have effects, as load_extension() and the shell's writefile() do.
+A filter may use every function of the connection, SQLite's, sqlrag's and the user's, except those that are made for
+top-level SQL only (SQLITE_DIRECTONLY): they have effects, like load_extension() and the shell's writefile().
 """
 
 from __future__ import annotations
@@ -23,62 +23,57 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import Connection
 
-__all__ = ["filter_problem"]
+__all__ = ["FilterCompiler"]
 
 _MISSING_FUNCTION = re.compile(r"no such function: (.+)")
 _MISSING_COLLATION = re.compile(r"no such collation sequence: (.+)")
 
 
-def filter_problem(
-    connection: Connection, table: str, columns: Sequence[str], expression: str, values: Mapping[str, Any]
-) -> str | None:
-    """Return why an expression can be no filter over these columns, None if it can; `values` of its parameters.
+class FilterCompiler:
+    """Compiles filters over the columns of one table.
 
-    `connection` is asked for its functions only; what of it the expression misuses, it says itself when it is run.
+    `connection` is only asked which functions and collations it has. What a filter does wrong with them shows when it
+    is prepared on that connection.
     """
-    scratch = set_aside(apsw.Connection(":memory:"))
-    try:
-        # A name in double quotes is a column, and no text (https://www.sqlite.org/quirks.html#dblquote).
-        scratch.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
-        scratch.execute(f"CREATE TABLE {quote(table)} ({', '.join(map(quote, columns))})")
-        return _Compilation(connection, scratch, table, values).problem(expression)
-    finally:
-        scratch.close()
 
-
-class _Compilation:
-    """One filter on its way through the compiler."""
-
-    def __init__(self, connection: Connection, scratch: apsw.Connection, table: str, values: Mapping[str, Any]) -> None:
-        self._values = values
+    def __init__(self, connection: Connection, table: str, columns: Sequence[str]) -> None:
         self._connection = connection
-        self._scratch = scratch
         self._table = table
+        self._scratch = set_aside(apsw.Connection(":memory:"))
+        # A name in double quotes is a column, never a text (https://www.sqlite.org/quirks.html#dblquote).
+        self._scratch.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+        self._scratch.execute(f"CREATE TABLE {quote(table)} ({', '.join(map(quote, columns))})")
         self._selects = 0
         self._refused = ""
         self._with_effects: set[str] | None = None
 
-    def problem(self, expression: str) -> str | None:
+    def problem(self, expression: str, values: Mapping[str, Any]) -> str | None:
+        """Return why an expression cannot be a filter, None if it can; `values` are those of its parameters."""
+        self._with_effects = None  # the application may have added a function since
         # SQLite's parser decides what is one expression, in three places. What ends a parenthesis and opens another,
-        # as `a) OR (b` does, is an expression in the first two, and no part of a window.
+        # like `a) OR (b`, is an expression in the first two, but not in the third, as a part of a window.
         table = quote(self._table)
         forms = (
             f"SELECT ({expression}\n) FROM {table} WHERE ({expression}\n)",
             f"SELECT 1 FROM {table} WINDOW filtered AS (ORDER BY {expression}\n)",
         )
-        return next((problem for form in forms if (problem := self._problem(form))), None)
+        try:
+            return next((problem for form in forms if (problem := self._problem(form, values))), None)
+        finally:
+            self._scratch.authorizer = None  # it holds this object
 
-    def _problem(self, sql: str) -> str | None:
-        """Return why SQLite does not compile a statement, or the authorizer refuses it."""
+    def _problem(self, sql: str, values: Mapping[str, Any]) -> str | None:
+        """Return why SQLite does not compile a statement, or why the authorizer refuses it."""
         known: set[str] = set()
         while True:
             self._selects = 0
             self._scratch.authorizer = self._authorize
             cursor = apsw.Cursor(self._scratch)
-            # Compiled, and not run: a value may have SQLite compile it again, and ask the authorizer twice.
+            # The statement is compiled and not run. Were it run, SQLite might compile it again for a value, and ask the
+            # authorizer twice.
             cursor.exec_trace = lambda *_: False
             try:
-                cursor.execute(sql, self._values)
+                cursor.execute(sql, values, can_cache=False)
             except apsw.ExecTraceAbort:
                 return None
             except apsw.AuthError:
@@ -119,7 +114,7 @@ class _Compilation:
         return function.lower() in self._with_effects
 
     def _stand_in(self, message: str) -> bool:
-        """Give the scratch connection the function or collation that it lacks, if the user's connection has it."""
+        """Give the scratch connection a function or collation that it lacks, if the user's connection has it."""
         function, collation = _MISSING_FUNCTION.fullmatch(message), _MISSING_COLLATION.fullmatch(message)
         if function and self._has("pragma_function_list", function[1]):
             self._scratch.create_scalar_function(function[1], lambda *_: None)

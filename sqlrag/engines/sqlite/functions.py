@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.engines.functions import INFO_COLUMNS, SCALARS, SEARCH_COLUMNS, Functions, arities
 from sqlrag.engines.measures import MEASURES, Aggregate, Measure
-from sqlrag.engines.sqlite.filter_check import filter_problem
+from sqlrag.engines.sqlite.filter_check import FilterCompiler
 from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
-from sqlrag.engines.sqlite.table_schema import checked_columns
+from sqlrag.engines.sqlite.table_schema import checked_columns, has_end
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import FilterError
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.driver.extensions import has_scan, load_vec, vec_library
-from sqlrag.store.driver.own_statements import APSWStatements
 from sqlrag.store.names import in_main
-from sqlrag.store.registry import IndexRecord, Registry
+from sqlrag.store.registry import Contents, IndexRecord, Registry
 from sqlrag.store.source_table import key_condition, key_expression, source_of
 from sqlrag.store.statements import statement
 from sqlrag.store.top_k import Index, Matching
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import Connection
     from sqlrag.store.scores import ScoreCache
+
+Answer = TypeVar("Answer")
 
 OWN = "sqlrag_"
 """What the names of table functions begin with that a table of the user's cannot have by chance."""
@@ -54,11 +55,19 @@ __all__ = [
 class SQLiteIndexes:
     """The indexes of a SQLite database: tables beside the documents, in the same file."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, scans: bool | None = None) -> None:
         self.registry = Registry(connection)
         self.connection = connection
+        self.seen: Contents | None = None
+        """The registry as it was last looked at."""
         self._path = str(getattr(connection, "filename", ""))
-        self._has_scan: bool | None = None
+        self._scans = scans
+
+    def look(self) -> Contents:
+        """Return the registry as it is now; one statement while nothing changes."""
+        with translated(self._path):  # another process may keep the file locked
+            self.seen = self.registry.look()
+            return self.seen
 
     def names(self) -> list[str]:
         """Return the names of the indexes."""
@@ -66,28 +75,51 @@ class SQLiteIndexes:
 
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
-        with translated(self._path):  # another process may keep the file locked
-            return self.registry.records()
+        contents = self.look()
+        with translated(self._path):
+            return contents.records
 
     def record(self, name: object) -> IndexRecord:
         """Return what is recorded of an index. Raises UnknownIndexError."""
+        contents = self.look()
         with translated(self._path):
-            return self.registry.get(name)
+            return contents.get(name)
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError."""
         record = self.record(name)
-        if self._has_scan is None:
-            self._has_scan = has_scan(self.connection)
-        return Index(self.connection, record, scans=self._has_scan)
+        if self._scans is None:
+            self._scans = has_scan(self.connection)
+        return Index(self.connection, record, scans=self._scans, contents=self.seen)
+
+    def columns(self, record: IndexRecord) -> list[str]:
+        """Return the columns of an index's source, for a record that was just read.
+
+        Raises SourceGoneError where the source is not as it was.
+        """
+        return self._once(("columns", record), lambda: checked_columns(self.connection, record))
+
+    def followed(self, record: IndexRecord) -> IndexRecord:
+        """Return a record that was just read, with the names that its source and the source's columns have now."""
+        return self._once(("followed", record), lambda: Tracking(self.connection, record).followed())
+
+    def has_end(self, record: IndexRecord) -> bool:
+        """Tell whether the view that an index is over does without recursion, for a record that was just read."""
+        return self._once(("has_end", record), lambda: has_end(self.connection, record.source_table))
+
+    def _once(self, key: object, look_up: Callable[[], Answer]) -> Answer:
+        """Return what holds as long as the schema does not change."""
+        with translated(self._path):
+            return (self.seen or self.look()).by_schema.once(key, look_up)
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression. Raises FilterError if it can't run."""
         values = {name: sqlite_value(f":{name}", value) for name, value in params.items()}
         source = source_of(record)
         table, key = in_main(source.table), key_expression(source)
-        columns = checked_columns(self.connection, record)
-        problem = filter_problem(self.connection, source.table, columns, expression, values)
+        columns = self.columns(record)
+        compiler = self._once(("filter", record), lambda: FilterCompiler(self.connection, source.table, columns))
+        problem = compiler.problem(expression, values)
         problem = problem or self._problem(table, expression, values)
         if problem:
             raise FilterError(
@@ -185,11 +217,12 @@ def aggregate_functions() -> list[tuple[str, int, Callable[[], Aggregate]]]:
 
 def give_functions(
     connection: apsw.Connection,
+    indexes: SQLiteIndexes,
     encoders: Encoders,
+    *,
     rerank_limit: int,
     nprobe: int | None,
     score_cache: ScoreCache,
-    *,
     on_plan: Callable[[SQLValue], None] | None = None,
 ) -> Functions:
     """Give an APSW connection the functions, and sqlite-vec.
@@ -201,8 +234,6 @@ def give_functions(
     import sqlrag.engines.sqlite.apsw_tables as tables
 
     load_vec(connection)
-    indexes = SQLiteIndexes(APSWStatements(connection))
-    encoders.use_recorded(indexes.default_embedder())
     functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
     for name, counts, function in scalar_functions(functions):
         for arguments in counts:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sqlrag.engines.sqlite.table_functions import SQLValue
     from sqlrag.store.driver.stdlib_statements import StdlibStatements
     from sqlrag.store.encoders import Encoders
+    from sqlrag.store.registry import IndexRecord
 
 __all__ = ["RegisteredEngine", "register_apsw", "register_stdlib"]
 
@@ -54,6 +55,7 @@ class RegisteredEngine(SQLiteEngine):
     def __init__(
         self,
         own: APSWStatements | StdlibStatements,
+        indexes: SQLiteIndexes,
         functions: Functions,
         encoders: Encoders,
         add_function: AddFunction,
@@ -62,9 +64,17 @@ class RegisteredEngine(SQLiteEngine):
     ) -> None:
         path = own.filename or "this database"
         # What runs our statements has of an apsw.Connection all that is needed.
-        self._begin(cast("apsw.Connection", own), path, encoders, read_only=read_only or own.readonly("main"))
+        read_only = read_only or own.readonly("main")
+        self._begin(cast("apsw.Connection", own), indexes, path, encoders, read_only=read_only)
         self.functions = functions
         self._add_function = add_function
+
+    def freshen(self, record: IndexRecord) -> bool:
+        """Bring changed rows into an index that is about to be searched; return whether it may have changed."""
+        if self.freshness is None or (self.indexes.seen and self._changes.is_fresh(record, self.indexes.seen)):
+            return False
+        self.freshness.freshen(record)
+        return True
 
     def add_maintenance(self, name: str, function: Callable[..., int], arguments: Sequence[int]) -> None:
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
@@ -87,9 +97,9 @@ class RegisteredEngine(SQLiteEngine):
 
     def _check_writable(self, what: str = "written to") -> None:
         super()._check_writable(what)
-        registry = self.indexes.registry
-        registry.check_version(self.path)
-        if registry.exists() and not registry.is_current():
+        contents = self.indexes.look()
+        contents.check_version(self.path)
+        if contents.exists and not contents.is_current:
             upgrade(self.connection)
 
 
@@ -107,14 +117,19 @@ def register_apsw(
 
     from sqlrag.store.score_table import table_in
 
+    own = APSWStatements(connection)
+    indexes = SQLiteIndexes(own)
+    encoders.use_recorded(indexes.default_embedder())
     table = table_in(connection, score_cache)
-    functions = give_functions(connection, encoders, rerank_limit, nprobe, table)
+    functions = give_functions(
+        connection, indexes, encoders, rerank_limit=rerank_limit, nprobe=nprobe, score_cache=table
+    )
     weakref.finalize(functions, table.close)  # the functions go with the connection
 
     def add(name: str, function: Callable[..., int], arguments: int) -> None:
         connection.create_scalar_function(name, function, arguments, flags=apsw.SQLITE_DIRECTONLY)
 
-    return RegisteredEngine(APSWStatements(connection), functions, encoders, add, read_only=read_only)
+    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=read_only)
 
 
 def register_stdlib(
@@ -163,7 +178,7 @@ def register_stdlib(
         scalars.create(connection, name, arguments, outer.inside(function), with_effects=True)
 
     connection.set_trace_callback(outer.trace)
-    return RegisteredEngine(own, functions, encoders, add, read_only=read_only)
+    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=read_only)
 
 
 class _Outermost:

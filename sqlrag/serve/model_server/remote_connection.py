@@ -33,6 +33,11 @@ class RemoteConnection:
         """Return False: whether a transaction is open there is not known."""
         return False
 
+    @staticmethod
+    def txn_state() -> int:
+        """Return apsw.SQLITE_TXN_READ: the statement that calls the function reads at least."""
+        return 1
+
 
 class RemoteScores:
     """The score cache of a client's database, which the server only counts: a `sqlrag.store.scores.ScoreCache`."""

@@ -145,15 +145,19 @@ class Session:
             **{one.name: one for one in Models(self._server.reranker).functions()},
         }
 
-    def _log_lacks(self, record: IndexRecord) -> None:
-        """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there."""
+    def _log_lacks(self, record: IndexRecord) -> bool:
+        """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there.
+
+        Returns False: nothing was brought in.
+        """
         if not record.is_over_table:
-            return
+            return False
         with suppress(apsw.Error, Error):  # the client may forbid it, and the search says what is wrong itself
             backlog = self._changes.rows(record, None)
             for lack in lacks(record, backlog, self._changes.gap(record), "the extension only reads"):
                 message = f"sqlrag: {lack}: run sqlrag sync"
                 self._connection.execute("SELECT sqlite_log(?, ?)", (apsw.SQLITE_WARNING, message))
+        return False
 
     def _answer(self, kind: Frame, body: bytes) -> None:
         if kind == Frame.BEGIN:
@@ -203,7 +207,7 @@ class Session:
             if self.in_call > DEEPEST:
                 raise InputError(f"{function.name}() is called inside of {DEEPEST} other calls")
             if function.asks and not self._recorded:
-                self._indexes.registry.check_version(DATABASE)
+                self._indexes.look().check_version(DATABASE)
                 self._encoders.use_recorded(self._indexes.default_embedder())
                 self._recorded = True
             self.calls += 1

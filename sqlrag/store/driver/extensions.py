@@ -1,4 +1,4 @@
-"""What is loaded into a SQLite connection: sqlite-vec, and the scan of sqlrag's own C library."""
+"""Loading sqlite-vec, and the scan of sqlrag's own C library, into a SQLite connection."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["has_scan", "load_vec", "vec_library"]
 
 
+_HAS_SCAN = "EXISTS (SELECT 1 FROM main.pragma_module_list WHERE name = 'sqlrag_scan')"
+_HAS_VEC = "EXISTS (SELECT 1 FROM main.pragma_function_list WHERE name = 'vec_version')"
+
+
 def has_scan(connection: Connection) -> bool:
     """Tell whether a connection has sqlrag_scan(), of sqlrag's C library (extension/scan.h)."""
-    return bool(list(connection.execute("SELECT 1 FROM main.pragma_module_list WHERE name = 'sqlrag_scan'")))
+    ((found,),) = connection.execute(f"SELECT {_HAS_SCAN}")
+    return bool(found)
 
 
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
-    """Load sqlite-vec unless it is there; extension loading is closed again after it.
+    """Load sqlite-vec into a connection that does not have it, and switch extension loading off again.
 
-    And beside it the scan of sqlrag's own library, where that was built: without it the same rows take longer.
+    The scan of sqlrag's own library is loaded beside it where that library was built; without it the same rows are
+    found more slowly.
     """
     own = statements_on(connection)
-    has_vec = bool(list(own.execute("SELECT 1 FROM main.pragma_function_list WHERE name = 'vec_version'")))
-    library = None if has_scan(own) else built_library()
+    ((has_vec, scans),) = own.execute(f"SELECT {_HAS_VEC}, {_HAS_SCAN}")
+    library = None if scans else built_library()
     if has_vec and library is None:
         return
     connection.enable_load_extension(True)
@@ -49,8 +55,8 @@ def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
 def _load_scan(own: Connection, library: str) -> None:
     import apsw
 
-    # sqlite3's own load_extension() takes an entry point since Python 3.12 only. A library that cannot be loaded, of
-    # another processor or C library, is as good as none.
+    # sqlite3's own load_extension() takes an entry point only since Python 3.12. A library that cannot be loaded, as it
+    # was built for another processor or C library, is the same as no library.
     with suppress(apsw.Error):
         list(own.execute("SELECT load_extension(?, ?)", (library, SCAN_ENTRY_POINT)))
 
