@@ -226,11 +226,7 @@ class Functions:
         if query is None or text is None:
             return None
         query, text = self._text("rerank_score", "query", query), self._text("rerank_score", "text", text)
-        reranker = self.encoders.reranker_named(model)
-        texts = [text]
-        if not self._scores.is_known(reranker, query, text):
-            texts += self._candidates.beside(text, self._scores.left)
-        return self._scores.score(reranker, query, texts)[0]
+        return self._scores.score_row(self.encoders.reranker_named(model), query, text, self._candidates)
 
     @_stops
     def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:

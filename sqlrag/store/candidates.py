@@ -1,16 +1,20 @@
 """The candidates that a statement's first stage has just found, for the second stage to score side by side.
 
-SQLite calls `rerank_score` row by row, which keeps one core busy. But the rows are known before: a top-k
-function has produced them. They are remembered here by id; when the first of them comes to be scored, all are.
-A candidate that a later filter drops is then scored for nothing: bounded by MAX_CANDIDATES.
+SQLite calls `rerank_score` row by row, which keeps one core busy. But a top-k function has produced these rows before,
+and it noted their ids here. When the first of them is scored, the texts of all are read, once, and all are scored. A
+candidate that a later condition drops is then scored for nothing, which MAX_CANDIDATES limits.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlrag.store.top_k import Index
 
 __all__ = ["MAX_CANDIDATES", "Candidates"]
@@ -18,33 +22,45 @@ __all__ = ["MAX_CANDIDATES", "Candidates"]
 MAX_CANDIDATES = 128
 """The largest top-k that is scored at once: a larger one may well be cut down before it is reranked."""
 
+_MOST_RESULTS = 8
+
+
+@dataclass(eq=False)
+class _Result:
+    """One top-k result."""
+
+    index: Index
+    ids: Sequence[int]
+
+    @cached_property
+    def texts(self) -> dict[str, None]:
+        """The distinct texts of the result in its order, read when they are first needed."""
+        return dict.fromkeys(text for _, _, text in self.index.chunks(self.ids))
+
 
 class Candidates:
-    """The latest top-k results of one connection whose texts nobody has asked for yet."""
+    """The latest top-k results of the statement that runs whose texts are not scored yet."""
 
     def __init__(self) -> None:
-        self._sets: deque[tuple[Index, list[int]]] = deque(maxlen=8)
+        self._results: deque[_Result] = deque(maxlen=_MOST_RESULTS)
 
-    def add(self, index: Index, ids: list[int]) -> None:
+    def add(self, index: Index, ids: Sequence[int]) -> None:
         """Remember one top-k result."""
         if 1 < len(ids) <= MAX_CANDIDATES:
-            self._sets.append((index, ids))
+            self._results.append(_Result(index, ids))
 
     def clear(self) -> None:
-        """Forget them: a new statement begins."""
-        self._sets.clear()
+        """Forget all results: a new statement begins."""
+        self._results.clear()
 
     def beside(self, text: str, at_most: int) -> list[str]:
-        """Return the other texts of the result that `text` belongs to; nothing if it belongs to none.
+        """Return the other texts of the result that `text` belongs to; none if it belongs to no result.
 
-        A result is used once: what it held has been scored then.
+        At most `at_most` texts are to be scored, `text` among them. A result is given once: it is scored then.
         """
-        for place in range(len(self._sets) - 1, -1, -1):
-            index, ids = self._sets[place]
-            texts = [chunk[2] for chunk in index.chunks(ids)]
-            if text in texts:
-                del self._sets[place]
-                others = dict.fromkeys(texts)
-                del others[text]
-                return list(others)[: max(at_most - 1, 0)]
+        for result in reversed(self._results):
+            if text in result.texts:
+                self._results.remove(result)
+                others = [other for other in result.texts if other != text]
+                return others[: max(at_most - 1, 0)]
         return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import RerankLimitError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sqlrag.models import Reranker
+    from sqlrag.store.candidates import Candidates
 
 __all__ = ["ScoreCache", "Scores"]
 
@@ -45,6 +47,15 @@ class ScoreCache(Protocol):
         """Return the number of rows and of the hits on them; None where there is no such table."""
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """The scores of candidates that were scored together."""
+
+    reranker: Reranker
+    query: str
+    scores: dict[str, float | None]
+
+
 class Scores:
     """The scores of one connection. A statement computes at most `limit` of them, and stops at the next."""
 
@@ -53,23 +64,34 @@ class Scores:
         self._limit = limit
         self._answers: RecentCache[float] = RecentCache(_ANSWERS)
         self._pairs = 0
+        self._batch: _Batch | None = None
         self._lock = threading.Lock()
         renew_locks(self)
 
     def begin_statement(self) -> None:
         """Start counting anew, and write what the last statement left to be kept."""
         self._pairs = 0
+        self._batch = None
         if self.cache is not None:
             self.cache.flush()
 
-    @property
-    def left(self) -> int:
-        """How many pairs the statement may still have scored."""
-        return self._limit - self._pairs
+    def score_row(self, reranker: Reranker, query: str, text: str, candidates: Candidates) -> float | None:
+        """Return the score of a text, for a statement that asks row by row.
 
-    def is_known(self, reranker: Reranker, query: str, text: str) -> bool:
-        """Tell whether a pair's score costs nothing."""
-        return self._known(reranker, query, [text])[0] is not None
+        A text that must be computed is scored together with the candidates that it belongs to, and their scores are
+        kept for the next rows. Raises RerankLimitError.
+        """
+        batch = self._batch
+        if batch is not None and batch.reranker is reranker and batch.query == query and text in batch.scores:
+            return batch.scores[text]
+        known = self._known(reranker, query, [text])[0]
+        if known is not None:
+            return known
+        texts = [text, *candidates.beside(text, self._limit - self._pairs)]
+        scores = self.score(reranker, query, texts)
+        if len(texts) > 1:
+            self._batch = _Batch(reranker, query, dict(zip(texts, scores, strict=True)))
+        return scores[0]
 
     def score(
         self, reranker: Reranker, query: str, texts: Sequence[str], seconds: float | None = None

@@ -2,86 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import apsw
 
-from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
-from sqlrag.engines.sqlite.table_scans import ESTIMATED_COST, ESTIMATED_ROWS, Scan, plan
+from sqlrag.engines.sqlite.table_functions import Scan, plan
+
+if TYPE_CHECKING:
+    from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
 
 __all__ = ["create"]
 
 
 def create(
-    connection: apsw.Connection,
-    function: TableFunction,
-    on_error: Callable[[BaseException], None] | None = None,
-    on_plan: Callable[[SQLValue], None] | None = None,
+    connection: apsw.Connection, function: TableFunction, on_plan: Callable[[SQLValue], None] | None = None
 ) -> None:
     """Make `SELECT * FROM name(arguments)` work in a connection.
 
-    What `rows` raises propagates out of the statement as it is; `on_error` is called with it before. `on_plan` is
-    called when a statement that calls the function is compiled, with the first argument, None where it is not known
-    by then.
+    What `rows` raises propagates out of the statement as it is. `on_plan` is called when a statement that calls the
+    function is compiled, with the first argument, or None where it is not known by then.
     """
     connection.create_module(
         function.name,
-        _Module(function, on_error, on_plan),  # type: ignore[arg-type]  # the protocol also lists methods that are optional
+        _Table(function, on_plan),  # type: ignore[arg-type]  # the protocol also lists methods that are optional
         use_bestindex_object=True,
         eponymous_only=True,
         read_only=True,
     )
 
 
-class _Module:
-    """What SQLite asks for the table; methods are named as APSW calls them, here and below."""
+class _Table:
+    """The module and its one table, which plans calls and opens cursors; APSW gives the methods their names."""
 
-    def __init__(
-        self,
-        function: TableFunction,
-        on_error: Callable[[BaseException], None] | None,
-        on_plan: Callable[[SQLValue], None] | None,
-    ) -> None:
+    def __init__(self, function: TableFunction, on_plan: Callable[[SQLValue], None] | None) -> None:
         self._function = function
-        self._on_error = on_error
         self._on_plan = on_plan
 
     def Connect(self, *_: object) -> tuple[str, _Table]:  # noqa: N802
-        return self._function.declaration(), _Table(self._function, self._on_error, self._on_plan)
-
-
-class _Table:
-    """The table: plans its calls and opens cursors."""
-
-    def __init__(
-        self,
-        function: TableFunction,
-        on_error: Callable[[BaseException], None] | None,
-        on_plan: Callable[[SQLValue], None] | None,
-    ) -> None:
-        self._function = function
-        self._on_error = on_error
-        self._on_plan = on_plan
+        return self._function.declaration(), self
 
     def BestIndexObject(self, info: apsw.IndexInfo) -> bool:  # noqa: N802
         if self._on_plan is not None:
             self._on_plan(self._first_argument(info))
-        equalities = (
-            (number, info.get_aConstraint_iColumn(number), info.get_aConstraint_usable(number))
-            for number in range(info.nConstraint)
-            if info.get_aConstraint_op(number) == apsw.SQLITE_INDEX_CONSTRAINT_EQ
-        )
-        chosen = plan(self._function, equalities)
-        if chosen is None:
+        call = plan(self._function, _Constraints(info))
+        if call is None:
             return False
-        for position, number in enumerate(chosen.constraints, start=1):
-            info.set_aConstraintUsage_argvIndex(number, position)
-            # SQLite need not compare the argument with the hidden column: NULL would not equal NULL.
-            info.set_aConstraintUsage_omit(number, True)
-        info.idxNum = chosen.given
-        info.estimatedRows = ESTIMATED_ROWS
-        if chosen.callable:
-            info.estimatedCost = ESTIMATED_COST
+        info.idxNum, info.estimatedRows = call.given, call.rows
+        if call.cost is not None:
+            info.estimatedCost = call.cost
         return True
 
     def _first_argument(self, info: apsw.IndexInfo) -> SQLValue:
@@ -92,30 +61,40 @@ class _Table:
         return None
 
     def Open(self) -> _Cursor:  # noqa: N802
-        return _Cursor(Scan(self._function), self._on_error)
+        return _Cursor(Scan(self._function))
 
     def Disconnect(self) -> None:  # noqa: N802
         """Do nothing: there is nothing to give back."""
 
 
+class _Constraints:
+    """APSW's `IndexInfo` as `plan` sees it."""
+
+    def __init__(self, info: apsw.IndexInfo) -> None:
+        self._info = info
+
+    def equalities(self) -> Iterator[tuple[int, int, bool]]:
+        for number in range(self._info.nConstraint):
+            if self._info.get_aConstraint_op(number) == apsw.SQLITE_INDEX_CONSTRAINT_EQ:
+                yield number, self._info.get_aConstraint_iColumn(number), self._info.get_aConstraint_usable(number)
+
+    def use(self, number: int, position: int) -> None:
+        self._info.set_aConstraintUsage_argvIndex(number, position)
+        self._info.set_aConstraintUsage_omit(number, True)
+
+
 class _Cursor:
     """One scan."""
 
-    def __init__(self, scan: Scan, on_error: Callable[[BaseException], None] | None) -> None:
+    def __init__(self, scan: Scan) -> None:
         self._scan = scan
-        self._on_error = on_error
         self.Eof = scan.at_end
         self.Next = scan.advance
         self.Rowid = scan.rowid
         self.Column = scan.value
 
     def Filter(self, given: int, _name: str | None, values: tuple[SQLValue, ...]) -> None:  # noqa: N802
-        try:
-            self._scan.start(given, values)
-        except BaseException as error:
-            if self._on_error is not None:
-                self._on_error(error)
-            raise
+        self._scan.start(given, values)
 
     def Close(self) -> None:  # noqa: N802
         """Do nothing: the rows go with the cursor."""

@@ -4,7 +4,7 @@ The callbacks are Python functions that SQLite calls through ctypes. Two rules k
 
 1. What SQLite calls to give something back is C (`sqlite3_free`), never Python. A cursor or connection is often
    closed while an exception is on its way or the interpreter ends, and then Python code must not run.
-   So nothing tells us that a cursor was closed: its scan is dropped at the next opening that finds no other open.
+   So nothing reports that a cursor was closed: its scan is dropped at the next opening that finds no other open.
    A registration lives in the connection, as a scalar function of it.
 2. A callback that did not come to its end must not look like a success. An exception can strike before the first
    line of a function (Ctrl-C does), and ctypes then returns whatever lies in memory. See `_callback`.
@@ -22,11 +22,11 @@ from ctypes import c_int, c_int64, c_void_p, py_object
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.sqlite.table_scans import ESTIMATED_COST, ESTIMATED_ROWS, Scan, plan
+from sqlrag.engines.sqlite.table_functions import Scan, plan
 from sqlrag.store.driver.stdlib_library import Cursor, IndexInfo, Module, Table, library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlrag.engines.sqlite.table_functions import TableFunction
 
@@ -37,25 +37,39 @@ _OK, _ERROR, _NOMEM, _INTERRUPT, _CONSTRAINT = 0, 1, 7, 9, 19
 _EQUALS = 2
 
 
-def create(
-    connection: sqlite3.Connection, function: TableFunction, on_error: Callable[[BaseException], None] | None = None
-) -> None:
+def create(connection: sqlite3.Connection, function: TableFunction) -> None:
     """Make `SELECT * FROM name(arguments)` work in a connection.
 
-    What `rows` raises becomes the text of the sqlite3.OperationalError that the statement ends with; `on_error`
-    is called with the original before. `rows` lives as long as the connection and should not hold it, or only
-    `connection.close()` frees the two. Raises MissingDependencyError when the C library can't be reached.
+    What `rows` raises becomes the text of the sqlite3.OperationalError that the statement ends with. `rows` lives as
+    long as the connection and should not hold it, or only `connection.close()` frees the two. Raises
+    MissingDependencyError when the C library can't be reached.
     """
     handle = library().handle(connection)
-    _binding().register(connection, handle, _Registration(function, on_error))
+    _binding().register(connection, handle, _Registration(function))
+
+
+class _Constraints:
+    """The C structure sqlite3_index_info as `plan` sees it."""
+
+    def __init__(self, info: IndexInfo) -> None:
+        self._info = info
+
+    def equalities(self) -> Iterator[tuple[int, int, bool]]:
+        for number in range(self._info.nConstraint):
+            constraint = self._info.aConstraint[number]
+            if constraint.op == _EQUALS:
+                yield number, constraint.iColumn, bool(constraint.usable)
+
+    def use(self, number: int, position: int) -> None:
+        usage = self._info.aConstraintUsage[number]
+        usage.argvIndex, usage.omit = position, 1
 
 
 class _Registration:
     """A table function in one connection."""
 
-    def __init__(self, function: TableFunction, on_error: Callable[[BaseException], None] | None) -> None:
+    def __init__(self, function: TableFunction) -> None:
         self.function = function
-        self.on_error = on_error
         self.scans: dict[int, Scan] = {}
         """The scan of each open cursor, by the cursor's address."""
 
@@ -154,19 +168,12 @@ class _Binding:
 
     def _best_index(self, table: int, info_at: int) -> int:
         info = IndexInfo.from_address(info_at)
-        constraints = ((number, info.aConstraint[number]) for number in range(info.nConstraint))
-        equalities = ((number, one.iColumn, bool(one.usable)) for number, one in constraints if one.op == _EQUALS)
-        chosen = plan(self._registration(table).function, equalities)
-        if chosen is None:
+        call = plan(self._registration(table).function, _Constraints(info))
+        if call is None:
             return _CONSTRAINT
-        for position, number in enumerate(chosen.constraints, start=1):
-            usage = info.aConstraintUsage[number]
-            # SQLite need not compare the argument with the hidden column: NULL would not equal NULL.
-            usage.argvIndex, usage.omit = position, 1
-        info.idxNum = chosen.given
-        info.estimatedRows = ESTIMATED_ROWS
-        if chosen.callable:
-            info.estimatedCost = ESTIMATED_COST
+        info.idxNum, info.estimatedRows = call.given, call.rows
+        if call.cost is not None:
+            info.estimatedCost = call.cost
         return _OK
 
     def _open(self, table: int, cursor_at: int) -> int:
@@ -214,10 +221,7 @@ class _Binding:
         return self._fail(error, Cursor.from_address(cursor).pVtab)
 
     def _fail(self, error: BaseException, table: int) -> int:
-        """Hand an error to the caller, and its text to SQLite, which frees the memory."""
-        on_error = self._registration(table).on_error
-        if on_error is not None:
-            on_error(error)
+        """Give the text of an error to SQLite, which frees the memory."""
         structure = Table.from_address(table)
         self._library.free(structure.zErrMsg)
         # An error without a text, like KeyboardInterrupt, is known by its name.
