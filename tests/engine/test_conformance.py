@@ -279,9 +279,11 @@ def test_a_scalar_in_sqlite_scores_the_candidates_side_by_side(both, monkeypatch
     """The first rerank_score of a statement has all candidates scored in one call, on every core."""
     db = both["sqlite"]
     calls = []
-    score = type(db.reranker).score
+    scores = type(db.reranker).pair_scores
     monkeypatch.setattr(
-        type(db.reranker), "score", lambda self, query, texts: calls.append(len(texts)) or score(self, query, texts)
+        type(db.reranker),
+        "pair_scores",
+        lambda self, pairs, until=None: calls.append(len(pairs)) or scores(self, pairs, until),
     )
     db.execute(DESIGN_STATEMENT, {"q": "side by side, please"}).fetchall()
     assert calls[0] == 25
