@@ -1,8 +1,8 @@
 """Bootstrap intervals of means over queries.
 
-Percentile intervals: queries are drawn again with replacement, and the middle 95 % of the means is the interval (Efron
-and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; for retrieval: Sakai, SIGIR 2006). All columns see
-the same resamples, so a difference of two columns is a paired one.
+These are percentile intervals: queries are drawn with replacement, many times, and the interval is the middle 95 % of
+the means (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; for retrieval: Sakai, SIGIR 2006).
+All columns have the same resamples, so the difference of two columns is paired.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Column = TypeVar("Column")
 
 
 class Bootstrap(Generic[Column]):
-    """Resampled means of columns of values, one value a query, the queries in the same order in each."""
+    """Resampled means of columns. Each column has one value for each query, in the same order."""
 
     def __init__(self, columns: Mapping[Column, Sequence[float]], resamples: int, seed: int) -> None:
         import numpy as np
@@ -37,16 +37,16 @@ class Bootstrap(Generic[Column]):
         self._resampled = {column: means[:, place] for place, column in enumerate(columns)}
 
     def mean(self, column: Column) -> Estimate:
-        """Return the mean of a column with its interval."""
+        """Return the mean of a column and its interval."""
         return _estimate(self._means[column], self._resampled[column])
 
     def difference(self, column: Column, other: Column) -> Estimate:
-        """Return the mean of `column` less that of `other`, paired by query."""
+        """Return the mean of `column` minus that of `other`, paired by query, and its interval."""
         return _estimate(self._means[column] - self._means[other], self._resampled[column] - self._resampled[other])
 
 
 def _resampled(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return the means of each resample, (resamples, columns), by how often each query was drawn."""
+    """Return the means of each resample, (resamples, columns), from the number of times each query was drawn."""
     import numpy as np
 
     queries = len(values)

@@ -1,12 +1,12 @@
-"""Queries, judgements and runs as files: BEIR's and TREC's formats, plain or gzip.
+"""Reading queries, judgements and runs from files in the formats of BEIR and TREC, plain or gzip.
 
-The format is read off the lines themselves, not off the file's name:
+The lines themselves show the format, not the file's name:
 
-    queries   BEIR `{"_id": "q1", "text": "…"}` a line; TREC `q1<TAB>text`
-    qrels     BEIR `q1<TAB>d1<TAB>1`, with or without its header; TREC `q1 0 d1 1`
-    run       TREC `q1 Q0 d1 rank score tag`; `q1 d1 rank score` and `q1 d1 rank`, as MS MARCO has them
+    queries   BEIR `{"_id": "q1", "text": "…"}`; TREC `q1<TAB>text`
+    qrels     BEIR `q1<TAB>d1<TAB>1`, with or without a header; TREC `q1 0 d1 1`
+    run       TREC `q1 Q0 d1 rank score tag`; MS MARCO `q1 d1 rank score` or `q1 d1 rank`
 
-A folder stands for its BEIR files: `queries.jsonl[.gz]`, `qrels/<split>.tsv`.
+A folder stands for its BEIR files `queries.jsonl[.gz]` and `qrels/<split>.tsv`.
 (https://github.com/beir-cellar/beir/wiki/Load-your-custom-dataset, https://github.com/usnistgov/trec_eval)
 """
 
@@ -40,7 +40,7 @@ _SHOWN = 60
 
 
 def read_queries(path: str | os.PathLike[str]) -> Queries:
-    """Return the queries of a file, or of a BEIR folder. Raises SourceError, with the line that is wrong."""
+    """Return the queries of a file or a BEIR folder. Raises SourceError, which names the line that is wrong."""
     path = _in_folder(path, ("queries.jsonl", "queries.jsonl.gz"))
     queries: Queries = {}
     for number, line in _lines(path):
@@ -54,7 +54,7 @@ def read_queries(path: str | os.PathLike[str]) -> Queries:
 
 
 def read_qrels(path: str | os.PathLike[str], split: str = DEFAULT_SPLIT) -> Qrels:
-    """Return the judgements of a file, or of a BEIR folder's `split`. Raises SourceError, with the line."""
+    """Return the judgements of a file, or of the `split` of a BEIR folder. Raises SourceError, which names the line."""
     path = _in_folder(path, (f"qrels/{split}.tsv", f"qrels/{split}.tsv.gz", f"{split}.tsv", f"{split}.tsv.gz"))
     qrels: Qrels = {}
     first = True
@@ -81,10 +81,10 @@ def read_qrels(path: str | os.PathLike[str], split: str = DEFAULT_SPLIT) -> Qrel
 
 
 def read_run(path: str | os.PathLike[str]) -> Run:
-    """Return the ranking of a run file, each query's documents best first; a repeated document counts once.
+    """Return the documents of each query of a run file, best first. A repeated document counts once.
 
-    The score is what ranks, as for trec_eval; equal ones keep the order of their ranks. Where no score stands it is
-    the negated rank. Raises SourceError, with the line that is wrong.
+    Documents are ranked by their scores, as by trec_eval, and those with equal scores by their ranks. Without scores,
+    the score is the negated rank. Raises SourceError, which names the line that is wrong.
     """
     path = _in_folder(path, ())
     found: dict[str, list[tuple[float, float, str]]] = {}
@@ -102,7 +102,7 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
 
 def _retrieved(where: str, line: str) -> tuple[str, str, float, float]:
-    """Return query, document, rank and score of a line of a run."""
+    """Return the query, document, rank and score of a line of a run."""
     fields = _fields(line)
     if len(fields) == 6:
         query, _, document, rank, score, _ = fields
@@ -139,7 +139,7 @@ def _topic(where: str, line: str) -> tuple[str, str]:
 
 
 def _fields(line: str) -> list[str]:
-    """Return the fields of a line: by tabs where it has some, as BEIR's ids may hold blanks; else by blanks."""
+    """Split a line into fields: at tabs if it has two, because BEIR's ids may hold blanks, otherwise at blanks."""
     by_tabs = [field.strip() for field in line.split("\t")]
     return by_tabs if len(by_tabs) > 2 else line.split()
 
@@ -157,7 +157,7 @@ def _cut(line: str) -> str:
 
 
 def _in_folder(path: str | os.PathLike[str], names: tuple[str, ...]) -> str:
-    """Return the file that a path means: itself, or the first of the names that is in the folder."""
+    """Return the file that a path stands for: the path itself, or the first of `names` that is in the folder."""
     path = os.fspath(path)
     if not os.path.isdir(path):
         return path
@@ -169,7 +169,7 @@ def _in_folder(path: str | os.PathLike[str], names: tuple[str, ...]) -> str:
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """Iterate over the lines that are not blank, with their numbers. Raises SourceError for what is no text."""
+    """Yield the lines that are not blank, with their numbers. Raises SourceError for a file that is not text."""
     try:
         check_no_database(path)
         with open(path, "rb") as file:

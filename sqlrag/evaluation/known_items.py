@@ -1,8 +1,9 @@
-"""Queries for a corpus that nobody judged: known items, made from its own chunks.
+"""Making queries for a corpus without judgements: known items, from its own chunks.
 
-For each of some chunks, a few of its words are drawn, the likelier the more they tell it from the others (their number
-in the chunk times their inverse document frequency), and the chunk is what a search for them should find: simulated
-known-item queries (Azzopardi, de Rijke, Balog: Building simulated queries for known-item topics, SIGIR 2007).
+Some words of a chunk are a query that should find the chunk. They are drawn with a probability in proportion to their
+count in the chunk times their inverse document frequency, which prefers the words that distinguish the chunk from
+others. These are simulated known-item queries (Azzopardi, de Rijke, Balog: Building simulated queries for known-item
+topics, SIGIR 2007).
 """
 
 from __future__ import annotations
@@ -31,19 +32,19 @@ CAVEAT = (
     "and a gain or loss of reranking may turn out otherwise on real questions. Judge some of those yourself: 50 tell "
     "more than 1,000 of these."
 )
-"""What known items can and cannot show."""
+"""A note for the user about what known items can and cannot show."""
 
 _WORD = re.compile(r"[^\W_]{2,}")
 _TERMS = (4, 7)
 _FEWEST_WORDS = 12
 _SAMPLE = 20_000
-"""Chunks that the document frequencies are counted in: of so many they hardly change any more."""
+"""Document frequencies are counted in this many chunks. More would hardly change them."""
 
 
 def known_items(db: Database, index: str, number: int, seed: int) -> tuple[Queries, Qrels]:
-    """Return `number` queries and what each should find, the chunk's id; fewer if there are fewer usable chunks.
+    """Return `number` queries, and the id of the chunk that each should find; fewer if there are fewer usable chunks.
 
-    The same database and seed give the same queries. Raises InputError for an index whose chunks are all too short.
+    The same database and seed give the same queries. Raises InputError if all chunks of the index are too short.
     """
     number = check_k("evaluate", "synthetic", number)
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
@@ -76,9 +77,10 @@ def _texts(db: Database, index: str, ids: Sequence[int]) -> dict[int, str]:
 
 
 def _drawn(chance: random.Random, words: list[str], weights: list[float]) -> list[str]:
-    """Return some words, drawn by their weights without replacement, in the order of the text.
+    """Draw some words by their weights, without replacement, and return them in the order of the text.
 
-    The largest of u ** (1 / weight): Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
+    The words with the largest u ** (1 / weight) are drawn (Efraimidis and Spirakis, Weighted random sampling with a
+    reservoir, 2006).
     """
     keys = [chance.random() ** (1 / weight) for weight in weights]
     count = chance.randint(*_TERMS)

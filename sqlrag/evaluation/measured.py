@@ -1,4 +1,4 @@
-"""The figures of an evaluation: measures, intervals, verdicts, and recall against context."""
+"""Computing the figures of an evaluation: measures, intervals, verdicts, and recall against context."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["BUDGETS", "Measured", "measured"]
 
 BUDGETS = (250, 500, 1_000, 1_500, 2_000, 3_000, 4_000, 8_000)
-"""Tokens of context, from one long passage to more than most people give an LLM."""
+"""Numbers of tokens of context, from one long passage to more than most people give an LLM."""
 
 _MEASURES = ("ndcg", "mrr", "recall", "recall_top_k")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures."""
+    """The figures of an evaluation."""
 
     rows: list[Row]
     context: list[ContextPoint]
@@ -46,7 +46,7 @@ def measured(
     report: Callable[[int, str], None],
     queries: int,
 ) -> Measured:
-    """Return the figures of what stands in the tables; `bootstrap`: the number of resamples, and the seed."""
+    """Return the figures for the content of the tables. `bootstrap` is the number of resamples and the seed."""
     done = queries
     context = []
     for name in first_stages:
@@ -75,7 +75,7 @@ def measured(
 
 
 def _columns(db: Database) -> dict[Column, list[float]]:
-    """Return the values of each measure, in the order of the queries."""
+    """Return the values of each measure, one for each query, in the order of the queries."""
     columns: dict[Column, list[float]] = defaultdict(list)
     sql = "SELECT * FROM temp.evaluation_measures ORDER BY query_id"
     for first_stage, top_k, reranked, _, *values in db.execute(sql):
@@ -87,7 +87,7 @@ def _columns(db: Database) -> dict[Column, list[float]]:
 def _candidates(
     db: Database, first_stages: Sequence[str], top_ks: Sequence[int], queries: int
 ) -> dict[tuple[str, int], float]:
-    """Return the mean number of candidates that a query has: fewer than top_k where the index gives fewer."""
+    """Return the mean number of candidates of a query, which is less than top_k if the index returns fewer."""
     sql = "SELECT count(*) FROM temp.evaluation_candidates WHERE first_stage = ? AND rank <= ?"
     return {
         (name, top_k): db.execute(sql, (name, top_k)).fetchall()[0][0] / queries

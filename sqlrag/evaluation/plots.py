@@ -1,4 +1,4 @@
-"""Two plots of an evaluation as PNG files: quality against top_k, and recall against context tokens."""
+"""Drawing two plots of an evaluation as PNG files: quality against top_k, and recall against context tokens."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DPI = 150
 
 
 def check_plots(folder: str | os.PathLike[str]) -> None:
-    """Make sure, before an evaluation takes its time, that its plots can be drawn into a folder; it is made.
+    """Make the folder for the plots, before an evaluation takes its time.
 
-    Raises MissingDependencyError without matplotlib, OSError where the folder can't be made or written.
+    Raises MissingDependencyError without matplotlib, OSError if the folder cannot be made or written.
     """
     try:
-        import matplotlib as mpl  # noqa: F401 - whether it is there
+        import matplotlib as mpl  # noqa: F401 - only to know whether it is installed
     except ImportError as error:
         raise MissingDependencyError('plots need matplotlib: pip install "sqlrag[eval]"') from error
     os.makedirs(folder, exist_ok=True)
@@ -32,7 +32,7 @@ def check_plots(folder: str | os.PathLike[str]) -> None:
 
 
 def draw_plots(evaluation: Evaluation, folder: str | os.PathLike[str]) -> list[str]:
-    """Draw `quality.png` and `context.png` into a folder, and return their paths. Raises as `check_plots`."""
+    """Draw `quality.png` and `context.png` into a folder, and return their paths. Raises as `check_plots` does."""
     check_plots(folder)
     paths = []
     for name, draw in (("quality", _quality), ("context", _context)):
@@ -54,7 +54,7 @@ def _stages(evaluation: Evaluation) -> list[str]:
 
 
 def _quality(evaluation: Evaluation, axes: Any) -> None:
-    """Draw nDCG against top_k; the reranked order with the interval of its gain over the first stage's."""
+    """Draw nDCG against top_k. The reranked order has the interval of its gain over the first stage's order."""
     for name in _stages(evaluation):
         rows = [row for row in evaluation.rows if row.first_stage == name]
         first, second = [row for row in rows if not row.reranked], [row for row in rows if row.reranked]
@@ -69,7 +69,7 @@ def _quality(evaluation: Evaluation, axes: Any) -> None:
 
 
 def _context(evaluation: Evaluation, axes: Any) -> None:
-    """Draw recall against the tokens that an LLM is given."""
+    """Draw recall against the tokens of an LLM's context."""
     for name in _stages(evaluation):
         for reranked in (False, True):
             points = [p for p in evaluation.context if (p.first_stage, p.reranked) == (name, reranked)]

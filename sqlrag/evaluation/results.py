@@ -1,4 +1,4 @@
-"""What an evaluation gives back."""
+"""The results of an evaluation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a first stage at one top_k, before or after reranking its candidates.
+    """A row of the table: a first stage at one top_k, before or after reranking its candidates.
 
     `ndcg`, `mrr` and `recall` are cut at the evaluation's `cutoff`, `recall_top_k` at top_k. `milliseconds` is per
-    query. The gains, of a reranked row only, are over the first stage's own order, paired by query.
+    query. The gains are those of a reranked row over the first stage's own order, paired by query.
     """
 
     first_stage: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class ContextPoint:
-    """Mean share of the relevant documents among the passages that fit into `tokens`, in one of the orders."""
+    """The mean share of the relevant documents among the passages that fit into `tokens`, in one of the orders."""
 
     first_stage: str
     reranked: bool
@@ -48,7 +48,7 @@ class ContextPoint:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether reranking pays after a first stage (None: it can't be told), up to which top_k, and why, in words."""
+    """Whether reranking pays after a first stage (None: unknown), up to which top_k, and an explanation."""
 
     first_stage: str
     pays: bool | None
@@ -58,7 +58,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result: a row for each first stage, top_k and order, what follows from it, and what it rests on."""
+    """The result: a row for each first stage, top_k and order, the verdicts, and what they are based on."""
 
     path: str
     index: str
@@ -78,7 +78,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
     def row(self, first_stage: str, top_k: int, *, reranked: bool) -> Row:
-        """Return a row of the table. Raises KeyError for one that was not asked for."""
+        """Return a row of the table. Raises KeyError if the evaluation has no such row."""
         for row in self.rows:
             if (row.first_stage, row.top_k, row.reranked) == (first_stage, top_k, reranked):
                 return row
@@ -87,7 +87,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an evaluation is: what `progress` is called with, for each query and each measurement."""
+    """How far an evaluation is. `progress` is called with it for each query and each measurement."""
 
     done: int
     total: int

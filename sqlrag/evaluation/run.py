@@ -115,7 +115,7 @@ def evaluate(
 
 
 def _known_items_task(db: Database, index: str, synthetic: int | None, seed: int) -> tuple[Task, list[str]]:
-    """Return the task that is made from the index's own chunks, and what is to be said of it."""
+    """Return a task made from the index's own chunks, and notes about it."""
     number = DEFAULT_KNOWN_ITEMS if synthetic is None else synthetic
     queries, qrels = known_items(db, index, number, seed)
     notes = [CAVEAT]
@@ -155,7 +155,7 @@ def _checked_top_ks(top_k: Sequence[int]) -> list[int]:
 
 
 def _checked_stages(first_stages: Sequence[str] | None, *, with_run: bool) -> list[str]:
-    """Return the first stages, each once: all by default, with a run that one alone."""
+    """Return each requested first stage once; by default all of them, or only the run if there is one."""
     known = [*FIRST_STAGES, *([RUN] if with_run else [])]
     if first_stages is None:
         return [RUN] if with_run else list(FIRST_STAGES)

@@ -1,4 +1,4 @@
-"""The two stages of an evaluation: candidates of each first stage for each query, then their scores."""
+"""Running the two stages of an evaluation: each first stage for each query, then the scores of its candidates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_STAGES", "RUN", "Stages", "Times"]
 
 FIRST_STAGES = {"vector": "vector_top_k", "text": "text_top_k", "hybrid": "hybrid_top_k"}
-"""The first stages that a database has, and their SQL functions."""
+"""The first stages of a database, and their SQL functions."""
 
 RUN = "run"
-"""The first stage that comes as a file."""
+"""The first stage that is read from a file."""
 
 
 @dataclass
 class Times:
-    """Seconds of the first stages, all queries together, and of the second.
+    """Seconds of each first stage, all queries together, and of the second stage.
 
-    `candidates`: pairs that the second stage had to score; `pairs`: those of them whose score was not known before.
+    `candidates` is the number of pairs that the second stage had to score, `pairs` the number of those whose score was
+    not known before.
     """
 
     first: dict[str, float] = field(default_factory=dict)
@@ -37,14 +38,14 @@ class Times:
 
     @property
     def of_a_pair(self) -> float | None:
-        """Seconds per pair, None where most scores were known before, so that it can't be told."""
+        """Seconds per pair, None if most scores were known before and the time of a pair cannot be known."""
         return self.second / self.pairs if 0 < self.candidates <= 2 * self.pairs else None
 
 
 class Stages:
     """Runs the first stages `names` at the largest top_k, and scores each (query, chunk) pair once.
 
-    The candidates and scores of a smaller top_k are among them.
+    These include the candidates and scores of every smaller top_k.
     """
 
     def __init__(self, db: Database, index: str, names: Sequence[str], top_k: int) -> None:
@@ -54,7 +55,7 @@ class Stages:
         self._top_k = top_k
 
     def run(self, queries: Queries, report: Callable[[int, str], None]) -> Times:
-        """Fill evaluation_candidates and evaluation_scores; `report` is called before each query."""
+        """Fill evaluation_candidates and evaluation_scores. `report` is called before each query."""
         self._warm_up()
         times = Times(dict.fromkeys(self.names, 0.0))
         for done, (query_id, query) in enumerate(queries.items()):
@@ -67,7 +68,7 @@ class Stages:
         return times
 
     def _warm_up(self) -> None:
-        """Load the models, so that no query is charged for it."""
+        """Load the models, so that loading does not count as the time of a query."""
         params = {"index": self._index, "query": "warm up"}
         self._db.execute(f"SELECT rank FROM {self._function('vector')}(:index, :query, 1)", params).fetchall()
         self._db.reranker.score("warm up", ["warm up"])
@@ -81,14 +82,14 @@ class Stages:
         self._db.execute(sql, params | {"index": self._index, "query": query}).fetchall()
 
     def _function(self, name: str) -> str:
-        """Return what SQL calls a first stage; on SQLite by the name that no table of the user's hides."""
+        """Return the SQL function of a first stage; on SQLite by the name that no table of the user can hide."""
         return f"main.sqlrag_{FIRST_STAGES[name]}" if self._db.engine == "sqlite" else FIRST_STAGES[name]
 
     def _score(self, query_id: str, query: str, times: Times) -> None:
         """Score the candidates of a query.
 
-        SQLite asks rerank_score() row by row, and no top-k function of that statement tells it what comes next: so
-        the reranker is given all texts before, to score them side by side on every core; the statement then finds the
+        SQLite calls rerank_score() for one row at a time, and this statement has no top-k function that knows the next
+        rows. The reranker therefore scores all texts first, side by side on all cores, and the statement finds the
         scores in its memory.
         """
         params = {"query_id": query_id, "query": query}

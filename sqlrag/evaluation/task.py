@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["DOCUMENT_ID", "Prepared", "Task", "load_qrels", "load_queries", "load_run", "prepare"]
 
 DOCUMENT_ID = "CASE instr(uri, '#') WHEN 0 THEN uri ELSE substr(uri, instr(uri, '#') + 1) END"
-"""The id of an ingested document: a row of a file has the part of its uri after the file's `#`, a file its path."""
+"""The id of an ingested document: for a row of a file the part of its uri after `#`, for a file its path."""
 
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked and judged; `own_chunks`: the judgements name chunks, else `document_id` gives the ids."""
+    """Queries and judgements. The judgements name chunks (`own_chunks`), or documents by the ids of `document_id`."""
 
     queries: Queries
     qrels: Qrels
@@ -46,7 +46,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What stands in the tables: the queries, the judged documents and how many of them the index has."""
+    """The content of the tables: the queries, the number of judged documents, and how many of them the index has."""
 
     queries: Queries
     judged: int
@@ -58,7 +58,7 @@ class Prepared:
 def prepare(db: Database, index: str, task: Task) -> Prepared:
     """Fill the tables of an evaluation.
 
-    Raises InputError where queries, judgements, run and database have nothing in common, with examples of both sides.
+    Raises InputError if queries, judgements, run and database have nothing in common, with examples of both sides.
     """
     asked = {query: text for query, text in task.queries.items() if task.qrels.get(query)}
     if not asked:
@@ -140,12 +140,12 @@ def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
 
 
 def _expression_of(db: Database, info: IndexInfo, task: Task) -> str:
-    """Return the expression that gives a document's id: of a table of the user's own, its key."""
+    """Return the expression for a document's id, which for a table of the user is its key."""
     return task.document_id or (DOCUMENT_ID if info.source == "documents" else quote(_key_of(db, info)))
 
 
 def _key_of(db: Database, info: IndexInfo) -> str:
-    """Return the column of the source table that chunks.source_id holds."""
+    """Return the column of the source table whose values are in chunks.source_id."""
     sql = f"SELECT source_key FROM {db.schema}.sqlrag_indexes WHERE name = :index"
     ((key,),) = db.execute(sql, {"index": info.index}).fetchall()
     return str(key)
@@ -163,6 +163,6 @@ def _nothing_in_common(db: Database, info: IndexInfo, task: Task) -> InputError:
 
 
 def _some(values: Iterable[object]) -> str:
-    """Return the first few values as an error shows them."""
+    """Return the first few values as an error message shows them."""
     shown = [repr(value) for _, value in zip(range(_EXAMPLES + 1), values, strict=False)]
     return ", ".join(shown[:_EXAMPLES]) + (", …" if len(shown) > _EXAMPLES else "")

@@ -1,8 +1,8 @@
-"""Whether reranking pays, and up to which top_k: what the intervals allow to say.
+"""Deciding from the intervals whether reranking pays, and up to which top_k.
 
-The rule. Reranking pays at a top_k if the 95 % interval of its gain in nDCG, paired by query, lies above 0, and hurts
-if it lies below. It stops paying at the last top_k of this climb: from the smallest top_k that pays, step to a larger
-one whenever the interval of the difference between the two reranked orders lies above 0.
+Reranking pays at a top_k if the 95 % interval of its gain in nDCG, paired by query, is above 0, and it hurts if the
+interval is below 0. It stops paying at the last top_k of this climb: begin at the smallest top_k that pays, and go on
+to a larger one if the interval of the difference between the two reranked orders is above 0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Column: TypeAlias = tuple[str, int, bool, str]
 def verdict_of(
     first_stage: str, top_ks: Sequence[int], values: Bootstrap[Column], cutoff: int, queries: int
 ) -> Verdict:
-    """Return what can be said of reranking after one first stage."""
+    """Return whether reranking pays after a first stage."""
     gains = {
         top_k: values.difference((first_stage, top_k, True, "ndcg"), (first_stage, top_k, False, "ndcg"))
         for top_k in top_ks
@@ -55,7 +55,7 @@ def verdict_of(
 def _climb(
     first_stage: str, top_ks: Sequence[int], start: int, values: Bootstrap[Column]
 ) -> tuple[int, list[tuple[int, int, Estimate]]]:
-    """Return the last top_k of the climb, and the steps that were tried: from, to, difference."""
+    """Return the last top_k of the climb, and the steps that were tried as (from, to, difference)."""
     best = start
     steps = []
     for top_k in top_ks:

@@ -1,8 +1,8 @@
-"""Documents into an index: read, chunk, embed, write; a batch at a time, so that a stop loses a batch at most.
+"""Bringing documents into an index: read, chunk, embed and write, in batches, so that a stop loses at most one batch.
 
-What is there already is told by content hashes: an unchanged document is skipped, before its file is even
-converted; a changed one replaces its chunks. A very long document is written in parts, and taken up again at the
-first part that is missing.
+Content hashes show what is in the index already. An unchanged document is skipped before its file is converted, and the
+chunks of a changed one are replaced. A very long document is written in parts, and an interrupted one is continued at
+its first missing part.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["Ingestion"]
 
 BATCH_CHUNKS = 256
-"""Chunks that are embedded and committed together at most, and documents ..."""
+"""The most chunks that are embedded and committed together, and the most documents."""
 
 BATCH_TEXT = 65_536
-"""... and characters of them: some 16,000 tokens, a second or two on two cores, are what a killed ingest loses."""
+"""The most characters of these chunks. A killed ingest loses them: some 16,000 tokens, a second or two of two cores."""
 
 KEEP_UP_BATCHES = 64
-"""After so many batches the index is asked whether it has outgrown its cells."""
+"""After this many batches the index gets new cells if it has outgrown its cells."""
 
 BATCH_CHARS = 16_000_000
-"""Characters of documents that wait together at most, where documents have few chunks for their size."""
+"""The most characters of documents in a batch, for documents with few chunks for their size."""
 
 
 class Ingestion:
@@ -60,7 +60,7 @@ class Ingestion:
         self._seen: set[str] = set()
         self._pending: list[Part[Document]] = []
         self._batches = 0
-        # Files and folders of which this run has not seen all: what was taken from them before stays.
+        # Files and folders that this run could not read completely. Their documents are not pruned.
         self._incomplete: list[str] = []
         self._progress = IngestProgress()
         self._tell = progress or (lambda _: None)
@@ -69,9 +69,9 @@ class Ingestion:
     def files(
         self, found: Found, columns: Mapping[str, Any], *, prune_under: Sequence[str] | None = None
     ) -> IngestReport:
-        """Ingest the files that were found, rows by the named columns.
+        """Ingest the files that were found. `columns` are those of files of rows.
 
-        `prune_under` are the files and folders whose documents are removed if this run does not meet them.
+        `prune_under` are files and folders. Their documents are removed if this run does not find them again.
         """
         chosen = row_columns(**columns)
         sizes = [_size(source) for source in found.sources]
@@ -91,7 +91,7 @@ class Ingestion:
         return self._finished()
 
     def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
-        """Ingest documents that the caller made; `prune` removes all others of the index."""
+        """Ingest documents that the caller made. `prune` removes all other documents of the index."""
         if isinstance(documents, Sized):
             self._progress.documents_total = len(documents)
         for document in documents:
@@ -150,7 +150,7 @@ class Ingestion:
         )
 
     def _flush(self) -> None:
-        """Embed and write what waits."""
+        """Embed and write the pending parts."""
         if not self._pending:
             return
         chunks = embed_parts(self._pending, self._embedder.encode_document)
@@ -173,7 +173,7 @@ class Ingestion:
         self._incomplete.append(unreadable.uri)
 
     def _prune(self, roots: Sequence[str]) -> None:
-        """Remove the documents under these files and folders that this run has not met."""
+        """Remove the documents under these files and folders that this run has not found."""
         self._remove(
             [
                 uri
@@ -188,15 +188,14 @@ class Ingestion:
             self.report.removed += len(uris)
 
     def _finished(self) -> IngestReport:
-        self._keep_up(
-            wrote=self._batches > 0
-        )  # also where nothing was new: cells that a killed process has begun are finished
+        # Even if nothing was written, because a killed process may have left unfinished cells.
+        self._keep_up(wrote=self._batches > 0)
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report
 
     def _keep_up(self, *, wrote: bool = True) -> None:
-        """Let the index make new cells if it has outgrown the ones it has: seconds, or minutes for a million chunks."""
+        """Make new cells if the index has outgrown its cells. This takes seconds, and minutes for a million chunks."""
 
         def tell(what: str, share: float) -> None:
             self._progress.current = f"index: {what} {share:.0%}"
@@ -206,7 +205,7 @@ class Ingestion:
 
 
 def _checked(document: object) -> Document:
-    """Return a document that the caller made, if a database can hold it."""
+    """Return a document that the caller made. Raises InputError if a database cannot hold it."""
     if not isinstance(document, Document):
         raise InputError(
             f"sources holds {document!r}: it takes sqlrag.text.Document objects, or one path, or a list of paths"
@@ -235,7 +234,7 @@ def _checked(document: object) -> Document:
 
 
 def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[Part[Document]]:
-    """Cut a document's chunks into parts; a document without chunks is one empty part, so that it is recorded."""
+    """Divide a document's chunks into parts. A document without chunks is one empty part, so that it is recorded."""
     start, is_last = 0, False
     while not is_last:
         end = start
@@ -256,4 +255,4 @@ def _size(source: Source) -> int:
     try:
         return source.path.stat().st_size
     except OSError:
-        return 0  # gone since it was found: reading it will say so
+        return 0  # it is gone by now, which reading it will report
