@@ -87,7 +87,7 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         return report.added + report.changed
 
     def reindex(name: object, options: object = None) -> int:
-        """Make an index anew beside the old one, let it take the old one's place, and return how many rows it has.
+        """Build an index again beside the old one, replace that, and return how many rows it has.
 
         Parameters:
             name: The name of the index.
