@@ -6,14 +6,18 @@ must find goes into `FINDS`.
 
 from __future__ import annotations
 
+import gc
+import io
 import json
-import os
 import re
+import runpy
 import shlex
 import shutil
 import sqlite3
-import subprocess
 import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,6 +47,15 @@ FINDS = {
 }
 
 
+@dataclass(frozen=True)
+class Done:
+    """A program that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
 def here(prepared, tmp_path, monkeypatch):
     """A copy of the demo's folder, and the tests in it."""
@@ -66,16 +79,27 @@ def rows_of(arguments: list[str]) -> list[dict]:
     return json.loads(result.stdout)
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a program in the present folder, its output UTF-8 wherever the tests run."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
+def run(arguments: list[str]) -> Done:
+    """Run a program in the present folder and in this process, as `python PROGRAM …` does."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+        warnings.catch_warnings(record=True) as warned,
+    ):
+        warnings.simplefilter("default")
+        for silent in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", silent)  # as Python does by itself
+        patch.setattr(sys, "argv", arguments)
+        try:
+            runpy.run_path(arguments[0], run_name="__main__")
+        except SystemExit as end:  # a text is printed, and the status is 1
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                stderr.write(end.code)
+    gc.collect()  # what a program leaves open is closed at its end
+    return Done(code, stdout.getvalue(), stderr.getvalue() + "".join(f"{one.message}\n" for one in warned))
 
 
 @pytest.mark.parametrize("name", SQL)
