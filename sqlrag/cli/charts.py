@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlrag.cli.render import Styled
-    from sqlrag.evaluation.results import Estimate, Evaluation, Row
+    from sqlrag.evaluation.report import Estimate, Evaluation, Row
 
 __all__ = ["print_charts", "print_evaluation"]
 

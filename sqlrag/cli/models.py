@@ -46,7 +46,7 @@ def models() -> None:
 def list_(as_json: bool) -> None:
     """List the bundled and the pulled models."""
     from sqlrag.models.cached_models import cached_models, models_folder
-    from sqlrag.models.registry import DEFAULT_EMBEDDER, DEFAULT_RERANKER, bundled_models
+    from sqlrag.models.named_models import DEFAULT_EMBEDDER, DEFAULT_RERANKER, bundled_models
 
     rows: list[dict[str, Any]] = [
         _facts(spec)
@@ -130,7 +130,7 @@ def bench(model: str | None, texts: int, as_json: bool) -> None:
     """
     from sqlrag.cli.standard_library import harvest
     from sqlrag.models.bench import bench as measure
-    from sqlrag.models.registry import resolve
+    from sqlrag.models.named_models import resolve
 
     specs = [resolve(None, "bi-encoder"), resolve(None, "cross-encoder")] if model is None else [_find(model)]
     sample = [document.text for document in harvest() if 400 < len(document.text) < 900][:texts]
@@ -162,7 +162,7 @@ def bench(model: str | None, texts: int, as_json: bool) -> None:
 def _find(model: str) -> ModelSpec:
     """Return the specification of a model of either kind."""
     from sqlrag.errors import InputError
-    from sqlrag.models.registry import resolve
+    from sqlrag.models.named_models import resolve
 
     try:
         return resolve(model, "bi-encoder")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlrag.evaluation.results import Progress as Step
+    from sqlrag.evaluation.report import Progress as Step
     from sqlrag.results import IngestProgress
 
 __all__ = ["progress_bar", "steps_bar"]

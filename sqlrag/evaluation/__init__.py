@@ -8,8 +8,8 @@ of `sql/evaluation/`.
 from __future__ import annotations
 
 from sqlrag.evaluation.files import read_qrels, read_queries, read_run
-from sqlrag.evaluation.results import ContextPoint, Estimate, Evaluation, Progress, Row, Verdict
-from sqlrag.evaluation.run import FIRST_STAGES, Options, evaluate
+from sqlrag.evaluation.procedure import FIRST_STAGES, Options, evaluate
+from sqlrag.evaluation.report import ContextPoint, Estimate, Evaluation, Progress, Row, Verdict
 from sqlrag.evaluation.task import load_qrels, load_queries, load_run
 
 __all__ = [

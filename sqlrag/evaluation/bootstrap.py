@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from sqlrag.evaluation.results import Estimate
+from sqlrag.evaluation.report import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

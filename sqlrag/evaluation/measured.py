@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlrag.evaluation.bootstrap import Bootstrap
-from sqlrag.evaluation.results import ContextPoint, Estimate, Row, Verdict
+from sqlrag.evaluation.report import ContextPoint, Estimate, Row, Verdict
 from sqlrag.evaluation.verdict import Column, verdict_of
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import DEFAULT_CUTOFF

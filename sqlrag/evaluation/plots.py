@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from sqlrag.evaluation.results import Evaluation
+    from sqlrag.evaluation.report import Evaluation
 
 __all__ = ["check_plots", "draw_plots"]
 

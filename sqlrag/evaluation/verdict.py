@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from sqlrag.evaluation.results import Estimate, Verdict
+from sqlrag.evaluation.report import Estimate, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

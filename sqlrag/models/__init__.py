@@ -9,7 +9,7 @@ import os
 
 from sqlrag.models.embedder import Embedder
 from sqlrag.models.loaded import load_embedder, load_reranker
-from sqlrag.models.registry import (
+from sqlrag.models.named_models import (
     DEFAULT_EMBEDDER,
     DEFAULT_RERANKER,
     bundled_models,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import Error
 from sqlrag.models.hub import in_cache, is_hub_name
 from sqlrag.models.manifest import Manifest
-from sqlrag.models.registry import DEFAULT_EMBEDDER, open_encoder, open_scorer
+from sqlrag.models.named_models import DEFAULT_EMBEDDER, open_encoder, open_scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

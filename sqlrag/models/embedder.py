@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import InputError
 from sqlrag.models.model import Backend, Model, as_text, as_texts
-from sqlrag.models.registry import open_encoder
+from sqlrag.models.named_models import open_encoder
 
 if TYPE_CHECKING:
     import os

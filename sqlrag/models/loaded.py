@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.models.embedder import Embedder
-from sqlrag.models.registry import check_backend, path_of, resolve
+from sqlrag.models.named_models import check_backend, path_of, resolve
 from sqlrag.models.reranker import Reranker
 from sqlrag.process.forks import in_child, leave, renew_locks
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
 from sqlrag.models.model import Backend, Model, as_text, as_texts
-from sqlrag.models.registry import open_scorer
+from sqlrag.models.named_models import open_scorer
 from sqlrag.values.arguments import check_flag, check_k, several
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
 from sqlrag.models.loaded import load_embedder, load_reranker
-from sqlrag.models.registry import model_names, named_model
+from sqlrag.models.named_models import model_names, named_model
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:

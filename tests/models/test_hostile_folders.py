@@ -16,7 +16,7 @@ from sqlrag.models import Embedder, Reranker, tokenizer_check
 from sqlrag.models.cached_models import BUNDLED
 from sqlrag.models.detect import kind_of
 from sqlrag.models.manifest import MANIFEST_FILE, Manifest
-from sqlrag.models.registry import resolve
+from sqlrag.models.named_models import resolve
 
 TEXTS = ["Bees dance.", "ü 🌋 東京 " + "one more word " * 300]
 

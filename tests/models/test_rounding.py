@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from sqlrag.models.export.rounding import round_weights
-from sqlrag.models.registry import bundled_models
+from sqlrag.models.named_models import bundled_models
 
 NO_ONNX = "the torch extra is not installed: pip install 'sqlrag[torch]'"
 

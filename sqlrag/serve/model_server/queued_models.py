@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.models.registry import run_through
+from sqlrag.models.named_models import run_through
 from sqlrag.serve.model_server.queue import Client, ModelQueue
 
 if TYPE_CHECKING:

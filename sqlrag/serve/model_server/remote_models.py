@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlrag.errors import Error, ModelFileError, ServerError, TimeLimitError, UnknownModelError
 from sqlrag.models.cached_models import verified
 from sqlrag.models.embedder import Embedder
-from sqlrag.models.registry import named_model, resolve
+from sqlrag.models.named_models import named_model, resolve
 from sqlrag.models.reranker import Reranker
 from sqlrag.models.stopping import current_stop
 from sqlrag.serve.model_server.protocol import LONGEST_TEXT

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.engines.sqlite.functions import scalar_functions, table_functions
 from sqlrag.errors import InputError, UnknownModelError
 from sqlrag.models.loaded import load_embedder, load_reranker
-from sqlrag.models.registry import named_model
+from sqlrag.models.named_models import named_model
 from sqlrag.serve.model_server.protocol import LONGEST_TEXT, as_table
 
 if TYPE_CHECKING:

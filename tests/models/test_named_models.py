@@ -76,7 +76,7 @@ def test_prompts_and_window_of_the_specification_are_obeyed(tmp_path, embedder):
 def test_an_unknown_model_is_answered_with_what_there_is(load, tmp_path, monkeypatch):
     """The error lists the bundled models and says what brings or takes other ones, and what that needs."""
     monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path))
-    monkeypatch.setattr("sqlrag.models.registry.find_spec", lambda _name: None)
+    monkeypatch.setattr("sqlrag.models.named_models.find_spec", lambda _name: None)
     with pytest.raises(UnknownModelError) as error:
         load("BAAI/bge-small-en-v1.5")
     for part in (

@@ -1,4 +1,4 @@
-"""`evaluate`: run both stages for all queries, in SQL, and measure their results."""
+"""The procedure of an evaluation: run both stages for all queries, in SQL, and measure their results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlrag.errors import InputError
 from sqlrag.evaluation.files import read_qrels, read_queries, read_run
 from sqlrag.evaluation.known_items import CAVEAT, known_items
 from sqlrag.evaluation.measured import measured
-from sqlrag.evaluation.results import Evaluation, Progress
+from sqlrag.evaluation.report import Evaluation, Progress
 from sqlrag.evaluation.stages import FIRST_STAGES, RUN, Stages
 from sqlrag.evaluation.task import Task, prepare
 from sqlrag.values.arguments import (
