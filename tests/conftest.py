@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,11 @@ from tests.cost import (  # noqa: F401 - pytest finds hooks here
     pytest_testnodedown,
 )
 from tests.startup import kept_results
+
+try:
+    import fcntl
+except ImportError:  # on Windows each process makes its own databases
+    fcntl = None
 
 ENGINES = ("sqlite", "duckdb")
 PASSAGES = Path(__file__).parent / "passages.jsonl"
@@ -77,17 +84,34 @@ def real_models(monkeypatch) -> None:
     monkeypatch.delenv(kept_results.VARIABLE)
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that `make` has filled: once for all processes of a run, each of which has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" not in os.environ or fcntl is None:
+        make(base / name)
+        return base / name
+    made = base.parent / name
+    with open(f"{made}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(made.with_suffix(".begun"))
+            made.with_suffix(".begun").rename(made)
+    return Path(shutil.copytree(made, base / name, symlinks=True))
+
+
 @pytest.fixture(scope="session")
 def passage_files(tmp_path_factory) -> dict[str, Path]:
-    """A database of the passages on each engine; made once, for reading only."""
-    folder = tmp_path_factory.mktemp("passages")
-    paths = {}
-    for name in ENGINES:
-        paths[name] = database_path(folder, name)
-        with sqlrag.connect(paths[name]) as db:
-            report = db.ingest(PASSAGES)
-            assert (report.added, report.unreadable) == (25, [])
-    return paths
+    """A database of the passages on each engine, for reading only."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for name in ENGINES:
+            with sqlrag.connect(database_path(folder, name)) as db:
+                report = db.ingest(PASSAGES)
+                assert (report.added, report.unreadable) == (25, [])
+
+    folder = made_once(tmp_path_factory, "passages", make)
+    return {name: database_path(folder, name) for name in ENGINES}
 
 
 @pytest.fixture(scope="session")

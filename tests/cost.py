@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -68,8 +67,8 @@ _workers: list[dict] = []
 
 def used() -> float:
     """Return the seconds that this process has used, with those that it started and waited for."""
-    both = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def piece_of_work() -> float:

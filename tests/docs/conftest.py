@@ -6,11 +6,13 @@ import csv
 import json
 import re
 import shutil
+from functools import partial
 
 import pytest
 
 import sqlrag
 from sqlrag.cli.standard_library import harvest
+from tests.conftest import made_once
 from tests.docs.reader import PAGES, ROOT
 
 PASSAGES = ROOT / "tests" / "passages.jsonl"
@@ -42,7 +44,12 @@ def harvested():
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory, harvested):
     """The folder that tests copy: `python-stdlib.db`, `.duckdb`, `docs/`, `articles.jsonl`, `.csv`, `examples/`."""
-    folder = tmp_path_factory.mktemp("prepared")
+    return made_once(tmp_path_factory, "prepared", partial(prepare, harvested))
+
+
+def prepare(harvested, folder):
+    """Fill the folder."""
+    folder.mkdir()
     for name in ("python-stdlib.db", "python-stdlib.duckdb"):
         with sqlrag.connect(folder / name) as db:
             assert db.ingest(harvested).added == len(harvested)
@@ -57,4 +64,3 @@ def prepared(tmp_path_factory, harvested):
         rows = csv.DictWriter(file, ["id", "title", "topic", "year", "text"])
         rows.writeheader()
         rows.writerows(articles)
-    return folder
