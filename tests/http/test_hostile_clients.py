@@ -26,7 +26,7 @@ COMMANDS = {"http": ["serve", "{}", "--http"], "mcp": ["mcp", "{}", "--http"]}
 BEGIN = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))
-from sqlrag import loopback
+from sqlrag.serve import loopback
 loopback._PATIENCE.update(head={seconds}, body={seconds}, answer={seconds})
 from sqlrag.cli import main
 main()

@@ -1,4 +1,4 @@
-"""The endpoints, and which status an error is.
+"""The endpoints, their description as openapi.json, and the status of each error.
 
 `GET` takes its arguments from the query string, `POST` from a JSON body; both are those of `sqlrag.serve.tools`.
 """
@@ -6,24 +6,31 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+import typing
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
-from starlette.applications import Starlette
+from fastapi import Body, FastAPI, Path, Query, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match
 
+import sqlrag
 from sqlrag.errors import DatabaseError, Error, InputError, ReadOnlyError, RerankLimitError, SQLError, TimeLimitError
-from sqlrag.serve.http.openapi import description
-from sqlrag.serve.http.request_arguments import Refused, from_body, from_query, model_of
+from sqlrag.serve.http import responses
+from sqlrag.serve.http.requests import CheckedRoute, arguments_of
 from sqlrag.serve.loopback import LOOPBACK, Problem, listening, serve
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    import pydantic
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from sqlrag.serve.tool_process import ToolProcess
     from sqlrag.serve.tools import Tools
@@ -31,9 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["make_app", "serve_http"]
 
 _WAITING = 32
-"""Questions that wait for their turn; of ten seconds each at worst."""
+"""Questions that wait for the database; of ten seconds each at worst."""
 
-# The first that an error is. What no question should meet is 500.
+# The first one that an error is an instance of. Other errors are the server's fault: 500.
 _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (ReadOnlyError, 403),
     (LookupError, 404),
@@ -44,14 +51,32 @@ _STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (DatabaseError, 503),
 )
 
+_PROBLEMS = {
+    400: "No JSON, or an argument twice.",
+    401: "No token, or a wrong one.",
+    403: "A statement that does not only read; or a page of another site.",
+    404: "No such index or chunk.",
+    408: "The question took too long, or its body did.",
+    413: "The body is too long.",
+    415: "The body is not declared as JSON.",
+    421: "The header Host names another machine.",
+    422: "An argument or a statement that is wrong.",
+    431: "Too many headers.",
+    500: "The server failed.",
+    503: "Too many questions wait, or the database cannot be read now.",
+}
+_ALWAYS = (401, 403, 421, 431, 500)
+_ASKED = (400, 404, 408, 422, 503)
+_POSTED = (*_ASKED, 413, 415)
+
 Tool = Callable[..., dict[str, Any]]
-Endpoint = Callable[["Request"], Awaitable[Response]]
+
+_NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
+"""FastAPI would hand on to OpenTelemetry what is asked, if the environment says so."""
 
 
-class Answer(Response):  # type: ignore[misc]  # checked without the extra, too
+class Answer(JSONResponse):  # type: ignore[misc]  # checked without the extra, too
     """An answer as JSON. Half of a surrogate pair, which a text of a database can hold, is sent as `?`."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Return the body."""
@@ -59,7 +84,7 @@ class Answer(Response):  # type: ignore[misc]  # checked without the extra, too
 
 
 def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str], None]) -> None:
-    """Answer on this machine alone, those who have the token, until it is stopped.
+    """Answer clients on this machine that have the token, until the server is stopped.
 
     `port`: 0 takes any free one. `ready` is called with the URL. Raises OSError for a port that is taken.
     """
@@ -70,90 +95,155 @@ def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str
         serve(app, listener, token, process.close)
 
 
-def make_app(tools: Tools, url: str) -> Starlette:
+def make_app(tools: Tools, url: str) -> ASGIApp:
     """Return the application over a database's tools; `url`: where it listens."""
-    told = description(tools, url)
-    turns = _Turns()
+    app = FastAPI(
+        title="sqlrag",
+        version=sqlrag.__version__,
+        description="Passages by meaning, and SQL, of one database that is only read.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": url}],
+        openapi_url=None,  # an endpoint like the others, below
+        redirect_slashes=False,
+        default_response_class=Answer,
+        dependencies=[Security(HTTPBearer(scheme_name="token", auto_error=False))],  # `serve` checks it before
+        exception_handlers={
+            HTTPException: _refused,
+            RequestValidationError: _invalid,
+            Error: _failed,
+            Exception: _broken,
+        },
+        telemetry=_NO_TELEMETRY,
+    )
+    app.router.route_class = CheckedRoute
+    queue = _Queue()
+    found = responses.Found
+    _add(app, queue, "GET", "/search", tools.search, "search", found, _ASKED)
+    _add(app, queue, "POST", "/search", tools.search, "searchByPost", found, _POSTED)
+    _add(app, queue, "GET", "/chunks/{id}", tools.read_chunk, "readChunk", responses.Passage, _ASKED)
+    _add(app, queue, "POST", "/sql", tools.sql, "sql", responses.Rows, _POSTED)
+    _add(app, queue, "GET", "/describe", tools.describe, "describe", responses.Described, (400, 408, 422, 503))
+    _add_description(app)
 
-    async def openapi(_: Request) -> Response:
-        return Answer(told)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        # HEAD is GET: whoever sends the answer leaves its body out.
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
-    routes = [
-        _route("/search", turns, get=tools.search, post=tools.search),
-        _route("/chunks/{id}", turns, get=tools.read_chunk),
-        _route("/sql", turns, post=tools.sql),
-        _route("/describe", turns, get=tools.describe),
-        Route("/openapi.json", _options({"GET": openapi}), methods=["GET", "OPTIONS"]),
-    ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _failure})
-    app.router.redirect_slashes = False
-    return app
+    return answer
 
 
-class _Turns:
-    """How many questions are there, in threads that the database lets in one after the other."""
+class _Queue:
+    """The questions that wait for the database, each in a thread; it answers one after the other."""
 
     def __init__(self) -> None:
-        self._there = 0
+        self._waiting = 0
 
     async def ask(self, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-        if self._there >= _WAITING:
-            raise Refused(503, f"{_WAITING} questions wait: ask again later")
-        self._there += 1
+        """Return what a tool answers. Raises HTTPException(503) where too many wait."""
+        if self._waiting >= _WAITING:
+            raise HTTPException(503, f"{_WAITING} questions wait: ask again later")
+        self._waiting += 1
         try:
             answer: dict[str, Any] = await anyio.to_thread.run_sync(functools.partial(tool, **arguments))
             return answer
         finally:
-            self._there -= 1
+            self._waiting -= 1
 
 
-def _route(path: str, turns: _Turns, *, get: Tool | None = None, post: Tool | None = None) -> Route:
-    methods: dict[str, Endpoint] = {}
-    if get:
-        methods["GET"] = _endpoint(get, turns, body=False)
-    if post:
-        methods["POST"] = _endpoint(post, turns, body=True)
-    return Route(path, _options(methods), methods=[*methods, "OPTIONS"])
+def _add(  # noqa: PLR0917 - a row of a table
+    app: FastAPI,
+    queue: _Queue,
+    method: str,
+    path: str,
+    tool: Tool,
+    operation_id: str,
+    answer: type[pydantic.BaseModel],
+    problems: tuple[int, ...],
+) -> None:
+    """Add an endpoint: a tool with its arguments from the path, and from the query string or a JSON body."""
+    is_post = method == "POST"
+    hints = typing.get_type_hints(tool, include_extras=True)
+    in_path = [argument for argument in hints if f"{{{argument}}}" in path]
+    model = arguments_of(tool, strict=is_post, leave_out=in_path)
+
+    async def endpoint(arguments: pydantic.BaseModel, **from_path: Any) -> Response:
+        given = {name: getattr(arguments, name) for name in model.model_fields}
+        return Answer(await queue.ask(tool, {**from_path, **given}))
+
+    kinds = {"arguments": Annotated[model, Body() if is_post else Query()]}
+    kinds |= {argument: Annotated[hints[argument], Path()] for argument in in_path}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.Signature([inspect.Parameter(name, keyword, annotation=kind) for name, kind in kinds.items()])
+    endpoint.__signature__ = signature  # type: ignore[attr-defined]  # which FastAPI reads
+    summary, _, more = (inspect.getdoc(tool) or "").partition("\n\n")
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        operation_id=operation_id,
+        summary=" ".join(summary.split()),
+        description=more,
+        response_model=answer,
+        response_description="The answer.",
+        responses=_problems(problems),
+    )
 
 
-def _options(methods: dict[str, Endpoint]) -> Endpoint:
-    allowed = [*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"]
-
-    async def endpoint(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": ", ".join(allowed)})
-        return await methods["GET" if request.method == "HEAD" else request.method](request)
-
-    return endpoint
+def _problems(statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
+    content = {Problem.media_type: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _PROBLEMS[status], "content": content} for status in sorted({*statuses, *_ALWAYS})}
 
 
-def _endpoint(tool: Tool, turns: _Turns, *, body: bool) -> Endpoint:
-    model = model_of(tool)
+def _add_description(app: FastAPI) -> None:
+    """Add /openapi.json, which describes all endpoints, itself too."""
+    description: dict[str, Any] = {}
 
-    async def endpoint(request: Request) -> Response:
-        try:
-            arguments = await from_body(request, model) if body else from_query(request, model)
-            return Answer(await turns.ask(tool, arguments))
-        except Refused as refused:
-            return refused.answer
-        except Error as error:
-            status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-            return Problem(status, str(error))
+    async def openapi() -> Response:
+        return Answer(description)
 
-    return endpoint
+    app.add_api_route(
+        "/openapi.json",
+        openapi,
+        operation_id="openapi",
+        summary="This description.",
+        response_model=dict[str, Any],
+        response_description="OpenAPI 3.1.",
+        responses=_problems(()),
+    )
+    description |= app.openapi()
+    description["components"]["schemas"]["Problem"] = responses.Problem.model_json_schema()
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Answer what the router refuses: a path or a method that there is not."""
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer a request that has no endpoint, or that was refused before its tool was called; and OPTIONS."""
     assert isinstance(error, HTTPException)
-    said = {
-        404: "there is no such path: /openapi.json tells those that there are",
-        405: f"{request.method} is not for this path: see the header Allow",
-    }
-    return Problem(error.status_code, said.get(error.status_code, error.detail), error.headers)
+    detail, headers = error.detail, error.headers
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = "there is no such path: /openapi.json tells those that there are"
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{request.method} is not for this path: see the header Allow"
+        there = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+        allowed = [method for route in there for method in route.methods]
+        headers = {"Allow": ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"])}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    return Problem(error.status_code, detail, headers)
 
 
-async def _failure(_: Request, error: Exception) -> Response:
-    """Answer what nobody foresaw; what it was stands on stderr, not in the answer."""
+async def _invalid(_: Request, error: Exception) -> Response:
+    """Answer arguments that are not those of the tool."""
+    assert isinstance(error, RequestValidationError)
+    wrong = (f"{'.'.join(map(str, one['loc'][1:])) or 'the body'}: {one['msg']}" for one in error.errors()[:5])
+    return Problem(422, "; ".join(wrong))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    """Answer a question that the tool could not answer."""
+    return Problem(next((status for kind, status in _STATUSES if isinstance(error, kind)), 500), str(error))
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    """Answer an error that is none of sqlrag's; the log has it, the answer does not."""
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Problem(500, "the server failed at this request: its log says why")
