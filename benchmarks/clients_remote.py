@@ -144,7 +144,7 @@ def quack_command(stack: ExitStack, database: str, end: str) -> list[str] | None
     """Return the client of a DuckDB database, its server started; None where DuckDB's extensions are not here."""
     import duckdb
 
-    from sqlrag.serve.quack.extensions import load_extensions
+    from sqlrag.serve.quack.server import load_extensions
 
     try:
         with duckdb.connect() as connection:

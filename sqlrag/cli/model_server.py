@@ -34,10 +34,10 @@ def serve_models(path: str | None, idle: float, reranker: str | None, *, backgro
     import os
 
     from sqlrag.process.stderr import bound
-    from sqlrag.serve.model_server.server import Server
+    from sqlrag.serve.model_server.server import ModelServer
 
     bound()
-    server = Server(place, reranker=reranker, idle=idle)
+    server = ModelServer(place, reranker=reranker, idle=idle)
 
     def end(number: int, _: object) -> None:
         if server.is_stopping:  # asked for again: what runs is not waited for

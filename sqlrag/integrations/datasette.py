@@ -30,10 +30,10 @@ _NO_EXTENSIONS = (
 
 @hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
 def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datasette) -> None:
-    """Give one of Datasette's connections the functions; where that cannot be, a warning says why, once.
+    """Give one of Datasette's connections the functions. If that is not possible, warn once.
 
-    Datasette's time limit ends a statement between SQLite's own steps: within a batch of ours, `stop` does, and a
-    single text is no longer than a model takes some hundredths of a second for.
+    Datasette's time limit interrupts a statement between two of SQLite's own steps. `stop` interrupts a batch of texts
+    in a function of ours, and texts are limited to a length that takes a model some hundredths of a second.
     """
     if database == "_internal":
         return

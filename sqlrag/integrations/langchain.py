@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.database import Database
 from sqlrag.errors import MissingDependencyError
-from sqlrag.integrations.retrieval import Asking, metadata_of
+from sqlrag.integrations.retrieval import metadata_of, search_of
+from sqlrag.results import Hit
 from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 
 try:
@@ -23,11 +25,11 @@ __all__ = ["SqlragRetriever"]
 
 
 class SqlragRetriever(BaseRetriever):  # type: ignore[misc]  # of a package that mypy does not follow
-    """Both stages as a LangChain retriever: `top_n` documents of `top_k` candidates, the best first.
+    """A LangChain retriever with both stages: `top_n` documents of `top_k` candidates, best first.
 
-    `database`: an open one. `index`, `top_k`, `top_n` and `filter` are those of `Database.search`. A document is a
-    chunk: its metadata are those of the chunk's source with `source` (the uri), `title`, `source_id`, `chunk_id`,
-    `score`, `rank_before` and `rank_after`. Raises what `Database.search` does.
+    `database` is open. `index`, `top_k`, `top_n` and `filter` are those of `Database.search`. Each document is a chunk,
+    with the metadata of its source and `source` (the uri), `title`, `source_id`, `chunk_id`, `score`, `rank_before` and
+    `rank_after`. Raises what `Database.search` does.
     """
 
     database: Database
@@ -36,13 +38,14 @@ class SqlragRetriever(BaseRetriever):  # type: ignore[misc]  # of a package that
     top_n: int = DEFAULT_TOP_N
     filter: str | None = None
 
-    _ask: Asking = PrivateAttr()
+    _search: Callable[[str], list[Hit]] = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Take the settings; called by pydantic."""
+        """Prepare the search. Called by pydantic."""
         super().model_post_init(context)
-        self._ask = Asking(self.database, self.index, self.top_k, self.top_n, self.filter)
+        self._search = search_of(self.database, self.index, self.top_k, self.top_n, self.filter)
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        return [Document(page_content=hit.text, id=str(hit.id), metadata=metadata_of(hit)) for hit in self._ask(query)]
+        hits = self._search(query)
+        return [Document(page_content=hit.text, id=str(hit.id), metadata=metadata_of(hit)) for hit in hits]

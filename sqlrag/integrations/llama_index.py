@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlrag.database import Database
 from sqlrag.errors import MissingDependencyError
-from sqlrag.integrations.retrieval import OWN_FIELDS, Asking, metadata_of
+from sqlrag.integrations.retrieval import OWN_FIELDS, metadata_of, search_of
 from sqlrag.results import Hit
 from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
 
@@ -16,16 +16,16 @@ except ImportError as error:
 
 __all__ = ["SqlragRetriever"]
 
-# What is of no use to a model that reads the text.
+# A model that reads the text has no use for these.
 _NOT_FOR_MODELS = [name for name in OWN_FIELDS if name not in {"source", "title"}]
 
 
 class SqlragRetriever(BaseRetriever):  # type: ignore[misc]  # of a package that mypy does not follow
-    """Both stages as a LlamaIndex retriever: `top_n` nodes of `top_k` candidates, the best first.
+    """A LlamaIndex retriever with both stages: `top_n` nodes of `top_k` candidates, best first.
 
-    `database`: an open one. `index`, `top_k`, `top_n` and `filter` are those of `Database.search`. A node is a chunk:
-    its metadata are those of the chunk's source with `source` (the uri), `title`, `source_id`, `chunk_id`, `score`,
-    `rank_before` and `rank_after`. Raises what `Database.search` does.
+    `database` is open. `index`, `top_k`, `top_n` and `filter` are those of `Database.search`. Each node is a chunk,
+    with the metadata of its source and `source` (the uri), `title`, `source_id`, `chunk_id`, `score`, `rank_before` and
+    `rank_after`. Raises what `Database.search` does.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class SqlragRetriever(BaseRetriever):  # type: ignore[misc]  # of a package that
         filter: str | None = None,  # noqa: A002 - the contract's name
     ) -> None:
         super().__init__()
-        self._ask = Asking(database, index, top_k, top_n, filter)
+        self._search = search_of(database, index, top_k, top_n, filter)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return [NodeWithScore(node=_node(hit), score=hit.score) for hit in self._ask(query_bundle.query_str)]
+        return [NodeWithScore(node=_node(hit), score=hit.score) for hit in self._search(query_bundle.query_str)]
 
 
 def _node(hit: Hit) -> TextNode:

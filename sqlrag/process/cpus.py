@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: a container often has a share of a machine that shows all of its CPUs."""
+"""How many CPUs this process may use. A container often has only a share of the CPUs that it sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["cpu_quota", "usable_cpus"]
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use: those it may run on, and no more than its cgroups have time for."""
+    """Return how many CPUs this process may use: those of its affinity mask, within the quota of its cgroups."""
     if hasattr(os, "process_cpu_count"):
         count = os.process_cpu_count()
     elif hasattr(os, "sched_getaffinity"):
@@ -23,17 +23,18 @@ def usable_cpus() -> int:
 
 
 def cpu_quota(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return how many CPUs' time this process's control groups have at most; None where there is no limit.
+    """Return how many CPUs' time the control groups of this process may use; None if there is no limit.
 
-    `own`: which groups it is in (https://man7.org/linux/man-pages/man7/cgroups.7.html), of version 1 or 2; `mounted`:
-    where the kernel shows them. A group has no more than any that it is in; in a container its own is the root.
+    `own`: the file that names its groups (https://man7.org/linux/man-pages/man7/cgroups.7.html), of version 1 or 2.
+    `mounted`: the folder where the kernel shows them. The limits of all enclosing groups apply; in a container the
+    process's own group is the root.
     """
     found = [quota for folder in _groups(own, mounted) if (quota := _quota(folder)) is not None]
     return min(found, default=None)
 
 
 def _groups(own: Path, mounted: Path) -> Iterator[Path]:
-    """Yield the folders of the groups that may limit the CPUs, and of all that these are in."""
+    """Yield the folders of the groups that may limit the CPUs, and those of all enclosing groups."""
     for line in _read(own).splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         if not controllers:
@@ -48,7 +49,7 @@ def _groups(own: Path, mounted: Path) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Return how many CPUs' time a group has: `cpu.max` is version 2's file, the others are version 1's."""
+    """Return how many CPUs' time a group may use. `cpu.max` is version 2's file, the others are version 1's."""
     quota, period = (*_read(folder / "cpu.max").split(), "", "")[:2]
     if not quota:
         quota, period = (_read(folder / f"cpu.cfs_{part}_us").strip() for part in ("quota", "period"))

@@ -12,14 +12,14 @@ from sqlrag.values.arguments import shown
 __all__ = ["INDEX_FILE_SUFFIX", "as_path", "check_one_name", "check_path", "is_duckdb", "is_sqlite"]
 
 INDEX_FILE_SUFFIX = ".sqlrag"
-"""Stands behind the path of a DuckDB database in that of its index file."""
+"""The index file of a DuckDB database has its path with this suffix."""
 
 _SQLITE_MAGIC = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html#magic_header_string
 _DUCKDB_MAGIC = b"DUCK"  # at byte 8: https://duckdb.org/docs/stable/internals/storage
 
 
 def as_path(path: Any) -> str:
-    """Return a path as text. Raises InputError for what is none, or has a character that no path has."""
+    """Return a path as text. Raises InputError for a value that is not a path, or has a character that no path has."""
     try:
         name = os.fsdecode(path)
         os.fsencode(name)
@@ -31,7 +31,7 @@ def as_path(path: Any) -> str:
 
 
 def check_path(path: str, *, must_exist: bool) -> None:
-    """Raise DatabaseError if a path can't be a database file: a folder, or missing where it must exist."""
+    """Raise DatabaseError if a path can't be a database file: it is a folder, or missing though it must exist."""
     if path == ":memory:":
         return
     if os.path.isdir(path):
@@ -44,9 +44,9 @@ def check_path(path: str, *, must_exist: bool) -> None:
 
 
 def check_one_name(path: str) -> None:
-    """Raise LockedError for another name of a file that this process has open: a hard link, say, or another mount.
+    """Raise LockedError if this process has the file open under another name, such as a hard link or another mount.
 
-    DuckDB would take it for another file, and drop the lock of the first when it closes the second.
+    DuckDB would treat the two as different files, and drop the lock of the first when it closes the second.
     """
     inode = inode_of(path)
     others = [] if inode is None else [name for name in names_of(inode) if name != os.path.realpath(path)]

@@ -1,4 +1,4 @@
-"""How many clients a server may hold at once: what the process's limit of descriptors leaves."""
+"""How many clients a server may have at a time, within the process's limit on file descriptors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import time
 __all__ = ["accepted", "room"]
 
 _RESERVED = 24
-"""Descriptors for files of the database, libraries that are loaded, and the pipes of a process that is started."""
+"""Descriptors kept for the database's files, for libraries that are loaded, and for pipes to a new process."""
 
 _WAIT = 0.5
-"""Seconds until the next attempt where the system could not give a connection: others may have ended by then."""
+"""Seconds until the next attempt after the system could not give a connection: others may have ended by then."""
 
 _CLOSED = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
 
 def room(most: int, each: int = 1) -> int:
-    """Return how many clients of `each` descriptors fit into the process, from 1 to `most`.
+    """Return how many clients that need `each` descriptors the process can have, from 1 to `most`.
 
-    The process's own limit is raised as far as they need it and the system allows.
+    The process's soft limit is raised as far as they need it and the system allows.
     """
     try:
         import resource
@@ -39,10 +39,10 @@ def room(most: int, each: int = 1) -> int:
 
 
 def accepted(listener: socket.socket) -> socket.socket | None:
-    """Return the next connection of a listener, None where there was none to take.
+    """Return the next connection of a listener, None if there is none.
 
-    Where the process or the system has no descriptor or no memory for one, it waits a moment first: the listener stays
-    readable, and would be asked again at once (accept(2)). Raises OSError for a listener that is closed.
+    If the process or the system has no descriptor or no memory for it, this waits a moment before it returns: the
+    listener stays readable, and the caller would try again at once (accept(2)). Raises OSError for a closed listener.
     """
     try:
         connection, _ = listener.accept()
@@ -57,7 +57,7 @@ def accepted(listener: socket.socket) -> socket.socket | None:
 
 
 def _open_now() -> int:
-    """Return how many descriptors the process has."""
+    """Return how many descriptors the process has open."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         if os.path.isdir(folder):
             return len(os.listdir(folder))

@@ -1,17 +1,17 @@
-"""What a forked child does with what its parent has open: nothing, and it says so.
+"""A forked child does not use what its parent has open.
 
 A fork copies connections, models and locks into a process that has neither the other threads nor the file locks of its
 parent. SQLite and DuckDB must not be used there, nor even closed (https://www.sqlite.org/howtocorrupt.html, 2.6): the
 copies hold what the parent was about to write. So
 
-- every call looks at the process first (`Owned.check_process`), and a child gets one error;
-- what the parent holds in a library is *left* in the child: no destructor ever runs that would write, or wait for a
-  thread that is not there;
-- a SQLite connection that is at rest is closed in the child. SQLite's table of its locks is copied too, and a child
-  that opened the file again would believe to have locks that are its parent's. A close at rest writes nothing, and
-  leaves the parent's locks alone. A fork waits for half a second, so that running calls come to an end;
-- a file that the parent was writing, or that DuckDB had open, can't be opened again in the child, and an error says so;
-- locks are made anew, as nobody is there who would release them.
+- every call checks the process first (`Owned.check_process`), and raises an error in a child;
+- the child *leaves* the objects that a library made for the parent: it never runs their destructors, which would write,
+  or wait for a thread that the child does not have;
+- the child closes a SQLite connection that is at rest. SQLite's table of its locks is copied, too: a child that opened
+  the file again would believe that it holds its parent's locks. Closing a connection at rest writes nothing, and leaves
+  the parent's locks alone. Before a fork, the parent waits up to half a second for running calls to end;
+- the child cannot open a file again that the parent was writing or DuckDB had open: an error says so;
+- the child makes all locks anew, as no thread is left that would release them.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
 _PATIENCE = 0.5
-"""Seconds for which a fork waits for calls that run."""
+"""Seconds that a fork waits for running calls to end."""
 
 
 class Owned:
-    """What belongs to the process that made it; `path`: what an error calls it."""
+    """An object that belongs to the process that made it. `path`: its name in errors."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -63,7 +63,7 @@ class Owned:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether this is a child's copy."""
+        """Whether this is a copy in a forked child."""
         return self._process != os.getpid()
 
     def check_process(self) -> None:
@@ -84,23 +84,23 @@ def in_own_process(method: Callable[Concatenate[Owner, Arguments], Returned]) ->
 
 
 class Inherited(Protocol):
-    """What wants to know of a fork."""
+    """An object that acts before and after a fork."""
 
     def before_fork(self, seconds: float) -> bool:
-        """Wait until nothing runs and keep it so; False where it would take longer than this."""
+        """Wait until no call runs, and let none begin; return False if that takes longer than `seconds`."""
 
     def after_fork(self) -> None:
-        """Go on, in the parent, where `before_fork` returned True."""
+        """Let calls begin again, in the parent. Called if `before_fork` returned True."""
 
     def in_child(self, *, at_rest: bool) -> None:
-        """Give up what is the parent's; `at_rest`: `before_fork` returned True."""
+        """Give up the parent's objects, in the child. `at_rest`: `before_fork` returned True."""
 
 
-_told: WeakSet[Inherited] = WeakSet()
+_observers: WeakSet[Inherited] = WeakSet()
 _called: list[Callable[[], None]] = []
 _lock_owners: WeakSet[Any] = WeakSet([open_files])
 _inherited: dict[Inode, str] = {}
-"""Files that can't be opened here, each with the reason."""
+"""The files that this process must not open, each with the reason."""
 
 
 class _Forking(threading.local):
@@ -111,17 +111,17 @@ _forking = _Forking()
 
 
 def at_fork(one: Inherited) -> None:
-    """Have an object told of forks, as long as there is one."""
-    _told.add(one)
+    """Call an object's methods at forks, for as long as it lives."""
+    _observers.add(one)
 
 
 def forget(one: Inherited) -> None:
-    """Tell an object of no fork any more: it is closed."""
-    _told.discard(one)
+    """Stop calling an object at forks: it is closed."""
+    _observers.discard(one)
 
 
 def in_child(function: Callable[[], None]) -> Callable[[], None]:
-    """Call a function in each child, before anything else of sqlrag can run there."""
+    """Call a function in each child, before any other code of sqlrag can run there."""
     _called.append(function)
     return function
 
@@ -132,7 +132,7 @@ def renew_locks(owner: object) -> None:
 
 
 def leave(*objects: object) -> None:
-    """Never free these, not even at the interpreter's end: for a child, which must not run their destructors."""
+    """Never free these objects, not even at the interpreter's end: a child must not run their destructors."""
     import ctypes
 
     for one in objects:
@@ -140,13 +140,13 @@ def leave(*objects: object) -> None:
 
 
 def remember_inherited(inode: Inode | None, why: str) -> None:
-    """Refuse to open a file in this process."""
+    """Refuse to open a file in this process from now on. `why`: the reason, for the error."""
     if inode is not None:
         _inherited[inode] = why
 
 
 def check_not_inherited(path: str) -> None:
-    """Raise LockedError for a file that this process can't open, because its parent had it open at the fork."""
+    """Raise LockedError for a file that this process must not open, because its parent had it open at the fork."""
     inode = inode_of(path) if _inherited else None
     if inode is not None and inode in _inherited:
         raise LockedError(f"{path} {_inherited[inode]}")
@@ -162,7 +162,7 @@ def _before() -> None:
     import ctypes  # noqa: F401 - an import in the child could wait for a thread that it does not have
 
     until = time.monotonic() + _PATIENCE
-    _forking.at_rest = [one for one in list(_told) if one.before_fork(max(0.0, until - time.monotonic()))]
+    _forking.at_rest = [one for one in list(_observers) if one.before_fork(max(0.0, until - time.monotonic()))]
 
 
 def _in_parent() -> None:
@@ -180,9 +180,9 @@ def _in_child() -> None:
                     setattr(owner, name, make())
     for function in _called:
         function()
-    for one in list(_told):
+    for one in list(_observers):
         one.in_child(at_rest=id(one) in at_rest)
-    _told.clear()
+    _observers.clear()
     _forking.at_rest = ()
 
 

@@ -1,20 +1,19 @@
-"""The files that this process has open, and the first bytes of a database without a lock lost.
+"""The files that this process has open; reading the first bytes of a database without dropping its locks.
 
-POSIX locks belong to a process and a file: a close of *any* descriptor of the file drops every lock that the process
-has on it, whoever took it (https://www.sqlite.org/howtocorrupt.html, 2.2). SQLite and DuckDB lock their files this way,
-and each knows only of its own descriptors. So nothing of sqlrag opens and closes a database file beside the library
-that holds it:
+POSIX locks belong to a process and a file: closing *any* descriptor of the file drops every lock that the process has
+on it, whichever code took it (https://www.sqlite.org/howtocorrupt.html, 2.2). SQLite and DuckDB lock their files this
+way, and each knows only its own descriptors. So sqlrag never opens and closes a database file that a library may hold:
 
-- What the process has open already is read through a descriptor that is there.
-- Where there is none, one is opened and *kept*. It cannot be closed again when the bytes are read: another thread may
-  have opened the file and taken a lock since, and there is no call that closes a descriptor only if it is the last one.
+- If the process has the file open already, it is read through that descriptor.
+- Otherwise it is opened, and the descriptor is *kept*. It cannot be closed after reading: another thread may have
+  opened the file and locked it since, and no system call closes a descriptor only if it is the last one.
 
-One descriptor a file is kept, and of the last `MOST_KEPT` files; one is closed that no other descriptor of the process
-stands beside. Of a file that has been deleted that is safe, as nobody can open it by its name any more. Of the oldest
-beyond `MOST_KEPT` it is as good as safe: it was last looked at many files ago, and whoever opens it now would have to
-lock it within the microseconds between the look and the close.
+One descriptor is kept for each of the last `MOST_KEPT` files. One is closed only if the process has no other descriptor
+of that file. For a deleted file that is safe, because it cannot be opened by its name any more. For the oldest beyond
+`MOST_KEPT` it is nearly so: it was last read many files ago, and another thread would have to open and lock it within
+the microseconds between the check and the close.
 
-Windows has no such locks, and its open files can't be deleted: there the file is opened and closed.
+Windows has no such locks, and open files cannot be deleted there, so the file is simply opened and closed.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ __all__ = [
 MOST_KEPT = 32
 
 Inode = tuple[int, int]
-"""The device and number of a file, whatever its names."""
+"""The device and inode number of a file, which all of its names share."""
 
 _FOLDER = next((folder for folder in ("/proc/self/fd", "/dev/fd") if os.path.isdir(folder)), None)
 
@@ -51,14 +50,14 @@ _STARTS = (
     b"\x37\x7f\x06\x83",
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",  # a rollback journal
 )
-"""What files of SQLite's that have locks, or stand beside one that has, begin with."""
+"""The first bytes of SQLite's databases and journals."""
 
 _kept: dict[Inode, int] = {}
 _lock = threading.Lock()
 
 
 def inode_of(path: str) -> Inode | None:
-    """Return which file a path means, None where there is none."""
+    """Return the inode of a path, None if there is no such file."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -67,12 +66,12 @@ def inode_of(path: str) -> Inode | None:
 
 
 def descriptors_on(inode: Inode) -> list[int]:
-    """Return this process's descriptors of a file, none where the system does not tell."""
+    """Return this process's descriptors of a file; none on a system that does not list them."""
     return [descriptor for descriptor, found in _all() if found == inode]
 
 
 def names_of(inode: Inode) -> list[str]:
-    """Return by which names this process has a file open, without the descriptor that is kept here."""
+    """Return the names under which this process has a file open, apart from the descriptor that is kept here."""
     names = []
     for descriptor in descriptors_on(inode):
         if not is_kept(descriptor, inode):
@@ -82,12 +81,12 @@ def names_of(inode: Inode) -> list[str]:
 
 
 def is_kept(descriptor: int, inode: Inode) -> bool:
-    """Tell whether a descriptor is the one of a file that is kept here."""
+    """Tell whether a descriptor is the one that is kept here for a file."""
     return _kept.get(inode) == descriptor
 
 
 def start_of(path: str, size: int) -> bytes:
-    """Return the first bytes of a file, none where it cannot be read: whoever opens it says why."""
+    """Return the first bytes of a file; none if it cannot be read, as opening it will report the reason."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) or not status.st_size:
@@ -102,9 +101,9 @@ def start_of(path: str, size: int) -> bytes:
 
 
 def check_no_database(path: str | os.PathLike[str]) -> None:
-    """Raise OSError where a file is a database, or its journal, that this process has open; it must not be opened.
+    """Raise OSError if a file is a database, or its journal, that this process has open.
 
-    Reading it as a document, or as anything else, would end with a close.
+    It must not be read as a document, or as anything else: the reader would close it, and so drop the locks.
     """
     inode = inode_of(os.fspath(path))
     for descriptor in () if inode is None else descriptors_on(inode):
@@ -116,14 +115,14 @@ def check_no_database(path: str | os.PathLike[str]) -> None:
 def _start_of(inode: Inode, path: str, size: int) -> bytes:
     if inode in _kept and (start := _read(_kept[inode], inode, size)) is not None:
         return start
-    _kept.pop(inode, None)  # somebody has closed it, as daemons close all that they find
+    _kept.pop(inode, None)  # other code has closed it, as daemons close all their descriptors
     for there in descriptors_on(inode):
         if (start := _read(there, inode, size)) is not None:
             return start
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     status = os.fstat(descriptor)
     opened = status.st_dev, status.st_ino
-    if opened in _kept:  # the file has been replaced since, by one that is known: two are kept of it
+    if opened in _kept:  # the file has just been replaced by a known one, of which two are kept now
         return _read(descriptor, opened, size) or b""
     _kept[opened] = descriptor
     _let_go()
@@ -131,7 +130,7 @@ def _start_of(inode: Inode, path: str, size: int) -> bytes:
 
 
 def _let_go() -> None:
-    """Close what is kept of deleted files, and of the oldest beyond `MOST_KEPT`, where nobody else has them open."""
+    """Close descriptors of deleted files, and the oldest beyond `MOST_KEPT`, unless the process has another one."""
     counts = Counter(inode for _, inode in _all())
     for inode, descriptor in list(_kept.items()):
         try:
@@ -146,7 +145,7 @@ def _let_go() -> None:
 
 
 def _read(descriptor: int, inode: Inode | None, size: int) -> bytes | None:
-    """Return the first bytes by a descriptor, None if it can't be read, or is another file's by now."""
+    """Return the first bytes through a descriptor; None if it can't be read, or belongs to another file by now."""
     try:
         start = os.pread(descriptor, size, 0)
         status = os.fstat(descriptor)
@@ -156,7 +155,7 @@ def _read(descriptor: int, inode: Inode | None, size: int) -> bytes | None:
 
 
 def _all() -> Iterator[tuple[int, Inode]]:
-    """Iterate over the process's descriptors with their files; one that is closed meanwhile is left out."""
+    """Yield the process's descriptors with their inodes, without those that are closed meanwhile."""
     for descriptor in _numbers():
         try:
             status = os.fstat(descriptor)
@@ -174,5 +173,5 @@ def _numbers() -> Iterable[int]:
     except OSError as error:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-        # The last descriptor has just been taken, by a file that must be known to be ours.
+        # The process has no descriptor left to list the folder with, and a file may just have taken the last one.
         return range(os.sysconf("SC_OPEN_MAX"))

@@ -1,9 +1,9 @@
-"""A server's stderr: nothing that is written there makes it wait, and nobody can fill a disk through it.
+"""A server's stderr: writing to it never blocks, and its volume is limited.
 
-What reads a server's log may stop reading: then a write to the full pipe waits for ever, whoever writes, and a client
-that provokes enough lines stops the server. So descriptor 2 becomes a pipe that a thread empties: Python's loggers,
-warnings and tracebacks, libraries in C and processes that are started write into it. The thread hands on what stderr
-takes at once, cuts long lines, and leaves out those beyond a number.
+If the process that reads a server's log stops reading, a write to the full pipe blocks for ever, and a client that
+provokes enough lines stops the server. So descriptor 2 becomes a pipe that a thread empties. Python's loggers, warnings
+and tracebacks, libraries in C and child processes all write into it. The thread passes on what stderr takes without
+blocking, cuts long lines, and drops lines beyond a limit.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from typing import Any
 __all__ = ["bound", "release"]
 
 LONGEST_LINE = 500
-"""Bytes; less than a pipe takes at once (POSIX: 512)."""
+"""Bytes of a line; fewer than a pipe takes at once (POSIX: 512)."""
 
 LINES = 300
-"""So many lines may come at once: some tracebacks."""
+"""Lines that may come at once: a few tracebacks."""
 
 LINES_A_SECOND = 1.0
 """Lines in the long run: 43 MB a day of the longest."""
 
 _PATIENCE = 0.2
-"""Seconds that a line waits for a reader who has read the one before."""
+"""Seconds that a line waits for the reader, if it has read the line before."""
 
 _END_SECONDS = 1.0
+"""Seconds for the thread to pass on the last lines."""
 
 _PIECE = 1 << 16
 
 
 def bound() -> None:
-    """Bound stderr, from now on to the end of the process."""
+    """Limit stderr from now on to the end of the process."""
     global _bounded  # noqa: PLW0603 - a process has one stderr
     if _bounded is None and hasattr(select, "poll"):
-        with suppress(OSError):  # there is none: `2>&-`
+        with suppress(OSError):  # stderr is closed: `2>&-`
             _bounded = _Bounded()
             atexit.register(release)
 
 
 def release() -> None:
-    """Hand on what has been written, and put stderr back: before the end of the process, or another takes its place."""
+    """Pass on what has been written, and restore stderr: before the process ends, or another program replaces it."""
     global _bounded  # noqa: PLW0603
     if _bounded is not None:
         _bounded.release()
@@ -55,21 +56,21 @@ def release() -> None:
 
 
 class _Dropping(io.FileIO):
-    """The pipe for Python's own writing: what it does not take is written as well, to nowhere."""
+    """The pipe, for Python's own writes. What it does not take is dropped, and counts as written."""
 
     def write(self, data: Any) -> int:
-        """Write what the pipe takes; all of it where that is nothing."""
+        """Write as much as the pipe takes. If it takes nothing, the data is dropped."""
         written: int | None = super().write(data)
         return memoryview(data).nbytes if written is None else written
 
 
 class _Bounded:
-    """A pipe in the place of descriptor 2, and the thread that empties it."""
+    """A pipe as descriptor 2, and the thread that empties it."""
 
     def __init__(self) -> None:
         self._stderr = os.dup(2)
         self._pipe, end = os.pipe()
-        # Code that writes while it holds the interpreter's lock would wait for the thread, which waits for the lock.
+        # Not blocking: code that writes while it holds the GIL would wait for the thread, which waits for the GIL.
         os.set_blocking(end, False)
         os.dup2(end, 2)
         os.close(end)
@@ -83,12 +84,12 @@ class _Bounded:
         self._thread.start()
 
     def release(self) -> None:
-        """Hand on what stands in the pipe, as far as stderr takes it, and let processes write there directly again."""
+        """Pass on what is in the pipe, as far as stderr takes it, and make descriptor 2 stderr again."""
         with suppress(OSError, ValueError):
             sys.stderr.flush()
-        os.dup2(self._stderr, 2)  # the pipe's end, unless a process that was started has it
+        os.dup2(self._stderr, 2)  # closes the pipe, unless a child process has it open
         self._thread.join(_END_SECONDS)
-        if not self._is_read:  # what is written at the end of the process would wait for ever
+        if not self._is_read:  # a write at the end of the process would block for ever
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
 
@@ -124,12 +125,12 @@ class _Bounded:
             self._left_out = 0
 
     def _write(self, line: bytes) -> bool:
-        """Write a line if stderr takes it now, or in a moment where it has taken the last one; tell whether it did."""
+        """Write a line if stderr takes it now, or soon if it took the last one; return whether it did."""
         poll = select.poll()
         poll.register(self._stderr, select.POLLOUT)
         self._is_read = bool(poll.poll(_PATIENCE * 1000 if self._is_read else 0))
         if self._is_read:
-            with suppress(OSError):  # whoever read it has gone: there is nobody to tell
+            with suppress(OSError):  # its reader has gone
                 os.write(self._stderr, line + b"\n")
         return self._is_read
 

@@ -1,9 +1,9 @@
-"""HTTP on this machine alone, for those who have a token: what `sqlrag mcp --http` and `sqlrag serve --http` share.
+"""HTTP on this machine alone, for clients with a token: what `sqlrag mcp --http` and `sqlrag serve --http` share.
 
-Anybody's web page can make a browser send requests to 127.0.0.1, under a name of its own (DNS rebinding): so a request
-needs the token, and has no other Host and Origin than this machine's
+Any web page can make a browser send requests to 127.0.0.1, under a host name of the page's own (DNS rebinding). So each
+request must have the token, and its Host and Origin must be this machine's
 (https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#security-warning). No answer has a CORS
-header: a page of another origin reads nothing.
+header, so a page of another origin cannot read it.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ __all__ = ["BODY_BYTES", "BODY_SECONDS", "LOOPBACK", "OnThisMachine", "Problem",
 LOOPBACK = "127.0.0.1"
 
 CONNECTIONS = 256
-"""At once; of fewer where the process may have fewer descriptors."""
+"""Connections at a time; fewer if the process may not have enough descriptors."""
 
 HEAD_SECONDS = 10.0
-"""For a request's head, from the first byte of its connection or the end of the answer before it."""
+"""Seconds for the head of a request, from the start of its connection or the end of the answer before it."""
 
 BODY_SECONDS = 10.0
-"""For a request's body, from the end of its head."""
+"""Seconds for the body of a request, from the end of its head."""
 
 BODY_BYTES = 1_000_000
-"""The longest text that a function takes has 100,000 characters."""
+"""Bytes of a body. The longest text that a function takes has 100,000 characters."""
 
 ANSWER_SECONDS = 30.0
-"""For a client to read an answer."""
+"""Seconds for a client to read an answer."""
 
 _MOST_HEADERS = 64
-"""A browser sends some twenty. Their bytes are limited to 64 kB by the parser."""
+"""Headers of a request; a browser sends about twenty. The parser limits their bytes to 64 kB."""
 
 _BACKLOG = 128
-"""Connections that the system keeps until they are taken."""
+"""Connections that the system keeps until they are accepted."""
 
 _STOP_SECONDS = 1
-"""For what runs to be answered after Ctrl-C."""
+"""Seconds after Ctrl-C in which running requests may still be answered."""
 
 _ANSWERED_BEFORE = "ASGI callable returned without completing response."
-"""What uvicorn says of a request that it has refused before the application answers."""
+"""What uvicorn logs if it has refused a request before the application answers."""
 
 
 class Problem(Response):  # type: ignore[misc]  # checked without the extra, too
-    """An error as JSON (https://www.rfc-editor.org/rfc/rfc9457): `title` names the status, `detail` says what to do."""
+    """An error as JSON (https://www.rfc-editor.org/rfc/rfc9457): `title` names the status, `detail` the remedy."""
 
     media_type = "application/problem+json"
 
@@ -78,16 +78,16 @@ class Problem(Response):  # type: ignore[misc]  # checked without the extra, too
 
 
 def listening(port: int) -> socket.socket:
-    """Return a socket that listens on this machine. `port`: 0 takes any free one. Raises OSError for one taken."""
+    """Return a socket that listens on this machine. `port`: 0 takes any free one. Raises OSError if it is taken."""
     listener = socket.create_server((LOOPBACK, port), backlog=_BACKLOG)
-    # asyncio sets it on sockets that it makes itself; without it an answer waits 40 ms for an acknowledgement.
+    # asyncio sets this on sockets that it makes itself. Without it, an answer waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def serve(app: ASGIApp, listener: socket.socket, token: str, end: Callable[[], None]) -> None:
-    """Answer those who have the token, until it is stopped; `end` is called then and ends what still runs."""
-    # h11: the same limits and answers wherever it runs. What a stranger sends wrong is no line in a log.
+    """Answer clients that have the token until the server is stopped, then call `end`, which ends what still runs."""
+    # h11 has the same limits and answers everywhere. Malformed requests are not logged.
     config = uvicorn.Config(
         OnThisMachine(app, token, listener.getsockname()[1]),
         http=_Connection,
@@ -96,9 +96,9 @@ def serve(app: ASGIApp, listener: socket.socket, token: str, end: Callable[[], N
         log_level="error",
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
-        limit_concurrency=room(CONNECTIONS) + 1,  # _Connection sees to it that there are no more
-        # asyncio takes so many connections at a time and, in the Pythons up to 3.12 at least, logs a traceback for each
-        # of them that there is no descriptor for.
+        limit_concurrency=room(CONNECTIONS) + 1,  # which _Connection never lets them reach
+        # asyncio accepts so many connections at a time. Up to Python 3.12 at least, it logs a traceback for each of
+        # them if there is no descriptor left.
         backlog=1,
     )
     for name in ("uvicorn.error", "asyncio"):
@@ -107,20 +107,20 @@ def serve(app: ASGIApp, listener: socket.socket, token: str, end: Callable[[], N
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Tell whether a line of the log is not about what a stranger sent: uvicorn stumbles over its own second answer."""
+    """Tell whether a log record is about an error of the server's, not about a request that uvicorn has refused."""
     error = record.exc_info[1] if record.exc_info else None
     return record.msg != _ANSWERED_BEFORE and not isinstance(error, h11.LocalProtocolError)
 
 
 class _Connection(H11Protocol):  # type: ignore[misc]  # checked without the extra, too
-    """A connection that ends: a head, a body and the reading of an answer take so long at most.
+    """A connection with time limits: for a request's head, for its body, and for reading the answer.
 
-    One more than there is room for takes the place of one that no question of the token's owner runs on: of a stranger
-    before an owner, of the oldest before the younger. `is_owner`: a request has shown the token.
+    When there are too many connections, a new one takes the place of the oldest on which no request with the token
+    runs; connections that have never shown the token go first. `is_owner`: the token has been shown.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take a connection, if need be in the place of another."""
+        """Accept the connection, if need be in the place of another one."""
         self.is_owner = self._is_ended = False
         self._since = time.monotonic()
         self._awaited: tuple[str, Any] | None = None
@@ -132,12 +132,12 @@ class _Connection(H11Protocol):  # type: ignore[misc]  # checked without the ext
             min(idle, key=lambda one: (one.is_owner, one._since), default=self).end()  # noqa: SLF001
 
     def end(self) -> None:
-        """End the connection, whatever has not been read or sent."""
+        """End the connection without reading or sending the rest."""
         self._is_ended = True
         self.transport.abort()
 
     def look(self, now: float) -> None:
-        """End the connection if what is awaited from its client has not come in time."""
+        """End the connection if its client has been too slow. `now`: `time.monotonic()`."""
         awaited = self._awaited_now()
         if awaited != self._awaited:
             self._awaited, self._since = awaited, now
@@ -145,15 +145,15 @@ class _Connection(H11Protocol):  # type: ignore[misc]  # checked without the ext
             self.end()
 
     def shutdown(self) -> None:
-        """End the connection once it is answered, as the server ends."""
-        with suppress(h11.LocalProtocolError):  # it has ended by an error
+        """End the connection when its request is answered, because the server ends."""
+        with suppress(h11.LocalProtocolError):  # an error has ended it already
             super().shutdown()
 
     def _is_asking(self) -> bool:
         return bool(self.is_owner and self.cycle is not None and not self.cycle.response_complete)
 
     def _awaited_now(self) -> tuple[str, Any] | None:
-        """Return what the client is to do, and for which request."""
+        """Return what the client is to do next, and for which request; None if it has nothing to do."""
         if self.transport.get_write_buffer_size():
             return "answer", self.cycle
         if self.conn.their_state is h11.SEND_BODY:
@@ -164,31 +164,31 @@ class _Connection(H11Protocol):  # type: ignore[misc]  # checked without the ext
 
 
 _PATIENCE = {"head": HEAD_SECONDS, "body": BODY_SECONDS + 2, "answer": ANSWER_SECONDS}
-"""Seconds; a body that is late is answered with 408 first."""
+"""Seconds for each. A body that is late is answered with 408 first."""
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extra, too
-    """Looks after the connections, and ends with Ctrl-C, whatever runs."""
+    """A server that checks its connections' time limits, and that Ctrl-C ends whatever runs."""
 
     def __init__(self, config: uvicorn.Config, end: Callable[[], None]) -> None:
         super().__init__(config)
         self._end = end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
+        """Listen, with a longer backlog than the one that asyncio was given."""
         await super().startup(sockets)
         for listener in sockets or []:
-            listener.listen(_BACKLOG)  # asyncio has told the system the number of `config.backlog`
+            listener.listen(_BACKLOG)  # asyncio has set it to `config.backlog`
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is done ten times a second; tell whether to end."""
+        """Check the connections once a second; return whether to end. Called ten times a second."""
         if counter % 10 == 0:
             for connection in list(self.server_state.connections):
                 connection.look(time.monotonic())
         return bool(await super().on_tick(counter))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let what runs finish for a second, and end it then: threads that wait for it can't be cancelled."""
+        """Let requests finish for a second, then end what they wait for: their threads cannot be cancelled."""
         asyncio.get_running_loop().call_later(_STOP_SECONDS, self._end)
         await super().shutdown(sockets)
         self._end()
@@ -196,7 +196,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extr
             connection.end()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End as soon as all is answered; at a second Ctrl-C at once: nothing is written here that could be lost."""
+        """End when all requests are answered; at a second Ctrl-C at once, as no data can be lost here."""
         if self.should_exit and sig == signal.SIGINT:
             self._end()
             os._exit(128 + sig)
@@ -204,9 +204,9 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extr
 
 
 class OnThisMachine:
-    """An ASGI application that answers those alone who send `Authorization: Bearer TOKEN`, to this machine's names.
+    """An ASGI application that refuses requests without the token, or with another machine's Host or Origin.
 
-    Their requests reach the application once they are there as a whole.
+    It hands on the others to `app` when their whole body has arrived.
     """
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
@@ -219,7 +219,7 @@ class OnThisMachine:
         """Answer a request."""
 
         async def send_once(message: Message) -> None:
-            # Who sends what is no HTTP behind a request has been answered that before the request is.
+            # If garbage follows a valid request, uvicorn has already answered 400.
             with suppress(h11.LocalProtocolError):
                 await send(message)
 
@@ -233,7 +233,7 @@ class OnThisMachine:
         await (refusal or self._app)(scope, receive, send_once)
 
     def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Response | None:
-        """Return the answer to who may not ask; None to who may."""
+        """Return the refusal of a request, None if it is allowed."""
         if len(headers) > _MOST_HEADERS:
             return Problem(431, f"{len(headers)} headers: send at most {_MOST_HEADERS}")
         sent: dict[bytes, list[bytes]] = {}
@@ -253,9 +253,9 @@ class OnThisMachine:
 
 
 async def _whole(scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:
-    """Read the body of a request; return the answer to one that is too long or too late, and what gives the body."""
+    """Read the body of a request. Return the refusal if it is too long or too late, and a `receive` that gives it."""
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if int(length) > BODY_BYTES:  # h11 has seen that it is a number
+    if int(length) > BODY_BYTES:  # h11 has checked that it is a number
         return _too_long(), receive
     body = bytearray()
 
@@ -271,7 +271,7 @@ async def _whole(scope: Scope, receive: Receive) -> tuple[Response | None, Recei
         refusal = await asyncio.wait_for(read(), BODY_SECONDS)
     except asyncio.TimeoutError:  # another class before Python 3.11
         refusal = Problem(408, f"the body did not come within {BODY_SECONDS:g} s")
-    except ClientDisconnect:  # nobody reads that
+    except ClientDisconnect:  # the client does not read this
         refusal = Problem(400, "the body did not come to its end")
     messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 

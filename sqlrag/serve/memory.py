@@ -1,4 +1,4 @@
-"""How much memory a process that answers clients may take, whatever they ask."""
+"""The limit on the memory of a process that answers clients."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sqlrag.models.cached_models import models_folder
 __all__ = ["give_back", "limit_memory"]
 
 _ENGINE = 1 << 30
-"""Bytes for the statements of all connections to SQLite databases; DuckDB's `memory_limit` is as much."""
+"""Bytes for the statements of all SQLite connections; DuckDB's `memory_limit` is the same."""
 
 _PROCESS = 2 << 30
-"""Bytes that the process may take beyond those that it has: with the rows on their way, and DuckDB's functions, which
-allocate beside its limit."""
+"""Bytes that the process may take beyond those that it has: also for rows that are being sent, and for DuckDB's
+functions, which allocate outside its limit."""
 
 
-# Address space that an allocator keeps counts as data. DuckDB's keeps what it has had once, and gives free memory back
-# soon only where a thread sees to it; Arrow's begins with a gigabyte.
+# Address space that an allocator keeps counts as data. DuckDB's allocator keeps all it has ever had, and returns free
+# memory soon only if it has a background thread. Arrow's starts with a gigabyte.
 _ALLOCATORS = {
     "DUCKDB_JE_MALLOC_CONF": "retain:false,background_thread:true,dirty_decay_ms:200,muzzy_decay_ms:0",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -30,11 +30,11 @@ _ALLOCATORS = {
 
 
 def limit_memory(reranker: str | None = None) -> None:
-    """Limit this process's memory for good: what asks for more fails, and what others have asked goes on.
+    """Limit this process's memory for good: a statement that needs more fails, and the others go on.
 
-    SQLite's statements sort and group in memory from now on, not in temporary files, which nothing limits. Where the
-    system does not limit data (RLIMIT_DATA, as Linux does), the engines' own limits remain. The two largest models, of
-    the pulled ones and the folder `reranker`, have room beside it. To be called before DuckDB and Arrow are imported.
+    From now on SQLite sorts and groups in memory, not in temporary files, which nothing limits. On a system without
+    RLIMIT_DATA (Linux has it) only the engines' own limits hold. The two largest models among the pulled ones and the
+    folder `reranker` do not count. To be called before DuckDB and Arrow are imported.
     """
     for name, value in _ALLOCATORS.items():
         os.environ.setdefault(name, value)
@@ -50,14 +50,14 @@ def limit_memory(reranker: str | None = None) -> None:
 
 
 def give_back() -> None:
-    """Give free memory back to the system, where the C library keeps it otherwise (glibc)."""
+    """Return free memory to the system; glibc would keep it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:
         trim(0)
 
 
 def _of_models(reranker: str | None) -> int:
-    """Return the bytes that an embedder and a reranker take at most: their files, read and made ready to run."""
+    """Return the bytes that an embedder and a reranker take at most: twice the size of their files."""
     folders = [models_folder(), *([] if reranker is None else [Path(reranker)])]
     sizes = [0, 0]
     for path in (path for folder in folders for path in folder.rglob("*")):
@@ -67,7 +67,7 @@ def _of_models(reranker: str | None) -> int:
 
 
 def _data() -> int:
-    """Return the bytes that this process can write to."""
+    """Return the bytes of this process's data segment (proc(5)), 0 on a system without /proc."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             found = next(line.split()[1] for line in file if line.startswith("VmData:"))

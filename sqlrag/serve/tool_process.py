@@ -1,8 +1,8 @@
-"""The tools in a process of their own, which is ended where a question cannot be stopped.
+"""The tools in a process of their own, which is ended if a question cannot be stopped.
 
-SQLite and DuckDB look between the rows of a statement whether it is to end, and in some functions never: a replace() of
-megabytes, a regular expression over a long text runs for minutes. So what answers clients asks another process, which
-the system ends (setitimer(2)) soon after the time limit. The next question finds a new one.
+SQLite and DuckDB check between two rows whether a statement is to end, and some functions never do: a replace() over
+megabytes or a regular expression over a long text runs for minutes. So the server asks another process, which the
+system ends (setitimer(2)) soon after the time limit. A new process answers the next question.
 
 A question is a line of JSON, and so is its answer.
 """
@@ -27,31 +27,31 @@ from typing import Any, BinaryIO
 from sqlrag.errors import Error, ServerError, SQLError, error_named
 from sqlrag.serve.memory import give_back, limit_memory
 from sqlrag.serve.tools import Tools
-from sqlrag.serve.untrusted import open_guarded, too_slow
+from sqlrag.serve.untrusted import open_limited, too_slow
 
 __all__ = ["ToolProcess", "main"]
 
 _EXPIRED = -getattr(signal, "SIGALRM", 0)
-"""The status of a process that the system has ended at its time."""
+"""The exit status of a process that the system has ended after its time limit."""
 
 _LONG = 0.2
-"""Seconds of a question after which the process may have memory to give back."""
+"""Seconds of a question after which free memory is returned to the system."""
 
 _SHOWN = 200
-"""Characters of a question in a line of the log."""
+"""Characters of a question that a line of the log shows."""
 
 
 class ToolProcess:
-    """A process that answers one question after the other, whichever thread asks; `tools` are those of its database.
+    """A process that answers questions, one after the other; any thread may ask, through `tools`.
 
-    Raises what `connect` does.
+    `seconds`: the time limit of a question. Raises what `connect` does.
     """
 
     def __init__(self, path: str, *, reranker: str | None, seconds: float) -> None:
         self.tools: Tools = _ToolsOf(self)
         self._seconds = seconds
         options = json.dumps([path, reranker, seconds])
-        # The modules of this process, wherever it is run.
+        # The new process finds the modules where this one does.
         code = f"import sys; sys.path[:] = {sys.path!r}; from sqlrag.serve.tool_process import main; main()"
         self._command = [sys.executable, "-c", code, options]
         self._lock, self._changing = threading.Lock(), threading.Lock()
@@ -66,7 +66,7 @@ class ToolProcess:
             raise
 
     def ask(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return what a tool answers. Raises what it does, and TimeLimitError where its process had to be ended."""
+        """Return a tool's answer. Raises what the tool does, and TimeLimitError if its process had to be ended."""
         question = json.dumps([tool, arguments])
         with self._lock:
             if self._process.poll() is not None:
@@ -80,7 +80,7 @@ class ToolProcess:
             return answer
 
     def close(self) -> None:
-        """End the process, whatever it does; may be called from any thread."""
+        """End the process, whatever it does. May be called from any thread."""
         with self._changing:
             self._is_closed = True
             _end(self._process)
@@ -91,7 +91,7 @@ class ToolProcess:
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C in the terminal is for the server, which ends it
+            start_new_session=True,  # Ctrl-C in the terminal reaches the server alone, which ends it
         )
 
     def _begin_again(self) -> None:
@@ -102,7 +102,7 @@ class ToolProcess:
             self._process = self._started()
 
     def _greet(self) -> None:
-        """Wait for a new process to have opened the database."""
+        """Wait until a new process has opened the database."""
         if self._is_new:
             try:
                 self._hear()
@@ -120,7 +120,7 @@ class ToolProcess:
             raise EOFError from error
 
     def _hear(self) -> Any:
-        """Return what the process says next. Raises EOFError where it has ended, and the error that it tells."""
+        """Return the next answer of the process. Raises the error that it reports, and EOFError if it has ended."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
@@ -131,7 +131,7 @@ class ToolProcess:
         return answer
 
     def _ended(self, question: str) -> Error:
-        """Begin a new process, and return the error for the question that the old one ended at."""
+        """Start a new process, and return the error for the question at which the old one ended."""
         code = self._process.wait()
         self._begin_again()
         if code == _EXPIRED:
@@ -162,7 +162,7 @@ def _asked(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
 
 class _ToolsOf(Tools):
-    """The tools of a process: the signatures are their own."""
+    """The tools of a process, with the signatures of `Tools`."""
 
     search = _asked(Tools.search)
     read_chunk = _asked(Tools.read_chunk)
@@ -174,21 +174,21 @@ class _ToolsOf(Tools):
 
 
 def main() -> None:
-    """Answer the questions of the process that has started this one, until that ends."""
+    """Answer the questions of the process that has started this one, until that process ends."""
     path, reranker, seconds = json.loads(sys.argv[1])
     limit_memory(reranker)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # so that nothing a library prints is taken for an answer
     if _EXPIRED:
-        signal.signal(-_EXPIRED, signal.SIG_DFL)  # whatever has started the server may have had it ignored
-    warnings.showwarning = _note  # type: ignore[assignment]  # it takes the rest as it comes
+        signal.signal(-_EXPIRED, signal.SIG_DFL)  # the server may have been started with it ignored
+    warnings.showwarning = _note  # type: ignore[assignment]  # it takes all further arguments
     questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
     opened: list[Tools] = []
 
     def begin() -> None:
-        guarded = open_guarded(path, reranker=reranker, seconds=seconds, ends_process=True)
-        opened.append(Tools(guarded, path))
+        database = open_limited(path, reranker=reranker, seconds=seconds, ends_process=True)
+        opened.append(Tools(database, path))
 
     _answer(answers, begin)
     while opened:
@@ -210,7 +210,7 @@ def _answer(answers: BinaryIO, work: Callable[[], Any]) -> None:
             SQLError.__name__,
             "out of memory: ask for less, with a smaller LIMIT, fewer columns or substr()",
         ]
-    except Exception:  # noqa: BLE001 - whatever it is, whoever asks is told
+    except Exception:  # noqa: BLE001 - the client gets an error, whatever it is
         traceback.print_exc()
         answer = [None, ServerError.__name__, "the server failed at this request: its log says why"]
     answers.write(json.dumps(answer, default=str).encode() + b"\n")
@@ -218,7 +218,7 @@ def _answer(answers: BinaryIO, work: Callable[[], Any]) -> None:
 
 
 def _read(questions: queue.SimpleQueue[bytes]) -> None:
-    """Take the questions as they come; at the end of who asks them, end, whatever runs."""
+    """Read questions as they come. When the server ends, end this process, whatever runs."""
     rest = b""
     while piece := os.read(0, 1 << 16):  # sys.stdin has a lock that this thread would hold at the end of the process
         *lines, rest = (rest + piece).split(b"\n")

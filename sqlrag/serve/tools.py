@@ -1,4 +1,4 @@
-"""What a stranger can ask a database: `search`, `read_chunk`, `sql`, `describe`; over MCP and over HTTP."""
+"""The four tools of MCP and of the JSON API: `search`, `read_chunk`, `sql` and `describe`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from sqlrag.values.json_values import json_value
 
 if TYPE_CHECKING:
     from sqlrag.database import Database
-    from sqlrag.serve.untrusted import Guarded
+    from sqlrag.serve.untrusted import LimitedDatabase
 
 __all__ = ["Tools"]
 
 MOST_NEIGHBOURS = 20
-"""Chunks before or after one: 4,000 tokens each way."""
+"""Chunks before or after a hit: 4,000 tokens each way."""
 
 COUNT_SECONDS = 1.0
-"""How long counting the rows of one table may take; a table of hundreds of millions is left uncounted."""
+"""Seconds for counting the rows of a table; one with hundreds of millions of rows stays uncounted."""
 
 FUNCTIONS = """\
 embed(text), embed_document(text), rerank_score(query, text), token_count(text); table functions, in FROM:
@@ -62,10 +62,10 @@ Params = Annotated[dict[str, Any] | None, Field(description="Values of the :name
 
 
 class Tools:
-    """The tools over one database. What they return is JSON; what goes wrong is an `Error`."""
+    """The tools over one database. They return JSON objects, and raise an `Error` if something is wrong."""
 
-    def __init__(self, guarded: Guarded, path: str) -> None:
-        self._guarded = guarded
+    def __init__(self, database: LimitedDatabase, path: str) -> None:
+        self._database = database
         self._path = path
 
     def search(
@@ -81,7 +81,9 @@ class Tools:
         Each hit has its text, where it is from (`source`), its score (higher is more relevant, above 0.5 more likely
         relevant than not) and its ranks before and after reranking. `read_chunk` shows what stands around a hit.
         """
-        check_top_n(top_n, check_k("search", "top_k", top_k))  # some are larger than a parameter of SQL can be
+        check_top_n(
+            top_n, check_k("search", "top_k", top_k)
+        )  # before SQL, which has no parameter as large as some numbers
 
         def ask(database: Database) -> dict[str, Any]:
             with told() as messages:
@@ -99,7 +101,7 @@ class Tools:
             ]
             return {"hits": json_value(found), "note": "; ".join(messages) or None}
 
-        return self._guarded.run(ask)
+        return self._database.run(ask)
 
     def read_chunk(self, id: Id, index: Index = None, before: Before = 0, after: After = 0) -> dict[str, Any]:  # noqa: A002
         """Read a chunk by its id, with its neighbours in the same document or row: what stands around a hit."""
@@ -134,7 +136,7 @@ class Tools:
                 ],
             }
 
-        return self._guarded.run(ask)
+        return self._database.run(ask)
 
     def sql(self, statement: Statement, params: Params = None) -> dict[str, Any]:
         """Run a SELECT over the database's tables, with the functions of sqlrag; `describe` lists both.
@@ -147,7 +149,7 @@ class Tools:
                     f"params: {name} is {shown(value)}: it takes a text, a number (whole ones of 64 bits), true, false "
                     "or null"
                 )
-        answer = self._guarded.rows(statement, params)
+        answer = self._database.rows(statement, params)
         return {"rows": answer.rows, "note": answer.note}
 
     def describe(self) -> dict[str, Any]:
@@ -155,9 +157,9 @@ class Tools:
 
         Indexes with their models and counts, tables with their columns and row counts, the SQL functions, the limits.
         """
-        indexes = self._guarded.run(lambda database: database.info())
-        engine = self._guarded.run(lambda database: database.engine)
-        rows = self._guarded.run(lambda database: database.execute(statement(f"mcp/{engine}_tables")).fetchall())
+        indexes = self._database.run(lambda database: database.info())
+        engine = self._database.run(lambda database: database.engine)
+        rows = self._database.run(lambda database: database.execute(statement(f"mcp/{engine}_tables")).fetchall())
         names = [info.index for info in indexes]
         tables: dict[str, dict[str, Any]] = {}
         for table, kind, column, column_type in rows:
@@ -175,24 +177,24 @@ class Tools:
             "indexes": [{name: getattr(info, name) for name in fields} for info in indexes],
             "tables": list(tables.values()),
             "functions": FUNCTIONS,
-            "limits": {"seconds": self._guarded.seconds, "rows": ROWS, "bytes": BYTES, "reranked pairs": PAIRS},
+            "limits": {"seconds": self._database.seconds, "rows": ROWS, "bytes": BYTES, "reranked pairs": PAIRS},
         }
 
     def _count(self, table: str) -> int | None:
-        """Return how many rows a table has, None where that takes too long."""
+        """Return how many rows a table has, None if counting takes too long."""
 
         def count(database: Database) -> int:
             ((rows,),) = database.execute(f"SELECT count(*) FROM {database.schema}.{quote(table)}").fetchall()
             return int(rows)
 
         try:
-            return self._guarded.run(count, COUNT_SECONDS)
+            return self._database.run(count, COUNT_SECONDS)
         except TimeLimitError:
             return None
 
 
 def _index_name(database: Database, index: str | None) -> str:
-    """Return an index that is there; by default the only one, as `Database.search`."""
+    """Return the name of an existing index; by default the only one, as in `Database.search`."""
     names = database.indexes()
     if index is None:
         index = names[0] if len(names) == 1 else DEFAULT_INDEX

@@ -1,6 +1,6 @@
-"""A database for statements of people, or programs, that one does not know: read-only, each with an end.
+"""Run untrusted statements: read-only, with limits on their time and on the size of their answers.
 
-What such a statement may do, `Database.confine` says; here is how long it may run and how much it may answer.
+`Database.confine` restricts what such a statement may do. The limits are here.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ __all__ = [
     "PAIRS",
     "ROWS",
     "SECONDS",
-    "Answer",
-    "Guarded",
+    "LimitedDatabase",
+    "LimitedRows",
     "Watch",
     "open_confined",
-    "open_guarded",
+    "open_limited",
     "too_slow",
 ]
 
 SECONDS = 10.0
-"""How long one question may take."""
+"""Seconds that one question may take."""
 
 ROWS = 1_000
-"""Rows of one answer."""
+"""Rows of an answer."""
 
 BYTES = 200_000
-"""Of one answer, as JSON: some 50,000 tokens, as much as an agent's window can bear."""
+"""Bytes of an answer, as JSON: some 50,000 tokens, as many as fit into an agent's context."""
 
 PAIRS = 1_000
-"""`rerank_limit`: what two cores score in the time that there is."""
+"""`rerank_limit`: the pairs that two cores score within SECONDS."""
 
 GRACE_SECONDS = 2.0
-"""For a statement that is to be stopped to end, before the process that runs it is ended."""
+"""Seconds for a stopped statement to end, before its process is ended."""
 
 _AGAIN = 0.05
-"""Seconds between two attempts to stop: one can fall between the statements that a question is made of."""
+"""Seconds between two interrupts: one has no effect if it falls between two statements of a question."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Rows as JSON objects; `note` says what was left out of them, None where nothing was."""
+class LimitedRows:
+    """Rows as JSON objects. `note`: what was left out, and which rows an index lacks; None if all is there."""
 
     rows: list[dict[str, Any]]
     note: str | None
 
 
-def open_guarded(
+def open_limited(
     path: str, *, reranker: str | None = None, seconds: float = SECONDS, ends_process: bool = False
-) -> Guarded:
-    """Open a database that exists, for reading, and guard it. Raises what `connect` does."""
-    return Guarded(open_confined(path, reranker=reranker), seconds, ends_process=ends_process)
+) -> LimitedDatabase:
+    """Open an existing database for untrusted questions. Raises what `connect` does."""
+    return LimitedDatabase(open_confined(path, reranker=reranker), seconds, ends_process=ends_process)
 
 
 def open_confined(path: str, *, reranker: str | None = None) -> Database:
-    """Open a database that exists, for reading, and confine it. Raises what `connect` does."""
+    """Open an existing database for reading, and confine it. Raises what `connect` does."""
     database = connect(path, read_only=True, reranker=reranker, rerank_limit=PAIRS)
     try:
         database.confine()
@@ -84,9 +84,10 @@ def open_confined(path: str, *, reranker: str | None = None) -> Database:
 
 
 class Watch:
-    """Stops what runs in its block after some seconds, or when it is asked to, whichever thread asks.
+    """A context manager that interrupts its block after so many seconds, or when `stop` is called.
 
-    `interrupt` stops the statement that runs. Raises TimeLimitError in the place of the error that it caused.
+    `interrupt` is called to stop the running statement. After the time limit, the error that this causes becomes a
+    TimeLimitError.
     """
 
     def __init__(self, interrupt: Callable[[], None], seconds: float) -> None:
@@ -98,7 +99,7 @@ class Watch:
         self._watcher = threading.Thread(target=self._watch, name="sqlrag-watch", daemon=True)
 
     def stop(self) -> None:
-        """Stop it now; `asked` tells of it."""
+        """Interrupt the block now, from any thread; `asked` is True from then on."""
         self.asked = True
         self._wake.set()
 
@@ -119,13 +120,13 @@ class Watch:
         self._finished.set()
         self._wake.set()
         self._watcher.join()
-        # An interrupted statement ends with one of several errors, KeyboardInterrupt among them.
+        # An interrupted statement ends with one of several errors; KeyboardInterrupt is one of them.
         if error is not None and self._expired:
             raise too_slow(self._seconds) from error
 
 
 def too_slow(seconds: float) -> TimeLimitError:
-    """Return the error for a statement that was stopped."""
+    """Return the error of a statement that was stopped by its time limit."""
     return TimeLimitError(
         f"stopped after {seconds:g} s: ask for less, with a smaller LIMIT or top_k or a narrower WHERE"
     )
@@ -133,7 +134,7 @@ def too_slow(seconds: float) -> TimeLimitError:
 
 @contextmanager
 def _ended_after(seconds: float) -> Iterator[None]:
-    """Have the system end this process by SIGALRM if the block takes longer; no code of ours needs to run for that."""
+    """Let the system end this process by SIGALRM if the block takes longer; no Python code has to run for that."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
@@ -141,64 +142,64 @@ def _ended_after(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-class Guarded:
-    """A confined database that answers one question after the other, whichever thread asks.
+class LimitedDatabase:
+    """A confined database with limits. Any thread may ask; it answers one question after the other.
 
-    `ends_process`: a question that cannot be stopped ends the process, which then has to be nobody else's.
+    `ends_process`: a question that cannot be stopped ends the process, which should do nothing else then.
     """
 
     def __init__(self, database: Database, seconds: float = SECONDS, *, ends_process: bool = False) -> None:
         self.seconds = seconds
-        self._ends_process = ends_process and hasattr(signal, "setitimer")  # Windows has none
+        self._ends_process = ends_process and hasattr(signal, "setitimer")  # not on Windows
         self._database = database
         self._lock = threading.Lock()
 
     def run(self, work: Callable[[Database], T], seconds: float | None = None) -> T:
-        """Return what `work` makes of the database. Raises TimeLimitError when it was stopped."""
+        """Return what `work` does, called with the database. Raises TimeLimitError if it takes too long."""
         seconds = self.seconds if seconds is None else seconds
         last = _ended_after(seconds + GRACE_SECONDS) if self._ends_process else nullcontext()
         with self._lock, last, Watch(self._database.interrupt, seconds):
             return work(self._database)
 
-    def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> Answer:
+    def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> LimitedRows:
         """Return the rows of a statement, up to ROWS and BYTES; of several statements, those of the last."""
-        return self.run(lambda database: _told(database, sql, params or {}))
+        return self.run(lambda database: _noted(database, sql, params or {}))
 
     def close(self) -> None:
-        """Close the database, once the question that is being answered has ended."""
+        """Close the database when the running question has ended."""
         with self._lock:
             self._database.close()
 
 
-def _told(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:
-    """Return the answer, with what is warned of in its note."""
+def _noted(database: Database, sql: str, params: Mapping[str, Any]) -> LimitedRows:
+    """Return the rows of a statement, with the warnings about its indexes in the note."""
     with told() as messages:
-        answer = _answer(database, sql, params)
-    notes = [answer.note, *messages]
-    return replace(answer, note="; ".join(note for note in notes if note is not None) or None)
+        rows = _limited(database, sql, params)
+    notes = [rows.note, *messages]
+    return replace(rows, note="; ".join(note for note in notes if note is not None) or None)
 
 
-def _answer(database: Database, sql: str, params: Mapping[str, Any]) -> Answer:
+def _limited(database: Database, sql: str, params: Mapping[str, Any]) -> LimitedRows:
     with closing(database.execute(sql, params)) as result:
         columns = distinct(result.columns)
         rows: list[dict[str, Any]] = []
         left = BYTES
         for row in result:
             if len(rows) == ROWS:
-                return Answer(rows, f"cut after {ROWS:,} rows: there are more")
+                return LimitedRows(rows, f"cut after {ROWS:,} rows: there are more")
             text = _json(dict(zip(columns, row, strict=True)), left)
             if text is None:
                 cut = f"cut after {len(rows):,} rows" if rows else "nothing is shown"
                 why = f"the next row does not fit into the {BYTES:,} bytes of an answer"
-                return Answer(rows, f"{cut}: {why}; select fewer columns, or substr() of them")
+                return LimitedRows(rows, f"{cut}: {why}; select fewer columns, or substr() of them")
             left -= len(text)
             rows.append(json.loads(text))
-    return Answer(rows, None)
+    return LimitedRows(rows, None)
 
 
 def _json(item: dict[str, Any], most: int) -> bytes | None:
-    """Return a row as JSON, None where that is longer than `most` bytes."""
+    """Return a row as JSON, None if that is longer than `most` bytes."""
     if any(isinstance(value, (str, *BLOB)) and len(value) > most for value in item.values()):
-        return None  # a gigabyte need not become JSON first
+        return None  # without making JSON of a gigabyte first
     text = json.dumps(json_value(item), ensure_ascii=False, default=str).encode(errors="replace")
     return text if len(text) <= most else None

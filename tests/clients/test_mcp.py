@@ -243,9 +243,9 @@ def test_x3_what_cannot_be_stopped_ends_no_conversation(passage_files):
 def test_models_are_loaded_by_the_first_question(passage_files):
     """An agent's start does not wait for models that it may never need."""
     code = (
-        "import sys; from sqlrag.serve.untrusted import open_guarded; from sqlrag.serve.mcp.server import make_server; "
+        "import sys; from sqlrag.serve.untrusted import open_limited; from sqlrag.serve.mcp.server import make_server; "
         "from sqlrag.serve.tools import Tools; "
-        f"make_server(Tools(open_guarded({str(passage_files['sqlite'])!r}), 'x')); "
+        f"make_server(Tools(open_limited({str(passage_files['sqlite'])!r}), 'x')); "
         "print('onnxruntime' in sys.modules, 'torch' in sys.modules, 'duckdb' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False False\n"

@@ -35,7 +35,7 @@ TWO_STAGES = """
 
 def has_extensions() -> bool:
     """Tell whether this DuckDB can load quack."""
-    from sqlrag.serve.quack.extensions import load_extensions
+    from sqlrag.serve.quack.server import load_extensions
 
     try:
         with duckdb.connect() as connection:

@@ -12,7 +12,7 @@ import pytest
 
 import sqlrag
 from sqlrag.errors import Error, InputError, ReadOnlyError, RerankLimitError, SQLError, TimeLimitError
-from sqlrag.serve.untrusted import BYTES, PAIRS, ROWS, open_guarded
+from sqlrag.serve.untrusted import BYTES, PAIRS, ROWS, open_limited
 from tests.conftest import PASSAGES, database_path
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
@@ -110,7 +110,7 @@ def opened(passage_files):
     """The passages on each engine, guarded; whatever one test asks for, the next one is answered as ever."""
     with contextlib.ExitStack() as stack:
         both = {
-            name: stack.enter_context(contextlib.closing(open_guarded(str(path), seconds=2)))
+            name: stack.enter_context(contextlib.closing(open_limited(str(path), seconds=2)))
             for name, path in passage_files.items()
         }
         for one in both.values():
@@ -258,7 +258,7 @@ def test_a_slow_filter_is_stopped(engine, tmp_path):
         "duckdb": "length(replace(repeat(uri, 5000), 'r', 'ab')) > 0",
         "sqlite": "length(replace(hex(zeroblob(9000 + id)), '0', 'ab')) > 0",
     }
-    guarded = open_guarded(str(path))
+    guarded = open_limited(str(path))
     guarded.run(lambda database: database.search("bees"), seconds=60)  # the models are loaded now
     started = time.monotonic()
     # DuckDB 2 looks at the rows alone that chunks come from, 1.5 at a million.
@@ -335,7 +335,7 @@ def test_pairs_are_limited(engine, passage_files, monkeypatch):
     monkeypatch.setattr("sqlrag.serve.untrusted.PAIRS", 50)
     sql = "SELECT sum(rerank_score(a.id || ' ' || b.id || ' ' || c.id, 'x')) FROM documents a, documents b, documents c"
     with (
-        contextlib.closing(open_guarded(str(passage_files[engine]), reranker="reranker-v1-small")) as guarded,
+        contextlib.closing(open_limited(str(passage_files[engine]), reranker="reranker-v1-small")) as guarded,
         pytest.raises(RerankLimitError, match="rerank_limit = 50 pairs"),
     ):
         guarded.run(lambda database: database.execute(sql).fetchall(), seconds=120)
@@ -358,7 +358,7 @@ def test_another_connection_writes_meanwhile(tmp_path):
     path = tmp_path / "a.db"
     with sqlrag.connect(path) as db:
         db.ingest(PASSAGES)
-        guarded = open_guarded(str(path))
+        guarded = open_limited(str(path))
         assert len(guarded.rows(f"{ENDLESS} SELECT i FROM n").rows) == ROWS  # cut in the middle
         (tmp_path / "new.md").write_text("Zebras have stripes against flies.")
         db.ingest(tmp_path / "new.md")
@@ -373,7 +373,7 @@ def test_several_confined_connections(engine, passage_files):
     outside = [1]
     sql = "SELECT id FROM search('chunks', 'why do bees dance?', 5, 1)"
     with contextlib.ExitStack() as stack:
-        guarded = [stack.enter_context(contextlib.closing(open_guarded(str(passage_files[engine])))) for _ in range(3)]
+        guarded = [stack.enter_context(contextlib.closing(open_limited(str(passage_files[engine])))) for _ in range(3)]
         assert len({one.rows(sql).rows[0]["id"] for one in guarded}) == 1
         for one in guarded:
             with pytest.raises(SQLError, match="outside"):

@@ -12,7 +12,7 @@ import pytest
 import sqlrag
 from sqlrag.errors import Error, SQLError, TimeLimitError
 from sqlrag.models.tokenizer import ModelTokenizer
-from sqlrag.serve.untrusted import open_guarded
+from sqlrag.serve.untrusted import open_limited
 
 pytestmark = pytest.mark.usefixtures("real_models")
 
@@ -59,7 +59,7 @@ def encoded(monkeypatch):
 @pytest.mark.parametrize("function", STATEMENTS)
 def test_x3_a_batch_is_stopped_at_the_time_limit(engine, passage_files, encoded, function):
     """Long before its rows have been through the model."""
-    guarded = open_guarded(str(passage_files[engine]), seconds=60)
+    guarded = open_limited(str(passage_files[engine]), seconds=60)
     with contextlib.closing(guarded):
         guarded.rows("SELECT rerank_score('a', 'b') AS a, embed('c') IS NULL AS b")
         guarded.seconds = 0.2

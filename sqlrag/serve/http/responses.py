@@ -1,4 +1,4 @@
-"""What the endpoints answer, as models: openapi.json's schemas are made of them, and tests hold answers to them."""
+"""Models of the endpoints' answers, for the schemas of openapi.json; the tests compare answers with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Answer(BaseModel):  # type: ignore[misc]  # checked without the extra, to
 
 
 class Source(_Answer):
-    """What a chunk is from: a document, or the row of an indexed table."""
+    """The source of a chunk: a document, or a row of an indexed table."""
 
     id: Any = Field(description="documents.id, or the row's key.")
     uri: str | None
@@ -65,7 +65,7 @@ class Rows(_Answer):
 
 
 class Index(_Answer):
-    """An index: `source` is "documents" or the table that it is over."""
+    """An index. `source` is "documents" or the name of the indexed table."""
 
     index: str
     source: str
@@ -80,7 +80,7 @@ class Index(_Answer):
 
 
 class Column(_Answer):
-    """A column as it is declared."""
+    """A column, as it was declared."""
 
     name: str
     type: str | None
@@ -96,7 +96,7 @@ class Table(_Answer):
 
 
 class Limits(_Answer):
-    """What one question may take."""
+    """The limits of one question."""
 
     seconds: float
     rows: int
@@ -105,7 +105,7 @@ class Limits(_Answer):
 
 
 class Described(_Answer):
-    """What is in the database."""
+    """The contents of the database."""
 
     database: str
     engine: str
@@ -116,7 +116,7 @@ class Described(_Answer):
 
 
 class Problem(_Answer):
-    """An error (RFC 9457): `detail` says what is wrong and what would be right."""
+    """An error (RFC 9457): `detail` says what is wrong, and what would be right."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""The server itself: the tools over stdio, or over streamable HTTP on this machine."""
+"""The MCP server: the tools over stdio, or over streamable HTTP on this machine."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def make_server(tools: Tools) -> MCPServer[Any]:
     )
     reads = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
     for tool in (tools.search, tools.read_chunk, tools.sql, tools.describe):
-        server.add_tool(_told(tool), annotations=reads)
+        server.add_tool(_with_one_line_errors(tool), annotations=reads)
     return server
 
 
-def _told(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Return a tool whose errors reach the agent as the one line that they are."""
+def _with_one_line_errors(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return a tool whose errors reach the agent as one line."""
 
     @functools.wraps(tool)
     def call(*args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -59,12 +59,12 @@ def serve_stdio(process: ToolProcess) -> None:
 
 
 def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str], None]) -> None:
-    """Answer streamable HTTP on this machine alone, to those who have the token, until it is stopped.
+    """Answer streamable HTTP on this machine, for clients with the token, until the server is stopped.
 
     `port`: 0 takes any free one. `ready` is called with the URL. Raises OSError for a port that is taken.
     """
     with listening(port) as listener:
-        checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # sqlrag.serve.loopback sees to it
+        checked = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # sqlrag.serve.loopback does that
         app = make_server(process.tools).streamable_http_app(
             streamable_http_path=_PATH, transport_security=checked, json_response=True, stateless_http=True
         )

@@ -1,4 +1,4 @@
-"""One end of a connection: frames out, frames in, each whole or not at all."""
+"""One end of a connection: it sends and receives frames, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["FRAME_SECONDS", "Channel", "Gone"]
 
 _HEAD = struct.Struct("<IB")
 FRAME_SECONDS = 30.0
-"""For the rest of a frame once it has begun, and for the other side to take one."""
+"""Seconds for the rest of a frame that has begun to arrive, and for the other side to take one."""
 
 _PIECE = 1 << 20
 
 
-class Gone(Exception):  # noqa: N818 - not an error, where the other side just leaves
-    """The other side has closed the connection, or does not go on with it."""
+class Gone(Exception):  # noqa: N818 - it is not an error if the other side just leaves
+    """The other side has closed the connection, or has stopped in the middle of a frame."""
 
 
 class Channel:
-    """Frames over a connected socket. One thread receives; any may send."""
+    """Frames over a connected socket. One thread receives; any thread may send."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -33,7 +33,7 @@ class Channel:
         self._sending = threading.Lock()
 
     def send(self, kind: Frame, body: bytes = b"") -> None:
-        """Send a frame. Raises Gone where the other side does not take it, ServerError for one that is too long."""
+        """Send a frame. Raises Gone if the other side does not take it, ServerError if it is too long."""
         if len(body) >= LONGEST_FRAME:
             raise ServerError(f"{len(body):,} bytes are too many to go through the model server at once")
         with self._sending:
@@ -45,11 +45,11 @@ class Channel:
             self.last_sent = time.monotonic()
 
     def send_if_free(self, kind: Frame) -> None:
-        """Send an empty frame, unless another is being sent or the other side takes none at the moment."""
+        """Send an empty frame, unless another one is being sent or the other side's buffer is full."""
         if not self._sending.acquire(blocking=False):
             return
         try:
-            # So few bytes go whole or not at all, on a Unix socket.
+            # On a Unix socket, so few bytes are sent whole or not at all.
             self.socket.send(_HEAD.pack(1, kind), socket.MSG_DONTWAIT)
             self.last_sent = time.monotonic()
         except (OSError, ValueError):
@@ -60,8 +60,8 @@ class Channel:
     def receive(self, seconds: float | None = None) -> tuple[Frame, bytes]:
         """Return the type and the body of the next frame.
 
-        `seconds`: how long it may take to begin, None: for ever. Raises TimeoutError, Gone at the end of the
-        connection, ProtocolError for what is no frame.
+        `seconds`: how long to wait for it to begin; None waits for ever. Raises TimeoutError, Gone at the end of the
+        connection, and ProtocolError for bytes that are not a frame.
         """
         head = self._exactly(1, seconds)
         until = time.monotonic() + FRAME_SECONDS
@@ -77,7 +77,7 @@ class Channel:
         self.socket.close()
 
     def shut(self) -> None:
-        """End the connection while another thread may wait on it."""
+        """End the connection, from another thread than the one that waits for a frame."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 

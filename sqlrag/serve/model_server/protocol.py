@@ -1,4 +1,4 @@
-"""The bytes between server and clients: frames, values, rows and tables (docs/protocol.md, version 1)."""
+"""The bytes between the server and its clients: frames, values, rows and tables (docs/protocol.md, version 1)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
 VERSION = 1
 
 LONGEST_FRAME = 64 << 20
-"""Bytes of a frame, its type included."""
+"""Bytes of a frame, including its type."""
 
 LONGEST_TEXT = 4_000_000
 """Characters of one text: a model's tokenizer takes some hundred bytes of memory for each token."""
 
 Value: TypeAlias = "int | float | str | bytes | None"
-"""What SQLite stores; see https://www.sqlite.org/datatype3.html."""
+"""A value that SQLite stores (https://www.sqlite.org/datatype3.html)."""
 
 _NULL, _INTEGER, _REAL, _TEXT, _BLOB = range(5)
 _I64 = struct.Struct("<q")
@@ -44,7 +44,7 @@ _SIZES = struct.Struct("<HI")
 
 
 class Frame(IntEnum):
-    """The types of frames; those of the server are even where they answer, and from 10."""
+    """The types of frames: the client's are below 10, the server's from 10 on."""
 
     HELLO = 1
     WELCOME = 2
@@ -62,21 +62,21 @@ class Frame(IntEnum):
 
 
 class ProtocolError(Exception):
-    """What came is not of this protocol; the connection is of no use any more."""
+    """The other side broke the protocol; the connection cannot be used any more."""
 
 
 def as_row(values: Sequence[Any]) -> bytes:
-    """Return a row: a count of 16 bits, then its values. Raises InputError for what SQLite cannot store."""
+    """Return a row: a count of 16 bits, then its values. Raises InputError for a value that SQLite cannot store."""
     return b"".join([_U16.pack(len(values)), *map(_encoded, values)])
 
 
 def as_table(columns: int, rows: Sequence[Sequence[Any]]) -> bytes:
-    """Return a table: counts of its columns and rows, then the values row by row."""
+    """Return a table: the counts of its columns and rows, then the values, row by row."""
     return b"".join([_SIZES.pack(columns, len(rows)), *(_encoded(value) for row in rows for value in row)])
 
 
 def query_body(sql: str, bindings: Any) -> bytes:
-    """Return the body of a QUERY; `bindings` is a mapping of names, a sequence or None."""
+    """Return the body of a QUERY; `bindings` is a mapping by name, a sequence, or None."""
     named = bindings.items() if hasattr(bindings, "items") else [(None, value) for value in bindings or ()]
     values: list[Any] = [sql, len(named)]
     for name, value in named:
@@ -107,7 +107,7 @@ def read_table(body: bytes) -> list[tuple[Value, ...]]:
 
 
 class _Reader:
-    """Takes a body apart."""
+    """Reads values off a body, one after the other."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body

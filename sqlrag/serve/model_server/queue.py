@@ -1,4 +1,4 @@
-"""The work that waits for a model: of several clients, put together by tokens, one item of each client in turn."""
+"""The queue before a model: batches of so many tokens, with one item of each waiting client in turn."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any, Protocol
 
 from sqlrag.errors import ServerError
 
-__all__ = ["BATCH_TOKENS", "QUEUE_TOKENS", "Client", "Job", "ModelQueue"]
+__all__ = ["BATCH_TOKENS", "QUEUE_TOKENS", "Job", "ModelQueue", "Waiter"]
 
 BATCH_TOKENS = 8_192
-"""What a model is given at once: some 50 pairs, half a second on two cores, which is what a newcomer waits at most."""
+"""Tokens of a batch: some 50 pairs, half a second on two cores. A new job waits no longer than that for its turn."""
 
 QUEUE_TOKENS = 4_000_000
-"""What may wait for one model, of all clients: minutes of its work."""
+"""Tokens that may wait for one model, of all clients together: minutes of its work."""
 
 
-class Client(Protocol):
-    """Who waits for a job."""
+class Waiter(Protocol):
+    """A client that waits for its job."""
 
     def wait(self, job: Job) -> None:
-        """Return when the job is done; raise, having cancelled it, when nobody wants it any more."""
+        """Return when the job is done. Raises an error if the client does not want its result any more."""
 
     def wake(self) -> None:
-        """Tell the one who waits that a job is done; called from the model's thread."""
+        """End `wait`, as a job is done; called from the model's thread."""
 
 
 class Job:
     """Items of one client for one model, and their results.
 
-    `until`: after this time (`time.monotonic`) no item is begun but the first; the results of those are None.
+    `until`: after this time (`time.monotonic`) only the first item is begun; the results of the others are None.
     """
 
-    def __init__(self, client: Client, items: Sequence[Any], costs: Sequence[int], until: float | None) -> None:
+    def __init__(self, client: Waiter, items: Sequence[Any], costs: Sequence[int], until: float | None) -> None:
         self.client = client
         self.results: list[Any] = [None] * len(items)
         self.until = until
@@ -46,31 +46,31 @@ class Job:
         self.running = 0
 
     def late(self) -> bool:
-        """Tell whether the job has had its time; the first item is done at any rate."""
+        """Tell whether the job's time is over, and its first item, which is computed at any rate, has begun."""
         begun = len(self.waiting) + self.running < len(self.results) or self.running
         return self.until is not None and bool(begun) and time.monotonic() >= self.until
 
 
 class ModelQueue:
-    """One model's work. `run(items, until)` computes a batch: a result for each item, None for one not begun.
+    """The queue of one model. `run(items, until)` computes a batch: a result for each item, None if it was not begun.
 
-    A batch holds either items without a limit of time, of any clients, or those of one job with one.
+    A batch has either items without a time limit, of any clients, or items of a single job that has one.
     """
 
     def __init__(self, name: str, run: Callable[[Sequence[Any], float | None], Sequence[Any]]) -> None:
         self._run = run
-        self._turns: deque[Client] = deque()
-        self._jobs: dict[Client, deque[Job]] = {}
+        self._order: deque[Waiter] = deque()
+        self._jobs: dict[Waiter, deque[Job]] = {}
         self._changed = threading.Condition()
         self.tokens = 0
         threading.Thread(target=self._serve, name=f"sqlrag-{name}", daemon=True).start()
 
     def compute(
-        self, client: Client, items: Sequence[Any], costs: Sequence[int], until: float | None = None
+        self, client: Waiter, items: Sequence[Any], costs: Sequence[int], until: float | None = None
     ) -> list[Any]:
-        """Return the result of each item, once the model has come to them.
+        """Return the result of each item, when the model has computed all of them. `costs`: the tokens of each item.
 
-        Raises ServerError where too much waits already, what the model raises, and what the client's `wait` does.
+        Raises ServerError if too much waits already, and whatever the model or the client's `wait` raises.
         """
         if not items:
             return []
@@ -81,7 +81,7 @@ class ModelQueue:
             self.tokens += sum(costs)
             if client not in self._jobs:
                 self._jobs[client] = deque()
-                self._turns.append(client)
+                self._order.append(client)
             self._jobs[client].append(job)
             self._changed.notify()
         try:
@@ -93,7 +93,7 @@ class ModelQueue:
         return job.results
 
     def _drop(self, job: Job) -> None:
-        """Forget what of a job has not begun."""
+        """Forget the items of a job that have not begun."""
         with self._changed:
             self.tokens -= sum(job.costs)
             job.waiting.clear()
@@ -110,7 +110,7 @@ class ModelQueue:
             error: BaseException | None = None
             try:
                 results = self._run([item for _, _, item in batch], batch[0][0].until)
-            except BaseException as caught:  # noqa: BLE001 - raised in the threads of those who wait
+            except BaseException as caught:  # noqa: BLE001 - raised in the threads of the clients
                 error = caught
             self._give(batch, results, error)
 
@@ -139,30 +139,30 @@ class ModelQueue:
         batch: list[tuple[Job, int, Any]] = []
         tokens = 0
         passed = 0
-        while self._turns and passed < len(self._turns):
-            client = self._turns[0]
+        while self._order and passed < len(self._order):
+            client = self._order[0]
             job = self._next_job(client)
             if job is None:
-                self._turns.popleft()
+                self._order.popleft()
                 del self._jobs[client]
                 continue
             fits = not batch or (tokens + job.costs[0] <= BATCH_TOKENS and _go_together(batch[0][0], job))
             if not fits:
                 if tokens + job.costs[0] > BATCH_TOKENS:
                     break
-                self._turns.rotate(-1)
+                self._order.rotate(-1)
                 passed += 1
                 continue
             tokens += job.costs[0]
             self.tokens -= job.costs.popleft()
             batch.append((job, *job.waiting.popleft()))
             job.running += 1
-            self._turns.rotate(-1)
+            self._order.rotate(-1)
             passed = 0
         return batch
 
-    def _next_job(self, client: Client) -> Job | None:
-        """Return the first job of a client that has something to begin, None where it has none."""
+    def _next_job(self, client: Waiter) -> Job | None:
+        """Return the first job of a client that has an item to begin, None if there is none."""
         jobs = self._jobs[client]
         while jobs:
             job = jobs[0]

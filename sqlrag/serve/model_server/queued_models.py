@@ -1,4 +1,4 @@
-"""The models of the server: what its clients ask of one goes through its queue."""
+"""The models of the server, each behind a queue that its clients share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.models.named_models import run_through
-from sqlrag.serve.model_server.queue import Client, ModelQueue
+from sqlrag.serve.model_server.queue import ModelQueue, Waiter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from sqlrag.models.reranker import Scorer
     from sqlrag.models.spec import Role
 
-__all__ = ["asking", "queue_models"]
+__all__ = ["current_client", "queue_models"]
 
-asking: ContextVar[Client | None] = ContextVar("asking", default=None)
-"""The client for whom this thread works; None where the server warms up its models."""
+current_client: ContextVar[Waiter | None] = ContextVar("current_client", default=None)
+"""The client that this thread works for; None while the server warms up its models."""
 
 _CHARS_PER_TOKEN = 4
-"""Of English text, about: what a batch is measured by. Counting would tokenize all texts twice."""
+"""About as in English; batches are measured by it, because counting would tokenize each text twice."""
 
 
 def queue_models() -> None:
-    """Have each model that this process loads from now on work through a queue of its own."""
+    """Put a queue before each model that this process loads from now on."""
     run_through(QueuedEncoder, QueuedScorer)
 
 
@@ -42,10 +42,10 @@ class QueuedEncoder:
         self._queue = ModelQueue(encoder.spec.name, self._run)
 
     def embed(self, texts: Sequence[str], role: Role) -> NDArray[np.float32]:
-        """Return the texts' vectors, (n, dimension) float32, of whatever length."""
+        """Return the texts' vectors, (n, dimension) float32, not normalized."""
         import numpy as np
 
-        client = asking.get()
+        client = current_client.get()
         if client is None:
             return self._encoder.embed(texts, role)
         costs = [_tokens(len(text), self.spec.max_tokens) for text in texts]
@@ -55,10 +55,10 @@ class QueuedEncoder:
     def _run(self, items: Sequence[tuple[str, Role]], _until: float | None) -> Sequence[Any]:
         vectors: list[Any] = [None] * len(items)
         for role in dict.fromkeys(role for _, role in items):
-            places = [place for place, item in enumerate(items) if item[1] == role]
-            encoded = self._encoder.embed([items[place][0] for place in places], role)
-            for place, vector in zip(places, encoded, strict=True):
-                vectors[place] = vector
+            numbers = [number for number, item in enumerate(items) if item[1] == role]
+            encoded = self._encoder.embed([items[number][0] for number in numbers], role)
+            for number, vector in zip(numbers, encoded, strict=True):
+                vectors[number] = vector
         return vectors
 
 
@@ -73,10 +73,10 @@ class QueuedScorer:
         self._queue = ModelQueue(scorer.spec.name, self._run)
 
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
-        """Return the pairs' scores, (n,) float32, NaN for those that were not begun before `until`."""
+        """Return the pairs' scores, (n,) float32; NaN for those that were not begun before `until`."""
         import numpy as np
 
-        client = asking.get()
+        client = current_client.get()
         if client is None:
             return self._scorer.score(pairs, until)
         costs = [_tokens(len(query) + len(text), self.spec.max_tokens) for query, text in pairs]

@@ -1,4 +1,4 @@
-"""A client's database as the server sees it: statements that the client runs."""
+"""The database of an extension's client, as the server reads it: the client runs each statement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["RemoteConnection", "RemoteScores"]
 
 
 class RemoteConnection:
-    """An `sqlrag.store.registry.Connection` for reading. `ask` sends a QUERY and returns what answers it."""
+    """An `sqlrag.store.registry.Connection` for reading. `ask` sends a QUERY and returns the frame that answers it."""
 
     def __init__(self, ask: Callable[[bytes], tuple[Frame, bytes]]) -> None:
         self._ask = ask
@@ -30,7 +30,7 @@ class RemoteConnection:
 
     @staticmethod
     def getautocommit() -> bool:
-        """Return False: whether a transaction is open there is not known."""
+        """Return False: the server does not know whether the client has a transaction open."""
         return False
 
     @staticmethod
@@ -40,7 +40,7 @@ class RemoteConnection:
 
 
 class RemoteScores:
-    """The score cache of a client's database, which the server only counts: a `sqlrag.store.scores.ScoreCache`."""
+    """A `sqlrag.store.scores.ScoreCache` that only counts the rows in the client's database: the server writes none."""
 
     is_on = False
 
@@ -48,7 +48,7 @@ class RemoteScores:
         self._connection = connection
 
     def read(self, model: bytes, pairs: Iterable[bytes]) -> dict[bytes, float]:  # noqa: ARG002 - the protocol's
-        """Return nothing."""
+        """Return no scores."""
         return {}
 
     def keep(self, model: bytes, scores: Mapping[bytes, float]) -> None:
@@ -58,7 +58,7 @@ class RemoteScores:
         """Write nothing."""
 
     def counts(self) -> tuple[int, int] | None:
-        """Return the number of rows and of hits; None where there is no such table."""
+        """Return the number of rows and of hits; None if the database has no such table."""
         there = "SELECT 1 FROM main.sqlite_schema WHERE name = 'sqlrag_scores'"
         if not self._connection.execute(there):
             return None

@@ -1,4 +1,4 @@
-"""The server: takes clients in, a thread for each, and ends when nobody has needed it for a while."""
+"""The server: it accepts clients, a thread for each, and ends when no client has sent anything for a while."""
 
 from __future__ import annotations
 
@@ -27,33 +27,36 @@ from sqlrag.serve.model_server.session import MODEL_SECONDS, Session, refuse
 from sqlrag.serve.model_server.socket_path import TOKEN, check_folder, check_peer, model_name
 from sqlrag.values.arguments import DEFAULT_IDLE_SECONDS
 
-__all__ = ["MOST_CLIENTS", "START_SECONDS", "Server"]
+__all__ = ["MOST_CLIENTS", "START_SECONDS", "ModelServer"]
 
 MOST_CLIENTS = 64
-"""At once; fewer where the process may have fewer descriptors."""
+"""Clients at a time; fewer if the process may not have enough descriptors."""
 
 START_SECONDS = 60.0
-"""For a server to open its models on a busy machine."""
+"""Seconds for a server to open its models on a busy machine."""
 
 _DESCRIPTORS = 3
-"""Of a client: its connection, and a pair of sockets that wakes whoever waits for its models."""
+"""Descriptors of a client: its connection, and the pair of sockets that ends its wait for the models."""
 
 _TICK = 1.0
+"""Seconds between two WORKING frames."""
 
 _LOOK = 0.05
+"""Seconds between two attempts to take the lock."""
 
 _MOMENT = 1.0
-"""Seconds within which the threads of clients that gave way have closed their sockets, on a busy machine too."""
+"""Seconds within which the threads of disconnected clients close their sockets, even on a busy machine."""
 
 _BACKLOG = 128
-"""Connections that the system keeps until they are taken."""
+"""Connections that the system keeps until they are accepted."""
 
 
-class Server:
-    """One process's models, for the clients of one user.
+class ModelServer:
+    """The models of one process, for the clients of one user.
 
-    `path`: of the socket. `reranker`: the name or folder of another reranker than the default. `idle`: seconds without
-    a word from any client after which it ends. Raises ServerError where one runs already, or the folder is not safe.
+    `path`: of the socket. `reranker`: the name or folder of another reranker than the default. `idle`: the server ends
+    after so many seconds in which no client has sent anything. Raises ServerError if a server runs at this path
+    already, or the socket's folder is not safe.
     """
 
     def __init__(self, path: Path, *, reranker: str | None = None, idle: float = DEFAULT_IDLE_SECONDS) -> None:
@@ -77,7 +80,7 @@ class Server:
         self._waker.setblocking(False)
 
     def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`, or until nobody has needed it for a while. `ready` is called when clients can come."""
+        """Serve until `stop` is called, or no client has sent anything for a while. `ready` is called at the start."""
         threading.Thread(target=self._tick, name="sqlrag-tick", daemon=True).start()
         ready()
         try:
@@ -91,9 +94,9 @@ class Server:
             self._end()
 
     def stop(self, asked_by: Channel | None = None) -> None:
-        """Take nobody in any more; `run` returns when what runs has finished. May be called from any thread.
+        """Accept no more clients; `run` returns when the running calls have finished. May be called from any thread.
 
-        `asked_by`: stays open until the process ends, and so tells that it has.
+        `asked_by`: a connection that stays open until the process ends, so that the client sees when it has.
         """
         self._asked_by = asked_by
         self._stopping = True
@@ -102,15 +105,15 @@ class Server:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it has been told to end."""
+        """Whether `stop` has been called."""
         return self._stopping
 
     def touch(self) -> None:
-        """Remember that the server is needed."""
+        """Remember that a client has just sent something."""
         self._touched = time.monotonic()
 
     def check_token(self, token: object) -> None:
-        """Raise ServerError for a client without the token, where there is one."""
+        """Raise ServerError for a client without the token, if the server has one."""
         if self._token is None:
             return
         given = token if isinstance(token, str) else ""
@@ -118,11 +121,11 @@ class Server:
             raise ServerError(f"the token is not the server's: set {TOKEN} as it was for `sqlrag serve`")
 
     def welcome(self) -> list[str | int]:
-        """Return what WELCOME says."""
+        """Return the values of WELCOME."""
         return [VERSION, sqlrag.__version__, os.getpid(), vec_library()]
 
     def status(self) -> list[tuple[str, str | int | float | None]]:
-        """Return what STATUS answers: names and values."""
+        """Return the answer to STATUS: names and values."""
         sessions = self._all()
         return [
             ("version", sqlrag.__version__),
@@ -140,7 +143,7 @@ class Server:
         ]
 
     def log(self, message: str) -> None:
-        """Write a line for whoever looks after the server."""
+        """Write a line to stderr."""
         print(f"sqlrag serve: {message}", file=sys.stderr, flush=True)  # noqa: T201
 
     def _all(self) -> list[Session]:
@@ -151,7 +154,7 @@ class Server:
         return max(self._touched + self._idle - time.monotonic(), 0)
 
     def _session(self, channel: Channel) -> Session:
-        """Return a new session; those that give way for it take a moment to give back their descriptors."""
+        """Return a new session. Sessions that were ended for it take a moment to close their descriptors."""
         until = time.monotonic() + _MOMENT
         while True:
             self._make_room()
@@ -183,7 +186,7 @@ class Server:
         thread.start()
 
     def _make_room(self) -> None:
-        """End the oldest connection that has not said who it is, where there are as many as there is room for."""
+        """If there are as many clients as allowed, end the oldest connection that has not sent HELLO."""
         there = [session for session in self._all() if not session.is_ended]
         if len(there) < self._room:
             return
@@ -203,22 +206,22 @@ class Server:
                 channel.close()
 
     def _tick(self) -> None:
-        """Tell every second those who wait that the server lives."""
+        """Send WORKING to all clients that wait, every second."""
         while True:
             time.sleep(_TICK)
             for session in self._all():
                 session.working()
 
     def _warm_up(self) -> None:
-        """Run both models once: they are opened, libraries too, before the threads are there that would race for it.
+        """Run both models once, so that models and libraries are loaded before several threads use them.
 
-        Raises UnknownModelError for a reranker that is none.
+        Raises UnknownModelError if there is no such reranker.
         """
         load_embedder().encode_query("")
         load_reranker(self.reranker).score("", [""])
 
     def _end(self) -> None:
-        """Let what runs finish, end the other connections, and leave nothing behind."""
+        """Let running calls finish, end all connections, and remove the socket."""
         self._listening.close()
         with suppress(FileNotFoundError):
             self.path.unlink()
@@ -234,9 +237,9 @@ class Server:
 
 
 def _only_one(path: Path) -> int:
-    """Take the lock beside the socket, for as long as the process lives.
+    """Take the lock beside the socket, for as long as the process lives; return its descriptor.
 
-    One that starts at the same time is waited for, and one that ends. Raises ServerError where another serves.
+    It waits for a server that is starting or ending. Raises ServerError if another one serves.
     """
     held = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     until = time.monotonic() + START_SECONDS
@@ -252,14 +255,14 @@ def _only_one(path: Path) -> int:
 
 
 def _answers(path: Path) -> bool:
-    """Tell whether somebody listens on a socket."""
+    """Tell whether a process listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(_TICK)
         return asking.connect_ex(str(path)) == 0
 
 
 def _listen(path: Path) -> socket.socket:
-    """Return a socket that listens, mode 0600; what a server that was killed has left is removed."""
+    """Return a listening socket of mode 0600, in the place of one that a killed server has left."""
     with suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             raise ServerError(f"{path} is in the way: it is no socket")
@@ -273,12 +276,12 @@ def _listen(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     listening.listen(_BACKLOG)
-    listening.setblocking(False)  # who has gone before it is taken in keeps nobody waiting
+    listening.setblocking(False)  # a client that leaves before it is accepted would block others
     return listening
 
 
 def _rss() -> int | None:
-    """Return the bytes of memory that the process has, None where the system does not tell (proc(5))."""
+    """Return the bytes of memory of the process, None on a system without /proc (proc(5))."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

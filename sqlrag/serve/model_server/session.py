@@ -1,4 +1,4 @@
-"""One client of the server: its functions run here, their SQL runs there."""
+"""One client of the server: its functions run here, and their SQL in the client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlrag.engines.sqlite.functions import SQLiteIndexes
 from sqlrag.errors import Error, InputError, ServerError, TimeLimitError
 from sqlrag.serve.model_server.channel import Channel, Gone
 from sqlrag.serve.model_server.protocol import LONGEST_TEXT, VERSION, Frame, ProtocolError, as_row, as_table, read_row
-from sqlrag.serve.model_server.queued_models import asking
+from sqlrag.serve.model_server.queued_models import current_client
 from sqlrag.serve.model_server.remote_connection import RemoteConnection, RemoteScores
 from sqlrag.serve.model_server.served_functions import ModelFunction, Models, SQLFunction, sql_functions
 from sqlrag.store.driver.error_translation import translated
@@ -26,40 +26,40 @@ from sqlrag.values.arguments import check_k, check_nprobe
 
 if TYPE_CHECKING:
     from sqlrag.serve.model_server.queue import Job
-    from sqlrag.serve.model_server.server import Server
+    from sqlrag.serve.model_server.server import ModelServer
     from sqlrag.store.registry import IndexRecord
 
 __all__ = ["ANSWER_SECONDS", "DEEPEST", "HELLO_SECONDS", "MODEL_SECONDS", "Session"]
 
 HELLO_SECONDS = 10.0
-"""For a new client to say HELLO."""
+"""Seconds for a new client to send HELLO."""
 
 ANSWER_SECONDS = 30.0
-"""For a client to answer a QUERY."""
+"""Seconds for a client to answer a QUERY."""
 
 MODEL_SECONDS = 60.0
-"""Of waiting for the models in one CALL."""
+"""Seconds that one CALL may wait for the models."""
 
 DEEPEST = 8
-"""CALLs inside the statements of others, as of a filter that calls token_count()."""
+"""CALLs within the statements of other CALLs, such as those of a filter that calls token_count()."""
 
 DATABASE = "this database"
-"""What errors call the client's file, whose path the server does not know."""
+"""The name of the client's file in errors: the server does not know its path."""
 
 
-class Cancelled(Exception):  # noqa: N818 - it is what the client wants
+class Cancelled(Exception):  # noqa: N818 - the client wants it
     """The client has given up its CALL."""
 
 
 class Session:
-    """A connection of a client, in a thread of its own: a `sqlrag.serve.model_server.queue.Client`."""
+    """The connection of one client, in a thread of its own; a `sqlrag.serve.model_server.queue.Waiter`."""
 
-    def __init__(self, channel: Channel, server: Server) -> None:
+    def __init__(self, channel: Channel, server: ModelServer) -> None:
         self.name = ""
         self.calls = 0
         self.in_call = 0
         self.is_known = False
-        """Whether the client has said who it is, with the token where there is one."""
+        """Whether the client has sent HELLO, with the token if the server has one."""
         self.is_ended = False
         self._channel = channel
         self._server = server
@@ -71,8 +71,8 @@ class Session:
         self._waker.setblocking(False)
 
     def run(self) -> None:
-        """Serve the client until it leaves, is told to, or breaks the protocol."""
-        asking.set(self)
+        """Serve the client until it leaves, breaks the protocol, or the server ends."""
+        current_client.set(self)
         try:
             self._hello()
             while not self._ending:
@@ -89,7 +89,7 @@ class Session:
             self._waker.close()
 
     def end_if_idle(self) -> None:
-        """End the connection at once or, while a CALL runs, after it; called from another thread."""
+        """End the connection: at once, or after the CALL that runs. Called from another thread."""
         self._ending = True
         if not self.in_call and not self._asked:
             self._channel.shut()
@@ -101,11 +101,11 @@ class Session:
             self._channel.shut()
 
     def working(self) -> None:
-        """Tell the client that the server lives, if it waits for it; called every second from another thread."""
+        """Send WORKING if the client waits for an answer. Called every second, from another thread."""
         if self._begun and time.monotonic() - self._channel.last_sent >= 1:
             self._channel.send_if_free(Frame.WORKING)
 
-    # What a client says
+    # Frames of the client
 
     def _hello(self) -> None:
         kind, body = self._channel.receive(HELLO_SECONDS)
@@ -146,13 +146,13 @@ class Session:
         }
 
     def _log_lacks(self, record: IndexRecord) -> bool:
-        """Write what an index lacks into SQLite's log of the client: nobody has Python's warnings there.
+        """Write to the client's SQLite log which rows an index lacks: Python's warnings do not reach the client.
 
         Returns False: nothing was brought in.
         """
         if not record.is_over_table:
             return False
-        with suppress(apsw.Error, Error):  # the client may forbid it, and the search says what is wrong itself
+        with suppress(apsw.Error, Error):  # the client may forbid it, and the search itself reports what is wrong
             backlog = self._changes.rows(record, None)
             for lack in lacks(record, backlog, self._changes.gap(record), "the extension only reads"):
                 message = f"sqlrag: {lack}: run sqlrag sync"
@@ -171,11 +171,11 @@ class Session:
             self._asked = True
             self._server.stop(self._channel)
             raise Gone("the server stops")
-        elif kind != Frame.CANCEL:  # of a call that has just ended
+        elif kind != Frame.CANCEL:  # a CANCEL may be for a call that has just ended
             raise ProtocolError(f"a frame of type {kind.name} that nobody asked for")
 
     def _call(self, body: bytes) -> None:
-        """Run a function, and answer with its rows or with its error."""
+        """Run a function, and answer with its rows or its error."""
         self.in_call += 1
         outer, self._model_seconds = self._model_seconds, 0.0
         self._begun = True
@@ -189,7 +189,7 @@ class Session:
             self._fail("Error", "interrupted")
         except Error as error:
             self._fail(type(error).__name__, str(error))
-        except Exception as error:  # noqa: BLE001 - a client is told whatever it is
+        except Exception as error:  # noqa: BLE001 - the client gets an ERROR, whatever it is
             self._server.log(f"{type(error).__name__}: {error}")
             self._fail("ServerError", f"the model server failed: {type(error).__name__}: {error}")
         finally:
@@ -221,10 +221,10 @@ class Session:
         with suppress(Gone):
             self._fail("ServerError", message)
 
-    # What it is asked
+    # Queries to the client
 
     def _ask(self, query: bytes) -> tuple[Frame, bytes]:
-        """Send a QUERY and return the ROWS or FAILED that answer it; a CALL that comes before is answered, too."""
+        """Send a QUERY and return the ROWS or FAILED that answers it. A CALL that comes before is answered first."""
         self._begun = False
         self._channel.send(Frame.QUERY, query)
         while True:
@@ -240,14 +240,14 @@ class Session:
             if kind == Frame.CALL:
                 self._call(body)
                 self._begun = False
-            elif kind != Frame.BEGIN:  # of the statement that is being answered
+            elif kind != Frame.BEGIN:  # the statement of the QUERY begins
                 raise ProtocolError(f"a frame of type {kind.name} in answer to QUERY")
 
-    # What waits for the models
+    # Waiting for the models
 
     def wake(self) -> None:
-        """Tell the one who waits that a job is done; called from the model's thread."""
-        with suppress(OSError):  # it is told already, or has gone
+        """End `wait`, as a job is done. Called from the model's thread."""
+        with suppress(OSError):  # the buffer is full, or the session has ended
             self._waker.send(b"\0")
 
     def wait(self, job: Job) -> None:
@@ -272,7 +272,7 @@ class Session:
         self._model_seconds += time.monotonic() - started
 
     def _interrupted(self) -> None:
-        """Take what a client says while it waits: that it does not."""
+        """Receive a frame of the client while it waits: CANCEL is the only one that may come."""
         kind, _ = self._channel.receive(ANSWER_SECONDS)
         if kind == Frame.CANCEL:
             raise Cancelled
@@ -280,7 +280,7 @@ class Session:
 
 
 def refuse(channel: Channel, error: ServerError) -> None:
-    """Tell a client why it is not served, and end the connection."""
+    """Send a client the reason why it is not served, and end the connection."""
     with suppress(Gone):
         channel.send(Frame.ERROR, as_row(["ServerError", str(error)]))
     channel.close()

@@ -1,4 +1,4 @@
-"""Where the server is found: a socket in a folder that nobody but its user can enter."""
+"""The path of the server's socket, in a folder that only its user can enter."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sqlrag.serve.model_server.protocol import VERSION
 __all__ = ["SOCKET", "TOKEN", "check_folder", "check_peer", "model_name", "socket_path"]
 
 SOCKET = "SQLRAG_SOCKET"
-"""The environment variable that names another socket."""
+"""The environment variable with another path for the socket."""
 
 TOKEN = "SQLRAG_SOCKET_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable of a token that the server then asks every client for."""
+"""The environment variable of a token: a server that has one refuses clients without it."""
 
 
 def socket_path(given: str | None = None) -> Path:
-    """Return the path of the server's socket: what is given, or $SQLRAG_SOCKET, or in the user's runtime folder.
+    """Return the path of the server's socket: `given`, else $SQLRAG_SOCKET, else one in the user's runtime folder.
 
-    That is $XDG_RUNTIME_DIR/sqlrag where the variable names a folder of the user's
-    (https://specifications.freedesktop.org/basedir-spec/latest/), else /tmp/sqlrag-<uid>.
+    The runtime folder is $XDG_RUNTIME_DIR/sqlrag if that variable names a folder of the user's
+    (https://specifications.freedesktop.org/basedir-spec/latest/), otherwise /tmp/sqlrag-<uid>.
     Raises ServerError on a system without Unix sockets.
     """
     if not hasattr(socket, "AF_UNIX") or not hasattr(os, "getuid"):
@@ -37,14 +37,14 @@ def socket_path(given: str | None = None) -> Path:
     if runtime and os.path.isdir(runtime) and os.stat(runtime).st_uid == os.getuid():
         folder = Path(runtime, "sqlrag")
     else:
-        folder = Path(f"/tmp/sqlrag-{os.getuid()}")  # noqa: S108 - check_folder sees to it that it is ours
+        folder = Path(f"/tmp/sqlrag-{os.getuid()}")  # noqa: S108 - check_folder makes sure that it is the user's
     return folder / f"server-{VERSION}.sock"
 
 
 def check_folder(path: Path, *, make: bool = False) -> None:
-    """Raise ServerError unless the folder of a socket is the user's own, of mode 0700 and no symbolic link.
+    """Raise ServerError unless the folder of a socket is the user's own, has mode 0700 and is not a symbolic link.
 
-    `make`: make it where it is not there. Raises FileNotFoundError where it is not, and is not made.
+    `make`: make a missing folder. Otherwise a missing one raises FileNotFoundError.
     """
     folder = path.parent
     if make:
@@ -63,7 +63,7 @@ def check_folder(path: Path, *, make: bool = False) -> None:
 
 
 def check_peer(connection: socket.socket) -> None:
-    """Raise ServerError for a process of another user's at the other end, where the system tells (SO_PEERCRED)."""
+    """Raise ServerError if another user's process is at the other end; systems without SO_PEERCRED cannot tell."""
     if not hasattr(socket, "SO_PEERCRED"):
         return
     form = struct.Struct("3i")
@@ -73,5 +73,5 @@ def check_peer(connection: socket.socket) -> None:
 
 
 def model_name(model: str | None) -> str | None:
-    """Return a model's name, or its folder in full: what a server and its clients can compare."""
+    """Return a model's name, or the absolute path of its folder, so that server and client can compare them."""
     return os.path.abspath(model) if model is not None and os.path.isdir(model) else model

@@ -1,4 +1,4 @@
-"""Starting the server from a process that needs it."""
+"""Start the server in the background."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from sqlrag.serve.model_server.socket_path import check_folder
 __all__ = ["start"]
 
 _SECONDS = 90.0
-"""For a new server to answer, or another process to have started one: more than a server waits for another."""
+"""Seconds for a new server to answer, or for another process to start one: longer than a server waits for another."""
 
 _LOOK = 0.05
 
 
 def start(path: Path, *, idle: float, reranker: str | None = None) -> int:
-    """Start a server that outlives this process unless one runs, and return its process id when it answers.
+    """Start a server that outlives this process, unless one runs; return its process id as soon as it answers.
 
-    Those that start one at the same time get the same one. Raises ServerError that says why it did not start.
+    Processes that call this at the same time get the same server. Raises ServerError with the reason if none starts.
     """
     check_folder(path, make=True)
     until = time.monotonic() + _SECONDS
-    with _turn(path, until):
+    with _only_starter(path, until):
         pid = _running(path, until)
         if pid is not None:
             return pid
         log = path.with_suffix(".log")
         _begin(path, log, ["--idle", str(idle), *(["--reranker", reranker] if reranker is not None else [])], until)
-        pid = _running(path, until)  # this one, or one that was started otherwise meanwhile
+        pid = _running(path, until)  # the new server, or one that was started in another way meanwhile
         if pid is None:
             last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
             raise ServerError(f"the server did not start: {' '.join(last) or 'it ended without a word'}")
@@ -45,8 +45,8 @@ def start(path: Path, *, idle: float, reranker: str | None = None) -> int:
 
 
 @contextmanager
-def _turn(path: Path, until: float) -> Iterator[None]:
-    """Wait for others that start a server at this path, so that one does and the others find it."""
+def _only_starter(path: Path, until: float) -> Iterator[None]:
+    """Wait for other processes that start a server at this path, so that only one does and the others find it."""
     held = os.open(path.with_suffix(".starting"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         while True:
@@ -63,7 +63,7 @@ def _turn(path: Path, until: float) -> Iterator[None]:
 
 
 def _begin(path: Path, log: Path, options: list[str], until: float) -> None:
-    """Start a server, and wait until it says where it listens, or ends."""
+    """Start a server, and wait until it prints where it listens, or ends."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - this Python, with options of ours
@@ -71,7 +71,7 @@ def _begin(path: Path, log: Path, options: list[str], until: float) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            start_new_session=True,  # Ctrl-C in the terminal is not for it
+            start_new_session=True,  # Ctrl-C in the terminal does not reach it
             cwd="/",
         )
     assert process.stdout is not None
@@ -82,7 +82,7 @@ def _begin(path: Path, log: Path, options: list[str], until: float) -> None:
 
 
 def _running(path: Path, until: float) -> int | None:
-    """Return the process id of the server, None where there is none; one that is too busy to say is asked again."""
+    """Return the process id of the server, None if there is none. A server too busy to answer is asked again."""
     try:
         client = Client(path, "starting")
     except (FileNotFoundError, ConnectionRefusedError):
