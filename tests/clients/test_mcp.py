@@ -19,7 +19,7 @@ import pytest
 import sqlrag
 from sqlrag.cli.mcp import TOKEN
 from sqlrag.serve.tools import Tools
-from sqlrag.serve.untrusted import ROWS, open_guarded
+from sqlrag.serve.untrusted import ROWS, open_limited
 from tests.conftest import database_path, started
 
 pytest.importorskip("mcp", reason='the MCP SDK is not here: pip install "sqlrag[mcp]"')
@@ -54,7 +54,7 @@ def in_process(path, talk, seconds=30.0):
         async with Client(make_server(Tools(guarded, str(path)))) as client:
             return await talk(client)
 
-    with contextlib.closing(open_guarded(str(path), seconds=seconds)) as guarded:
+    with contextlib.closing(open_limited(str(path), seconds=seconds)) as guarded:
         return anyio.run(run)
 
 
