@@ -1,4 +1,4 @@
-"""Warnings of rows that an index lacks: worded, then issued or collected for the client of a server."""
+"""Warnings about rows that an index lacks, issued, or collected for the client of a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _listening = threading.local()
 
 
 def lacks(record: IndexRecord, backlog: int, gap: str | None, hindrance: str | None) -> list[str]:
-    """Return what an index lacks, in words. `gap`: why the backlog may not be all; `hindrance`: why it is not gone."""
+    """Return sentences about what an index lacks.
+
+    `gap`: why there may be more changes than the backlog. `hindrance`: why the backlog cannot be indexed now.
+    """
     found = []
     if gap is not None:
         found.append(f"index {record.name!r} may lack changes of {record.source_table}, as {gap}")
@@ -32,14 +35,14 @@ def lacks(record: IndexRecord, backlog: int, gap: str | None, hindrance: str | N
 
 
 def warn_of_backlog(record: IndexRecord, backlog: int, why: str, remedy: str) -> None:
-    """Warn of the rows that an index lacks, `why` they were not brought in, and what brings them in."""
+    """Warn of the rows that an index lacks, with the reason `why` they were not indexed, and the remedy."""
     for lack in lacks(record, backlog, None, why):
         warn(f"{lack}: {remedy}")
 
 
 @contextmanager
 def told() -> Iterator[list[str]]:
-    """Collect what is warned of in the body, in this thread, for a server to tell its client; no warning is issued."""
+    """Collect the warnings of the body, in this thread, so that a server can pass them to its client."""
     outer = getattr(_listening, "messages", None)
     messages: list[str] = []
     _listening.messages = messages
@@ -50,7 +53,7 @@ def told() -> Iterator[list[str]]:
 
 
 def warn(message: str) -> None:
-    """Warn, at the line of the caller of sqlrag."""
+    """Issue a BacklogWarning that points to the line that called sqlrag."""
     messages = getattr(_listening, "messages", None)
     if messages is not None:
         messages.append(message)

@@ -1,4 +1,4 @@
-"""Rows of a source table on their way into its index."""
+"""Changed rows of a source table on their way into its index, and how many are taken at a time."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from typing import Any
 __all__ = ["ALL", "BATCH_CHARS", "Limits", "QueuedRow", "within"]
 
 BATCH_CHARS = 200_000
-"""Characters of the texts of a batch, at most, unless a single one is longer: some three seconds on two cores."""
+"""The most characters of text in a batch, unless a single text is longer: about three seconds on two cores."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one run does at most, and in which steps."""
+    """How much one run indexes at most, and in which steps."""
 
     rows: int | None = None
-    """In all; None: as many as are queued when it begins."""
+    """The most rows in all; None for as many as are queued when the run begins."""
     batch_rows: int | None = None
-    """Rows that are embedded and committed together, at most; None: `sqlrag.indexing.sync.BATCH_ROWS`."""
+    """The most rows that are embedded and committed together; None for `sqlrag.indexing.sync.BATCH_ROWS`."""
     batch_chars: int = BATCH_CHARS
-    """Characters of the texts of a batch, at most, unless a single one is longer."""
+    """The most characters of text in a batch, unless a single text is longer."""
     longest: int | None = None
-    """Rows with a longer text are left alone; None: none is, a batch has one row at least, however long."""
+    """Rows with a longer text, in characters, are skipped. None skips none: a batch has at least one row."""
     seconds: float | None = None
-    """No further batch is begun so long after the first one."""
+    """No further batch begins this long after the first one ended."""
 
     @property
     def is_all(self) -> bool:
-        """Whether the run is to bring in all that is queued."""
+        """Whether the run indexes all rows that are queued."""
         return self.rows is None
 
 
 ALL = Limits()
-"""All that is queued when a run begins."""
+"""All rows that are queued when a run begins."""
 
 
 @dataclass(frozen=True)
 class QueuedRow:
-    """A row of the source whose text may be another than the index has."""
+    """A row of the source whose text may have changed since it was indexed."""
 
     source_id: Any
     text: str | None
-    """None for a row without text, or one that is gone."""
+    """None for a row without text, and for a row that is gone."""
     content_hash: bytes | None
-    """Of the text; None where the row is gone."""
+    """The hash of the text; None if the row is gone."""
     known_hash: bytes | None
-    """Of the text that the index has; None where it does not know the row."""
+    """The hash of the text that the index has; None if it does not know the row."""
     unreadable: str | None = None
     """Why the row has no text that can be indexed."""
 
     @property
     def is_changed(self) -> bool:
-        """Whether the index has another text, or none."""
+        """Whether the index has a different text of this row, or none."""
         return self.content_hash != self.known_hash
 
     def is_as(self, earlier: QueuedRow) -> bool:
-        """Whether neither the row nor what the index knows of it has changed since."""
+        """Whether neither the row nor what the index knows of it has changed since `earlier`."""
         return (self.content_hash, self.known_hash) == (earlier.content_hash, earlier.known_hash)
 
 
 def within(rows: Iterable[QueuedRow], most: int, limits: Limits) -> list[QueuedRow]:
-    """Return the first `most` rows whose texts are not longer than a batch in all; one at least, however long.
+    """Return the first rows, at most `most`, whose texts fit into a batch together; at least one, however long it is.
 
-    Without `longest` that is: with it, a row with a longer text is passed over.
+    Where `limits` has a `longest`, rows with a longer text are skipped.
     """
     taken: list[QueuedRow] = []
     chars = limits.batch_chars

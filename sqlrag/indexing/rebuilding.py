@@ -1,4 +1,4 @@
-"""An index made anew beside the old one, which answers meanwhile, and put in its place; and `check --repair`."""
+"""Rebuilding an index beside the old one, which answers queries meanwhile, and repairing an index."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def reindex(
     options: IndexOptions,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
-    """Make an index anew, and put it in its place.
+    """Rebuild an index, and replace the old one.
 
-    What others write meanwhile is brought in by one sync after another, until there is none, or as much as before:
-    others write as fast as rows are embedded. Then the new index takes the place with a backlog, as the old one had it.
+    Rows that others write meanwhile are indexed by further syncs, until none remain, or until a sync indexes as many as
+    the one before: others then write as fast as rows are embedded, and the new index takes its place with a backlog.
     """
     record = engine.indexes.record(name)
     new = _next_of(engine, record, embedder, options)
@@ -53,7 +53,7 @@ def reindex(
         _finish_documents(engine, final, progress)
     elif report.backlog:
         total.backlog = engine.stale(final)
-    else:  # what came at the last moment
+    else:  # rows that came at the last moment
         add_report(total, sync(engine, final.name, progress=progress))
     return total
 
@@ -80,7 +80,7 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
 def _finish_documents(
     engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None = None
 ) -> None:
-    """Index the documents of which not every chunk is stored; their texts are in the database."""
+    """Index the documents of which some chunks are missing. Their texts are in the database."""
     embedder = engine.encoders.embedder_of(record)
     chunker = chunker_of(embedder, record.max_tokens, record.overlap)
     writer = engine.writer(record)
@@ -91,11 +91,11 @@ def _finish_documents(
 def _next_of(
     engine: Engine, record: IndexRecord, embedder: str | Embedder | None, options: IndexOptions
 ) -> IndexRecord:
-    """Return the record of the index that is to take another's place."""
+    """Return the record of the index that will replace another."""
     chosen = engine.encoders.give(embedder) if embedder is not None else engine.encoders.embedder_of(record)
     max_tokens = min(record.max_tokens, chosen.text_window) if options.max_tokens is None else options.max_tokens
     overlap = options.overlap
-    if overlap is None:  # what is no number is refused below
+    if overlap is None:  # anything but a number is refused below
         overlap = min(record.overlap, max_tokens // 2) if isinstance(max_tokens, int) else record.overlap
     settings = IndexOptions(
         max_tokens, overlap, options.tokenizer or record.tokenizer, options.vectors or record.vectors

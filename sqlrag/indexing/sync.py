@@ -1,11 +1,11 @@
-"""An index over a table of the user's own, brought to what the table holds: what is queued, a batch at a time.
+"""Bringing an index over a table up to date: the queued rows are indexed a batch at a time.
 
 The texts of a batch are chunked and embedded outside of any transaction. The transaction that writes them reads the
-rows again and leaves those alone whose text has changed meanwhile: they are still queued.
+rows again, and skips those whose text has changed meanwhile: they are still queued.
 
-What comes meanwhile is brought in by another round, and by further ones as long as each is shorter than the one
-before: so a run ends, however fast others write and whoever else brings rows in, and what was queued when it began is
-in, but for rows that have changed again.
+Rows that are queued meanwhile are indexed by another round, and by further ones as long as each is shorter than the one
+before. So a run ends, however fast others write and whoever else indexes rows; and all that was queued when it began is
+indexed, except for rows that have changed again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Sync"]
 
 BATCH_ROWS = 256
-"""Rows that are embedded and committed together, at most."""
+"""The most rows that are embedded and committed together."""
 
 KEEP_UP_BATCHES = 64
-"""After so many batches the index is asked whether it has outgrown its cells."""
+"""After this many batches the index checks whether it has outgrown its cells."""
 
 STUCK = 3
-"""So many batches in a row whose rows all changed while they were embedded: then what is left waits."""
+"""Give up after this many consecutive batches in which every row changed while being embedded."""
 
 
 @dataclass
@@ -49,10 +49,10 @@ class Sync:
     report: SyncReport = field(default_factory=SyncReport)
 
     def run(self) -> SyncReport:
-        """Bring in what is queued, as far as the limits go; what is left stands in the report."""
+        """Index the queued rows, as far as the limits go. The report says how many remain."""
         started = time.monotonic()
         told = IngestProgress(documents_total=self.table.backlog())
-        left = self.table.entries()  # not the rows: one that stands there twice may be taken twice
+        left = self.table.entries()  # entries, not rows: a row that is queued twice may be taken twice
         if self.limits.rows is not None:
             left = min(self.limits.rows, left)
         batches = rounds = 0
@@ -64,14 +64,14 @@ class Sync:
                 break
             told.documents_total = told.documents + came
             left = came
-        if batches or self.limits.is_all:  # cells that a killed process has begun are finished
+        if batches or self.limits.is_all:  # also finishes the cells that a killed process has begun
             self._keep_up(told, wrote=batches > 0)
         self.report.backlog = self.table.backlog()
         self.report.seconds = time.monotonic() - started
         return self.report
 
     def _round(self, left: int, told: IngestProgress) -> tuple[int, bool]:
-        """Bring in so many rows; return the number of batches, and whether that was all of them."""
+        """Index `left` queue entries; return the number of batches, and whether that was all of them."""
         until, batches, stuck = math.inf, 0, 0
         while left > 0:
             queued = self.table.take(min(left, self.limits.batch_rows or BATCH_ROWS), self.limits)
@@ -80,14 +80,14 @@ class Sync:
             written = set(self.table.apply(self._embedded(queued)))
             self._count([row for row in queued if row.source_id in written])
             stuck = 0 if written else stuck + 1
-            left -= len(queued)  # one that was not written is another process's work by now, or is queued again
+            left -= len(queued)  # a row that was not written was indexed by another process, or is queued again
             batches += 1
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
             self._tell(told)
             if batches % KEEP_UP_BATCHES == 0:
                 self._keep_up(told)
-            if batches == 1 and self.limits.seconds is not None:  # the first one may have loaded a model
+            if batches == 1 and self.limits.seconds is not None:  # the first batch may have loaded a model
                 until = time.monotonic() + self.limits.seconds
             if stuck == STUCK or time.monotonic() >= until:
                 return batches, False
@@ -127,5 +127,5 @@ class Sync:
 
 
 def _shown(source_id: Any) -> Any:
-    """Return a key as a report has it: of what is no Unicode the rest."""
+    """Return a key for a report, with characters replaced that are not valid Unicode."""
     return source_id.encode("utf-8", "replace").decode() if isinstance(source_id, str) else source_id

@@ -1,4 +1,4 @@
-"""Indexes over tables of the user's own: made, kept in step, dropped; on either engine."""
+"""Making, syncing, altering and dropping indexes over tables of the user's own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def create_index(
     options: IndexOptions,
     embedder: str | Embedder | None,
 ) -> None:
-    """Make an index with every row of the table queued; one that was made the same way is left as it is."""
+    """Make an index with every row of the table queued. An index that was made with the same arguments stays."""
     check_new_index_name(name)
     source = engine.source_table(table)
     template = made_template(text, source.columns, source.name)
@@ -48,7 +48,7 @@ def create_index(
     if any(same_name(name, existing) for existing in engine.indexes.names()):
         record = engine.indexes.record(name)
         if record.is_over_table:
-            record = engine.indexed_table(record).record  # by the names that the source has now
+            record = engine.indexed_table(record).record  # with the present names of the source and its columns
         check_made_with(record, options, chosen)
         made = (record.source_table, record.source_key, record.template, record.filters)
         if made != (source.name, key_text(keys), template, json.dumps(columns)):
@@ -82,9 +82,10 @@ def sync(
     limits: Limits = ALL,
     progress: Callable[[IngestProgress], None] | None = None,
 ) -> SyncReport:
-    """Bring one index to what its table holds, or all of those that are over tables.
+    """Bring one index over a table up to date, or all of them.
 
-    `limits`: how much of each; a run that is not to bring in all compares nothing that has triggers or is a view.
+    `limits`: how much of each is indexed. A run that does not index everything compares no rows of a view, and none of
+    a table with triggers.
     """
     names = engine.indexes.names() if index is None else [index]
     records = [engine.indexes.record(name) for name in names]
@@ -100,7 +101,7 @@ def sync(
         try:
             add_report(total, _sync_one(engine, record, compare=compare, limits=limits, progress=progress))
         except SourceGoneError as error:
-            gone = gone or error  # the others are brought up to date all the same
+            gone = gone or error  # first the other indexes
     if gone is not None:
         raise gone
     return total
@@ -121,7 +122,7 @@ def _sync_one(
     report = Sync(table, embedder, chunker, progress, limits).run()
     if report.backlog and limits.is_all:
         now = engine.indexes.record(record.name)
-        if not now.is_as(table.record):  # another process has made it anew, and nothing more went in
+        if not now.is_as(table.record):  # another process has rebuilt it, and no more rows were written
             report.backlog = 0
             add_report(report, _sync_one(engine, now, compare=False, limits=limits, progress=progress))
     return report
@@ -135,7 +136,7 @@ def alter_index(
     filters: Sequence[str] | None,
     tokenizer: str | None,
 ) -> None:
-    """Change what an index is made of; every row is queued where its text may become another."""
+    """Change the text, filters or tokenizer of an index. If the text changes, every row is queued."""
     new = record
     if text is not None or filters is not None:
         if not record.is_over_table:
@@ -152,7 +153,7 @@ def alter_index(
 
 
 def check_over_documents(record: IndexRecord) -> None:
-    """Raise InputError for an index that documents cannot be ingested into: one over a table."""
+    """Raise InputError for an index over a table: documents cannot be ingested into it."""
     if record.is_over_table:
         raise InputError(
             f"index {record.name!r} is over the table {record.source_table}: write rows to that table, "
@@ -161,13 +162,13 @@ def check_over_documents(record: IndexRecord) -> None:
 
 
 def add_report(total: SyncReport, one: SyncReport) -> None:
-    """Add what one run did to what others did."""
+    """Add the counts of one report to those of another."""
     for name, value in vars(one).items():
         setattr(total, name, getattr(total, name) + value)
 
 
 def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
-    """Return columns as the table spells them. Raises InputError for those that it does not have."""
+    """Return columns as the table spells them. Raises InputError for unknown ones."""
     names = several(what, names, f"columns of {source.name}")
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"{what} is {shown(names)}: it takes a list of columns of {source.name}")
@@ -181,9 +182,9 @@ def _columns(source: SourceTable, what: str, names: Sequence[str]) -> list[str]:
 
 
 def _key(source: SourceTable, key: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the key of a source: a table's own, a view's as the caller states it."""
+    """Return the columns of a source's key: a table has its own, that of a view is given by the caller."""
     if source.kind == "virtual" and isinstance(key, str) and key.lower() == "rowid":
-        return ("rowid",)  # what FTS5 finds a row by at once
+        return ("rowid",)  # by which FTS5 finds a row without a scan
     given = None if key is None else tuple(_columns(source, "key", [key] if isinstance(key, str) else key))
     if source.key and given is not None and given != source.key:
         raise InputError(f"key is {key!r}: {source.name} has the key {', '.join(source.key)}, leave it out")

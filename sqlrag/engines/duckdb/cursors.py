@@ -1,9 +1,8 @@
-"""Connections of sqlrag's own to a DuckDB database, in which a name means what sqlrag means by it.
+"""Connections of sqlrag's own to a DuckDB database, whose names cannot be redefined by the file or the user.
 
-A name is looked for among DuckDB's own functions first, then in the schema `main` of the database that was opened, and
-nowhere else: a macro `md5` or `+`, a temporary table of the user's connection, its `USE` and its `search_path` have no
-say here.
-What is created has its schema before its name. What runs on the user's own connection has all of its names qualified.
+DuckDB resolves a name among its own functions first, then in the schema `main` of the opened database, and nowhere
+else: a macro `md5` or `+`, a temporary table of the user's connection, its `USE` and its `search_path` have no effect.
+Statements that create something qualify its name. Statements on the user's own connection qualify every name.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["HERE", "catalog_of", "own_cursor", "schema_of"]
 
 HERE = "database_name = getvariable('sqlrag_catalog') AND schema_name = 'main'"
-"""On a cursor of sqlrag's own, which rows of DuckDB's tables of metadata are of the database's own schema."""
+"""On a cursor of sqlrag's own: the condition that a row of DuckDB's metadata is about the database's own schema."""
 
-# Settings of one connection: the user's stay as they are. They can fail where all settings are locked, and are needed
-# there for little: lists of timestamps with time zone, and a table that is gone.
+# Settings of one connection; the user's stay as they are. They fail if all settings are locked, where they are hardly
+# needed: for lists of timestamps with time zone, and for a table that is gone.
 _SETTINGS = (
     "SET TimeZone = 'UTC'",
     "SET Calendar = 'gregorian'",
@@ -33,21 +32,21 @@ _SETTINGS = (
 
 
 def catalog_of(connection: DuckDBPyConnection) -> str:
-    """Return which database a connection is about: a cursor of sqlrag's own knows it, another one is at it now."""
+    """Return the database of a connection: a cursor of sqlrag's own knows it; of another it is the current one."""
     sql = "SELECT coalesce(getvariable('sqlrag_catalog'), current_database())"
     ((catalog,),) = connection.execute(sql).fetchall()
     return str(catalog)
 
 
 def schema_of(connection: DuckDBPyConnection) -> str:
-    """Return what qualifies sqlrag's tables, and those that it indexes, quoted: the schema `main` of that database."""
+    """Return the quoted schema of sqlrag's tables and of those that it indexes: `main` of that database."""
     return f"{quote(catalog_of(connection))}.main"
 
 
 def own_cursor(connection: DuckDBPyConnection, catalog: str) -> DuckDBPyConnection:
-    """Open another connection to the instance of this one, with names that mean what sqlrag means by them.
+    """Open another connection to the same instance, whose names cannot be redefined.
 
-    It sees what is committed, also while a statement of the user's runs.
+    It sees what is committed, even while a statement of the user's runs.
     """
     cursor = connection.cursor()
     path = f"system.main,{quote(catalog)}.main"

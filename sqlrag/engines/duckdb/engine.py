@@ -1,4 +1,4 @@
-"""A DuckDB database with sqlrag in it; vectors and full text are searched in the index file beside it."""
+"""A DuckDB database with sqlrag in it. Vectors and full text are searched in the index file beside it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from sqlrag.engines.backlog_warnings import warn_of_backlog
 from sqlrag.engines.base import Engine
+from sqlrag.engines.duckdb.asked_indexes import AskedIndexes
 from sqlrag.engines.duckdb.at_exit import close_at_exit
 from sqlrag.engines.duckdb.confinement import Confinement
 from sqlrag.engines.duckdb.cursors import own_cursor, schema_of
@@ -20,14 +20,13 @@ from sqlrag.engines.duckdb.index_tables import DuckDBTables, upgrade
 from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from sqlrag.engines.duckdb.instance_functions import INHERITED, register_in, share
+from sqlrag.engines.duckdb.opening import open_session, score_table, warning
 from sqlrag.engines.duckdb.parameters import DIALECT, bind_named
 from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.engines.duckdb.session import Session
-from sqlrag.engines.duckdb.staleness import Asking
 from sqlrag.engines.duckdb.statements import Bindings, Statements
 from sqlrag.engines.duckdb.table_schema import checked_types, describe, row_of_hit
 from sqlrag.engines.duckdb.views import is_own
-from sqlrag.engines.functions import Functions
 from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, SQLError
 from sqlrag.process.database_paths import check_one_name, is_sqlite
 from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
@@ -36,7 +35,6 @@ from sqlrag.results import Result
 from sqlrag.store.check import check_index
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
 from sqlrag.store.registry import IndexRecord
-from sqlrag.store.score_table import ScoreTable
 from sqlrag.store.source_table import SourceTable
 from sqlrag.store.writer import TRANSACTION_IS_OPEN
 from sqlrag.values.bindings import bound, duckdb_value
@@ -44,9 +42,8 @@ from sqlrag.values.sql_lexer import significant
 
 if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
-    from sqlrag.store.scores import ScoreCache
 
-__all__ = ["DuckDBEngine", "open_session", "score_table", "warning"]
+__all__ = ["DuckDBEngine"]
 
 _MAINTENANCE = "sqlrag_"
 """What the names of the functions that change the database begin with."""
@@ -72,7 +69,7 @@ class DuckDBEngine(Engine):
         nprobe: int | None,
         score_cache: int | None,
     ) -> None:
-        del must_exist  # checked before; DuckDB has no such flag
+        del must_exist  # `connect` checks it; DuckDB has no such flag
         self._raised = Raised()
         self._maintenance: dict[str, Sequence[int]] = {}
         self._is_defined = False
@@ -85,8 +82,8 @@ class DuckDBEngine(Engine):
         check_one_name(path)
         with translated(path, opening=True):
             self._connection = duckdb.connect(path, read_only=read_only)
-            # DuckDB would draw it into the standard output: into JSON for a pipe, or an agent's messages. Where another
-            # connection of this process has locked all settings, it stays.
+            # DuckDB draws its progress bar into the standard output, which may be JSON for a pipe, or an agent's
+            # messages. The bar stays if another connection of this process has locked all settings.
             with suppress(duckdb.InvalidInputException):
                 self._connection.execute("SET enable_progress_bar = false")
             self.schema = schema_of(self._connection)
@@ -96,7 +93,7 @@ class DuckDBEngine(Engine):
             path,
             self._raised,
             call_lock=self.call_lock,
-            asking=Asking(self.stale),
+            asking=AskedIndexes(self.stale),
             freshness=lambda: self.freshness,
             read_only=read_only,
         )
@@ -118,17 +115,17 @@ class DuckDBEngine(Engine):
         self._inode = inode_of(path)
         at_fork(self)
 
-    # What a fork is told (sqlrag/process/forks.py)
+    # Called at a fork (sqlrag/process/forks.py)
 
     def before_fork(self, _seconds: float) -> bool:
-        """Wait for nothing: a child has no part in an instance, at rest or not, as it does not have its threads."""
+        """Wait for nothing: a child cannot use the instance in any case, since it does not have its threads."""
         return False
 
     def after_fork(self) -> None:
-        """Go on in the parent."""
+        """Do nothing: the parent goes on."""
 
     def in_child(self, *, at_rest: bool) -> None:
-        """Leave all that is open as it is."""
+        """Leave everything open as it is: it is the parent's."""
         del at_rest
         leave(self)
         remember_inherited(self._inode, INHERITED)
@@ -148,7 +145,7 @@ class DuckDBEngine(Engine):
         return [(row[0], row[1]) for row in rows]
 
     def _prepared(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None) -> tuple[str, Bindings]:
-        """Make the connection ready for a statement; return it and its parameters as DuckDB takes them."""
+        """Make the connection ready for a statement; return the statement and its parameters in DuckDB's form."""
         self._statements.drain()
         self.functions.stop.begin()
         self.functions.begin_statement()
@@ -168,9 +165,10 @@ class DuckDBEngine(Engine):
         return sql, bindings
 
     def _define(self) -> None:
-        """Make the functions known to the user's statements, before the first of them: opening is to cost little.
+        """Define the functions for the user's statements, before the first of these, so that opening costs little.
 
-        Again where their types change: embed() gives vectors of a fixed length, search() keys of one type.
+        They are defined again when their types change: embed() returns vectors of a fixed length, search() keys of one
+        type.
         """
         with translated(self.path, self._raised):
             self._shared.prepare(lambda: check_functions(self.indexes.cursor, self.path))
@@ -180,28 +178,28 @@ class DuckDBEngine(Engine):
         self._is_defined = True
 
     def source_table(self, table: object) -> SourceTable:
-        """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+        """Return what the database says of a table or view. Raises InputError for an unknown name."""
         with translated(self.path), self._cursor() as cursor:
             return describe(cursor, table)
 
     def tracking_of(self, source: SourceTable) -> str:
-        """Return "compare" for a table, "view" for a view: one must not become the other."""
+        """Return "compare" for a table and "view" for a view: one must not turn into the other."""
         return "view" if source.kind == "view" else "compare"
 
     def check_source(self, record: IndexRecord) -> None:
-        """Raise SourceGoneError where the source of an index is not what it was."""
+        """Raise SourceGoneError if the source of an index is not what it was."""
         with translated(self.path), self._cursor() as cursor:
             checked_types(cursor, record)
 
     def stale(self, record: IndexRecord) -> int:
-        """Return how many rows of its table an index has not seen; in the user's transaction, as that sees them."""
+        """Return how many rows of its table an index has not seen, as the user's transaction sees it if one is open."""
         if not self._statements.in_transaction:
             return self.indexes.unseen(record)
         with self._cursor() as cursor:
             return self.indexes.unseen_by(self._connection, cursor, record)
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
-        """Return the triggers on an index's chunk table that are not sqlrag's: it makes none, so all of them."""
+        """Return the triggers on an index's chunk table: sqlrag makes none, so all are the user's."""
         sql = "SELECT trigger_name FROM duckdb_triggers() WHERE table_name = ?"
         with self._cursor() as cursor:
             try:
@@ -210,7 +208,7 @@ class DuckDBEngine(Engine):
                 return []
 
     def gap(self, record: IndexRecord) -> None:
-        """Return None: every row is compared."""
+        """Return None: every row is compared, so nothing is missed."""
         del record
 
     def hindrance(self) -> str | None:
@@ -221,9 +219,9 @@ class DuckDBEngine(Engine):
         """Make a function that changes the database callable as SQL, but not from a view or trigger of the file's."""
 
         def inside(*values: Any) -> int:
-            if name not in self._named:  # SQLite has SQLITE_DIRECTONLY for this
+            if name not in self._named:  # on SQLite, SQLITE_DIRECTONLY ensures this
                 raise SQLError(f"unsafe use of {name}(): only a statement of your own may call it")
-            self._statements.asking.may_stop = False  # what it does would be done twice
+            self._statements.asking.may_stop = False  # running the statement again would do its work twice
             nulls = [None] * (min(arguments) - len(values))  # DuckDB's macro leaves NULLs at the end out
             with self.call_lock.lent():
                 return function(*values, *nulls)
@@ -244,10 +242,10 @@ class DuckDBEngine(Engine):
         return DuckDBIndexedTable(tables.connection, self.path, self.indexes, record)
 
     def _prepare_new(self, record: IndexRecord) -> None:
-        """Do nothing: DuckDB has one kind of log."""
+        """Do nothing: DuckDB has no journal to choose."""
 
     def _indexes_changed(self) -> None:
-        """Bring the index file to what the tables hold; types of the functions may be others now."""
+        """Bring the index file up to date. The types of the functions may have changed, too."""
         self._is_defined = False
         self._catch_up()
 
@@ -273,7 +271,7 @@ class DuckDBEngine(Engine):
 
     def _problems_of(self, record: IndexRecord) -> list[str]:
         if self.indexes.state_shown(record.name) is None:
-            return []  # one that has lost a table: `differences` says which
+            return []  # it has lost a table, which `differences` names
         return check_index(self.indexes.connection, record)
 
     def _source_problems(self, record: IndexRecord) -> list[str]:
@@ -284,14 +282,14 @@ class DuckDBEngine(Engine):
                 return [f"{record.name}: its table {record.source_table} is gone"]
             try:
                 checked_types(cursor, record)
-                with suppress(duckdb.CatalogException):  # one of its own tables is gone: `differences` says which
+                with suppress(duckdb.CatalogException):  # it has lost a table, which `differences` names
                     DuckDBIndexedTable(cursor, self.path, self.indexes, record).check_key()
             except DatabaseError as error:
                 return [f"{record.name}: {error}"]
         return []
 
     def _is_repaired(self, record: IndexRecord) -> bool:
-        """Make the index file anew where it is not a copy of the tables."""
+        """Make the index file anew if it is not a copy of the tables."""
         try:
             with self._checking():
                 is_wrong = bool(self.indexes.differences() or check_index(self.indexes.connection, record))
@@ -307,12 +305,12 @@ class DuckDBEngine(Engine):
             raise SQLError(TRANSACTION_IS_OPEN)
 
     def hurried(self) -> AbstractContextManager[None]:
-        """Wait for nobody: DuckDB lets in one process, and a conflict inside of it is told at once."""
+        """Change nothing: only one process has the file, and DuckDB reports a conflict within it without waiting."""
         return nullcontext()
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a connection of its own: it sees what is committed, and leaves the user's statement alone."""
+        """Open another connection, which sees what is committed and does not disturb the user's statement."""
         cursor = own_cursor(self._connection, self.indexes.catalog)
         try:
             yield cursor
@@ -335,7 +333,7 @@ class DuckDBEngine(Engine):
             self._confinement = Confinement(self._connection)
 
     def serve_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Give the functions to all sessions of another DuckDB instance, over this database's indexes."""
+        """Give all sessions of another DuckDB instance the functions, over the indexes of this database."""
         self._served = Session(self.functions, self.indexes, self._raised, served=True)
         self._served.asking = warning(
             self.indexes, "a database that is served is only read", f"end the server, then run: sqlrag sync {self.path}"
@@ -357,42 +355,8 @@ class DuckDBEngine(Engine):
                 self.indexes.close()
         finally:
             self._session.end()
-            self._connection.close()  # an index file that fails does not keep the database locked
+            self._connection.close()  # even if the index file fails, so that the database does not stay locked
             self._shared.let_go()
-
-
-def score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
-    """Return the score cache in the index file of a database; `rows`: how many scores it keeps, None for no cache."""
-    # A file of its own with transactions of its own: it can be written whatever DuckDB is about.
-    return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
-
-
-def warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
-    """Return what warns where an index lacks rows and a statement that asks it cannot be run again."""
-
-    def warn(record: IndexRecord) -> None:
-        if record.is_over_table and (backlog := indexes.backlog(record)[0]):
-            warn_of_backlog(record, backlog, why, remedy)
-
-    return warn
-
-
-def open_session(
-    connection: duckdb.DuckDBPyConnection,
-    path: str,
-    encoders: Encoders,
-    rerank_limit: int,
-    raised: Raised,
-    *,
-    read_only: bool,
-    nprobe: int | None,
-    score_cache: ScoreCache,
-) -> Session:
-    """Return what the SQL functions of a connection work with; its index file is caught up."""
-    with translated(path, raised):
-        indexes = DuckDBIndexes(connection, path, read_only=read_only)
-        encoders.use_recorded(indexes.default_embedder())
-        return Session(Functions(indexes, encoders, rerank_limit, score_cache, nprobe), indexes, raised)
 
 
 def _maintenance_named(sql: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""DuckDB's errors in sqlrag's words."""
+"""Turning DuckDB's errors into sqlrag's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Raised", "StaleIndexError", "translated"]
 
 
 class StaleIndexError(Exception):
-    """An index that a statement asks lacks rows: the statement is stopped, to be run again."""
+    """An index that the statement asks lacks rows: the statement is stopped, and will be run again."""
 
     def __init__(self, record: IndexRecord) -> None:
         super().__init__(f"index {record.name!r} lacks rows")
@@ -41,7 +41,7 @@ class StaleIndexError(Exception):
 
 
 class Raised:
-    """The error that a Python function raised inside a statement; DuckDB passes on only its text."""
+    """The error that a Python function raised within a statement, of which DuckDB passes on only the text."""
 
     def __init__(self) -> None:
         self._error: BaseException | None = None
@@ -51,23 +51,23 @@ class Raised:
         self._error = self._error or error
 
     def take(self) -> BaseException | None:
-        """Return what was kept, and forget it."""
+        """Return the kept error, and forget it."""
         error, self._error = self._error, None
         return error
 
 
 @contextmanager
 def translated(path: str, raised: Raised | None = None, *, opening: bool = False) -> Iterator[None]:
-    """Turn what DuckDB raises in the body into sqlrag's errors; `raised` knows what our functions raised.
+    """Turn DuckDB's errors in the body into sqlrag's. `raised` keeps what our functions raise.
 
-    `opening`: the body opens the database, so that what is wrong with a file is wrong with this one.
+    `opening`: the body opens the database, so an error about a file is about this one.
     """
     if raised is not None:
         raised.take()
     try:
         yield
     except RuntimeError as error:
-        # What DuckDB makes of Ctrl-C while a statement runs.
+        # DuckDB's form of Ctrl-C while a statement runs.
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from None
         if _NO_UTF8.search(str(error)):
@@ -88,7 +88,7 @@ def translated(path: str, raised: Raised | None = None, *, opening: bool = False
         raise _translation(said, path, opening=opening) from (original or error)
 
 
-# A str that UTF-8 can't hold, as DuckDB 1.5 and 2 put it.
+# The messages of DuckDB 1.5 and 2 about a str that cannot be encoded in UTF-8.
 _NO_UTF8 = re.compile(r"Unable to cast Python instance of type <class 'str'>|std::bad_cast")
 
 _INTERRUPTED = re.compile(r"^Invalid Input Error: .* failed: KeyboardInterrupt")
@@ -105,11 +105,11 @@ _OF_FILES = (
     duckdb.SerializationException,
     duckdb.TransactionException,
 )
-"""What DuckDB raises about files and transactions; what is quoted in any other may be anybody's text."""
+"""DuckDB's errors about files and transactions. Any other may quote a text of the user's, so it is not searched."""
 
 _FILE = re.compile(r'(?:file|database) \\*"(?P<file>[^"\\]+)\\*"')
 
-# Whatever is about to happen: what DuckDB says of a file, which stands in quotes before it, and what it means.
+# DuckDB's words about a file, which it quotes before them; the error that they become, and its message.
 _ALWAYS: tuple[tuple[str, type[Error], str], ...] = (
     ("^IO Error: Could not set lock on file", LockedError, _IN_USE),
     ("^TransactionContext Error: Conflict", LockedError, "another connection has just written these rows: try again"),
@@ -119,7 +119,7 @@ _ALWAYS: tuple[tuple[str, type[Error], str], ...] = (
     ("^FATAL Error: .*database has been invalidated", DatabaseError, "an error stopped it: close it and open it again"),
 )
 
-# While a database is opened.
+# The same, while a database is opened.
 _OPENING: tuple[tuple[str, type[Error], str], ...] = (
     ("different configuration", LockedError, "this process has it open already, read-only or not: close that one"),
     ("not a valid DuckDB database", NotADatabaseError, "it is not a DuckDB database"),
@@ -130,7 +130,7 @@ _OPENING: tuple[tuple[str, type[Error], str], ...] = (
     ("database does not exist", DatabaseError, "it does not exist"),
 )
 
-# Whole sentences of DuckDB's about a statement, which quote little of it.
+# Whole messages of DuckDB's about a statement, which quote little of it.
 _READ_ONLY = re.compile(r'Invalid Input Error: Cannot execute .* on database "(?P<name>.*)" .* read-only mode!')
 _PARAMETERS = re.compile(
     r"Invalid Input Error: (?:Values were not provided for the following|Parameter argument/count mismatch).*"
@@ -145,7 +145,7 @@ _CUT_OFF = re.compile('IO Error: Could not read enough bytes from file "')
 
 
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\):.*\n(?P<last>\S[^\n]*)\s*", re.DOTALL)
-"""What DuckDB says where a library of Python's, which it imports itself, cannot be loaded."""
+"""DuckDB's message if a Python library that it imports itself cannot be loaded."""
 
 
 def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:  # noqa: PLR0911 - one for each kind
@@ -169,7 +169,7 @@ def _translation(error: duckdb.Error, path: str, *, opening: bool) -> Error:  # 
 
 
 def _without_nesting(words: str) -> str:
-    """Return DuckDB's words, or what to do where they are about an index function within itself."""
+    """Return DuckDB's message, or a remedy if it is about an index function within itself."""
     nested = _NESTED.match(words)
     if nested is None:
         return words
@@ -181,7 +181,7 @@ def _without_nesting(words: str) -> str:
 
 
 def _about_a_file(error: duckdb.Error, first_line: str, path: str, *, opening: bool) -> Error:
-    """Return the error about the file that DuckDB names, the database's own where it names none."""
+    """Return the error about the file that DuckDB names; if it names none, about the database's own."""
     named = _FILE.search(first_line)
     is_other = named is not None and not _is_of(named["file"], path)
     which = named["file"] if named is not None and is_other else path
@@ -194,13 +194,13 @@ def _about_a_file(error: duckdb.Error, first_line: str, path: str, *, opening: b
         return NotADatabaseError(f"{path} is damaged, or cannot be read: {first_line}")
     if named is not None and not is_other:
         return DatabaseError(f"{path} cannot be read or written: {first_line}")
-    if isinstance(error, duckdb.OutOfMemoryException):  # DuckDB's own advice takes six lines
+    if isinstance(error, duckdb.OutOfMemoryException):  # DuckDB's own advice has six lines
         return SQLError(f"{first_line}: give it more (SET memory_limit, ulimit -v), or fewer threads (SET threads = 1)")
     return SQLError(str(error))
 
 
 def _is_of(file: str, path: str) -> bool:
-    """Tell whether a file is a database's own: itself, its log, what it has no room for in memory."""
+    """Tell whether a file is a database's own: the file itself, its log, or its temporary files."""
     own = os.path.realpath(path)
     found = os.path.realpath(file)
     return found == own or found.startswith((f"{own}.wal", f"{own}.tmp"))

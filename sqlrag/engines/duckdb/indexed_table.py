@@ -1,7 +1,7 @@
-"""An index over a table of a DuckDB database: what differs is found by comparing hashes of every row's text.
+"""An index over a table of a DuckDB database: changes are found by comparing hashes of every row's text.
 
-DuckDB 2.0 has triggers, but a table with them takes no upsert and no MERGE ("not yet supported", tried with 2.0.0): a
-user's own statements would fail. A comparison of 100,000 rows takes a twentieth of a second, and misses nothing.
+DuckDB 2.0 has triggers, but rejects upserts and MERGE on a table that has one ("not yet supported", tried with 2.0.0),
+so the user's own statements would fail. Comparing 100,000 rows takes a twentieth of a second, and misses nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         self._path = path
         self._duckdb = database
         self._found: dict[Any, None] = {}
-        """The keys of the rows that the last comparison has found and that are not written yet."""
+        """The keys of rows that the last comparison found and that are not written yet."""
         self._without_key: list[QueuedRow] = []
 
     def repeated(self) -> list[Any]:
@@ -55,13 +55,13 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         return self.tables.column(self.differences_statement())
 
     def differences_statement(self) -> str:
-        """Return the SELECT of these keys, for any connection. Raises DatabaseError where the source is another one."""
-        source = self._select()  # says what is gone
+        """Return the SELECT of these keys, for any connection. Raises DatabaseError if the source has changed."""
+        source = self._select()  # raises if it is gone
         self.check_key()
         return statement("duckdb/differences", index=self.record.name, main=self.tables.main, source=source)
 
     def prepare(self, *, compare: bool) -> None:
-        """Compare every row; with `compare`, rows without a key are looked for, too, to be named in the report."""
+        """Compare every row. With `compare`, also look for rows without a key, to name them in the report."""
         with translated(self._path):
             self._found = dict.fromkeys(self.differences())
             self._without_key = self._rows_without_key() if compare else []
@@ -69,27 +69,27 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
                 raise self._several_rows(key)
 
     def backlog(self) -> int:
-        """Return how many rows the last comparison has found that are not written yet."""
+        """Return how many rows of the last comparison are not written yet."""
         return len(self._found)
 
     def entries(self) -> int:
-        """Return how many entries the queue has: each row once, and those without a key."""
+        """Return how many entries the queue has: each row once, and the rows without a key."""
         return len(self._found) + len(self._without_key)
 
     def take(self, rows: int, limits: Limits) -> list[QueuedRow]:
-        """Return the first of the rows that were found, so many at most, as `within` takes them."""
+        """Return the first rows that were found, at most `rows`, as `within` takes them."""
         return self._without_key[:rows] or super().take(rows, limits)
 
     def apply(self, rows: Sequence[Part[QueuedRow]]) -> list[Any]:
         """Write rows, all or nothing, but for those that have changed since; return the keys of those written.
 
-        Rows without a key are done with as soon as they are named.
+        Rows without a key count as written: they are only named in the report.
         """
         if self._without_key:
             self._without_key = self._without_key[len(rows) :]
             return [part.source.source_id for part in rows]
         written: list[Any] = []
-        with suppress(LockedError):  # another connection has just written them: nothing of this was
+        with suppress(LockedError):  # another connection has just written them, and nothing was written here
             written = super().apply(rows)
         for key in written:
             del self._found[key]
@@ -101,14 +101,14 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
         return list(islice(self._found, most))
 
     def _leave_queue(self, keys: Sequence[Any]) -> None:
-        """Leave the rows where they are until the transaction is committed."""
+        """Do nothing yet: `apply` forgets the rows when the transaction is committed."""
 
     def _select(self) -> str:
-        """Return the SELECT of every row's key and text. Raises SourceGoneError where the source cannot give it."""
+        """Return the SELECT of every row's key and text. Raises SourceGoneError if the source has changed."""
         return rows_of(self._source, checked_types(self._duckdb, self.record), self.tables.main)
 
     def _rows_without_key(self) -> list[QueuedRow]:
-        """Return the rows that cannot be found again, as part of their key is NULL; those that are alike once."""
+        """Return the rows whose key has a NULL in it, so that they cannot be found again; equal keys once."""
         names = self._source.key
         types = checked_types(self._duckdb, self.record)
         columns = [f"{quote(name)} IS NULL" for name in names]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from sqlrag.engines.duckdb.at_exit import close_registered_at_exit
-from sqlrag.engines.duckdb.engine import open_session, score_table, warning
 from sqlrag.engines.duckdb.error_translation import Raised, translated
 from sqlrag.engines.duckdb.functions import define_functions
 from sqlrag.engines.duckdb.instance_functions import lend
+from sqlrag.engines.duckdb.opening import open_session, score_table, warning
 from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.errors import InputError
 
@@ -52,7 +52,7 @@ def register_duckdb(
         lend(connection, session.indexes.cursor, path, end)
         try:
             define_functions(connection, session)
-        except duckdb.CatalogException as error:  # they are there, but not for a transaction that began before
+        except duckdb.CatalogException as error:  # a transaction that began before does not see them
             raise InputError(
                 "register(): the connection is in a transaction that does not see the functions: COMMIT or ROLLBACK it "
                 "first"

@@ -1,4 +1,4 @@
-"""The rows of a DuckDB statement, and whether it has any."""
+"""The rows of a DuckDB statement."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["DuckDBRows"]
 _FETCH_ROWS = 1_000
 
 _MOST_DRAINED = 1_000_000
-"""Unread rows that are kept while another statement runs: a result may have more of them than memory takes."""
+"""The most unread rows that are kept while another statement runs: a result may not fit into memory."""
 
 _STATUS = (["Count"], ["Success"])
-"""What DuckDB answers to a statement that has no rows, such as CREATE or INSERT."""
+"""The columns that DuckDB reports for a statement without rows, such as CREATE or INSERT."""
 
 
 class DuckDBRows:
-    """The rows of a DuckDB statement. The connection holds one result: it is drained before the next statement.
+    """The rows of a DuckDB statement. A connection holds one result, so it is drained before the next statement.
 
-    `after_read` is called after each look at the rows; the connection is free then if they are `exhausted`.
+    `after_read` is called each time rows were fetched. If they are `exhausted`, the connection is free then.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DuckDBRows:
         return row
 
     def _more(self) -> list[tuple[Any, ...]]:
-        """Return the next rows, none at the end."""
+        """Return the next rows, or none at the end."""
         with self._call_lock:
             if self._drained:
                 rows, self._drained = self._drained, []
@@ -96,14 +96,14 @@ class DuckDBRows:
         return rows
 
     def read_to_end(self) -> None:
-        """Read all that is left, and keep none of it."""
+        """Read the remaining rows, and keep none of them."""
         while not self.exhausted:
             self._fetched()
 
     def drain(self) -> None:
-        """Take what is left from the connection, as far as _MOST_DRAINED.
+        """Take the remaining rows from the connection, at most _MOST_DRAINED.
 
-        Reading beyond that is an error then; what DuckDB raises meanwhile is for the reader of these rows, too.
+        Reading beyond that is then an error. Errors that DuckDB raises meanwhile are also raised to the reader.
         """
         try:
             while not self.exhausted:
@@ -117,7 +117,7 @@ class DuckDBRows:
             self._error, self.exhausted = error, True
 
     def close(self) -> None:
-        """Give up what is left, and the memory that DuckDB has it in."""
+        """Give up the remaining rows, and the memory that DuckDB keeps them in."""
         if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
         with self._call_lock, suppress(duckdb.Error):
@@ -126,7 +126,7 @@ class DuckDBRows:
         self.exhausted, self._drained, self._error = True, [], None
 
     def arrow(self) -> pa.Table:
-        """Return what is left as an Arrow table, in DuckDB's own types."""
+        """Return the remaining rows as an Arrow table, in DuckDB's own types."""
         import pyarrow as pa
 
         rows = list(self._batch)

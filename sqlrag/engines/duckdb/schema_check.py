@@ -1,7 +1,7 @@
-"""What a DuckDB file has under the names of sqlrag's tables and of DuckDB's functions, checked; and its records.
+"""Checks that a DuckDB file has no views in the place of sqlrag's tables, and no macros named like DuckDB's functions.
 
-A file may come from a stranger. DuckDB's views and macros may read any file, and a macro `sum` takes the place of the
-real one in every statement: they are refused before a statement of sqlrag's runs.
+A file may come from a stranger. DuckDB's views and macros may read any file, and a macro `sum` replaces the function in
+every statement. They are refused before a statement of sqlrag's runs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["check_functions", "check_tables", "stored_records"]
 FIXED = ("sqlrag_meta", "sqlrag_indexes")
 
 _sound: dict[str, Signature] = {}
-"""Files without such macros, as they were when this process looked."""
+"""Signatures of the files that this process has found without such macros."""
 
 
 def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
     """Raise NotADatabaseError for macros in the place of DuckDB's own functions.
 
-    Looking through all functions takes some 15 ms: it is done once for the files as they are.
+    Looking through all functions takes about 15 ms, so it is done again only after the files have changed.
     """
     path_now = os.path.abspath(path)
     files = file_signature(path_now)
@@ -54,7 +54,7 @@ def check_functions(connection: duckdb.DuckDBPyConnection, path: str) -> None:
 def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     """Return the names of the database's tables, in lower case.
 
-    Raises NotADatabaseError for a view in the place of a table of sqlrag's that every database with an index has.
+    Raises NotADatabaseError for a view in the place of a table that every database with an index has.
     """
     sql = f"SELECT lower(table_name) FROM duckdb_tables() WHERE {HERE}"
     tables = {name for (name,) in connection.execute(sql).fetchall()}
@@ -63,9 +63,9 @@ def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
-    """Return the record of each index, by name; none for a database without sqlrag's tables.
+    """Return the record of each index, ordered by name; none for a database without sqlrag's tables.
 
-    Raises NotADatabaseError for what sqlrag never writes.
+    Raises NotADatabaseError for a record that sqlrag never writes.
     """
     tables = check_tables(connection)
     if "sqlrag_indexes" not in tables:
@@ -80,7 +80,7 @@ def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
 
 
 def _check_tables_of(connection: duckdb.DuckDBPyConnection, tables: set[str], records: Sequence[IndexRecord]) -> None:
-    """Raise NotADatabaseError for a view in the place of a table of an index; `tables` are those that there are."""
+    """Raise NotADatabaseError for a view in the place of a table of an index; `tables`: those of the database."""
     names = {(record.name + part).lower() for record in records for part in ("", "_embedding", "_rows")}
     names |= {"documents"} if any(not record.is_over_table for record in records) else set()
     _check_no_views(connection, names - tables)

@@ -1,4 +1,4 @@
-"""The user's statements on a DuckDB connection: each is run, and run again where an index that it asks lacked rows."""
+"""Running the user's statements on a DuckDB connection, again if an index that one asks lacked rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from sqlrag.engines.duckdb.asked_indexes import AskedIndexes
 from sqlrag.engines.duckdb.error_translation import Raised, StaleIndexError, translated
 from sqlrag.engines.duckdb.parameters import DIALECT
 from sqlrag.engines.duckdb.rows import DuckDBRows
-from sqlrag.engines.duckdb.staleness import Asking
 from sqlrag.values.sql_lexer import significant
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _TRANSACTION_ID = "SELECT system.main.txid_current()"
 class Statements:
     """Runs the statements of one connection, and knows whether the user has a transaction open.
 
-    `freshness` returns what indexes changed rows before an index is asked, None where nothing does.
+    `freshness` returns what indexes changed rows before a query, or None.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Statements:
         raised: Raised,
         *,
         call_lock: CallLock,
-        asking: Asking,
+        asking: AskedIndexes,
         freshness: Callable[[], Freshness | None],
         read_only: bool,
     ) -> None:
@@ -61,7 +61,7 @@ class Statements:
         self.in_transaction = False
 
     def begin(self, functions: Functions, main: str) -> None:
-        """Take the SQL functions of the connection, and what qualifies the tables of its database."""
+        """Set the SQL functions of the connection, and the schema of its own tables."""
         self._functions, self._main = functions, main
 
     def hindrance(self) -> str | None:
@@ -71,7 +71,7 @@ class Statements:
         return "nothing is brought in within a transaction: COMMIT it first" if self.in_transaction else None
 
     def drain(self) -> None:
-        """Take what is unread of the last result from the connection, which holds one result at a time."""
+        """Take the unread rows of the last result from the connection, which holds one result at a time."""
         if self._open_rows is not None:
             self._open_rows.drain()
 
@@ -81,16 +81,16 @@ class Statements:
             *before, last = _statements(sql, bindings)
         try:
             with self._functions.stop.at_ctrl_c():
-                for one in before:  # so that what has run is not run again with the one that is
+                for one in before:  # one by one, so that a statement that has run is not run again with a later one
                     self._rows_of(*one).read_to_end()
                 self._open_rows = self._rows_of(*last)
         except KeyboardInterrupt:
-            self._connection.interrupt()  # DuckDB 1.5 goes on with it, and the next statement would wait
+            self._connection.interrupt()  # DuckDB 1.5 would go on, and the next statement would wait
             raise
         return self._open_rows
 
     def _rows_of(self, sql: str | duckdb.Statement, bindings: Bindings) -> DuckDBRows:
-        """Run one statement, again where an index that it asks has lacked rows; return its rows."""
+        """Run one statement, again if an index that it asks lacked rows; return its rows."""
         may_stop = self.hindrance() is None and self._freshness() is not None
         self.asking.begin(may_stop=may_stop, in_transaction=self.in_transaction)
         try:
@@ -113,7 +113,7 @@ class Statements:
         return rows
 
     def _ran(self, sql: str | duckdb.Statement, bindings: Bindings) -> bool:
-        """Run a statement; return whether it came to its end, and was not stopped by an index that lacked rows."""
+        """Run a statement; return False if it was stopped because an index lacked rows, which are indexed now."""
         try:
             with translated(self._path, self._raised):
                 self._connection.execute(sql, bindings)
@@ -126,15 +126,15 @@ class Statements:
         return True
 
     def _is_in_transaction(self) -> bool:
-        """Tell whether the user has a transaction open: each statement outside of one is a transaction of its own."""
+        """Tell whether the user has a transaction open: outside of one, each statement is a transaction of its own."""
         try:
             first, second = (self._connection.execute(_TRANSACTION_ID).fetchall() for _ in range(2))
-        except duckdb.Error:  # one that an error has ended, but for its ROLLBACK
+        except duckdb.Error:  # one that an error has ended, and that waits for its ROLLBACK
             return True
         return bool(first == second)
 
     def _warn(self, rows: DuckDBRows) -> None:
-        """Warn of what the indexes lacked that a statement asked, as soon as that can be known."""
+        """Warn of rows that the asked indexes lacked, as soon as that can be known."""
         freshness = self._freshness()
         if freshness is None:
             return
@@ -152,14 +152,14 @@ class Statements:
                     freshness.warn_of_newer(record, "transaction")
 
     def _version_seen(self, record: IndexRecord) -> int | None:
-        """Return which version of an index the user's transaction sees."""
+        """Return the version of an index that the user's transaction sees."""
         sql = f"SELECT version FROM {self._main}.sqlrag_indexes WHERE name = ?"
         with translated(self._path):
             return next((version for (version,) in self._connection.execute(sql, [record.name]).fetchall()), None)
 
 
 def _statements(sql: str, bindings: Bindings) -> list[tuple[str | duckdb.Statement, Bindings]]:
-    """Return the statements of a text with the parameters of each; values without a name are for the last one."""
+    """Return the statements of a text, each with its parameters. Values without a name belong to the last one."""
     if ";" not in sql.rstrip("; \t\r\n"):
         return [(sql, bindings)]
     found = duckdb.extract_statements(sql)

@@ -1,4 +1,4 @@
-"""What a DuckDB database says of a table, and a row's key and text as DuckDB's SQL."""
+"""What a DuckDB database says of a table; a row's key and text as SQL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 _WHOLE_NUMBERS = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
-# Types whose text depends on the connection's time zone; their number since 1970, and its timestamp without a zone.
+# Types whose text depends on the connection's time zone, with the functions that convert them to a number since 1970
+# and that number to a timestamp without a zone.
 _ZONED = (
     ("TIMESTAMP WITH TIME ZONE", "epoch_us", "make_timestamp"),
     ("TIMESTAMPTZ_NS", "epoch_ns", "make_timestamp_ns"),
@@ -37,7 +38,7 @@ _PIECE = re.compile(r"\{([^{}]+)\}")
 
 
 def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
-    """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+    """Return what the database says of a table or view. Raises InputError for an unknown name."""
     sql = (
         f"SELECT table_name, 'table' AS kind FROM duckdb_tables() WHERE {HERE} UNION ALL "
         f"SELECT view_name, 'view' FROM duckdb_views() WHERE {HERE} AND NOT internal ORDER BY 1 ASC"
@@ -61,7 +62,7 @@ def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
 
 
 def _elsewhere(database: duckdb.DuckDBPyConnection, table: object) -> str:
-    """Return what to do about a table that another schema or an attached database has, nothing where none has it."""
+    """Return what to do if another schema or an attached database has a table of this name; else nothing."""
     sql = (
         "SELECT database_name, schema_name, table_name FROM duckdb_tables() WHERE lower(table_name) = lower(?) "
         "UNION ALL SELECT database_name, schema_name, view_name FROM duckdb_views() WHERE lower(view_name) = lower(?) "
@@ -78,15 +79,15 @@ def _elsewhere(database: duckdb.DuckDBPyConnection, table: object) -> str:
 
 
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
-    """Return the type of a column that holds a key: whole numbers as they are, all others as text."""
+    """Return the type of a column that holds a key: BIGINT for whole numbers, VARCHAR for everything else."""
     return "BIGINT" if len(key) == 1 and types.get(key[0]) in _WHOLE_NUMBERS else "VARCHAR"
 
 
 def key_expression(source: Source, types: Mapping[str, str], prefix: str = "") -> str:
-    """Return DuckDB's expression for a row's key; of several columns a JSON array.
+    """Return DuckDB's expression for a row's key. A key of several columns is a JSON array.
 
-    It is the same text under every setting: of time zones (`canonical`), and of collations, which would take 'a' and
-    'A' for one key. A number that does not fit is NULL.
+    It does not depend on the time zone (`canonical`), nor on a collation, which might take 'a' and 'A' for one key. A
+    number that does not fit is NULL.
     """
     if source.is_composite:
         columns = ", ".join(canonical(column, types, prefix) for column in source.key)
@@ -98,12 +99,12 @@ def key_expression(source: Source, types: Mapping[str, str], prefix: str = "") -
 
 
 def as_key(column: str, key_type: str) -> str:
-    """Return a column of keys as SQL, to be compared with others of a type, whichever type an earlier table gave it."""
+    """Return a column of keys as SQL, cast to be compared with keys of a type: an earlier table had perhaps another."""
     return f"{'TRY_CAST' if key_type == 'BIGINT' else 'CAST'}({column} AS {key_type})"
 
 
 def canonical(column: str, types: Mapping[str, str], prefix: str = "") -> str:
-    """Return a column as SQL, a timestamp with time zone as text in UTC, whatever the connection's time zone is."""
+    """Return a column as SQL. A timestamp with time zone becomes text in UTC, whatever time zone is set."""
     name = prefix + quote(column)
     for kind, epoch, made in _ZONED:
         if types.get(column) == kind:
@@ -115,7 +116,7 @@ def canonical(column: str, types: Mapping[str, str], prefix: str = "") -> str:
 def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
     """Return the SELECT of every row's key and text, as `Source.render` makes it; `main` is the source's schema.
 
-    Raises InputError where a column of the text holds bytes.
+    Raises InputError if a column of the text holds bytes.
     """
     for column in source.columns:
         if types.get(column) == "BLOB":
@@ -123,7 +124,7 @@ def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
     pieces, place = [], 0
     for piece in _PIECE.finditer(source.template):
         pieces.append(literal(source.template[place : piece.start()]))
-        # columns of different collations could not be joined
+        # columns of different collations cannot be joined
         pieces.append(f"coalesce(CAST({canonical(piece.group(1), types)} AS VARCHAR) COLLATE \"binary\", '')")
         place = piece.end()
     pieces.append(literal(source.template[place:]))
@@ -135,9 +136,9 @@ def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
 
 
 def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:
-    """Return the types of the source's columns, which is not read.
+    """Return the types of the columns of an index's source, which is not read.
 
-    Raises SourceGoneError where it has gone, is no table any more, or has lost a column that the index needs.
+    Raises SourceGoneError if it is gone, has become a view, or has lost a column that the index needs.
     """
     try:
         source = describe(database, record.source_table)
@@ -154,7 +155,7 @@ def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> M
 def row_of_hit(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> dict[str, str]:
     """Return what sql/search_table.sql needs of an index over a table: a hit's metadata are the row's filters.
 
-    Raises SourceGoneError where the table is not what it was.
+    Raises SourceGoneError if the table is not what it was.
     """
     source, types = source_of(record), checked_types(database, record)
     names = json.loads(record.filters)

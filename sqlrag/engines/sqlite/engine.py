@@ -50,7 +50,7 @@ __all__ = ["SQLiteEngine"]
 
 
 _LOOK_AGAIN = 0.05
-"""Seconds after which a commit looks once more who else has the file open."""
+"""Seconds after which a commit checks again whether another library has the file open."""
 
 
 class SQLiteEngine(Engine):
@@ -104,13 +104,13 @@ class SQLiteEngine(Engine):
         connection.set_commit_hook(self._may_not_commit, id="sqlrag")
 
     def _look(self) -> None:
-        """Raise LockedError where another SQLite library of this process has opened the file since."""
+        """Raise LockedError if another SQLite library of this process has opened the file since."""
         if self._inode is not None:
             check_alone(self.path, self._inode)
         self._looked = time.monotonic()
 
     def _may_not_commit(self) -> bool:
-        """Raise as `_look` does, where a call goes on for longer; the transaction is rolled back then."""
+        """Do the same at a commit of a long call; if it raises, the transaction is rolled back."""
         if time.monotonic() - self._looked > _LOOK_AGAIN:
             self._look()
         return False
@@ -118,7 +118,7 @@ class SQLiteEngine(Engine):
     def _begin(
         self, connection: apsw.Connection, indexes: SQLiteIndexes, path: str, encoders: Encoders, *, read_only: bool
     ) -> None:
-        """Take a connection, before anything is asked of it."""
+        """Initialize with a connection; nothing is read yet."""
         super().__init__(path, encoders, read_only=read_only)
         self.connection = connection
         self.indexes = indexes
@@ -127,10 +127,10 @@ class SQLiteEngine(Engine):
         self._open_rows = OpenRows()
         self._held = False
         self._planned: set[str | None] = set()
-        """The indexes that a statement asks, in lower case, as far as its text says; None for any."""
+        """The indexes that the statement asks, in lower case; None stands for one whose name is not a literal."""
 
     def _upgrade(self) -> None:
-        """Upgrade a database of an earlier schema; one that cannot be written now is read as it is."""
+        """Upgrade a database of an earlier schema; if it cannot be written now, it is read as it is."""
         contents = self.indexes.look()
         contents.check_version(self.path)
         if self.read_only or not contents.exists or contents.is_current:
@@ -147,12 +147,12 @@ class SQLiteEngine(Engine):
             return translated(self.path, lambda: self._subject(sql))
 
         with errors(), _parameters_named():
-            # Each is compiled here, and says which indexes it asks.
+            # SQLite compiles each statement here, and _plan learns which indexes it asks.
             cursor.execute(sql, bound(params, sqlite_value), can_cache=False)
         return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.call_lock, self._scores.flush)))
 
     def _subject(self, sql: str) -> str:
-        """Return which file an error of a statement is about: SQLite does not say it."""
+        """Return which file an error of a statement is about, as SQLite does not say."""
         words = [one.text.upper() for one in islice(significant(sql, SQLITE), 3)]
         if words[:1] == ["ATTACH"] or (words[:1] == ["VACUUM"] and "INTO" in words):
             return "the file that this statement names"
@@ -160,11 +160,11 @@ class SQLiteEngine(Engine):
         return f"{self.path}, or a database that is attached to it," if attached else self.path
 
     def _plan(self, index: SQLValue) -> None:
-        """Note that the statement that is being compiled asks an index, in a view or trigger perhaps."""
+        """Note that the statement being compiled asks an index, perhaps in a view or trigger."""
         self._planned.add(folded(index) if isinstance(index, str) else None)
 
     def _freshen(self) -> None:
-        """Bring changed rows into the indexes that a statement asks, before it runs."""
+        """Before a statement runs, index the changed rows of the indexes that it asks."""
         asked, self._planned = self._planned, set()
         if self.freshness is None or not asked:
             return
@@ -184,7 +184,7 @@ class SQLiteEngine(Engine):
         return described
 
     def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
-        """Return a cursor and what it will know of the columns of its last statement, which runs or does not."""
+        """Return a cursor, and a list that will hold the columns of its last statement; `runs`: whether that is run."""
         self._planned = set()
         cursor = self.connection.cursor()
         described: Columns = []
@@ -213,7 +213,7 @@ class SQLiteEngine(Engine):
         return "triggers" if source.kind == "table" else "compare"
 
     def stale(self, record: IndexRecord) -> int:
-        """Return how many rows are queued; the triggers are looked after where the schema has changed since."""
+        """Return how many rows are queued. If the schema has changed, the triggers are checked and made again."""
         self._held = self._is_held()
 
         def repair() -> bool:
@@ -228,11 +228,11 @@ class SQLiteEngine(Engine):
             return self._changes.rows(record, repair if self.hindrance() is None else None)
 
     def gap(self, record: IndexRecord) -> str | None:
-        """Return why changes may be missed that `stale` does not count: triggers are gone, where none can be made."""
+        """Return why `stale` may miss changes: triggers are gone, or what others wrote is not seen."""
         return str(self._open_rows.left()) if self._held else self._changes.gap(record)
 
     def _is_held(self) -> bool:
-        """Tell whether rows that are too many to be kept hold this connection to what it saw before others wrote."""
+        """Tell whether an unread result, too large to be kept, hides from this connection what others have written."""
         if self._open_rows.keep() or self.hindrance() is not None:
             return False
         try:

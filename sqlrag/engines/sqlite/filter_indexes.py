@@ -1,6 +1,6 @@
-"""The ordinary indexes of a table's columns that an index's filters often name: made with it, and dropped with it.
+"""Ordinary SQL indexes of the columns that an index has as filters. They are made and dropped together with it.
 
-Which ones were made is recorded, since a name does not tell: the user may have an index of such a name.
+Which ones were made is recorded: the name does not tell, since the user may have an index of such a name.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["FilterIndexes"]
 
 _NAME = r'"(?:[^"]|"")+"'
-"""Any name in quotes."""
+"""A pattern of any quoted name."""
 
 
 class FilterIndexes:
-    """Those of one index on its source."""
+    """The SQL indexes that one index has on its source."""
 
     def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
         self._connection = connection
@@ -34,7 +34,7 @@ class FilterIndexes:
         self._fact = f"filters:{record.name}"
 
     def make(self) -> None:
-        """Index each column that filters name, unless one of the table's indexes begins with it already."""
+        """Index each filter column, unless one of the table's indexes begins with it already."""
         record, made = self._record, []
         taken = {folded(name) for (name,) in self._connection.execute("SELECT name FROM main.sqlite_schema")}
         for column in json.loads(record.filters):
@@ -50,19 +50,19 @@ class FilterIndexes:
         self._registry.set_meta(self._fact, json.dumps(made))
 
     def drop(self) -> None:
-        """Drop those that were made; what the user has put in the place of one stays."""
+        """Drop the indexes that were made; one that the user has replaced stays."""
         for name in self._made():
             self._connection.execute(f"DROP INDEX main.{quote(name)}")
 
     def _made(self) -> list[str]:
-        """Return those that were made and are as they were made, but for names of tables and columns."""
+        """Return the indexes that were made and have not changed, except for renamed tables and columns."""
         there = dict(self._connection.execute("SELECT name, sql FROM main.sqlite_schema WHERE type = 'index'"))
         recorded = self._registry.meta(self._fact)
         names = self._as_named() if recorded is None else json.loads(recorded)
         return [name for name in names if _of_a_column(name, _NAME, _NAME).fullmatch(there.get(name) or "")]
 
     def _as_named(self) -> list[str]:
-        """Return those that are as an earlier version made them, which kept no record."""
+        """Return the indexes that look as an earlier version made them, which kept no record."""
         record = self._record
         columns = "|".join(re.escape(quote(column)) for column in json.loads(record.filters))
         sql = "SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL"
@@ -74,7 +74,7 @@ class FilterIndexes:
         ]
 
     def _indexed(self) -> set[str]:
-        """Return the columns that an index of the table begins with."""
+        """Return the columns that the table's indexes begin with."""
         sql = (
             "SELECT c.name FROM main.pragma_index_list(?, 'main') AS i, main.pragma_index_info(i.name, 'main') AS c "
             "WHERE c.seqno = 0"
@@ -84,5 +84,5 @@ class FilterIndexes:
 
 
 def _of_a_column(name: str, table: str, column: str) -> re.Pattern[str]:
-    """Return what matches the definition of an index as this module writes it, given patterns of quoted names."""
+    """Return a pattern of the definition that this module writes, given patterns of quoted names."""
     return re.compile(rf"CREATE INDEX {re.escape(quote(name))} ON (?:{table}) \((?:{column})\)")

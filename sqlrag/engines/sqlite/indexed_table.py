@@ -1,4 +1,4 @@
-"""An index over a table of a SQLite database: triggers queue its rows, and a comparison those that they missed."""
+"""An index over a table of a SQLite database: triggers queue changed rows, and a comparison those that they missed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteIndexedTable"]
 
 QUEUED_AT_ONCE = 1_000
-"""Rows that a comparison puts into the queue in one transaction."""
+"""The most rows that a comparison queues in one transaction."""
 
 
 class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
@@ -63,7 +63,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         if self.record.tracking == "triggers" and not self._tracking.is_there():
             return [f"{name}: the triggers on {table} are not those that note every change"]
         problems = []
-        if self.record.tracking == "triggers":  # of a view nothing is known before `sync` reads it
+        if self.record.tracking == "triggers":  # a view is only read by `sync`
             queued = set(self.tables.column(f"SELECT source_id FROM {self._queue}"))
             stale = sum(source_id not in queued for source_id in self._different())
             problems += [f"{name}: {stale} rows of {table} have another text than the index"] if stale else []
@@ -71,11 +71,11 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         return [*problems, f"{name}: chunks of {unknown} rows that {table} does not have"] if unknown else problems
 
     def prepare(self, *, compare: bool) -> None:
-        """See that changes are tracked, and queue what was missed.
+        """Make sure that changes are queued, and queue those that were missed.
 
-        Everything is compared where the triggers were not there or not those that the table needs, where they do not
-        see every change, and where the key is the rowid and the file may have been VACUUMed since, which renumbers
-        (https://www.sqlite.org/lang_vacuum.html); SQLite's schema version tells that.
+        Every row is compared if triggers were missing or are not those that the table needs, and if they do not see
+        every change. So it is, too, if the key is the rowid and the file may have been VACUUMed since, which renumbers
+        rows (https://www.sqlite.org/lang_vacuum.html): SQLite's schema version changes then.
         """
         with translated(self._path):
             checked_columns(self._connection, self.record)
@@ -107,7 +107,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
     # Private
 
     def _queued(self, most: int) -> list[Any]:
-        """Return the keys of the first queued rows; each once, though a row may stand in the queue many times."""
+        """Return the keys of the first queued rows, each once, although a row may be queued many times."""
         keys: dict[Any, None] = {}
         for number, source_id in self._source_rows.keys(self._queue, "ORDER BY number"):
             keys[source_id] = None
@@ -117,7 +117,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         return list(keys)
 
     def _leave_queue(self, keys: Sequence[Any]) -> None:
-        """Take rows that were written out of the queue: the index has what they hold now, whenever they were queued."""
+        """Remove written rows from the queue: the index has their present text, whenever they were queued."""
         done = set(keys)
         queued = self._source_rows.keys(self._queue, "WHERE number <= ?", (self._last_taken,))
         numbers = [(number,) for number, source_id in queued if source_id in done]
@@ -148,16 +148,16 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
     # Comparison
 
     def _compare(self) -> None:
-        """Queue every row whose text is not the one that the index has."""
+        """Queue every row whose text differs from the index."""
         before = self.tables.schema_version()
-        # All of them, before anything is written: while a SELECT is open, a transaction could only write to the state
-        # that it reads, and would fail at once when anybody has committed since.
+        # All of them before the first write: while a SELECT is open, a write transaction of this connection fails
+        # if another process has committed since the SELECT began.
         self._enqueue(list(self._different()))
         with immediate(self._connection):
             self.tables.note_schema(before)
 
     def _different(self) -> Iterator[Any]:
-        """Yield the keys of the rows that came, changed or went."""
+        """Yield the keys of the rows that are new, changed or gone."""
         known = dict(self._connection.execute(f"SELECT source_id, content_hash FROM {self._rows}"))
         seen = set()
         for source_id, values in self._source_rows.all():
@@ -171,7 +171,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         yield from known.keys() - seen
 
     def _enqueue(self, different: list[Any]) -> None:
-        """Queue rows; those that are queued already will be looked at in any case."""
+        """Queue rows that are not queued already."""
         queued = {source_id for _, source_id in self._source_rows.keys(self._queue, "")} if different else set()
         new = [(source_id,) for source_id in different if source_id not in queued]
         sql = f"INSERT INTO {self._queue} (source_id, queued_at) VALUES (?, julianday('now'))"

@@ -1,4 +1,4 @@
-"""The rows of a SQLite table that an index is over: their keys, and what their texts are made of."""
+"""The rows of a SQLite table that an index is over: their keys, and the columns that their texts are made of."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["SourceRows"]
 class SourceRows:
     """Reads the rows of a source.
 
-    Texts come as bytes, in the database's encoding: in SQLite they need not be Unicode. What is not is mended in a text
-    and refused in a key (`Source.key_problem`).
+    Texts are read as bytes in the database's encoding, since SQLite's need not be valid Unicode. Invalid characters are
+    replaced in a text, and make a key unusable (`Source.key_problem`).
     """
 
     def __init__(self, connection: Connection, source: Source) -> None:
@@ -29,12 +29,12 @@ class SourceRows:
         self._key = key_expression(source)
 
     def columns(self) -> list[str]:
-        """Return the columns that the table has now; none where it is gone."""
+        """Return the columns that the table has now; none if it is gone."""
         sql = "SELECT name FROM main.pragma_table_xinfo(?, 'main')"
         return [name for (name,) in self._connection.execute(sql, (self._source.table,))]
 
     def use_rowid(self) -> bool:
-        """Whether the key is a rowid that VACUUM may change."""
+        """Tell whether the key is a rowid, which VACUUM may change."""
         return not set(self._source.key) <= set(self.columns())
 
     def all(self) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -42,10 +42,10 @@ class SourceRows:
         return self._select()
 
     def values(self, source_id: Any) -> tuple[Any, ...] | None:
-        """Return the values of a row's text columns, None where there is no such row."""
+        """Return the values of a row's text columns, None if there is no such row."""
         where = " AND ".join(f"{quote(column)} IS ?" for column in self._source.key)
         rows = self._select(where, self._source.parts(source_id))
-        # A key whose collation takes 'a' for 'A' finds the other row.
+        # Where the key's collation takes 'a' for 'A', the other row is found, too.
         return next((values for found, values in rows if found == source_id), None)
 
     def keys(self, table: str, clauses: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, Any]]:
@@ -73,14 +73,14 @@ class SourceRows:
         return f"SELECT {what} FROM {self._table} WHERE ({self._source.where})"
 
     def _key_of(self, value: Any, kind: str) -> Any:
-        # What is not Unicode stays apart from all that is.
+        # A key that is not valid Unicode stays different from all valid ones.
         return self._decoded(value, kind, "surrogateescape" if self._encoding == "UTF-8" else "surrogatepass")
 
     def _decoded(self, value: Any, kind: str, errors: str) -> Any:
         return value.decode(self._encoding, errors) if kind == "text" else value
 
     def _as_read(self, source_id: Any) -> Any:
-        """Return a queued key as it is read from the source; of several columns a trigger may write it otherwise."""
+        """Return a queued key as it is read from the source; a trigger may write one of several columns differently."""
         if self._source.is_composite and self._source.key_problem(source_id) is None:
             parts = self._source.parts(source_id)
             places = [f"?{place}" for place, _ in enumerate(parts, start=1)]
@@ -94,7 +94,7 @@ class SourceRows:
 
 
 def _raw(expression: str) -> str:
-    """Return the columns that have a value, a text as bytes, and its type."""
+    """Return two columns of SQL: a value, with texts as bytes, and its type."""
     return (
         f"CASE typeof({expression}) WHEN 'text' THEN CAST({expression} AS BLOB) ELSE {expression} END, "
         f"typeof({expression})"

@@ -1,4 +1,4 @@
-"""The rows of a statement on a SQLite connection of ours, and what is open of them."""
+"""The rows of a statement on a SQLite connection of ours, and which of its statements are open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Columns = list[tuple[str, str | None]]
 """Names and declared types."""
 
 MOST_KEPT = 10_000
-"""Rows of a statement that are read into memory before something else is done on its connection."""
+"""The most rows of a statement that are read into memory before its connection does something else."""
 
 
 class SQLiteRows:
@@ -36,7 +36,7 @@ class SQLiteRows:
         call_lock: CallLock,
         at_end: Callable[[], None],
     ) -> None:
-        """`errors` turns SQLite's into sqlrag's."""
+        """`errors` turns SQLite's errors into sqlrag's; `at_end` is called after the last row."""
         self.columns = [name for name, _ in described]
         self.types = [declared for _, declared in described]
         self._call_lock = call_lock
@@ -83,9 +83,9 @@ class SQLiteRows:
         return row
 
     def keep(self) -> bool:
-        """Read what is left into memory, MOST_KEPT rows at most; return whether that was all.
+        """Read the remaining rows into memory, at most MOST_KEPT; return whether that was all.
 
-        An error is raised where the rows before it have been read.
+        An error is raised when the reader has read the rows before it.
         """
         try:
             while len(self._kept) < MOST_KEPT and (row := self._step()) is not None:
@@ -95,7 +95,7 @@ class SQLiteRows:
         return self._is_done
 
     def close(self) -> None:
-        """Give up what is left: an open statement would keep a writer's log from being emptied."""
+        """Give up the remaining rows: an open statement would keep a writer's log from being emptied."""
         if self._call_lock.is_closed or self._call_lock.is_inherited:
             return
         with self._call_lock:
@@ -104,7 +104,7 @@ class SQLiteRows:
             self._cursor.close()
 
     def arrow(self) -> pa.Table:
-        """Return what is left as an Arrow table, its types those of the values."""
+        """Return the remaining rows as an Arrow table, with the types of the values."""
         import pyarrow as pa
 
         rows = list(self)
@@ -113,9 +113,10 @@ class SQLiteRows:
 
 
 class OpenRows:
-    """The statements of a connection whose rows are not all read: each holds the connection to what it saw first.
+    """The statements of a connection whose rows are not all read.
 
-    A query beside it would see no later write of others, and a write would fail.
+    Each holds the connection to the state that it saw first: a query beside it would not see what others wrote later,
+    and a write would fail.
     """
 
     def __init__(self) -> None:
@@ -129,7 +130,7 @@ class OpenRows:
     def keep(self) -> bool:
         """Read all of them into memory; return whether none is open any more.
 
-        One that is at its next statement just now, before that has seen anything, is left as it is.
+        One that is stepping to its next statement, which has not seen anything yet, is left as it is.
         """
         waiting = [rows for rows in self._open if not rows.is_stepping]
         kept = {rows for rows in waiting if rows.keep()}
@@ -137,7 +138,7 @@ class OpenRows:
         return len(kept) == len(waiting)
 
     def left(self) -> LockedError:
-        """Return the error for rows that are too many."""
+        """Return the error for a result with too many unread rows."""
         return LockedError(
             f"a Result of this connection has more than {MOST_KEPT:,} rows left, and others have written since it "
             "began: read it to the end, or close() it"

@@ -1,4 +1,4 @@
-"""What a SQLite database says of a table: its columns, its key, its UNIQUE constraints."""
+"""What a SQLite database says of a table: columns, key, UNIQUE constraints."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ __all__ = [
 ]
 
 _OWN = re.compile(r"sqlite_|sqlrag_|.*_chunks\d\d$", re.IGNORECASE)
-"""Names of tables that nobody indexes."""
+"""Names of SQLite's and sqlrag's own tables."""
 
 Unique = list[tuple[str, str]]
 """The columns of a UNIQUE constraint, each with its collation."""
 
 
 def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
-    """Return the names of all tables and views, with the columns of `documents`.
+    """Return the names of all tables and views, and the columns of `documents`.
 
-    Those of the others nobody needs, and a view may name what is not there.
+    The columns of the others are not needed, and asking for those of a broken view is an error.
     """
     tables = connection.execute("SELECT name FROM main.sqlite_schema WHERE type IN ('table', 'view')")
     found: dict[str, list[str]] = {name: [] for (name,) in tables}
@@ -54,7 +54,7 @@ def tables_in_the_way(connection: Connection) -> dict[str, list[str]]:
 
 
 def describe(connection: Connection, table: object) -> SourceTable:
-    """Return what the database says of a table or view. Raises InputError that lists those that there are."""
+    """Return what the database says of a table or view. Raises InputError for an unknown name."""
     # Compared here: the collation NOCASE, LIKE and lower() may be the application's.
     sql = "SELECT name, type, wr, strict FROM main.pragma_table_list WHERE schema = 'main' ORDER BY name"
     tables = list(connection.execute(sql))
@@ -75,7 +75,7 @@ def describe(connection: Connection, table: object) -> SourceTable:
 
 
 def _elsewhere(connection: Connection, table: object) -> str:
-    """Return what is said of a table that is a temporary one, or in an attached database; nothing for any other."""
+    """Return where there is a table of this name, if it is temporary or in an attached database; else nothing."""
     sql = "SELECT schema, name FROM main.pragma_table_list WHERE schema <> 'main'"
     for schema, name in connection.execute(sql):
         if not (same_name(table, name) or same_name(table, f"{schema}.{name}")):
@@ -86,7 +86,7 @@ def _elsewhere(connection: Connection, table: object) -> str:
 
 
 def kind_of(connection: Connection, table: str) -> str | None:
-    """Return "table", "view" or "virtual", None where there is no such thing; it is looked up, and not opened."""
+    """Return "table", "view" or "virtual", or None for an unknown name. The table itself is not opened."""
     sql = "SELECT type, name, rootpage FROM main.sqlite_schema WHERE type IN ('table', 'view')"
     for kind, name, page in connection.execute(sql):
         if same_name(name, table):
@@ -95,7 +95,7 @@ def kind_of(connection: Connection, table: str) -> str | None:
 
 
 def checked_columns(connection: Connection, record: IndexRecord) -> list[str]:
-    """Return the columns of an index's source, which is not read. Raises SourceGoneError where it is not as it was."""
+    """Return the columns of an index's source, which is not read. Raises SourceGoneError if the source has changed."""
     kind = kind_of(connection, record.source_table)
     if kind is not None and record.tracking != "compare":
         check_is_table(record, kind)
@@ -108,13 +108,13 @@ def checked_columns(connection: Connection, record: IndexRecord) -> list[str]:
 
 
 def has_end(connection: Connection, view: str) -> bool:
-    """Tell whether a view does without recursion, which may go on for ever: told by its plan, and not run."""
+    """Tell from its plan whether a view has no recursion, which might never end. The view is not run."""
     plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {in_main(view)}")
     return not any("RECURSIVE" in str(row[-1]) for row in plan)
 
 
 def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
-    """Return what a column is declared as that holds a key as it is: of the same affinity, of none for a stated key.
+    """Return a type for a column that keeps keys unchanged: of the same affinity, of none for a stated key.
 
     https://www.sqlite.org/datatype3.html#determination_of_column_affinity
     """
@@ -133,9 +133,9 @@ def key_type_of(key: Sequence[str], types: Mapping[str, str]) -> str:
 
 
 def unique_constraints(connection: Connection, table: str, key: Sequence[str]) -> tuple[list[Unique], bool]:
-    """Return the UNIQUE constraints of a table, and whether there are others that SQL cannot repeat.
+    """Return the UNIQUE constraints of a table, and whether it has others that SQL cannot repeat.
 
-    Those are on expressions or on some of the rows. The key's own is left out, unless it takes 'a' for 'A'.
+    Those are on expressions, or on some of the rows. The key's own is left out, unless its collation takes 'a' for 'A'.
     """
     found: list[Unique] = []
     others = False

@@ -1,4 +1,4 @@
-"""The triggers through which a SQLite table tells of its changes, whoever makes them."""
+"""The triggers that queue every change of a SQLite table, whichever client makes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Tracking"]
 _TRACKED = re.compile(r'old\.("(?:[^"]|"")+") COLLATE BINARY IS NOT new\.')
 _NOW = "julianday()"
 _EARLIER = re.compile(r"julianday\('now'\)")
-"""How triggers say the time, and said it before: to read the word took a writer longer than to look at the clock."""
+"""How triggers ask for the time, now and in earlier versions: parsing 'now' cost writers more than the clock."""
 
 _TRIGGER = re.compile(r"CREATE TRIGGER main\.((\w+).*?\nEND);", re.DOTALL)
 
@@ -34,13 +34,13 @@ class Tracking:
 
     @property
     def sees_all(self) -> bool:
-        """Whether the triggers see every change. Not that of a REPLACE because of a UNIQUE index on an expression."""
+        """Whether the triggers see every change: they miss a REPLACE caused by a UNIQUE index on an expression."""
         return not unique_constraints(self._connection, self._source.table, self._source.key)[1]
 
     def followed(self) -> IndexRecord:
-        """Return the record with the names that the source and its columns have now, where the recorded ones are gone.
+        """Return the record with the present names of the source and its columns, if the recorded ones are gone.
 
-        SQLite renames them in triggers too (https://www.sqlite.org/lang_altertable.html).
+        SQLite renames them in triggers, too (https://www.sqlite.org/lang_altertable.html).
         """
         columns = SourceRows(self._connection, self._source).columns()
         if set(self._tracked()) - {*ROWID, *columns}:
@@ -52,7 +52,7 @@ class Tracking:
         return self._record
 
     def is_there(self) -> bool:
-        """Whether the triggers note every change of the table as it is now; those of earlier versions do, too."""
+        """Whether the triggers queue every change of the table as it is now. Those of earlier versions do, too."""
         return {name: _EARLIER.sub(_NOW, sql) for name, sql in self._present().items()} == self._needed()
 
     def is_newest(self) -> bool:
@@ -66,7 +66,7 @@ class Tracking:
             self._connection.execute(made_in_main(sql))
 
     def names(self) -> list[str]:
-        """Return the triggers that are called as those of this index, whoever made them."""
+        """Return the triggers that have names of this index's triggers, whoever made them."""
         return list(self._so_called())
 
     def drop(self) -> None:
@@ -75,13 +75,13 @@ class Tracking:
             self._connection.execute(f"DROP TRIGGER {in_main(name)}")
 
     def _tracked(self) -> list[str]:
-        """Return the columns whose changes are told, each once."""
+        """Return the columns whose changes are queued, each once."""
         return list(dict.fromkeys([*self._source.key, *self._source.columns]))
 
     def _present(self) -> dict[str, str]:
-        """Return the triggers by name; those of this index, on whichever table, also where somebody has changed them.
+        """Return this index's triggers by name, on whichever table, even if somebody has changed them.
 
-        One with another number that does not fill the queue is the user's own.
+        A trigger with another number that does not fill the queue is the user's own.
         """
         fills = f"INSERT INTO {self._record.name}_queue "
         needed = set(map(folded, self._needed()))

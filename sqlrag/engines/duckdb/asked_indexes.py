@@ -1,8 +1,8 @@
-"""What the statements of one DuckDB connection ask of its indexes, and what of it they could not be told.
+"""The indexes that a statement on a DuckDB connection asks, and which rows they lacked when it did.
 
-An index function finds out that its index lacks rows when the statement runs already. A statement outside of a
-transaction is stopped then, which undoes it; the rows are brought in, and it runs again. In a transaction of the
-user's that would undo all of the transaction, and a result that is being read cannot be taken back: there the user is
+An index function finds out that its index lacks rows while the statement already runs. Outside of a transaction the
+statement is then stopped, which undoes it, the rows are indexed, and it runs again. Within the user's transaction that
+would undo the whole transaction, and a result that is being read cannot be taken back: in these cases the user is
 warned.
 """
 
@@ -17,22 +17,22 @@ from sqlrag.errors import Error
 if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["Asking"]
+__all__ = ["AskedIndexes"]
 
 _MOST_TIMES = 8
-"""So often a statement runs at most, while others write the indexes that it asks."""
+"""How often a statement runs at most while others write the indexes that it asks."""
 
 
-class Asking:
+class AskedIndexes:
     """The indexes that one statement asks.
 
-    `stale` returns how many rows an index lacks, as far as it is cheap to know.
+    `stale` returns how many rows an index lacks, as far as that is cheap to know.
     """
 
     def __init__(self, stale: Callable[[IndexRecord], int]) -> None:
         self._stale = stale
         self.may_stop = False
-        """Whether the statement that runs can be stopped and run again."""
+        """Whether the running statement can be stopped and run again."""
         self.asked: dict[str, IndexRecord] = {}
         """The record that each index had when the statement first asked it."""
         self.late: dict[str, IndexRecord] = {}
@@ -40,7 +40,7 @@ class Asking:
         self.newer: dict[str, IndexRecord] = {}
         """Indexes that were written after the statement had asked them, and before it asked them again."""
         self.known: dict[str, int] = {}
-        """The versions of indexes that have been seen before: what a statement reads of their tables is no older."""
+        """The versions of indexes that were seen before. What a statement reads of their tables is at least as new."""
         self._in_transaction = False
         self._fresh: set[str] = set()
         self._times = 0
@@ -48,8 +48,8 @@ class Asking:
     def begin(self, *, may_stop: bool, in_transaction: bool) -> None:
         """Begin another statement, perhaps in a transaction of the user's.
 
-        What such a transaction sees its own connection alone can tell, which a function that runs inside of the
-        statement cannot ask: that is for afterwards.
+        Only the user's connection knows what such a transaction sees, and a function that runs inside of the statement
+        cannot ask it. That is found out afterwards.
         """
         self.may_stop = may_stop
         self._in_transaction = in_transaction
@@ -57,22 +57,22 @@ class Asking:
         self._times = 0
 
     def is_fresh(self, record: IndexRecord) -> bool:
-        """Tell whether an index has been brought up to date for this statement, as far as it can be."""
+        """Tell whether an index was brought up to date for this statement, as far as that is possible."""
         return record.name in self._fresh
 
     def again(self, record: IndexRecord) -> None:
-        """Begin the same statement again, after an index has been brought up to date as far as it can be."""
+        """Begin the same statement again, after an index was brought up to date as far as that is possible."""
         self.asked, self.late, self.newer = {}, {}, {}
         self._fresh.add(record.name)
         self._times += 1
         self.may_stop = self._times < _MOST_TIMES
 
     def __call__(self, record: IndexRecord) -> None:
-        """Note that an index is asked; called while the statement runs, perhaps in a thread of DuckDB's.
+        """Note that the running statement asks an index; perhaps called in a thread of DuckDB's.
 
-        Raises StaleIndexError where the index lacks rows that can be brought in before the statement runs again; and
-        where another connection has written the index, perhaps after the statement began, which would not see what the
-        index finds.
+        Raises StaleIndexError if the index lacks rows that can be indexed before the statement runs again. Raises it,
+        too, if another connection has written the index: perhaps the statement began before and would not see the rows
+        that the index finds.
         """
         before = self.asked.setdefault(record.name, record)
         if before.version != record.version:
@@ -86,7 +86,7 @@ class Asking:
             return
         try:
             is_stale = self._stale(record) > 0
-        except Error:  # what brings rows in will say what is wrong
+        except Error:  # indexing the rows will say what is wrong
             is_stale = True
         if is_stale and self.may_stop:
             raise StaleIndexError(record)
