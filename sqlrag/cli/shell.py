@@ -14,7 +14,8 @@ from sqlrag.cli.error_reporting import one_line
 from sqlrag.cli.options import database_argument, is_writable
 from sqlrag.cli.printable import printable
 from sqlrag.cli.rows import FORMATS, shown, write_rows
-from sqlrag.cli.statements import Runner, Value, is_complete, parse_value, split_statements, stopped_by_ctrl_c
+from sqlrag.cli.statements import DIALECTS, Runner, Value, parse_value, stopped_by_ctrl_c
+from sqlrag.values.sql_lexer import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,13 +68,17 @@ class _Session:
         self._form = form
         self._parameters: dict[str, Value] = {}
 
+    @property
+    def splitter(self) -> Splitter:
+        """What cuts typed lines into statements of the database's engine."""
+        return Splitter(DIALECTS[self._database.engine])
+
     def run(self, text: str) -> None:
-        """Run a dot command, or statements. Raises EOFError for `.quit`."""
+        """Run a dot command or a statement. Raises EOFError for `.quit`."""
         if text.startswith("."):
             self._command(text.split(maxsplit=3))
-            return
-        for one in split_statements(text):
-            self._sql(one)
+        else:
+            self._sql(text)
 
     def _sql(self, sql: str) -> None:
         write_rows(*self._runner.run(sql, self._parameters), self._form)
@@ -116,13 +121,13 @@ def _talk(session: _Session) -> None:
     """Read from a person until they leave."""
     click.echo("SQL with embed(), vector_top_k(), rerank_score(), search(). .help tells more, .quit leaves.")
     with _history(), contextlib.suppress(EOFError):
-        pieces = _pieces(_ask)
+        pieces = _pieces(_ask, session.splitter)
         while True:
             pieces = _turn(session, pieces)
 
 
 def _turn(session: _Session, pieces: Iterator[str]) -> Iterator[str]:
-    """Read and run one thing; what fails is told. Raises EOFError when the person leaves."""
+    """Read and run one statement or command; print what fails. Raises EOFError when the person leaves."""
     from sqlrag.errors import Error
 
     try:
@@ -132,7 +137,7 @@ def _turn(session: _Session, pieces: Iterator[str]) -> Iterator[str]:
         session.run(text)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
-        return _pieces(_ask)
+        return _pieces(_ask, session.splitter)
     except click.ClickException as error:
         click.echo(f"Error: {one_line(error.message)}", err=True)
     except (Error, OSError) as error:
@@ -143,25 +148,19 @@ def _turn(session: _Session, pieces: Iterator[str]) -> Iterator[str]:
 def _read(session: _Session) -> None:
     """Run what comes through a pipe; the first that fails ends it."""
     with contextlib.suppress(EOFError), stopped_by_ctrl_c():
-        for text in _pieces(lambda _continued: sys.stdin.readline()):
+        for text in _pieces(lambda _continued: sys.stdin.readline(), session.splitter):
             session.run(text)
 
 
-def _pieces(read: Callable[[bool], str]) -> Iterator[str]:
+def _pieces(read: Callable[[bool], str], splitter: Splitter) -> Iterator[str]:
     """Yield dot commands and complete statements from lines; the last statement may lack its semicolon."""
-    text = ""
-    while line := read(bool(text)):
-        if not text and line.lstrip().startswith("."):
+    while line := read(splitter.is_open):
+        if not splitter.is_open and line.lstrip().startswith("."):
             yield line.strip()
-            continue
-        text += line
-        if not text.strip():
-            text = ""
-        elif is_complete(text):
-            yield text
-            text = ""
-    if text.strip():
-        yield text
+        else:
+            yield from splitter.feed(line)
+    if rest := splitter.rest():
+        yield rest
 
 
 def _ask(continued: bool) -> str:

@@ -11,8 +11,9 @@ import click
 
 from sqlrag.cli.options import database_argument, is_writable
 from sqlrag.cli.rows import FORMATS, write_rows
-from sqlrag.cli.statements import Runner, parse_parameter, split_statements, stopped_by_ctrl_c
+from sqlrag.cli.statements import DIALECTS, Runner, parse_parameter, stopped_by_ctrl_c
 from sqlrag.process.open_files import check_no_database
+from sqlrag.values.sql_lexer import split
 
 __all__ = ["sql"]
 
@@ -78,13 +79,14 @@ def sql(
     and the first that fails ends the run. Tables and markdown show vectors by their first numbers; JSON and
     CSV have them whole.
     """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
-    script = _script(statement, file)
-    parameters = dict(parse_parameter(param) for param in params)
-    statements = split_statements(script)
-    if not statements:
-        raise click.UsageError("there is no statement to run")
+    from sqlrag.engines.base import engine_of
     from sqlrag.serve.model_server.served_database import connect_served
 
+    script = _script(statement, file)
+    parameters = dict(parse_parameter(param) for param in params)
+    statements = split(script, DIALECTS[engine_of(db, None)])
+    if not statements:
+        raise click.UsageError("there is no statement to run")
     with (
         connect_served(db, read_only=not is_writable(db)) as database,
         closing(Runner(database)) as runner,

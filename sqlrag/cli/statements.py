@@ -1,4 +1,4 @@
-"""SQL as people type it: splitting a script into statements, parameters, and running so that Ctrl-C works."""
+"""SQL as people type it: scripts, the values of parameters, and running it so that Ctrl-C works."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sqlrag.cli.error_reporting import Interrupted
+from sqlrag.values.sql_lexer import DUCKDB, SQLITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlrag.database import Database
 
-__all__ = ["Runner", "Value", "is_complete", "parse_parameter", "parse_value", "split_statements", "stopped_by_ctrl_c"]
+__all__ = ["DIALECTS", "Runner", "Value", "parse_parameter", "parse_value", "stopped_by_ctrl_c"]
+
+DIALECTS = {"sqlite": SQLITE, "duckdb": DUCKDB}
 
 Value = str | int | float | None
 Row = tuple[Any, ...]
@@ -24,38 +27,12 @@ T = TypeVar("T")
 
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _TEXT = re.compile(r"'((?:[^']|'')*)'")
-_BLANK = re.compile(r"(?:\s|;|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
-
-# Strings, quoted names, comments and casts are stepped over; what then has a mark in front is a parameter.
-_PARAMETERS = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | :: | [:$@]([A-Za-z_][A-Za-z0-9_]*)""",
-    re.DOTALL | re.VERBOSE,
-)
-
-
-def is_complete(text: str) -> bool:
-    """Tell whether a text ends a statement: a `;` that is not inside a string, a comment or a trigger."""
-    import apsw
-
-    return bool(apsw.complete(text))
-
-
-def split_statements(script: str) -> list[str]:
-    """Return the statements of a script in order; what is only blanks and comments is none."""
-    statements: list[str] = []
-    start = position = 0
-    while (position := script.find(";", position) + 1) > 0:
-        if is_complete(script[start:position]):
-            statements.append(script[start:position].strip())
-            start = position
-    statements.append(script[start:].strip())
-    return [statement for statement in statements if not _BLANK.fullmatch(statement)]
 
 
 def parse_value(text: str) -> Value:
     """Read a value as SQL does: `25` and `0.5` are numbers, `'25'` is a text, `NULL` is NULL.
 
-    What is none of these, `why RLHF?` or `02139`, is the text that it is.
+    Anything else, such as `why RLHF?` or `02139`, is a text as it stands.
     """
     if text == "NULL":
         return None
@@ -78,7 +55,7 @@ def parse_parameter(text: str) -> tuple[str, Value]:
 
 @contextmanager
 def stopped_by_ctrl_c() -> Iterator[None]:
-    """Say what is left of a script that Ctrl-C stopped."""
+    """Report Ctrl-C in the body as an interrupted script."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -97,10 +74,8 @@ class Runner:
         self._thread.shutdown()
 
     def run(self, statement: str, parameters: dict[str, Value]) -> tuple[list[str], Iterator[list[Row]]]:
-        """Run a statement with those of the parameters that it names; return columns and batches of rows."""
-        named = {match[1] for match in _PARAMETERS.finditer(statement)}
-        used = {name: value for name, value in parameters.items() if name in named}
-        result = self._call(lambda: self._database.execute(statement, used))
+        """Run a statement, which need not use all of the parameters; return its columns and batches of its rows."""
+        result = self._call(lambda: self._database.execute(statement, parameters))
         return self._call(lambda: result.columns), self._batches(result.fetchmany)
 
     def _batches(self, fetch: Callable[[int], list[tuple[Any, ...]]], size: int = 1000) -> Iterator[list[Any]]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 __all__ = ["BLANK", "DUCKDB", "SQLITE", "Dialect", "Lexeme", "Splitter", "lexemes", "significant", "split"]
@@ -46,69 +48,68 @@ class Lexeme(NamedTuple):
         return self.text[1:-1].replace(closing * 2, closing)
 
 
+@dataclass(frozen=True)
 class Dialect:
-    """How one engine cuts a text."""
+    """How one engine cuts a text: classes of characters, and patterns, of regular expressions."""
 
-    def __init__(
-        self,
-        *,
-        space: str,
-        word: tuple[str, str],
-        line_comment: str,
-        quotes: str,
-        strings: str,
-        parameters: str,
-        dollar_quotes: bool,
-        nested_comments: bool,
-    ) -> None:
-        """`word`: what a word begins with, and what goes on with it besides `$`; `quotes`: what opens a name."""
-        begins, goes_on = word
-        name = rf"{begins}(?:{goes_on}|\$)*"
+    space: str
+    word_start: str
+    word: str
+    """What a word goes on with, besides `$`."""
+    line_comment: str
+    quotes: str
+    """What opens a quoted name."""
+    string_prefix: str
+    parameter: str
+    """What opens a parameter."""
+    is_duckdb: bool
+    """Whether there are E'' strings, strings in dollar quotes and comments in comments."""
+
+    @cached_property
+    def begin(self) -> re.Pattern[str]:
+        """Matches a lexeme, or what opens one whose end is to be looked for."""
+        name = rf"{self.word_start}(?:{self.word}|\$)*"
         number = r"[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?"
-        tag = rf"\$(?:(?![\x00-\x1f\x7f]){begins}(?:(?![\x00-\x1f\x7f]){goes_on})*)?\$" if dollar_quotes else "(?!)"
-        escaped = "[eE]'" if dollar_quotes else "(?!)"
-        self.begin = re.compile(
-            rf"(?P<space>{space}+)|(?P<comment>{line_comment})|(?P<block>/\*)"
-            rf"|(?P<escaped>{escaped})|(?P<string>{strings}?')|(?P<name>[{quotes}])"
-            rf"|(?P<dollar>{tag})|(?P<parameter>{parameters}(?!{escaped}|{strings}')(?:{name}|{number}))"
+        control = r"(?![\x00-\x1f\x7f])"
+        tag = rf"\$(?:{control}{self.word_start}(?:{control}{self.word})*)?\$" if self.is_duckdb else "(?!)"
+        escaped = "[eE]'" if self.is_duckdb else "(?!)"
+        prefix = self.string_prefix
+        return re.compile(
+            rf"(?P<space>{self.space}+)|(?P<comment>{self.line_comment})|(?P<block>/\*)"
+            rf"|(?P<escaped>{escaped})|(?P<string>{prefix}?')|(?P<name>{self.quotes})"
+            rf"|(?P<dollar>{tag})|(?P<parameter>{self.parameter}(?!{escaped}|{prefix}')(?:{name}|{number}))"
             rf"|(?P<word>{name})|(?P<number>{number})"
             r"|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<operator>::|:=|.)",
             re.DOTALL,
         )
-        """Matches a lexeme, or what opens one that has an end to be looked for."""
-        self.nested_comments = nested_comments
 
 
 _OTHER_THAN_WORDS = r"""!"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~"""
 
 
-def duckdb_dialect(quotes: str = '"`') -> Dialect:
-    """Return DuckDB's dialect; DuckDB 1.5 does not know names in backticks."""
-    others = DUCKDB_SPACES + _OTHER_THAN_WORDS
-    return Dialect(
-        space=f"[{DUCKDB_SPACES}]",
-        word=(f"[^{others}0-9]", f"[^{others}]"),
-        line_comment=r"--[^\n\r]*",
-        quotes=quotes,
-        strings="[bBnNxX]",
-        parameters=r"\$",
-        dollar_quotes=True,
-        nested_comments=True,
-    )
+_OTHERS = DUCKDB_SPACES + _OTHER_THAN_WORDS
 
-
-DUCKDB = duckdb_dialect()
+DUCKDB = Dialect(
+    space=f"[{DUCKDB_SPACES}]",
+    word_start=f"[^{_OTHERS}0-9]",
+    word=f"[^{_OTHERS}]",
+    line_comment=r"--[^\n\r]*",
+    quotes='["`]',
+    string_prefix="[bBnNxX]",
+    parameter=r"\$",
+    is_duckdb=True,
+)
 """DuckDB 2, and PostgreSQL."""
 
 SQLITE = Dialect(
     space=r"[ \t\n\f\r]",
-    word=("[A-Za-z_\x80-\U0010ffff]", "[A-Za-z0-9_\x80-\U0010ffff]"),
+    word_start="[A-Za-z_\x80-\U0010ffff]",
+    word="[A-Za-z0-9_\x80-\U0010ffff]",
     line_comment=r"--[^\n]*",
-    quotes=r'"`\[',
-    strings="[xX]",
-    parameters="[$:@]",
-    dollar_quotes=False,
-    nested_comments=False,
+    quotes=r'["`\[]',
+    string_prefix="[xX]",
+    parameter="[$:@]",
+    is_duckdb=False,
 )
 
 
@@ -131,7 +132,7 @@ def significant(sql: str, dialect: Dialect) -> Iterator[Lexeme]:
 
 
 def _end_of_block(sql: str, found: re.Match[str], dialect: Dialect) -> tuple[str, int]:
-    if not dialect.nested_comments:
+    if not dialect.is_duckdb:
         return _found("comment", sql, "*/", found.end())
     depth = 1
     for mark in _COMMENT_MARK.finditer(sql, found.end()):

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from sqlrag.cli.statements import parse_parameter, parse_value, split_statements
+from sqlrag.cli.statements import DIALECTS, parse_parameter, parse_value
+from sqlrag.values.sql_lexer import split
 
 STATEMENT = """
 SELECT   c.id, c.text, rerank_score(:q, c.text) AS score
@@ -204,4 +205,4 @@ def test_values_of_parameters(text, value):
 )
 def test_splitting(script, statements):
     """Only a semicolon that ends a statement splits; what is only comments is no statement."""
-    assert split_statements(script) == statements
+    assert [split(script, dialect) for dialect in DIALECTS.values()] == [statements] * 2

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from sqlrag.serve.postgres.catalog import rewrite
-from sqlrag.serve.postgres.lexemes import LONGEST, split
 from sqlrag.serve.postgres.parameters import decode
+from sqlrag.serve.postgres.statements import LONGEST, split
 from sqlrag.serve.postgres.types import BY_NAME
 from sqlrag.serve.postgres.values import encode
 from tests.postgres.conftest import serving

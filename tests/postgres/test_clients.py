@@ -236,7 +236,7 @@ def test_a_statement_described_before_it_is_bound(client, engine):
 def test_what_is_asked_of_the_catalog():
     """A statement goes to the catalog for the relations it names and the functions it calls, not for its own words."""
     from sqlrag.serve.postgres.catalog import RELATIONS
-    from sqlrag.serve.postgres.lexemes import split
+    from sqlrag.serve.postgres.statements import split
 
     for sql, expected in (
         ("SELECT relname FROM pg_class", True),
@@ -254,7 +254,7 @@ def test_what_is_asked_of_the_catalog():
 
 def test_statements_are_split_where_they_end():
     """A semicolon in a text, a name or a comment ends nothing; casts of parameters are told and taken away."""
-    from sqlrag.serve.postgres.lexemes import split
+    from sqlrag.serve.postgres.statements import split
 
     sql = (
         "SELECT ';', \";\", $$;$$ -- ;\n; /* ; */ ; SELECT $2::int[], '$1::text', $1 :: double precision; SELECT 'open;"

@@ -7,6 +7,7 @@ A colon before a name is a parameter where a value may begin, and not behind one
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, pairwise
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 import duckdb
 
 from sqlrag.errors import InputError
-from sqlrag.values.sql_lexer import DUCKDB, Lexeme, duckdb_dialect, significant
+from sqlrag.values.sql_lexer import DUCKDB, Lexeme, significant
 
 __all__ = ["DIALECT", "bind_named", "named"]
 
-DIALECT = DUCKDB if len(duckdb.tokenize("`a b`")) == 1 else duckdb_dialect(quotes='"')
+DIALECT = DUCKDB if len(duckdb.tokenize("`a b`")) == 1 else replace(DUCKDB, quotes='"')
 """How the DuckDB that is installed cuts a text: 1.5 knows no names in backticks."""
 
 _BEFORE_A_VALUE = frozenset(

@@ -8,7 +8,7 @@ a method that DuckDB 2 no longer has, and knows nothing of SQLite. So this is a 
 connection is a thread that reads a message, runs it in its own confined database and writes the answer, with blocking
 sockets, so that a client that reads slowly is waited for by its own thread alone.
 
-SQL is the engine's own; only `$1` and a cast of it are PostgreSQL's (`lexemes`). Questions to PostgreSQL's catalog are
-answered by a catalog of our own (`catalog`). BEGIN and COMMIT are accepted, but each statement sees the database as it
-is when it runs.
+SQL is the engine's own; only `$1` and a cast of it are PostgreSQL's (`statements`). Questions to PostgreSQL's catalog
+are answered by a catalog of our own (`catalog`). BEGIN and COMMIT are accepted, but each statement sees the database as
+it is when it runs.
 """

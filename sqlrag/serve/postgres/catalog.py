@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.process.call_lock import CallLock
 from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.statements import replaced
 from sqlrag.serve.postgres.types import BY_OID, TEXT, of_declared, of_duckdb
 from sqlrag.store.names import is_internal
 from sqlrag.store.statements import statement
@@ -40,11 +41,11 @@ _SPOKEN = {"bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bi
            "float8": "double precision", "varchar": "character varying", "time": "time without time zone",
            "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}  # fmt: skip
 
-# What DuckDB cannot read as PostgreSQL writes it. A text that is no cast's comes first, as all in it stays.
+# What DuckDB cannot read as PostgreSQL writes it; strings are blank here.
 _WORDS = re.compile(
     r"""
-    (?P<name>'[^']*(?:''[^']*)*'|\$\d+)(?:\s*::\s*(?:pg_catalog\.)?(?:text|varchar))?\s*::\s*(?:pg_catalog\.)?reg(?P<kind>class|type)\b
-  | (?P<text>'[^']*(?:''[^']*)*')
+    (?P<name>'\ *'|\$\d+)(?:\s*::\s*(?:pg_catalog\.)?(?:text|varchar))?
+        \s*::\s*(?:pg_catalog\.)?reg(?P<kind>class|type)\b
   | (?<![\w.])(?P<type>[\w.]+)\s*::\s*(?:pg_catalog\.)?regtype\b
   | \bOPERATOR\s*\(\s*pg_catalog\s*\.\s*(?P<operator>[^)\s]{1,63})\s*\)
   | (?P<collation>\bCOLLATE\s+(?:"?pg_catalog"?\s*\.\s*)?"?(?:default|C|POSIX)\b"?)
@@ -59,17 +60,16 @@ _WORDS = re.compile(
 
 def rewrite(sql: str) -> str:
     """Return a question in words that DuckDB reads."""
-    return _WORDS.sub(_rewritten, sql)
+    return replaced(_WORDS, sql, _rewritten)
 
 
-def _rewritten(found: re.Match[str]) -> str:
+def _rewritten(found: re.Match[str], sql: str) -> str:
     """Return what takes the place of one of the words."""
     if found["name"]:
-        return f"to_reg{found['kind'].lower()}({found['name']})"
+        return f"to_reg{found['kind'].lower()}({sql[found.start('name') : found.end('name')]})"
     if found["type"]:
         return f"format_type({found['type'].rpartition('pg_catalog.')[2]}, -1)"
     return {
-        "text": found.group(),
         "operator": found["operator"],
         "information": "information",
         "json": "json_object",

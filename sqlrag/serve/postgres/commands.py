@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import dropwhile
 from typing import Any
 
-from sqlrag.serve.postgres.lexemes import Statement
 from sqlrag.serve.postgres.settings import Settings
 from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.statements import Statement
 from sqlrag.serve.postgres.types import TEXT, PgType
+from sqlrag.values.sql_lexer import Lexeme
 
-__all__ = ["NO_ROWS", "Answer", "Transaction", "command", "plain"]
+__all__ = ["NO_ROWS", "Answer", "Transaction", "command", "unquoted"]
 
 
 @dataclass
@@ -115,35 +116,33 @@ def _check_mode(words: Iterable[str]) -> None:
 
 
 def _set(statement: Statement, settings: Settings) -> Answer:
-    said = ((kind, text) for kind, text in statement.lexemes() if kind != "space")
-    lexemes = list(dropwhile(lambda lexeme: lexeme[1].upper() in ("SET", "SESSION", "LOCAL"), said))
-    words = [text.upper() for _, text in lexemes]
+    said = dropwhile(lambda text: text.upper() in ("SET", "SESSION", "LOCAL"), map(unquoted, statement.lexemes()))
+    texts = list(said)
+    words = [text.upper() for text in texts]
     if words[:1] in (["TRANSACTION"], ["CHARACTERISTICS"]):
         _check_mode(words)
         return Answer("SET")
     if words[:1] in (["ROLE"], ["AUTHORIZATION"]):
         raise Refused("0A000", "there is one role here: sqlrag")
     if words[:2] == ["TIME", "ZONE"]:
-        lexemes = [("word", "timezone"), ("other", "="), *lexemes[2:]]
+        texts = ["timezone", "=", *texts[2:]]
     elif words[:1] == ["NAMES"]:
-        lexemes = [("word", "client_encoding"), ("other", "="), *lexemes[1:]]
-    place = next((at for at, (_, text) in enumerate(lexemes) if text == "=" or text.upper() == "TO"), 0)
-    if not 0 < place < len(lexemes) - 1:
+        texts = ["client_encoding", "=", *texts[1:]]
+    place = next((at for at, text in enumerate(texts) if text == "=" or text.upper() == "TO"), 0)
+    if not 0 < place < len(texts) - 1:
         raise Refused("42601", "SET takes a name, = and a value")
-    name = "".join(plain(kind, text) for kind, text in lexemes[:place])
-    value = " ".join(plain(kind, text) for kind, text in lexemes[place + 1 :]).replace(" ,", ",")
-    name = settings.set(name, value)
+    name = settings.set("".join(texts[:place]), " ".join(texts[place + 1 :]).replace(" ,", ","))
     return Answer("SET", status=(name, settings.show(name)))
 
 
 def _reset(statement: Statement, settings: Settings) -> Answer:
-    name = "".join(plain(kind, text) for kind, text in statement.lexemes() if kind != "space")[len("RESET") :]
+    name = "".join(map(unquoted, statement.lexemes()))[len("RESET") :]
     settings.reset(None if name.upper() in ("", "ALL") else name)
     return Answer("RESET")
 
 
 def _show(statement: Statement, settings: Settings) -> Answer:
-    words = [plain(kind, text).lower() for kind, text in statement.lexemes() if kind != "space"][1:]
+    words = [unquoted(one).lower() for one in statement.lexemes()][1:]
     name = {("transaction", "isolation", "level"): "transaction_isolation", ("time", "zone"): "timezone"}.get(
         tuple(words), "".join(words)
     )
@@ -153,8 +152,6 @@ def _show(statement: Statement, settings: Settings) -> Answer:
     return Answer("SHOW", [(name, TEXT)], iter([(settings.show(name),)]))
 
 
-def plain(kind: str, text: str) -> str:
-    """Return a name or value without its quotes."""
-    if kind == "string" and text.startswith("'"):
-        return text[1:].removesuffix("'").replace("''", "'")
-    return text[1:].removesuffix('"').replace('""', '"') if kind == "quoted" else text
+def unquoted(one: Lexeme) -> str:
+    """Return a lexeme's text, of a name or plain string without its quotes."""
+    return one.value if one.kind == "name" or (one.kind == "string" and one.text[0] == "'") else one.text

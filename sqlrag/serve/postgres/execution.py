@@ -11,9 +11,9 @@ from sqlrag.engines.backlog_warnings import told
 from sqlrag.results import Result
 from sqlrag.serve.postgres.catalog import RELATIONS, CatalogCursor
 from sqlrag.serve.postgres.commands import Answer
-from sqlrag.serve.postgres.lexemes import Statement
 from sqlrag.serve.postgres.parameters import for_sqlite
 from sqlrag.serve.postgres.rows import size_of
+from sqlrag.serve.postgres.statements import Statement
 from sqlrag.serve.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_duckdb, of_value, widened
 
 __all__ = ["Source"]

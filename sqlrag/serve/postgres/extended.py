@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlrag.serve.postgres.commands import Answer
-from sqlrag.serve.postgres.lexemes import Statement, split
 from sqlrag.serve.postgres.messages import Body
 from sqlrag.serve.postgres.parameters import decode
 from sqlrag.serve.postgres.rows import Rows
 from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.statements import Statement, split
 from sqlrag.serve.postgres.types import PgType
 
 __all__ = ["Extended", "Portal", "Prepared"]

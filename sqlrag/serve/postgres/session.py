@@ -11,14 +11,14 @@ from itertools import islice
 
 from sqlrag.engines.backlog_warnings import told
 from sqlrag.serve.memory import give_back
-from sqlrag.serve.postgres.commands import NO_ROWS, Answer, Transaction, command, plain
+from sqlrag.serve.postgres.commands import NO_ROWS, Answer, Transaction, command, unquoted
 from sqlrag.serve.postgres.execution import Source
 from sqlrag.serve.postgres.extended import Extended, Portal, Prepared
-from sqlrag.serve.postgres.lexemes import Statement, split
 from sqlrag.serve.postgres.messages import Body, Closed, Wire, error_response, int16, message, notice, text
 from sqlrag.serve.postgres.rows import Rows, of_columns
 from sqlrag.serve.postgres.settings import REPORTED, Settings
 from sqlrag.serve.postgres.sqlstate import Ended, Refused, sqlstate
+from sqlrag.serve.postgres.statements import Statement, split
 from sqlrag.serve.postgres.types import TEXT, PgType
 from sqlrag.serve.untrusted import Watch
 
@@ -241,11 +241,11 @@ class Session:
 
     def _deallocate(self, statement: Statement) -> None:
         """Forget a prepared statement, as psycopg asks in SQL."""
-        *_, (kind, name) = (lexeme for lexeme in statement.lexemes() if lexeme[0] != "space")
-        if name.upper() == "ALL":
+        *_, last = statement.lexemes()
+        if last.text.upper() == "ALL":
             self._extended.close_statements()
         else:
-            self._extended.close_statement(plain(kind, name) if kind == "quoted" else name.lower())
+            self._extended.close_statement(unquoted(last) if last.kind == "name" else last.text.lower())
 
     def _describe_columns(
         self, columns: list[tuple[str, PgType]], formats: list[int], *, says_none: bool = False

@@ -1,42 +1,27 @@
-"""What a statement is made of, as far as a server has to know: its end, its first word, its parameters, its names.
+"""What the server has to know of a statement: where it ends, its first word, its parameters, and what it names.
 
-Every pattern takes a time in proportion to the text, and nothing is kept of a statement but its text: a client that has
-prepared a thousand must not cost a thousand times their parts.
+Nothing is kept of a statement but its text: a client that has prepared a thousand must not cost a thousand times
+their lexemes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby
 
 from sqlrag.serve.postgres.sqlstate import Refused
 from sqlrag.serve.postgres.types import BY_NAME
+from sqlrag.values.sql_lexer import DUCKDB, Lexeme, Splitter, lexemes, significant
 
-__all__ = ["LONGEST", "Statement", "split"]
+__all__ = ["LONGEST", "Statement", "replaced", "split"]
 
 LONGEST = 250_000
 """Characters of a statement, or of several in one message."""
 
 _MOST_STATEMENTS = 1_000
 """In one message."""
-
-_LEXEME = re.compile(
-    r"""
-    (?P<space>\s+ | --[^\n]* | /\*.*?(?:\*/|\Z))
-  | (?P<string>[eE]'[^'\\]*(?:(?:\\.|'')[^'\\]*)*(?:'|\\?\Z) | '[^']*(?:''[^']*)*(?:'|\Z)
-      | \$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z))
-  | (?P<quoted>"[^"]*(?:""[^"]*)*(?:"|\Z) | `[^`]*(?:`|\Z))
-  | (?P<parameter>\$\d+)
-  | (?P<cast>::)
-  | (?P<word>[^\W\d]\w*)
-  | (?P<number>\d[\w.]*)
-  | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 
 # A cast of a parameter, which SQLite reads as a name of it: `$1::int`, `$1::double precision`, `$1::varchar(10)[]`.
 _CAST = re.compile(
@@ -73,16 +58,16 @@ class Statement:
 
     @cached_property
     def first(self) -> str:
-        """Its first word, in capitals."""
+        """Its first lexeme, in capitals."""
         return next(self.words())
 
     @cached_property
     def parameters(self) -> list[int]:
         """The types that casts give its parameters `$1`, `$2`, …: 0 for those without a cast."""
-        numbers = (int(text[1:]) for kind, text in self.lexemes() if kind == "parameter" and len(text) <= 6)
+        found = (one.text[1:] for one in self.lexemes() if one.kind == "parameter")
+        numbers = (int(number) for number in found if number.isdecimal() and len(number) <= 5)
         types = [0] * min(max(numbers, default=0), 65_535)
-        casts = (found for is_code, text in self._stretches() if is_code for found in _CAST.findall(text))
-        for number, name, brackets in casts:
+        for number, name, brackets in _CAST.findall(_code(self.text)):
             if len(number) <= 5 and 0 < int(number) <= len(types):
                 types[int(number) - 1] = types[int(number) - 1] or _oid(name, brackets)
         return types
@@ -90,39 +75,53 @@ class Statement:
     @property
     def without_casts(self) -> str:
         """The statement with `$1` for `$1::int`: SQLite has no such casts, and the value has its type already."""
-        if "::" not in self.text:
-            return self.text
-        return "".join(_CAST.sub(r"$\1", text) if is_code else text for is_code, text in self._stretches()).strip()
+        return replaced(_CAST, self.text, lambda found, _: f"${found[1]}").strip() if "::" in self.text else self.text
 
-    def lexemes(self) -> Iterator[tuple[str, str]]:
-        """Yield what it is made of, and the kind of each."""
-        return ((kind, text) for kind, text, _, _ in _lexemes(self.text))
+    def lexemes(self) -> Iterator[Lexeme]:
+        """Yield its lexemes without blanks and comments."""
+        return significant(self.text, DUCKDB)
 
     def words(self) -> Iterator[str]:
-        """Yield what it is made of, without blanks and comments; words in capitals."""
-        return (text.upper() if kind == "word" else text for kind, text in self.lexemes() if kind != "space")
-
-    def _stretches(self) -> Iterator[tuple[bool, str]]:
-        """Yield the statement in parts: code, and what is quoted."""
-        groups = groupby(self.lexemes(), lambda lexeme: lexeme[0] not in ("string", "quoted"))
-        return ((is_code, "".join(text for _, text in group)) for is_code, group in groups)
+        """Yield the text of its lexemes, with words in capitals."""
+        return (one.text.upper() if one.kind == "word" else one.text for one in self.lexemes())
 
     def asks_catalog(self, relations: frozenset[str]) -> bool:
-        """Tell whether it is about the server or its catalog, whose relations these are."""
+        """Tell whether it is about the server or its catalog, whose relations are given."""
         names, called, last = set(), set(), ""
-        for kind, text in self.lexemes():
-            if kind == "word":
-                last = text.lower()
-                names.add(last)
-            elif kind == "quoted":
-                names |= {text[1:-1]} & _SCHEMAS
-                last = ""
-            elif kind != "space":
-                called |= {last} if text == "(" else set()
-                last = ""
+        for one in self.lexemes():
+            if one.text == "(" and last:
+                called.add(last)
+            last = one.text.lower() if one.kind == "word" else ""
+            names |= {last} if last else {one.value} & _SCHEMAS if one.kind == "name" else set()
         if names & (_SCHEMAS | relations):
             return True
         return "from" not in names and bool(called & _ABOUT or names & _WITHOUT_BRACKETS)
+
+
+def replaced(pattern: re.Pattern[str], sql: str, replacement: Callable[[re.Match[str], str], str]) -> str:
+    """Replace what a pattern matches in a statement, outside of strings and comments.
+
+    `replacement` is called with the match and the statement: what is quoted is blank in the match, but for its quotes.
+    """
+    parts, end = [], 0
+    for found in pattern.finditer(_code(sql)):
+        parts += [sql[end : found.start()], replacement(found, sql)]
+        end = found.end()
+    return "".join([*parts, sql[end:]])
+
+
+def _code(sql: str) -> str:
+    """Return a text of the same length, with blanks for comments and for what is in quotes, but for plain names."""
+    return "".join(map(_blanked, lexemes(sql, DUCKDB)))
+
+
+def _blanked(one: Lexeme) -> str:
+    if one.kind == "comment":
+        return " " * len(one.text)
+    if one.kind in ("string", "unclosed") or (one.kind == "name" and not one.text[1:-1].isidentifier()):
+        quote = '"' if one.kind == "name" else "'"
+        return f"{quote}{' ' * (len(one.text) - 2)}{quote}"[: len(one.text)]
+    return one.text
 
 
 def _oid(name: str, brackets: str) -> int:
@@ -140,22 +139,9 @@ def split(sql: str) -> list[Statement]:
     """
     if len(sql) > LONGEST:
         raise Refused("54000", f"the statement has {len(sql):,} characters: the most are {LONGEST:,}")
-    statements: list[Statement] = []
-    begin, is_empty = 0, True
-    for kind, text, start, end in chain(_lexemes(sql), [("other", ";", len(sql), len(sql))]):
-        if text != ";":
-            is_empty = is_empty and kind == "space"
-            continue
-        if not is_empty:
-            statements.append(Statement(sql[begin:start].strip()))
-            if len(statements) > _MOST_STATEMENTS:
-                raise Refused("54000", f"a message has more than {_MOST_STATEMENTS:,} statements")
-        begin, is_empty = end, True
-    return statements
-
-
-def _lexemes(sql: str) -> Iterator[tuple[str, str, int, int]]:
-    """Yield the kind of each part of a text, the part, and where it begins and ends."""
-    for found in _LEXEME.finditer(sql):
-        kind = found.lastgroup or "string"
-        yield "string" if kind == "tag" else kind, found.group(), found.start(), found.end()
+    splitter = Splitter(DUCKDB)
+    found = [one.removesuffix(";").rstrip() for one in splitter.feed(sql)]
+    texts = [one for one in [*found, splitter.rest()] if one]
+    if len(texts) > _MOST_STATEMENTS:
+        raise Refused("54000", f"a message has more than {_MOST_STATEMENTS:,} statements")
+    return [Statement(text) for text in texts]
