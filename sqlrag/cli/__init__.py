@@ -42,15 +42,15 @@ def main() -> None:
 
 
 def _use_utf8() -> None:
-    """Begin again in UTF-8 where the locale says ASCII or something else: texts are UTF-8 in databases and files."""
+    """Restart in UTF-8 mode if the locale has another encoding: databases and files have UTF-8."""
     if sys.getfilesystemencoding().lower() != "utf-8":
         os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - the same program
 
 
 def _open_standard_files() -> None:
-    """Open those that the caller has closed: another file would get their numbers, a database perhaps."""
+    """Open standard files that the caller has closed, so that no other file, such as a database, gets their numbers."""
     is_closed = sys.stdout is None
-    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # it takes the lowest number that is free
+    while (number := os.open(os.devnull, os.O_RDWR)) < 3:  # the lowest free number
         pass
     os.close(number)
     sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)

@@ -1,4 +1,4 @@
-"""`sqlrag demo`: this Python's standard library, searchable by meaning."""
+"""`sqlrag demo`: search the standard library of this Python by meaning."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def demo(path: str | None, engine: str | None, as_json: bool) -> None:
 
 
 def _ask(database: Database, sql: str, question: str) -> tuple[list[Row], Comparison]:
-    """Run the statement as anyone would; the comparison that goes with it finds every score in the memo."""
+    """Run the statement, and compare both orders; the comparison finds every score in memory."""
     rows = database.execute(sql, {"q": question}).fetchall()
     return rows, database.compare(question, top_k=25, top_n=3)
 
@@ -94,7 +94,7 @@ def _summary(report: IngestReport) -> str:
 
 
 def _show(sql: str, answers: list[tuple[list[Row], Comparison]]) -> None:
-    """Print the statement, then for each question its rows with their movement, and what gave way to them."""
+    """Print the statement, then the rows of each question with their movement, and what they pushed out."""
     from sqlrag.cli.render import console, movement, print_indented, print_line, print_lines, snippet, title_of
 
     if sys.stdout.isatty():
@@ -132,7 +132,7 @@ def _invitation(path: str, question: str) -> str:
 
 
 def _program() -> str:
-    """Return how this program is called here: its name if the shell finds it, else its path from here."""
+    """Return how to call this program: its name if the shell finds it, otherwise its path from the current folder."""
     called = Path(sys.argv[0])
     found = shutil.which("sqlrag")
     if called.name != "sqlrag" or (found and Path(found).resolve() == called.resolve()):

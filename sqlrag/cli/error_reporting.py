@@ -1,4 +1,4 @@
-"""What goes wrong, as one line on stderr and an exit status: 1 failed, 2 wrong usage, 130 interrupted."""
+"""Errors as one line on stderr and an exit status: 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Commands", "Interrupted", "one_line"]
 
 
 class Interrupted(click.ClickException):
-    """Ctrl-C; the message says what is kept."""
+    """Ctrl-C was pressed; the message says what is kept."""
 
     exit_code = INTERRUPTED
 
@@ -31,7 +31,7 @@ class Interrupted(click.ClickException):
 
 
 class _Interrupts:
-    """Whether Ctrl-C was pressed while the command ran; before that, and after it, it ends the program at once."""
+    """Records whether Ctrl-C was pressed while the command ran. Before and after, Ctrl-C ends the program at once."""
 
     def __init__(self) -> None:
         self.came = False
@@ -44,23 +44,23 @@ class _Interrupts:
         signal.default_int_handler(number, frame)
 
     def close(self) -> None:
-        """From now on there is nothing left to be interrupted."""
+        """Note that there is nothing left to interrupt."""
         if self._is_program:
             signal.signal(signal.SIGINT, lambda *_: os._exit(Interrupted.exit_code))
 
 
 class Commands(click.Group):
-    """Commands that are listed in the order of their definition and fail in one line, never a traceback."""
+    """Commands that are listed in the order of their definition, and fail with one line instead of a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the commands as they are defined: the first one is the one to try first."""
+        """Return the commands in the order of their definition; the first is the one to try first."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. What sqlrag or the system complains of becomes click's own kind of error."""
+        """Run the command, and turn errors of sqlrag and of the system into click's own."""
         from sqlrag.errors import Error
 
-        warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes the rest as it comes
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # further arguments are ignored
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -75,7 +75,7 @@ class Commands(click.Group):
             last = one_line(str(error).strip().rpartition("\n")[2]) or "out of memory"
             raise click.ClickException(f"{last}: is there enough memory (ulimit -v), and all installed?") from error
 
-    def main(  # type: ignore[override]  # click's overloads tell its two modes apart; this one ends the program
+    def main(  # type: ignore[override]  # click's overloads are for its two modes; this method always ends the program
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
@@ -88,7 +88,7 @@ class Commands(click.Group):
             code = super().main(args, prog_name, **extra)
             sys.stdout.flush()
         except click.ClickException as error:
-            if interrupts.came and isinstance(error.__cause__, ImportError):  # so it ends inside of an import
+            if interrupts.came and isinstance(error.__cause__, ImportError):  # the import was interrupted
                 error = Interrupted()
             click.echo(_line(error), err=True)
             sys.exit(error.exit_code)
@@ -96,27 +96,27 @@ class Commands(click.Group):
             click.echo(_line(Interrupted()), err=True)
             sys.exit(Interrupted.exit_code)
         except BrokenPipeError:
-            # Whoever read the output has enough of it; what is still buffered must not complain at exit.
+            # The reader of the output has left. Output that is still buffered must not raise an error at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except Exception:
             if not interrupts.came:
                 raise
-            click.echo(_line(Interrupted()), err=True)  # a library has made something else of it
+            click.echo(_line(Interrupted()), err=True)  # a library has turned it into another error
             sys.exit(Interrupted.exit_code)
         finally:
             interrupts.close()
-        gc.freeze()  # a last look for garbage, at the end of the process, would take 20 ms
+        gc.freeze()  # the last garbage collection, at exit, would take 20 ms
         sys.exit(code if isinstance(code, int) else 0)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    """Print a warning as a line on stderr: where in the code it arose is nothing to who types commands."""
+    """Print a warning as one line on stderr, without the place in the code that issued it."""
     click.echo(f"Note: {one_line(str(message))}", err=True)
 
 
 def one_line(text: str) -> str:
-    """Return a text with its line breaks and runs of blanks made single blanks."""
+    """Return a text with each line break and run of blanks replaced by one blank."""
     return " ".join(text.split())
 
 
@@ -130,7 +130,7 @@ def _line(error: click.ClickException) -> str:
 
 
 def _of_arguments(message: str) -> str:
-    """Return what is said of an argument that is not UTF-8, else the message as it is."""
+    """Return the message for an argument that is not UTF-8, or the given message if there is none."""
     wrong = next((word for word in sys.argv[1:] if any("\ud800" <= sign <= "\udfff" for sign in word)), None)
     if wrong is None or "lone surrogate" not in message:
         return message

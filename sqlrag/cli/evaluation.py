@@ -1,4 +1,4 @@
-"""`sqlrag eval`: whether reranking pays on the user's own documents and questions."""
+"""`sqlrag eval`: measure whether reranking pays on the user's own documents and questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sqlrag extension`: the functions for every program that uses SQLite."""
+"""`sqlrag extension`: print the path of the loadable extension."""
 
 from __future__ import annotations
 

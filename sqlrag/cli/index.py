@@ -1,4 +1,4 @@
-"""`sqlrag index` and `sqlrag sync`: a table that is there made searchable, and kept so."""
+"""`sqlrag index`, `sync` and `reindex`: make a table searchable, and keep it so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["index", "reindex", "sync"]
 
 WATCH_SECONDS = 1.0
-"""How often `sqlrag sync --watch` looks for changed rows."""
+"""Seconds between two looks of `sqlrag sync --watch` for changed rows."""
 
 
 @click.command()
@@ -162,7 +162,7 @@ def reindex(
 
 
 def _watch(database: Database, index: str | None, as_json: bool) -> None:
-    """Look for changed rows every second, and say what each look brought; Ctrl-C ends it."""
+    """Index changed rows every second until Ctrl-C, and report each time what was indexed."""
     from sqlrag.errors import LockedError
 
     try:
@@ -171,7 +171,7 @@ def _watch(database: Database, index: str | None, as_json: bool) -> None:
             try:
                 report = database.sync(index)
             except LockedError:
-                continue  # whoever writes for so long lets go at some time
+                continue  # the other writer will finish at some time
             if report.added or report.changed or report.removed:
                 _tell(database.path, report, as_json)
     except KeyboardInterrupt:
@@ -180,7 +180,7 @@ def _watch(database: Database, index: str | None, as_json: bool) -> None:
 
 @contextmanager
 def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]:
-    """Show a progress bar; Ctrl-C says what is kept."""
+    """Show a progress bar; if Ctrl-C is pressed, say what is kept."""
     from sqlrag.cli.progress import progress_bar
 
     try:
@@ -191,7 +191,7 @@ def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]
 
 
 def _name_after(table: str) -> str:
-    """Return the name of an index over a table, where none is given. Raises UsageError where the table's makes none."""
+    """Return the default name of a table's index. Raises UsageError if the table's name cannot be a part of one."""
     from sqlrag.errors import InputError
     from sqlrag.store.names import check_new_index_name
 
@@ -204,7 +204,7 @@ def _name_after(table: str) -> str:
 
 
 def _table_and_text(columns: tuple[str, ...], template: str | None) -> tuple[str, str | list[str]]:
-    """Return the table and what `create_index` takes as text."""
+    """Return the table, and the `text` argument of `create_index`."""
     if not columns:
         raise click.UsageError("give TABLE.COLUMN, or TABLE with --template")
     if template is not None:

@@ -1,4 +1,4 @@
-"""`sqlrag ingest`: files and folders into a database."""
+"""`sqlrag ingest`: index files and folders in a database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest"]
 
-# So many suffixes of files that were left out are named.
+# How many suffixes of skipped files the report names.
 _KINDS = 5
 
 
@@ -126,7 +126,7 @@ def ingest(
 
 
 def _summary(report: IngestReport) -> str:
-    """Return what an ingestion did, in one or two sentences."""
+    """Describe what an ingestion did, in one or two sentences."""
     documents = ", ".join(
         f"{count:,} {what}"
         for what in ("added", "changed", "unchanged", "removed")
@@ -147,7 +147,7 @@ def _summary(report: IngestReport) -> str:
 
 
 def _tell_unreadable(report: IngestReport) -> None:
-    """Name the files that could not be read, on stderr; fail when there was nothing else."""
+    """Name the files that could not be read, on stderr; fail if there were no others."""
     count = len(report.unreadable)
     if count:
         click.echo(f"{count:,} file{'s' if count > 1 else ''} could not be read:", err=True)

@@ -1,4 +1,4 @@
-"""Ctrl-C while the program is being imported: it ends at once."""
+"""Ctrl-C while the program is being imported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ INTERRUPTED = 130
 
 
 def end_at_once(*_: object) -> None:
-    """End the program on Ctrl-C: while modules are imported, an exception could become anything."""
+    """End the program: an exception during an import might be turned into another one."""
     os.write(2, b"Interrupted: nothing was changed\n")
     os._exit(INTERRUPTED)

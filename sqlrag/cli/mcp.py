@@ -1,4 +1,4 @@
-"""`sqlrag mcp`: a database for agents."""
+"""`sqlrag mcp`: serve a database to agents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlrag.cli.serving import port_errors, ready, time_limit_option, token_of
 __all__ = ["mcp"]
 
 TOKEN = "SQLRAG_MCP_TOKEN"  # noqa: S105 - the name of a variable
-"""The environment variable of the token."""
+"""The environment variable that holds the token."""
 
 
 @click.command()
@@ -49,7 +49,7 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
     bound()
     with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process:
         if not http:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # stdin is read in a thread that Ctrl-C does not wake
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C does not wake the thread that reads stdin
             serve_stdio(process)
             return
         token, say = ready(token_of(TOKEN), as_json)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the checks of their values."""
+"""Arguments and options that several commands have, with the checks of their values."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def database_argument(command: Command) -> Command:
-    """Add the argument DB, the file of an existing database: opening a missing one would make it."""
+    """Add the argument DB, which must be an existing file, because opening a missing one would create it."""
     return click.argument("db", callback=existing_database)(command)
 
 
 def existing_database(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Return the path of a database that is there, None where none is given; the callback of an argument."""
+    """Return the path of an existing database, or None if none is given. This is the callback of an argument."""
     if value is None:
         return None
     from sqlrag.errors import DatabaseError
@@ -51,19 +51,19 @@ def existing_database(_ctx: click.Context, _param: click.Parameter, value: str |
 
 
 def is_writable(path: str) -> bool:
-    """Tell whether a database can be opened for writing; SQLite finds that out by itself, and reads it if not."""
+    """Return whether a database can be opened for writing. SQLite opens a read-only file for reading by itself."""
     from sqlrag.engines.base import engine_of
 
     return engine_of(path, None) != "duckdb" or os.access(path, os.W_OK)
 
 
 def json_option(command: Command) -> Command:
-    """Add `--json`: the result for machines, one JSON value on stdout."""
+    """Add `--json`, which prints the result as one JSON value."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
 
 
 def index_option(command: Command) -> Command:
-    """Add `--index` for commands that read: by default the database's only one."""
+    """Add `--index` for commands that read; by default the only index of the database."""
     return click.option(
         "--index", metavar="NAME", help="Name of the index; by default the only one of the database, or 'chunks'."
     )(command)
@@ -88,7 +88,7 @@ def reranker_option(command: Command) -> Command:
 
 
 def _named_values(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, Any] | None:
-    from sqlrag.cli.statements import parse_parameter  # its threads cost a few milliseconds
+    from sqlrag.cli.statements import parse_parameter  # importing threads costs a few milliseconds
 
     return dict(map(parse_parameter, given)) if given else None
 
@@ -134,7 +134,7 @@ def search_options(command: Command) -> Command:
 
 
 def opened_for_query(db: str, reranker: str | None) -> Database:
-    """Open a database to ask it: for reading only, unless rows of its tables are to be brought in before."""
+    """Open a database for a query: read-only, unless changed rows have to be indexed first."""
     import sqlrag
     from sqlrag.errors import LockedError
     from sqlrag.serve.model_server.served_database import connect_served
@@ -145,12 +145,12 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
     database.close()
     try:
         return sqlrag.connect(db, must_exist=True, reranker=reranker)
-    except LockedError:  # another process has the DuckDB file open: it is read as it is, and the backlog told
+    except LockedError:  # another process has the DuckDB file open: read it, and warn of the backlog
         return connect_served(db, reranker=reranker)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON: dataclasses are objects of their fields, NaN and infinity are null."""
+    """Print a value as JSON. Dataclasses become objects, NaN and infinity become null."""
     click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str))
 
 

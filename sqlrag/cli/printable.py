@@ -1,4 +1,4 @@
-"""Text from a database as a terminal may show it."""
+"""Text of a database, made safe for a terminal."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["printable"]
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that could drive a terminal; line breaks and tabs stay."""
+    """Return a text without characters that could control a terminal; line breaks and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

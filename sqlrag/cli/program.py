@@ -1,7 +1,7 @@
 """The commands of `sqlrag COMMAND DB …`, a thin front over `sqlrag.Database`.
 
-What is slow to import is imported by the command that needs it, and a command by the first that asks for it:
-`sqlrag search` doesn't wait for the code of the others.
+Each command is imported when it is first used, and imports slow modules itself, so `sqlrag search` does not wait for
+the code of the others.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _COMMANDS = {
     "extension": "extension:extension",
     "mcp": "mcp:mcp",
 }
-"""Where each command is: a module of this package, and its name there. The first one is the one to try first."""
+"""The module and the name of each command. The first is the one to try first."""
 
 
 class _Commands(Mapping[str, click.Command]):
-    """The commands by their names, each imported when it is asked for."""
+    """The commands by name; each is imported when it is looked up."""
 
     def __getitem__(self, name: str) -> click.Command:
         module, attribute = _COMMANDS[name].split(":")
@@ -85,4 +85,4 @@ def cli() -> None:
     """
 
 
-cli.commands = _Commands()  # type: ignore[assignment]  # nothing is added to it
+cli.commands = _Commands()  # type: ignore[assignment]  # no command is added later

@@ -1,4 +1,4 @@
-"""`sqlrag search` and `sqlrag compare`: a question to a database."""
+"""`sqlrag search` and `sqlrag compare`: ask a database a question."""
 
 from __future__ import annotations
 

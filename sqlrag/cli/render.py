@@ -1,4 +1,4 @@
-"""What people see: hits, comparisons and facts; wrapped and in colours on a terminal, plain lines elsewhere."""
+"""Output for people: hits, comparisons, facts. Wrapped and in colours on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from sqlrag.cli.error_reporting import one_line
 from sqlrag.cli.printable import printable
 
-# Rich is imported where it is used: a search whose output is piped does without its 30 ms.
+# Rich takes 30 ms to import, so it is imported where it is used: a search in a pipe does not need it.
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def _console_of(_stdout: object) -> Console:
 
 
 def console() -> Console:
-    """Return the console on the present stdout."""
+    """Return a console for the current stdout."""
     return _console_of(sys.stdout)
 
 
@@ -65,14 +65,14 @@ def movement(hit: Hit) -> Styled:
 
 
 def title_of(hit: Hit) -> str:
-    """Return the title of a hit's document, or which row it is, and which part of it when it is not the first."""
+    """Return the title of a hit's document, or the key of its row, with the number of the part from the second on."""
     is_row = hit.uri is None and hit.source_id is not None
     title = printable(hit.title or "") or (f"row {printable(str(hit.source_id))}" if is_row else f"chunk {hit.id}")
     return f"{title}, part {hit.ordinal + 1}" if hit.ordinal else title
 
 
 def snippet(hit: Hit, length: int = 160) -> str:
-    """Return the beginning of a hit's text on one line, without the title if it starts with that."""
+    """Return the beginning of a hit's text as one line, without the title if the text starts with it."""
     text = hit.text
     if hit.title and text.startswith(hit.title):
         text = text.partition("\n\n")[2] or text
@@ -106,13 +106,13 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def print_note(text: str) -> None:
-    """Print what is good to know, on a terminal only."""
+    """Print a remark, on a terminal only."""
     if sys.stdout.isatty():
         print_line((text, "dim"))
 
 
 def print_line(*parts: str | Styled) -> None:
-    """Print texts, each with its style, on one line however long."""
+    """Print texts, each with its style, on one line of any length."""
     if not sys.stdout.isatty():
         click.echo("".join(part if isinstance(part, str) else part[0] for part in parts))
         return
@@ -122,7 +122,7 @@ def print_line(*parts: str | Styled) -> None:
 
 
 def print_indented(text: str, indent: int, style: str = "") -> None:
-    """Print a text some columns from the left, wrapped on a terminal; no blanks at the ends of the lines."""
+    """Print an indented text, wrapped on a terminal, without blanks at the ends of its lines."""
     if not sys.stdout.isatty():
         for line in text.splitlines():
             click.echo(f"{' ' * indent}{line}".rstrip())
@@ -135,7 +135,7 @@ def print_indented(text: str, indent: int, style: str = "") -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> None:
-    """Print a table as wide as the terminal at most."""
+    """Print a table that is at most as wide as the terminal."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -149,7 +149,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
 
 def print_lines(lines: Sequence[Sequence[str | Styled]]) -> None:
-    """Print rows of cells, the last of which takes what is left of the width and is cut there."""
+    """Print rows of cells. The last cell gets the rest of the width and is cut there."""
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -164,7 +164,7 @@ def print_lines(lines: Sequence[Sequence[str | Styled]]) -> None:
 
 
 def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) -> None:
-    """Print what a database holds, an index after the other."""
+    """Print what each index of a database holds."""
     print_line(f"{path}: {engine}, {bytes_text(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
     for one in indexes:
         share = one.truncated / one.chunks if one.chunks else 0.0
@@ -212,7 +212,7 @@ def _origin(hit: Hit) -> str:
 
 
 def bytes_text(size: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes with a unit that fits its size."""
     kilo = 1000
     for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
         if size >= kilo**power:

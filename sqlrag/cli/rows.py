@@ -1,4 +1,4 @@
-"""Rows as a table, JSON, CSV or markdown; all but tables, which need all widths, go out as they come."""
+"""Rows as a table, JSON, CSV or Markdown. All but tables, which need every width, are written row by row."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ FORMATS = ("table", "json", "csv", "markdown")
 
 Row = tuple[Any, ...]
 
-# A longer table is written plainly on a terminal too: to wrap its cells would take too long.
+# A longer table is not wrapped, on a terminal either: that would take too long.
 _RICH_ROWS = 1000
 
-# A list of more numbers than this, or a BLOB that holds as many floats, is a vector: shown by its first three.
+# A list or BLOB with more numbers than this is shown as a vector, by its first three numbers.
 _VECTOR = 8
 
 _LARGE = 1e5
 
 
 def write_rows(columns: Sequence[str], batches: Iterable[list[Row]], form: str) -> None:
-    """Write the rows of one statement to stdout; one without columns (INSERT, CREATE) writes nothing."""
+    """Write the rows of a statement to stdout; nothing for a statement without columns, such as INSERT."""
     if not columns:
-        for _ in batches:  # a lazy engine runs the statement as its rows are taken
+        for _ in batches:  # a lazy engine runs the statement while its rows are read
             pass
         return
     rows = (row for batch in batches for row in batch)
@@ -85,7 +85,7 @@ def _markdown_cell(text: str) -> str:
 
 
 def _write_table(columns: Sequence[str], rows: list[Row]) -> None:
-    """Write a table: wrapped to the terminal's width there, one line per row in a pipe or a file."""
+    """Write a table: wrapped to the width of a terminal, or one line for each row in a pipe or file."""
     right = [_are_numbers([row[place] for row in rows]) for place in range(len(columns))]
     if sys.stdout.isatty() and len(rows) <= _RICH_ROWS:
         from sqlrag.cli.render import print_table
@@ -104,11 +104,11 @@ def _write_table(columns: Sequence[str], rows: list[Row]) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a value as people read it: vectors by their first numbers, other BLOBs by their size."""
+    """Return a value for people: a vector by its first numbers, any other BLOB by its size."""
     if value is None or isinstance(value, bool):
         return "NULL" if value is None else str(value).lower()
     if isinstance(value, float):
-        # Scores and distances to the precision that they have; what is larger is no score.
+        # Scores and distances with the digits that they have; larger numbers are not scores.
         return f"{value:.7g}" if abs(value) < _LARGE else repr(value)
     if isinstance(value, BLOB):
         numbers = _floats(bytes(value))
@@ -124,16 +124,16 @@ def _vector(numbers: Sequence[float]) -> str:
 
 
 def _floats(blob: bytes) -> Sequence[float]:
-    """Return the float32 numbers of a BLOB that can be a vector, nothing for any other."""
+    """Return the float32 numbers of a BLOB that may be a vector, or nothing for any other BLOB."""
     if len(blob) % 4 or len(blob) <= 4 * _VECTOR:
         return ()
     numbers = struct.unpack(f"<{len(blob) // 4}f", blob)
-    # Text and pictures, read as floats, are astronomically large, vanishingly small or no numbers at all.
+    # Text and pictures, read as floats, are huge, tiny or not numbers at all.
     return numbers if 1 / _LARGE < math.hypot(*numbers) < _LARGE else ()
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    """Tell whether a column holds numbers, and NULLs at most beside them."""
+    """Return whether a column holds only numbers and NULL."""
     given = [value for value in values if value is not None]
     return bool(given) and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in given)
 

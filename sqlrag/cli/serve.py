@@ -1,4 +1,4 @@
-"""`sqlrag serve`: the models for other processes, or a database for clients of other kinds."""
+"""`sqlrag serve`: hold the models for other processes, or serve a database."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def serve(
 
 
 def _check_given(names: tuple[str, ...], word: str) -> None:
-    """Raise UsageError for an option that goes with the other use of the command."""
+    """Raise UsageError if an option was given that belongs to the other use of the command."""
     context = click.get_current_context()
     options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     for name in names:

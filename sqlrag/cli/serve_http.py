@@ -1,4 +1,4 @@
-"""`sqlrag serve --http`: a database as a JSON API."""
+"""`sqlrag serve DB --http`: serve a database as a JSON API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
 
 
 def serve_http(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
-    """Serve a database over HTTP until it is stopped, and say where."""
+    """Print the address, and serve a database over HTTP until the program is stopped."""
     from sqlrag.errors import MissingDependencyError
     from sqlrag.process.stderr import bound
     from sqlrag.serve.tool_process import ToolProcess

@@ -1,4 +1,4 @@
-"""`sqlrag serve DB --postgres`: a database for clients of PostgreSQL."""
+"""`sqlrag serve DB --postgres`: serve a database to clients of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOOK = 0.5
 def serve_postgres(
     db: str, *, port: int | None, time_limit: float, reranker: str | None, certificate: str | None, as_json: bool
 ) -> None:
-    """Answer clients of PostgreSQL until Ctrl-C, and print where: the URL, and the password if it was made anew.
+    """Print the URL, and the password if it is new, and answer clients of PostgreSQL until Ctrl-C.
 
     Raises click.ClickException for a port, a password or a certificate that cannot be used.
     """
@@ -60,13 +60,13 @@ def serve_postgres(
 
     with port_errors(port), suppress(KeyboardInterrupt):
         server.serve(port, listening, lambda said: click.echo(f"Note: {said}", err=True))
-    if longest_call():  # an orderly end would wait for a function that nothing stops, or crash beside it
+    if longest_call():  # an orderly end would wait for a function that cannot be stopped, or crash
         release()
         os._exit(0)
 
 
 def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:
-    """Begin anew where a call of the engine goes on after it was to stop: SQLite and DuckDB end no function."""
+    """Restart the server if a call of the engine does not stop: SQLite and DuckDB cannot end a function."""
     from sqlrag.process.call_lock import longest_call
 
     while longest_call() < time_limit + _LAST_SECONDS:

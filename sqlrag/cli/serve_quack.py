@@ -1,4 +1,4 @@
-"""`sqlrag serve --quack`: a DuckDB database for DuckDB clients."""
+"""`sqlrag serve DB --quack`: serve a DuckDB database to DuckDB."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOST = "127.0.0.1"
 
 
 def serve_quack(db: str, *, port: int | None, time_limit: float, reranker: str | None, as_json: bool) -> None:
-    """Serve a database by quack until it is stopped, and say where."""
+    """Print the address, and serve a database over quack until the program is stopped."""
     from sqlrag.serve.quack.server import QuackServer
 
     token, say = ready(token_of(TOKEN), as_json)
@@ -28,14 +28,14 @@ def serve_quack(db: str, *, port: int | None, time_limit: float, reranker: str |
             free = _free(PORT if port is None else port)
 
         say(server.listen(_HOST, free, token))
-        # DuckDB 1.5 lets nobody stop a statement of a quack session.
+        # DuckDB 1.5 cannot stop a statement of a quack session.
         shown = " ".join(server.watch().split())[:60]
         arguments = [db, "--quack", "--port", str(free), "--time-limit", str(time_limit)]
         begin_anew(arguments, reranker, {TOKEN: token}, f"{shown!r} ran for longer than {time_limit:g} s")
 
 
 def _free(port: int) -> int:
-    """Return a port that nobody listens on; any for 0. Raises OSError for one taken, which quack would share."""
+    """Return a free port; any for 0. Raises OSError for a port that is taken, which quack would share."""
     if port:
         with socket.socket() as asking:
             if asking.connect_ex((_HOST, port)) == 0:

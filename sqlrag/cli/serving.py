@@ -1,4 +1,4 @@
-"""What the commands share that serve a database on this machine: time limit, token, and where it listens."""
+"""Time limit, token and address, for the commands that serve a database."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def time_limit_option(command: Command) -> Command:
 
 
 def token_of(variable: str, *, what: str = "token", shortest: int = 16, without: str = " '\"") -> str | None:
-    """Return the token of an environment variable, None where it is not set: an argument could be read by every user.
+    """Return the token of an environment variable, None if it is not set. Every user could read an argument.
 
-    It must be one that nobody guesses and every client sends as it is.
+    The token must be hard to guess, and consist of characters that every client sends unchanged.
     """
     token = os.environ.get(variable)
     if token is not None and (
@@ -43,7 +43,7 @@ def token_of(variable: str, *, what: str = "token", shortest: int = 16, without:
 
 
 def ready(given: str | None, as_json: bool, what: str = "token") -> tuple[str, Callable[[str], None]]:
-    """Return the token, made anew where none is given, and what says where the server listens and the new token."""
+    """Return the token, a new one if none is given, and a function that prints the address and a new token."""
     token = secrets.token_urlsafe() if given is None else given
 
     def say(url: str) -> None:
@@ -57,7 +57,7 @@ def ready(given: str | None, as_json: bool, what: str = "token") -> tuple[str, C
 
 @contextmanager
 def port_errors(port: int) -> Iterator[None]:
-    """Say in one line what is wrong with a port."""
+    """Turn an error of a port into one line."""
     try:
         yield
     except OSError as error:
@@ -65,9 +65,9 @@ def port_errors(port: int) -> Iterator[None]:
 
 
 def begin_anew(arguments: list[str], reranker: str | None, environment: dict[str, str], why: str) -> NoReturn:
-    """Have another server take this process's place, where a statement runs that nothing else ends.
+    """Replace this process by another server, because a statement runs that cannot be ended otherwise.
 
-    `arguments`: of `sqlrag serve`. `environment`: the token, so that clients connect again as before.
+    `arguments` are those of `sqlrag serve`. `environment` has the token, so that clients can connect again as before.
     """
     from sqlrag.process.stderr import release
 
@@ -75,6 +75,6 @@ def begin_anew(arguments: list[str], reranker: str | None, environment: dict[str
     arguments = [*arguments, *(["--reranker", reranker] if reranker is not None else [])]
     os.environ.update(environment)
     release()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # it has said where it listens
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the address has been printed
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # sockets would be inherited, and keep the port
     os.execv(sys.executable, [sys.executable, "-m", "sqlrag", "serve", *arguments])  # noqa: S606

@@ -1,9 +1,9 @@
-"""What `sqlrag demo` makes searchable: the docstrings of the running interpreter's own standard library.
+"""The documents of `sqlrag demo`: the docstrings of the standard library of the running interpreter.
 
-Nothing is bundled and nothing is downloaded: every Python has this text. What is in, by principle: public
-modules, their public classes and functions, and the methods of types that programs of all kinds hold, as far as
-they are documented, each once, under the shortest name that it is published by (`json.JSONEncoder`, not
-`json.encoder.JSONEncoder`). All other methods would make the first run half as long again: their class is found.
+Every Python has this text, so nothing is bundled and nothing is downloaded. Included are documented public modules,
+their public classes and functions, and the methods of types that all kinds of programs use. Each is included once,
+under the shortest name by which it is published (`json.JSONEncoder`, not `json.encoder.JSONEncoder`). Other methods are
+left out, because the first run would take half as long again; a search finds their class.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "PATH", "QUESTIONS", "harvest"]
 
 PATH = "python-stdlib.db"
-"""Where the demo's database is made when no path is given (`.duckdb` takes the place of `.db` there)."""
+"""The default path of the demo's database; with DuckDB, its suffix is `.duckdb`."""
 
 INDEX = "chunks"
 """The demo's index, and so its chunk table."""
@@ -43,8 +43,8 @@ QUESTIONS = (
 )
 """Questions whose answers share few words with them, so that finding them takes meaning."""
 
-# Importing these does something (a browser, a window, a prompt, a print, a patch), or nobody uses them as a
-# library: tests, the insides of tools, and the path modules under their second name (`os.path` is in).
+# Importing these has an effect (a browser, a window, a prompt, a print, a patch), or they are not libraries: tests, the
+# insides of tools, and the path modules under their second name (`os.path` is included).
 _LEFT_OUT = frozenset({
     "antigravity", "distutils", "ensurepip", "genericpath", "idlelib", "lib2to3", "nt", "ntpath",
     "nturl2path", "posix", "posixpath", "pydoc_data", "rlcompleter", "site", "test", "tests", "this",
@@ -58,20 +58,20 @@ _REMOVED = frozenset({
     "xdrlib",
 })  # fmt: skip
 
-# The modules whose types are held by programs of all kinds.
+# The modules whose types all kinds of programs use.
 _METHODS_OF = frozenset({
     "array", "builtins", "collections", "concurrent.futures", "csv", "datetime", "io", "json", "logging", "pathlib",
     "queue", "random", "re", "smtplib", "socket", "sqlite3", "string", "struct", "subprocess", "threading", "timeit",
     "tracemalloc", "zipfile",
 })  # fmt: skip
 
-# Data, not documentation: 120 codecs that all say the same.
+# Data rather than documentation: 120 codecs with the same docstring.
 _FLAT = frozenset({"encodings"})
 
-# Docstrings below this many characters say nothing that their name doesn't ("Return self.").
+# Shorter docstrings say nothing that the name does not say ("Return self.").
 _SHORTEST = 24
 
-# What dataclasses and named tuples write for themselves.
+# The docstrings that dataclasses and named tuples generate.
 _GENERATED = re.compile(r"\w+\([^()]*\)$|Alias for field number")
 
 
@@ -85,19 +85,19 @@ class _Entry(NamedTuple):
 
 
 def harvest() -> list[Document]:
-    """Every documented public module, class and function of this interpreter's standard library, and some methods.
+    """Return a document for each public module, class and function of the standard library, and for some methods.
 
     A document's text is its qualified name with its signature, an empty line and the docstring. `uri` is
     `python:` and the qualified name, `metadata` has `module`, `kind` (module, class, function, method or
-    property) and `name`. The same object, or the same docstring, under a second name is left out. Takes about
-    a second, prints nothing and leaves nothing running.
+    property) and `name`. An object or a docstring that occurs under a second name is left out. It takes about a
+    second, prints nothing and leaves nothing running.
     """
     from sqlrag.text import Document
 
     documents: list[Document] = []
     seen_things: set[int] = set()
     seen_texts: set[str] = set()
-    entries: list[_Entry] = []  # holds the things, so that no id is used twice
+    entries: list[_Entry] = []  # keeps the objects alive, so that no id is used twice
     with _silence():
         for name, module in _modules():
             entries.extend(_public_things(module, name))
@@ -121,7 +121,7 @@ def harvest() -> list[Document]:
 
 
 def _modules() -> Iterator[tuple[str, ModuleType]]:
-    """Import and yield the public modules, packages before what is in them."""
+    """Import and yield the public modules; packages come before their modules."""
     names = sorted(filter(_is_public, sys.stdlib_module_names - _LEFT_OUT - _REMOVED))
     names.append("os.path")
     while names:
@@ -141,7 +141,7 @@ def _modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def _import(name: str) -> ModuleType | None:
-    """Import a module of the standard library; None if it is not here, or someone's `random.py` shadows it."""
+    """Import a module of the standard library; None if it is missing, or if a `random.py` of the user shadows it."""
     try:
         spec = importlib.util.find_spec(name)
         if spec is None or not _is_own(spec.origin):
@@ -152,7 +152,7 @@ def _import(name: str) -> ModuleType | None:
 
 
 def _is_own(origin: str | None) -> bool:
-    """Tell whether a module's file belongs to this interpreter (built-in and frozen ones have none)."""
+    """Return whether a module's file belongs to this interpreter. Built-in and frozen modules have no file."""
     if origin in (None, "built-in", "frozen"):
         return True
     parents = Path(str(origin)).parents
@@ -163,13 +163,13 @@ def _is_own(origin: str | None) -> bool:
 
 
 def _public_things(module: ModuleType, name: str) -> Iterator[_Entry]:
-    """Yield the module, its public functions and classes, and of some the methods that they define themselves."""
+    """Yield the module, its public functions and classes, and the methods that some of the classes define."""
     yield _Entry(name, name, "module", module)
     published = getattr(module, "__all__", None)
     prefix = "" if name == "builtins" else f"{name}."
     for key in published if published is not None else sorted(vars(module)):
         thing = getattr(module, key, None)
-        # Without `__all__`, what a module imported from elsewhere is not its own.
+        # Without `__all__`, a name that the module has imported is not one of its own.
         own = published is not None or getattr(thing, "__module__", None) in (name, f"_{name}", None)
         if not own or not _is_public(key) or inspect.ismodule(thing):
             continue
@@ -193,9 +193,9 @@ def _methods(owner: type, name: str, module: str) -> Iterator[_Entry]:
 
 
 def _docstring(thing: Any) -> str | None:
-    """Return a thing's own docstring, cleaned; None when it has none that says anything."""
+    """Return the cleaned docstring of an object, or None if it has none that says anything."""
     doc = getattr(thing, "__doc__", None)
-    # An instance shows its class's docstring when it has none itself.
+    # An instance without a docstring has that of its class.
     if not isinstance(doc, str) or (not isinstance(thing, type) and doc == type(thing).__doc__):
         return None
     doc = inspect.cleandoc(doc)
@@ -203,12 +203,12 @@ def _docstring(thing: Any) -> str | None:
 
 
 def _signature(entry: _Entry) -> str:
-    """Return `(obj, fp, *, indent)`, names only: the text of a default value may differ from run to run."""
+    """Return `(obj, fp, *, indent)`, without default values, whose text may differ from run to run."""
     if entry.kind not in ("function", "method"):
         return ""
     try:
         parameters = inspect.signature(entry.thing).parameters.values()
-    # Many C functions have none; `inspect` trips over the text signatures of a few.
+    # Many C functions have no signature, and `inspect` fails on those of a few.
     except (TypeError, ValueError, AttributeError, NameError, SyntaxError):
         return ""
     stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
@@ -221,7 +221,7 @@ def _is_public(name: str) -> bool:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what modules print or warn about on import to themselves."""
+    """Suppress what modules print and warn about while they are imported."""
     aside = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(aside), contextlib.redirect_stderr(aside):
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""`sqlrag info` and `sqlrag check`: what is in a database, and whether it is sound."""
+"""`sqlrag info` and `sqlrag check`: show what a database holds, and look for damage."""
 
 from __future__ import annotations
 
