@@ -339,7 +339,7 @@ class DuckDBCompany(Company):
 
 
 SETTINGS = settings(
-    max_examples=8,
+    max_examples=4,
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -444,11 +444,11 @@ def test_a_result_that_is_not_read_to_its_end(engine, fresh, monkeypatch):
             many.fetchall()
 
 
-def test_duckdb_draws_no_progress_bar(tmp_path, capfd):
+@pytest.mark.parametrize("numbers", [1_000, pytest.param(450_000_000, marks=pytest.mark.slow)])  # more than 2 seconds
+def test_duckdb_draws_no_progress_bar(tmp_path, capfd, numbers):
     """It would stand in the standard output of a long statement: in JSON for a pipe, in the messages of an agent."""
     with sqlrag.connect(tmp_path / "new.duckdb") as database:
-        sql = "SELECT count(*) FROM range(450000000) AS n(i) WHERE hash(i) % 7 = 0"  # for more than two seconds
-        database.execute(sql).fetchall()
+        database.execute(f"SELECT count(*) FROM range({numbers}) AS n(i) WHERE hash(i) % 7 = 0").fetchall()
         assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
     assert capfd.readouterr().out == ""
 

@@ -176,7 +176,7 @@ class Changes(RuleBasedStateMachine):
             assert check_index(self.stored.connection, self.stored.record) == []
 
 
-Changes.TestCase.settings = settings(max_examples=examples(4, 24), stateful_step_count=12, deadline=None)
+Changes.TestCase.settings = settings(max_examples=examples(4, 12), stateful_step_count=12, deadline=None)
 Changes.TestCase.pytestmark = [pytest.mark.sized]
 test_any_changes = Changes.TestCase
 

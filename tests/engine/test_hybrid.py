@@ -85,7 +85,7 @@ def test_null_finds_nothing(opened, engine, tokenizer):
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @given(query=st.text(st.characters(codec="utf-8"), max_size=40))
 @pytest.mark.sized
-@settings(max_examples=examples(20, 120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20, 60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_safe_query(opened, engine, tokenizer, query):
     """Whatever is typed gives rows or none, never an error; the vectors always find something."""
     assert set(found(opened[engine], tokenizer, query)) <= set(TEXTS)

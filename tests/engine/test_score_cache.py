@@ -110,7 +110,7 @@ KEYS = st.lists(st.integers(0, 11), max_size=6, unique=True)
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(12, 80), deadline=None)
+@settings(max_examples=examples(12, 40), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["keep", "read", "reopen"]), KEYS), max_size=12))
 def test_it_is_a_cache_of_the_last_used(tmp_path_factory, steps):
     """Whatever is kept, read and reopened in whatever order: the table is what an ordered dict would be."""

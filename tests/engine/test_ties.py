@@ -117,7 +117,7 @@ class Copies:
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(20, 120), deadline=None)
+@settings(max_examples=examples(20, 60), deadline=None)
 @given(
     places=st.lists(st.integers(0, 5), min_size=30, max_size=120),
     vectors=st.sampled_from(["float32", "int8"]),

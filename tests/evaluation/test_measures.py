@@ -103,7 +103,7 @@ all_runs = st.dictionaries(queries, st.lists(documents, min_size=1, unique=True)
 
 
 @pytest.mark.sized
-@settings(deadline=None, max_examples=examples(40, 300))
+@settings(deadline=None, max_examples=examples(40, 150))
 @given(qrels=all_qrels, runs=all_runs)
 def test_random_judgements(engines, qrels, runs):
     """Any grades, any run: documents that were not judged, not retrieved, queries without either."""

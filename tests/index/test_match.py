@@ -47,7 +47,7 @@ def filled(request):
 @example(text="a " * 60_000)
 @example(text="語" * 120_000)
 @pytest.mark.sized
-@settings(max_examples=examples(80, 800), deadline=None)
+@settings(max_examples=examples(80, 400), deadline=None)
 def test_any_text_is_a_safe_query(filled, text):
     """No text is a syntax error, whatever the tokenizer."""
     tokenizer, connection = filled
@@ -56,7 +56,7 @@ def test_any_text_is_a_safe_query(filled, text):
 
 @given(word=st.text(st.characters(categories=["L", "Nd"]), min_size=3, max_size=12))
 @pytest.mark.sized
-@settings(max_examples=examples(60, 600), deadline=None)
+@settings(max_examples=examples(60, 300), deadline=None)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 def test_a_word_finds_itself(tokenizer, word):
     """A row is found by a word that stands in it, in any script that FTS5 knows."""

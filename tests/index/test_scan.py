@@ -119,7 +119,7 @@ def assert_all_same(stored: Stored, query: np.ndarray, k: int, every: int) -> No
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(8, 50), deadline=None)
+@settings(max_examples=examples(8, 25), deadline=None)
 @given(
     dimension=st.sampled_from([1, 7, 32, 33, 100, 384]),
     vectors=st.sampled_from(["float32", "int8"]),
@@ -139,7 +139,7 @@ def test_an_index_that_is_searched_whole(dimension, vectors, count, k, every, se
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(4, 24), deadline=None)
+@settings(max_examples=examples(4, 12), deadline=None)
 @given(
     dimension=st.sampled_from([16, 33, 96]),
     vectors=st.sampled_from(["float32", "int8"]),

@@ -42,7 +42,7 @@ def make(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.sized
-@settings(max_examples=examples(4, 20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(4, 10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs=RUNS)
 def test_what_is_searchable_is_what_is_in_the_folder(engine, runs):
     """After files are added, changed and removed, the index is that of the folder; once more changes nothing."""

@@ -340,7 +340,7 @@ class TwoConnectionsToDuckDB(TwoClients):
 def test_the_index_is_what_the_table_is(dialect, request):
     """Any sequence of writes, rollbacks, syncs whole and in part, by two clients."""
     sizes = settings(
-        max_examples=examples(6, 50), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(6, 25), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
     )
     if dialect.engine == "sqlite":
         machine = partial(TwoClientsOfSQLite, dialect, request.getfixturevalue("client"))

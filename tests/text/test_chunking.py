@@ -74,7 +74,7 @@ def chunker_of(max_tokens: int, overlap: int) -> Chunker:
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(75, 600), deadline=None)
+@settings(max_examples=examples(75, 300), deadline=None)
 @given(text=TEXTS, sizes=st.sampled_from([(1, 0), (2, 1), (3, 0), (5, 4), (12, 0), (16, 3), (40, 0), (40, 39)]))
 def test_nothing_is_lost_or_repeated(text, sizes):
     """Every character is in a chunk, in order, at its offset; without overlap in one; no chunk is too long."""
@@ -83,7 +83,7 @@ def test_nothing_is_lost_or_repeated(text, sizes):
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(50, 400), deadline=None)
+@settings(max_examples=examples(50, 200), deadline=None)
 @given(text=TEXTS, longest=st.integers(2, 60), overlap=st.sampled_from([0, 5]))
 def test_long_sections_keep_the_promises_where_they_are_cut(text, longest, overlap):
     """The cuts that keep a long text fast lose nothing and shift nothing either."""
@@ -247,7 +247,7 @@ def test_what_is_no_text_is_named(text, message):
 
 
 @pytest.mark.sized
-@settings(max_examples=examples(100, 1000), deadline=None)
+@settings(max_examples=examples(100, 500), deadline=None)
 @given(text=TEXTS | st.text(st.characters(codec="utf-8", categories=["Cc", "Cf", "Mn", "Zs", "Zl", "Zp", "Lo", "Po"])))
 def test_counting_by_word_is_exact(text):
     """The sum over words is what the tokenizer says of the whole, whatever characters stand in it."""
