@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import TYPE_CHECKING
 
 from sqlrag.engines.duckdb.udfs import PLAIN, PREFIX
-from sqlrag.engines.functions import arities
+from sqlrag.engines.functions import Functions, arities
 from sqlrag.errors import Error
 from sqlrag.models.loaded import load_embedder
 from sqlrag.store.statements import statement
@@ -49,10 +50,9 @@ def _macros(session: Session) -> str:
 
 def _plain_macro(name: str) -> str:
     """Return the macro of a scalar function that sql/duckdb/macros.sql does not have: the token, then its arguments."""
-    counts = arities(name)
-    arguments = [f"argument{number}" for number in range(counts[-1])]
+    arguments = list(inspect.signature(getattr(Functions, name)).parameters)[1:]
     forms = []
-    for count in counts:
+    for count in arities(name):
         given = ", ".join(["'session'", *arguments[:count], *["NULL"] * (len(arguments) - count)])
         forms.append(f"({', '.join(arguments[:count])}) AS {PREFIX}{name}({given})")
     return f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)};\n"
