@@ -59,6 +59,11 @@ def test_nothing_is_left_to_fill_in(page):
     assert re.findall(r"@@\w+@@", TEXTS[page]) == []
 
 
+def test_the_readme_is_short():
+    """It is for a first look; everything else is in docs/."""
+    assert len(TEXTS["README.md"].splitlines()) < 200
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_text_exist(page):
     """Each `sqlrag command` that the text names is one."""
