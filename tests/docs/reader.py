@@ -43,7 +43,8 @@ from click.testing import CliRunner
 import sqlrag
 from sqlrag.cli import cli
 from sqlrag.cli.standard_library import QUESTIONS
-from sqlrag.cli.statements import split_statements
+from sqlrag.cli.statements import DIALECTS
+from sqlrag.values.sql_lexer import split
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -134,7 +135,7 @@ class Reader:
         printed = []
         for engine in block.engines:
             with sqlrag.connect(DATABASES[engine]) as db:
-                for statement in split_statements(block.body):
+                for statement in split(block.body, DIALECTS[engine]):
                     result = db.execute(statement, PARAMS)
                     rows = result.fetchall()
                     assert rows or not result.columns, f"no rows on {engine}"
