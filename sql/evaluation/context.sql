@@ -1,5 +1,6 @@
--- Recall against context: which share of the relevant documents an LLM is given, when the candidates are taken in
--- order, before and after reranking, until the next one would exceed a budget of tokens. :budgets is a JSON array.
+-- Recall against context: the share of the relevant documents in an LLM's context, if it is filled with the candidates
+-- in their order, before or after reranking, until the next one would exceed a budget. :budgets is a JSON array of
+-- numbers of tokens.
 WITH passage AS (
     SELECT candidate.query_id, document.document_id, candidate.chunk_id, candidate.rank, scored.score,
            document.token_count

@@ -1,4 +1,4 @@
--- How many of a run's documents the index has not, and how many there are, each query's counted.
+-- How many documents of a run are not in the index, and how many documents it has; each query's documents count.
 SELECT count(*) FILTER (WHERE document_id NOT IN (
            SELECT document_id FROM temp.evaluation_documents WHERE document_id IS NOT NULL)),
        count(*)

@@ -1,4 +1,4 @@
--- Second stage: the score of each candidate of one query, whichever first stages found it.
+-- Second stage: the score of each candidate of one query, from any of the first stages.
 INSERT INTO temp.evaluation_scores (query_id, chunk_id, score)
 SELECT :query_id, chunk.id, rerank_score(:query, chunk.text)
 FROM   (SELECT DISTINCT chunk_id FROM temp.evaluation_candidates WHERE query_id = :query_id) AS candidate

@@ -1,4 +1,4 @@
--- What an evaluation works with: temporary tables, which belong to the connection and change no file.
+-- The temporary tables of an evaluation, which belong to the connection and change no file.
 -- evaluation_queries, evaluation_qrels and evaluation_run are made by sql/evaluation/queries.sql, qrels.sql and run.sql.
 
 -- The document that each chunk counts for, by the id that the judgements have for it.
@@ -9,7 +9,7 @@ CREATE TEMP TABLE evaluation_documents (
     token_count BIGINT NOT NULL
 );
 
--- What the first stages found; ranks count from 1.
+-- The candidates of the first stages. Ranks begin at 1.
 DROP TABLE IF EXISTS temp.evaluation_candidates;
 CREATE TEMP TABLE evaluation_candidates (
     first_stage TEXT   NOT NULL,          -- 'vector', 'text', 'hybrid' or 'run'
@@ -19,7 +19,7 @@ CREATE TEMP TABLE evaluation_candidates (
     PRIMARY KEY (first_stage, query_id, chunk_id)
 );
 
--- What the second stage makes of them: each pair once, whichever first stages found it.
+-- The scores of the second stage: each pair once, from any of the first stages.
 DROP TABLE IF EXISTS temp.evaluation_scores;
 CREATE TEMP TABLE evaluation_scores (
     query_id TEXT   NOT NULL,

@@ -36,25 +36,21 @@ def _forget_torch() -> None:
 def load_embedder(
     model: str | os.PathLike[str] | Embedder | ModelSpec | None = None, backend: str = "onnx"
 ) -> Embedder:
-    """Return the Embedder of a model, the same object for the same model in this process.
+    """Return the Embedder of a model: in one process always the same object for the same model.
 
-    An Embedder is returned as it is. Raises as Embedder does.
+    An Embedder is returned as it is. The errors are those of Embedder.
     """
-    if isinstance(model, Embedder):
-        return model
-    return _load(Embedder, model, "bi-encoder", backend)
+    return model if isinstance(model, Embedder) else _load(Embedder, model, "bi-encoder", backend)
 
 
 def load_reranker(
     model: str | os.PathLike[str] | Reranker | ModelSpec | None = None, backend: str = "onnx"
 ) -> Reranker:
-    """Return the Reranker of a model, the same object for the same model in this process.
+    """Return the Reranker of a model: in one process always the same object for the same model.
 
-    A Reranker is returned as it is. Raises as Reranker does.
+    A Reranker is returned as it is. The errors are those of Reranker.
     """
-    if isinstance(model, Reranker):
-        return model
-    return _load(Reranker, model, "cross-encoder", backend)
+    return model if isinstance(model, Reranker) else _load(Reranker, model, "cross-encoder", backend)
 
 
 def _load(
