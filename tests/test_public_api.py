@@ -7,7 +7,10 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import sqlrag
 from sqlrag import errors
@@ -23,6 +26,15 @@ def test_the_public_names():
     ]  # fmt: skip
     assert all(getattr(sqlrag, name).__doc__ for name in sqlrag.__all__)
     assert [name for name in dir(sqlrag) if not name.startswith("_")] == sqlrag.__all__
+
+
+@pytest.mark.parametrize("room", ["errors", "results", "text", "models", "evaluation"])
+def test_the_names_of_public_rooms(room):
+    """Each name that a public room lists is there, and says what it is."""
+    module = import_module(f"sqlrag.{room}")
+    for name in module.__all__:
+        found = getattr(module, name)
+        assert isinstance(found, (str, tuple)) or inspect.getdoc(found), name
 
 
 def test_an_unknown_name_is_an_attribute_error():

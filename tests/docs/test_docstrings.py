@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import inspect
 import re
@@ -89,3 +90,11 @@ def test_one_form(name):
     assert names == [one for one in signature.parameters if one != "self"]
     assert ("Returns" in sections) == (signature.return_annotation not in (None, "None"))
     assert "Examples" in sections
+
+
+@pytest.mark.parametrize("kind", [one for one in vars(results).values() if dataclasses.is_dataclass(one)])
+def test_every_attribute_is_described(kind):
+    """The docstring of a class of results lists its attributes in their order."""
+    described = re.search(r"^Attributes:\n((?:    .*\n)+)", inspect.getdoc(kind) + "\n", re.MULTILINE)
+    names = re.findall(r"^    (\w+): ", described[1], re.MULTILINE)
+    assert names == [field.name for field in dataclasses.fields(kind)]
