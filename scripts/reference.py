@@ -112,7 +112,7 @@ def sql_reference() -> str:
     for measure in MEASURES.values():
         parameters = ("rank", "relevance", *measure.parameters)
         signature = Described(measure.name, parameters, 2 + measure.required, (), measure.compute).signature
-        lines.append(f"| `{signature}` | {_one_line(measure.compute.__doc__ or '')} |")
+        lines.append(f"| `{signature}` | {_what(_one_line(measure.compute.__doc__ or ''))} |")
     return "\n".join(lines)
 
 
@@ -155,7 +155,7 @@ def _described(one: Described, types: Sequence[tuple[str, str]] = ()) -> Iterato
     _, shared = sections(Functions.__doc__ or "")
     yield f"### {one.name}"
     yield f"\n`{one.signature}`\n"
-    yield re.sub(r"^Return (\w)", lambda first: first[1].upper(), text)
+    yield _what(text)
     if one.parameters:
         known = {**shared["Parameters"], **found.get("Parameters", {})}
         yield "\n| parameter | |\n| --- | --- |"
@@ -173,6 +173,11 @@ def _described(one: Described, types: Sequence[tuple[str, str]] = ()) -> Iterato
         errors.append(f"`{error}`" + ("" if known_text else f": {text[0].lower()}{text[1:].rstrip('.')}"))
     if errors:
         yield f"\nErrors: {'; '.join(errors)}."
+
+
+def _what(text: str) -> str:
+    """Return a docstring as a description of the value: without its Return."""
+    return re.sub(r"^Return (\w)", lambda first: first[1].upper(), text)
 
 
 def _said(one: Described, known: dict[str, str], name: str) -> str:

@@ -7,7 +7,8 @@ retrieved, `relevance` is its grade and NULL for a retrieved document that nobod
 a FULL JOIN of a run with its judgements gives. The value is NULL where nothing was judged, so that avg() over queries
 leaves such a query out, as trec_eval does; it is 0 where nothing relevant was found, or there was nothing to find.
 
-Definitions: trec_eval's (https://github.com/usnistgov/trec_eval), which ir-measures gives, too.
+The definitions are those of trec_eval (https://github.com/usnistgov/trec_eval), and of ir-measures; nDCG is that of
+Järvelin and Kekäläinen (2002).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Judged:
 
 
 def _ndcg(judged: Judged, k: int | None, _least: float) -> float:
-    """Normalised discounted cumulative gain: gain = grade, discount log2(rank + 1) (Järvelin, Kekäläinen 2002)."""
+    """Return the normalised discounted cumulative gain. The gain is the grade, the discount log2(rank + 1)."""
     gained = sum(
         max(grade, 0.0) / math.log2(rank + 1)
         for rank, grade in sorted(judged.retrieved.items())
@@ -52,25 +53,25 @@ def _ndcg(judged: Judged, k: int | None, _least: float) -> float:
 
 
 def _recall(judged: Judged, k: int | None, least: float) -> float:
-    """Relevant documents up to rank k, of all relevant ones."""
+    """Return the share of all relevant documents that have a rank up to k."""
     count = judged.count(least)
     return len(judged.relevant(k, least)) / count if count else 0.0
 
 
 def _precision(judged: Judged, k: int | None, least: float) -> float:
-    """Relevant documents up to rank k, of k: also where fewer were retrieved."""
+    """Return the number of relevant documents up to rank k, divided by k, even if fewer were retrieved."""
     assert k is not None
     return len(judged.relevant(k, least)) / k
 
 
 def _reciprocal_rank(judged: Judged, k: int | None, least: float) -> float:
-    """1 / rank of the first relevant document."""
+    """Return 1 divided by the rank of the first relevant document; 0 if none was retrieved."""
     ranks = judged.relevant(k, least)
     return 1.0 / ranks[0] if ranks else 0.0
 
 
 def _average_precision(judged: Judged, k: int | None, least: float) -> float:
-    """Precision at the rank of each relevant document up to k, summed, over all relevant documents."""
+    """Return the sum of the precisions at the relevant documents up to rank k, divided by the number of all of them."""
     count = judged.count(least)
     ranks = judged.relevant(k, least)
     return sum(found / rank for found, rank in enumerate(ranks, start=1)) / count if count else 0.0
