@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from sqlrag.engines.duckdb.error_translation import Raised, translated
-from sqlrag.errors import Error, SQLError
+from sqlrag.engines.open_rows import EngineRows, Row
+from sqlrag.errors import SQLError
 from sqlrag.process.call_lock import CallLock
 from sqlrag.results import columns_of
 
@@ -28,7 +29,7 @@ _STATUS = (["Count"], ["Success"])
 """The columns that DuckDB reports for a statement without rows, such as CREATE or INSERT."""
 
 
-class DuckDBRows:
+class DuckDBRows(EngineRows):
     """The rows of a DuckDB statement. A connection holds one result, so it is drained before the next statement.
 
     `after_read` is called each time rows were fetched. If they are `exhausted`, the connection is free then.
@@ -44,51 +45,18 @@ class DuckDBRows:
         call_lock: CallLock,
         after_read: Callable[[], None],
     ) -> None:
-        self._described = connection.description or []
-        self.columns = columns_of(self._described)
-        if self.columns in _STATUS and not _is_select(sql):
+        described = connection.description or []
+        if columns_of(described) in _STATUS and not _is_select(sql):
             connection.fetchall()
-            self.columns, self._described = [], []
+            described = []
+        super().__init__(columns_of(described), [str(column[1]) for column in described], call_lock)
+        self.exhausted = not self.columns
         self._connection = connection
         self._path = path
         self._raised = raised
-        self._call_lock = call_lock
-        self._batch: Iterator[tuple[Any, ...]] = iter(())
         self._after_read = after_read
-        self._drained: list[tuple[Any, ...]] = []
-        self._error: Error | None = None
-        self.exhausted = not self.columns
 
-    @property
-    def types(self) -> list[str | None]:
-        """DuckDB's types of the columns."""
-        return [str(column[1]) for column in self._described]
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return self
-
-    def __next__(self) -> tuple[Any, ...]:
-        self._call_lock.check()
-        row = next(self._batch, None)
-        while row is None:
-            rows = self._more()
-            if not rows:
-                raise StopIteration
-            self._batch = iter(rows)
-            row = next(self._batch)
-        return row
-
-    def _more(self) -> list[tuple[Any, ...]]:
-        """Return the next rows, or none at the end."""
-        with self._call_lock:
-            if self._drained:
-                rows, self._drained = self._drained, []
-                return rows
-            if self._error is not None:
-                raise self._error
-            return [] if self.exhausted else self._fetched()
-
-    def _fetched(self) -> list[tuple[Any, ...]]:
+    def _fetched(self) -> list[Row]:
         with translated(self._path, self._raised):
             rows = self._connection.fetchmany(_FETCH_ROWS)
         self.exhausted = len(rows) < _FETCH_ROWS
@@ -101,39 +69,25 @@ class DuckDBRows:
             self._fetched()
 
     def drain(self) -> None:
-        """Take the remaining rows from the connection, at most _MOST_DRAINED.
+        """Take the remaining rows from the connection, at most _MOST_DRAINED. Reading beyond that is then an error."""
+        if not self._keep(_MOST_DRAINED):
+            self.exhausted = True
+            self._error = SQLError(
+                f"of this result more than {_MOST_DRAINED:,} rows had not been read when another statement ran, which "
+                "ended it: read it to its end before, or on a connection of its own"
+            )
 
-        Reading beyond that is then an error. Errors that DuckDB raises meanwhile are also raised to the reader.
-        """
-        try:
-            while not self.exhausted:
-                if len(self._drained) >= _MOST_DRAINED:
-                    raise SQLError(
-                        f"of this result more than {_MOST_DRAINED:,} rows had not been read when another statement "
-                        "ran, which ended it: read it to its end before, or on a connection of its own"
-                    )
-                self._drained += self._fetched()
-        except Error as error:
-            self._error, self.exhausted = error, True
-
-    def close(self) -> None:
-        """Give up the remaining rows, and the memory that DuckDB keeps them in."""
-        if self._call_lock.is_closed or self._call_lock.is_inherited:
-            return
-        with self._call_lock, suppress(duckdb.Error):
-            if not self.exhausted:
+    def _end(self) -> None:
+        if not self.exhausted:
+            with suppress(duckdb.Error):
                 self._connection.execute("")  # a connection keeps its last result until another statement
-        self.exhausted, self._drained, self._error = True, [], None
 
     def arrow(self) -> pa.Table:
-        """Return the remaining rows as an Arrow table, in DuckDB's own types."""
-        import pyarrow as pa
-
+        """Return the remaining rows as an Arrow table, in DuckDB's own types unless some were read before."""
         rows = list(self._batch)
-        if rows or self._drained or self.exhausted:
-            rows += self
-            arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
-            return pa.Table.from_arrays(arrays, names=self.columns)
+        if rows or self._kept or self.exhausted:
+            self._batch = iter(rows)
+            return super().arrow()
         with self._call_lock, translated(self._path, self._raised), warnings.catch_warnings():
             # DuckDB 2 advises con.sql(), which runs a statement when its result is asked for.
             warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)

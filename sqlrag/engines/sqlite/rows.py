@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from sqlrag.engines.open_rows import EngineRows, Row
 from sqlrag.errors import LockedError
 
 if TYPE_CHECKING:
     import apsw
-    import pyarrow as pa
 
     from sqlrag.process.call_lock import CallLock
 
@@ -25,7 +24,7 @@ MOST_KEPT = 10_000
 """The most rows of a statement that are read into memory before its connection does something else."""
 
 
-class SQLiteRows:
+class SQLiteRows(EngineRows):
     """The rows of a SQLite statement, stepped as they are asked for."""
 
     def __init__(
@@ -37,79 +36,30 @@ class SQLiteRows:
         at_end: Callable[[], None],
     ) -> None:
         """`errors` turns SQLite's errors into sqlrag's; `at_end` is called after the last row."""
-        self.columns = [name for name, _ in described]
-        self.types = [declared for _, declared in described]
-        self._call_lock = call_lock
+        super().__init__([name for name, _ in described], [declared for _, declared in described], call_lock, at_end)
         self._cursor = cursor
         self._errors = errors
-        self._at_end = at_end
-        self._kept: deque[tuple[Any, ...]] = deque()
-        self._failed: Exception | None = None
-        self._is_done = False
         self.is_stepping = False
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return self
-
-    def __next__(self) -> tuple[Any, ...]:
-        row = self._next()
-        if row is None:
-            self._at_end()
-            raise StopIteration
-        return row
-
-    def _next(self) -> tuple[Any, ...] | None:
-        with self._call_lock:
-            if self._kept:
-                return self._kept.popleft()
-            if self._failed is not None:
-                failed, self._failed = self._failed, None
-                raise failed
-            return self._step()
-
-    def _step(self) -> tuple[Any, ...] | None:
-        if self._is_done:
-            return None
+    def _fetched(self) -> list[Row]:
         self.is_stepping = True
         try:
             with self._errors():
-                row: tuple[Any, ...] | None = next(self._cursor, None)
+                row = next(self._cursor, None)
         except BaseException:
-            self._is_done = True
+            self.exhausted = True
             raise
         finally:
             self.is_stepping = False
-        self._is_done = row is None
-        return row
+        self.exhausted = row is None
+        return [] if row is None else [row]
 
     def keep(self) -> bool:
-        """Read the remaining rows into memory, at most MOST_KEPT; return whether that was all.
+        """Read the remaining rows into memory, at most MOST_KEPT; return whether that was all."""
+        return self._keep(MOST_KEPT)
 
-        An error is raised when the reader has read the rows before it.
-        """
-        try:
-            while len(self._kept) < MOST_KEPT and (row := self._step()) is not None:
-                self._kept.append(row)
-        except Exception as error:  # noqa: BLE001 - it is the reader's, whatever it is
-            self._failed = error
-        return self._is_done
-
-    def close(self) -> None:
-        """Give up the remaining rows: an open statement would keep a writer's log from being emptied."""
-        if self._call_lock.is_closed or self._call_lock.is_inherited:
-            return
-        with self._call_lock:
-            self._is_done = True
-            self._kept.clear()
-            self._cursor.close()
-
-    def arrow(self) -> pa.Table:
-        """Return the remaining rows as an Arrow table, with the types of the values."""
-        import pyarrow as pa
-
-        rows = list(self)
-        arrays = [pa.array([row[place] for row in rows]) for place in range(len(self.columns))]
-        return pa.Table.from_arrays(arrays, names=self.columns)
+    def _end(self) -> None:
+        self._cursor.close()  # an open statement would keep a writer's log from being emptied
 
 
 class OpenRows:
