@@ -31,9 +31,8 @@ import sqlrag
 from sqlrag.engines.measures import MEASURES
 from sqlrag.evaluation import read_qrels, read_queries
 from sqlrag.evaluation.task import DOCUMENT_ID
-from sqlrag.store.fts_query import match_expression
+from sqlrag.store.full_text import TOKENIZERS, match_expression
 from sqlrag.store.statements import statement
-from sqlrag.store.tokenizers import TOKENIZERS
 
 RESULTS = Path(__file__).with_suffix(".md")
 DEPTH = 100

@@ -10,8 +10,8 @@ import click
 
 from sqlrag.cli.error_reporting import Interrupted
 from sqlrag.cli.options import database_argument, index_option, json_option, print_json
+from sqlrag.store.full_text import TOKENIZERS
 from sqlrag.store.precision import VECTORS
-from sqlrag.store.tokenizers import TOKENIZERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

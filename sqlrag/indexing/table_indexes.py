@@ -12,10 +12,10 @@ from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.indexing.sync import Sync
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.encoders import chunker_of
+from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.store.source_table import key_text, made_template
-from sqlrag.store.tokenizers import check_tokenizer
 from sqlrag.values.arguments import several, shown
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Is an index whole? What `check` looks at."""
+"""Checking an index in a SQLite file."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 ROUNDING = {"float32": 1e-3, "int8": 0.1}
-"""How far from 1 the squared length of a stored unit vector may be."""
+"""How much the squared length of a stored unit vector may differ from 1."""
 
 LOOKED_AT = 64
-"""Vectors that are made again to be compared: half a second."""
+"""The most vectors that are computed again for a comparison: half a second."""
 
 ALIKE = 0.9
-"""The least cosine between a vector and the same made again; rounding takes a hundredth of what is left."""
+"""The least cosine between a vector and the same computed again. Rounding costs a hundredth of the rest to 1."""
 
 
 def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
@@ -47,7 +47,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     lost = lost_parts(connection, record)
     problems = [f"{name}: {part} is gone" for part in lost]
     if not all("_after_" in part for part in lost):
-        return problems  # a table: nothing can be asked
+        return problems  # without the table nothing more can be checked
     if Index(connection, record).has_cells():
         misplaced = _misplaced(connection, record)
         problems += misplaced or _wrong_vectors(connection, record)
@@ -65,7 +65,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
 
 
 def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
-    """Return what is wrong with the places of vectors, of codes and of centroids."""
+    """Return what is wrong with the places of vectors, codes and centroids in vec0's tables."""
     import apsw
 
     problems = []
@@ -85,7 +85,7 @@ def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
 
 
 def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str]:
-    """Return what is wrong with vectors that lie where they should."""
+    """Return what is wrong with vectors that lie in the right places."""
     problems = []
     for part in ("check", "check_cells"):
         sql = statement(f"index/{part}", index=record.name, items="chunks", **kept_parts(record))
@@ -97,9 +97,9 @@ def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str
 
 
 def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: Embedder) -> tuple[int, int]:
-    """Return how many of some vectors, of each block one, are not those of their chunks' texts; and how many these are.
+    """Compare a sample of vectors with their chunks' texts; return how many differ, and the size of the sample.
 
-    Each may be sound by itself, and lie where it should: that it is another text's, only the model can tell.
+    A vector may be sound and lie in the right place, and still be that of another text. Only the model can tell.
     """
     import numpy as np
 
@@ -116,13 +116,13 @@ def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: 
 
 
 def _some(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[tuple[int, NDArray[np.float32]]]:
-    """Return a few vectors of a block with their ids: the first, the last and those between at equal distances."""
+    """Return a few vectors of a block with their ids, at equal distances, from the first on."""
     places = range(0, len(ids), max(1, len(ids) // 4))
     return [(int(ids[place]), vectors[place]) for place in places]
 
 
 def vector_tables(record: IndexRecord) -> dict[str, int]:
-    """Return the tables of vec0 that an index has, and how many bytes a vector has there; the kept vectors first."""
+    """Return the vec0 tables of an index with the bytes of a vector in each; the one with the kept vectors first."""
     codes, cells = {f"{record.name}_codes": record.dimension}, {f"{record.name}_cells": 4 * record.dimension}
     return (codes if record.vectors == "int8" else {f"{record.name}_vec": 4 * record.dimension} | codes) | cells
 
@@ -139,7 +139,7 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
             needed.append(f"{name}_code_after_delete")
             needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
     for kind, tables in (("vec0", vector_tables(record)), ("fts5", [f"{name}_fts"])):
-        # Earlier versions of sqlite-vec made no table `info`, and nobody reads it.
+        # Earlier versions of sqlite-vec have no table `info`, and it is never read.
         parts = [part for part in SHADOWS[kind] if part != "info"]
         needed += [f"{table}_{part}" for table in tables if table in needed for part in parts]
     defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
@@ -151,7 +151,7 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
 
 
 def full_text_is_sound(connection: apsw.Connection, record: IndexRecord) -> bool:
-    """Tell whether the full text is that of the chunks; the database must be open for writing."""
+    """Tell whether the full text matches the chunks. The database must be open for writing."""
     import apsw
 
     words = quote(f"{record.name}_fts")

@@ -1,4 +1,4 @@
-"""Names that become part of a statement: what may be one, and how it is quoted."""
+"""Names that become part of a statement: which are allowed, and how they are quoted."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue"
 _SMALL = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
 
 NEXT = "_next"
-"""After an index's name: the one that is being made to take its place."""
+"""The end of the name of an index that is being built to replace the one without it."""
 
 
 def folded(name: str) -> str:
-    """Return what names that are the same to SQLite and DuckDB have in common: they compare without case, in ASCII."""
+    """Return the common form of names that are the same to SQLite and DuckDB, which ignore case in ASCII."""
     return name.translate(_SMALL)
 
 
@@ -43,9 +43,9 @@ def same_name(name: object, other: object) -> bool:
 
 
 def check_index_name(name: object) -> str:
-    """Return `name` if an index may be called so.
+    """Return `name` if an index may have it; raise InputError otherwise.
 
-    Raises InputError otherwise: an index's name becomes part of table names, so it is a plain identifier.
+    The name of an index becomes part of table names, so it is a plain identifier.
     """
     if not isinstance(name, str):
         raise InputError(f"index is {name!r}: the name of an index is a text, such as 'chunks'")
@@ -62,7 +62,7 @@ def check_index_name(name: object) -> str:
 
 
 def check_new_index_name(name: object) -> str:
-    """Return `name` if a caller may make an index of it: not one that takes the place of another."""
+    """Return `name` if a caller may make an index of this name. Raises InputError for a reserved name."""
     checked = check_index_name(name)
     if checked.lower().endswith(NEXT):
         raise InputError(f"index {checked!r} is a name that sqlrag keeps for itself: take another one")
@@ -70,7 +70,7 @@ def check_new_index_name(name: object) -> str:
 
 
 def is_internal(table: str, indexes: Collection[str]) -> bool:
-    """Tell whether a table is one that sqlrag keeps for itself, beside its chunk tables and documents."""
+    """Tell whether a table is one of sqlrag's internal tables, other than `documents` and the chunk tables."""
     table = table.lower()
     own = tuple(f"{index}{suffix}".lower() for index in indexes for suffix in _SUFFIXES)
     return (
@@ -89,5 +89,5 @@ def literal(text: str) -> str:
 
 
 def in_main(name: str) -> str:
-    """Return a name of the main database, quoted: a temporary or attached table of the same name is another one."""
+    """Return the quoted name of a table in the main database, so that it does not mean a temporary or attached one."""
     return f"main.{quote(name)}"

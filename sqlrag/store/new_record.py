@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.store.encoders import chunker_of
+from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import check_index_name
 from sqlrag.store.precision import check_vectors
 from sqlrag.store.registry import IndexRecord
-from sqlrag.store.tokenizers import check_tokenizer
 from sqlrag.values.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS, shown, whole
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlrag.errors import InputError, NotADatabaseError, SchemaVersionError, UnknownIndexError
+from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import NEXT, check_index_name, is_internal, same_name
 from sqlrag.store.precision import check_vectors
 from sqlrag.store.schema_check import check_index_tables, check_registry
 from sqlrag.store.source_table import TRACKING, check_template, key_columns, template_columns
 from sqlrag.store.statements import statement
-from sqlrag.store.tokenizers import check_tokenizer
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -1,6 +1,6 @@
-"""What of an index in a SQLite file can be repaired from the rest of it, and which source rows must be indexed again.
+"""Repairing an index in a SQLite file from its own parts, and finding the source rows that must be indexed again.
 
-Nothing here touches a table of the user's.
+Tables of the user's are not touched.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["has_broken_cells", "repair_index", "repair_places", "wrong_rows"]
 
 
 def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
-    """Return the source rows that have a chunk without a vector, with a vector that is none, or with another text."""
+    """Return the source rows with a chunk that has no vector, a wrong one, or a text that does not fit its offsets."""
     import numpy as np
 
     sql = statement("index/wrong_rows", index=record.name, **kept_parts(record))
@@ -37,16 +37,16 @@ def wrong_rows(connection: apsw.Connection, record: IndexRecord) -> list[Any]:
 
 
 def has_broken_cells(connection: apsw.Connection, record: IndexRecord) -> bool:
-    """Tell whether some vectors are in no cell that a search looks into."""
+    """Tell whether some vectors are in no cell that a search examines."""
     sql = statement("index/check_cells", index=record.name, **kept_parts(record))
     return any(count for _, count in connection.execute(sql))
 
 
 def repair_places(connection: apsw.Connection, record: IndexRecord) -> bool:
-    """Make the tables of vectors anew where they are not as vec0 keeps them.
+    """Make the tables of vectors anew if they are not as vec0 keeps them.
 
-    The new ones have the vectors whose place is not in doubt, the others are embedded again. False where codes are all
-    that there is. The caller holds the write transaction.
+    The new tables get the vectors whose place is certain; the others are embedded again. Return False for a damaged
+    index that keeps only codes. The caller holds the write transaction.
     """
     writer = IndexWriter(connection, record)
     tables = {table: places_of(connection, table, size) for table, size in vector_tables(record).items()}
@@ -61,7 +61,7 @@ def repair_places(connection: apsw.Connection, record: IndexRecord) -> bool:
 
 
 def repair_index(connection: apsw.Connection, record: IndexRecord) -> None:
-    """Drop vectors without a chunk, and cells that do not hold every vector; make the full text anew if it is off.
+    """Delete vectors without a chunk, drop cells that lack vectors, and make the full text anew if it is wrong.
 
     The caller holds the write transaction, and makes new cells afterwards.
     """

@@ -40,14 +40,14 @@ __all__ = [
 ]
 
 TRACKING = ("triggers", "compare", "view", "documents")
-"""How changes of a source are noticed: triggers in the database; a comparison of every row's text, which DuckDB's
-indexes of views call "view"; the same over the ingested documents of an index that is made anew."""
+"""How changes of a source are noticed: by triggers; by comparing every row's text, which is called "view" for a view in
+DuckDB; or, for an index over documents that is being rebuilt, by comparing the documents."""
 
 ROWID = ("rowid", "_rowid_", "oid")
-"""What a rowid is called (https://www.sqlite.org/rowidtable.html)."""
+"""The names of a rowid (https://www.sqlite.org/rowidtable.html)."""
 
 MOST_TIMES = 10
-"""How often a template may name one column: a short one over a long text must not make an endless one."""
+"""How often a template may name one column, so that a short template cannot multiply a long text."""
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _HASH_BYTES = 16
@@ -62,9 +62,9 @@ class SourceTable:
     """`"table"`, `"view"` or `"virtual"`: only the first can have triggers."""
     columns: tuple[str, ...]
     key: tuple[str, ...]
-    """The columns of its primary key; empty where it has none that could be named."""
+    """The columns of its primary key; empty if it has none that can be named."""
     types: Mapping[str, str]
-    """What each column is declared as."""
+    """The declared type of each column."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Source:
     key: tuple[str, ...]
     template: str
     where: str = "true"
-    """Which rows of the table, as SQL."""
+    """The condition that chooses rows of the table, as SQL."""
     null_is_key: bool = False
-    """Whether NULL in a key tells rows apart: in a view's stated one. A UNIQUE constraint takes several."""
+    """Whether NULL is a value of the key: in a view's stated key it is. A UNIQUE constraint allows several NULLs."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Source:
 
     @property
     def is_composite(self) -> bool:
-        """Whether the key has several columns; `source_id` is then their JSON array."""
+        """Whether the key has several columns. Then `source_id` is their JSON array."""
         return len(self.key) > 1
 
     def parts(self, source_id: Any) -> tuple[Any, ...]:
@@ -94,7 +94,7 @@ class Source:
         return tuple(json.loads(source_id, strict=False)) if self.is_composite else (source_id,)
 
     def key_problem(self, source_id: Any) -> str | None:
-        """Return why a row cannot be found again by its key; None if it can."""
+        """Return why a row cannot be found again by its key, None if it can."""
         if source_id is None:
             return "its key is NULL"
         if isinstance(source_id, str) and any("\ud800" <= character <= "\udfff" for character in source_id):
@@ -102,7 +102,7 @@ class Source:
         if self.is_composite:
             try:
                 parts = dict(zip(self.key, self.parts(source_id), strict=True))
-            except (RecursionError, TypeError, ValueError):  # no trigger of ours wrote that to the queue
+            except (RecursionError, TypeError, ValueError):  # something else than our triggers wrote it to the queue
                 return f"its key is not a list of {len(self.key)} values"
             return next(filter(None, (self._part_problem(name, part) for name, part in parts.items())), None)
         return None
@@ -117,9 +117,9 @@ class Source:
         return None
 
     def render(self, values: Sequence[Any]) -> str | None:
-        """Return a row's text, given the values of `columns`; None where all of them are NULL.
+        """Return a row's text, given the values of `columns`; None if all of them are NULL.
 
-        Raises InputError for a value that is no text: bytes.
+        Raises InputError for bytes.
         """
         if all(value is None for value in values):
             return None
@@ -138,7 +138,7 @@ def source_of(record: IndexRecord) -> Source:
 
 
 def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
-    """Raise SourceGoneError where the source of an index has gone or lost a column, given those that it has now."""
+    """Raise SourceGoneError if the source of an index is gone or lacks a column, given its present columns."""
     name, table, source = record.name, record.source_table, source_of(record)
     if not columns:
         raise SourceGoneError(
@@ -161,15 +161,16 @@ def check_source(record: IndexRecord, columns: Sequence[str]) -> None:
 
 
 def unknown_table(table: object, known: Sequence[str], elsewhere: str) -> InputError:
-    """Return the error for a table that a database does not have; `elsewhere` says where there is one of its name."""
+    """Return the error for an unknown table; `elsewhere`: where there is a table of this name, or nothing."""
     names = ", ".join(known) or "none"
     return InputError(f"table is {table!r}: this database has no such table or view (it has {names}){elsewhere}")
 
 
 def check_is_table(record: IndexRecord, kind: str) -> None:
-    """Raise SourceGoneError where the source of an index over a table is a "view", or "virtual", now.
+    """Raise SourceGoneError if the source of an index over a table has become a "view", or is "virtual" now.
 
-    Such a thing runs what its author wrote, which may be a stranger: an index over one is made by asking for it.
+    Reading a view or a virtual table runs what its author wrote, perhaps a stranger. It is only read if the user has
+    made an index over it.
     """
     if kind != "table":
         name, now = record.name, {"virtual": "virtual table"}.get(kind, kind)
@@ -180,9 +181,9 @@ def check_is_table(record: IndexRecord, kind: str) -> None:
 
 
 def renamed(record: IndexRecord, table: str, names: Mapping[str, str]) -> IndexRecord:
-    """Return the record of an index whose source, or columns of it (old name to new), are called otherwise now.
+    """Return the record of an index whose source, or whose columns (old name to new), were renamed.
 
-    A name that a record cannot have, as it has braces in it, is left as it was: `check_source` tells that it is gone.
+    A new name with braces cannot stand in a record. The old one stays, and `check_source` says that it is gone.
     """
     names = {old: new for old, new in names.items() if not any(sign in new for sign in "{}[")}
     return replace(
@@ -200,7 +201,7 @@ def key_columns(source_key: str) -> tuple[str, ...]:
 
 
 def key_text(columns: Sequence[str]) -> str:
-    """Return how the columns of a key are recorded; the inverse of `key_columns`."""
+    """Return the columns of a key as they are recorded: the inverse of `key_columns`."""
     return columns[0] if len(columns) == 1 else json.dumps(list(columns), ensure_ascii=False)
 
 
@@ -219,10 +220,10 @@ def check_template(template: str) -> None:
 
 
 def made_template(text: object, columns: Sequence[str], table: str) -> str:
-    """Return the template of a row's text, its columns spelled as the table has them.
+    """Return the template of a row's text, with columns spelled as the table spells them.
 
-    `text`: a column, several of them (joined by an empty line), or a template such as "{title}: {body}". Raises
-    InputError for columns that the table does not have.
+    `text`: a column, several columns (joined by an empty line), or a template such as "{title}: {body}". Raises
+    InputError for unknown columns.
     """
     known = {column.lower(): column for column in columns}
     names = [text] if isinstance(text, str) else text
@@ -252,7 +253,7 @@ def _no_text(text: object) -> InputError:
 
 
 def content_hash(text: str | None) -> bytes:
-    """Return what tells one text from another, 16 bytes of BLAKE2 (RFC 7693); none for a row without text."""
+    """Return the hash of a text, 16 bytes of BLAKE2 (RFC 7693); no bytes for a row without text."""
     return b"" if text is None else hashlib.blake2b(text.encode(), digest_size=_HASH_BYTES).digest()
 
 
@@ -265,8 +266,8 @@ def key_expression(source: Source) -> str:
 def joined_key(columns: Sequence[str]) -> str:
     """Return SQLite's expression for a key of several columns: a JSON array of them.
 
-    JSON has no BLOBs: one becomes an object, and the row is left out (`Source.key_problem`). Fractional numbers have
-    all of their digits (SQLite's own JSON had 15 before 3.42), and infinity is a number of JSON that is too large.
+    JSON has no BLOBs: a BLOB becomes an object, and its row is left out (`Source.key_problem`). Fractional numbers are
+    written with all digits (SQLite's own JSON has 15 before 3.42), and infinity as a number too large for JSON.
     """
     parts = (
         f"CASE typeof({column}) WHEN 'blob' THEN json_object('blob', hex({column})) "
@@ -279,9 +280,9 @@ def joined_key(columns: Sequence[str]) -> str:
 def queued_key(source: Source, prefix: str = "") -> str:
     """Return SQLite's expression for a key in a trigger; `prefix` is "new." or "old.".
 
-    A trigger that fails would fail the writer's own statement, and SQLite's JSON functions fail in the triggers of a
-    client that trusts no schema (https://www.sqlite.org/pragma.html#pragma_trusted_schema), so JSON is written without
-    them. It is the same but for characters that JSON escapes, and the digits of fractional numbers.
+    If a trigger failed, the writer's own statement would fail, and SQLite's JSON functions fail in triggers if a client
+    does not trust the schema (https://www.sqlite.org/pragma.html#pragma_trusted_schema). So this writes JSON without
+    them. It differs in characters that JSON escapes, and in the digits of fractional numbers.
     """
     columns = [prefix + quote(name) for name in source.key]
     if not source.is_composite:
@@ -300,7 +301,7 @@ def _digits(column: str) -> str:
 
 
 def key_condition(source: Source, source_id: str, prefix: str = "") -> str:
-    """Return SQLite's condition that a row has a key, given as an expression; it finds the row by the table's index."""
+    """Return SQLite's condition that a row has a key, given as an expression, in a form that uses the table's index."""
     if not source.is_composite:
         return f"{prefix}{quote(source.key[0])} = {source_id}"
     return " AND ".join(

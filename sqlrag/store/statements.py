@@ -22,18 +22,18 @@ _PLACE = re.compile(r"\{(\w+)\}")
 def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
     """Return the text of `sql/<name>.sql` for an index.
 
-    `parts` fill the places in braces: `{dimension}`, `{filter}`. Whoever gives them has validated them.
+    `parts` fill the places in braces, such as `{dimension}`. The caller has validated them.
     """
     check_index_name(index)
     text = _read(name)
     if index != "chunks":
         text = re.sub(r"\bchunks(?=\b|_)", index, text)
-    # All at once: what takes a place may have braces of its own.
+    # In one pass, since a part may contain braces of its own.
     return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
 
 
 def made_in_main(sql: str) -> str:
-    """Return the definition of a trigger, which names no schema where SQLite keeps it, as one of the main database."""
+    """Return the definition of a trigger with its schema, `main`, which SQLite leaves out where it keeps it."""
     return re.sub(r"(?i)^CREATE TRIGGER (?!main\.)", "CREATE TRIGGER main.", sql)
 
 
@@ -45,7 +45,7 @@ def _read(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _folder() -> Path:
-    # `importlib.resources` would do it too, and load zipfile, shutil and random to find a folder.
+    # `importlib.resources` would find the folder, too, but it loads zipfile, shutil and random.
     spec = find_spec("sqlrag.sql")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("the folder of SQL is missing from this installation of sqlrag: install it again")

@@ -11,7 +11,7 @@ from sqlrag.errors import InputError, NotADatabaseError
 from sqlrag.store.cells.cells import VEC0_MAX_K, CellState, cell_state
 from sqlrag.store.cells.filtered import CANDIDATES, filtered_top_k
 from sqlrag.store.driver.extensions import has_scan
-from sqlrag.store.fts_query import match_expression
+from sqlrag.store.full_text import match_expression
 from sqlrag.store.names import in_main
 from sqlrag.store.precision import codes_of, kept_parts
 from sqlrag.store.registry import Connection, Contents, IndexRecord

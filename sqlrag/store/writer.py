@@ -1,4 +1,4 @@
-"""Writing one index: chunks and their vectors, always both in the same transaction."""
+"""Writing one index in a SQLite file: chunks and their vectors, always in the same transaction."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
 from sqlrag.store.cells.cells import Cells, cell_state
+from sqlrag.store.full_text import TOKENIZERS
 from sqlrag.store.names import in_main, quote, same_name
 from sqlrag.store.precision import codes_of, kept_parts
 from sqlrag.store.registry import Connection, IndexRecord, Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.statements import statement
-from sqlrag.store.tokenizers import TOKENIZERS
 from sqlrag.store.vec0_layout import check_deletable, check_insertable, vectors_at
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text",
 """The columns of a chunk table, in their order, on both engines."""
 
 PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
-"""What the tables of an index are called after its name and a `_`, beside the chunk table."""
+"""The names of an index's tables, after its own name and a `_`; the chunk table has the name of the index."""
 
 TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
-"""What is said where an index would be written in the middle of a transaction of the user's."""
+"""The message if an index would be written in the middle of a transaction of the user's."""
 
 _TXN_WRITE = 2
-"""apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, its statement writes."""
+"""apsw.SQLITE_TXN_WRITE: if no transaction is open on the connection, its running statement writes."""
 
 _MOST_ID = 1 << 62
-"""A chunk id beyond this is none that sqlrag has given."""
+"""sqlrag gives no chunk an id beyond this."""
 
 _NORMAL = 1
 """SQLite's `synchronous`: 0 is OFF, 2 is FULL, the default."""
@@ -58,10 +58,10 @@ _NORMAL = 1
 def immediate(connection: Connection) -> Iterator[None]:
     """Run the body as one write transaction that holds the write lock from its start.
 
-    A deferred one that reads first and then writes fails at once when another process wrote in between, without
-    waiting (https://www.sqlite.org/lang_transaction.html).
+    A deferred transaction that reads before it writes fails without waiting if another process wrote in between
+    (https://www.sqlite.org/lang_transaction.html).
 
-    Where there is a write-ahead log, the commit does not wait until the disk has it: see `_without_the_disk`.
+    In WAL mode the commit does not wait for the disk: see `_without_the_disk`.
     """
     if not connection.getautocommit():
         raise SQLError(TRANSACTION_IS_OPEN)
@@ -71,7 +71,7 @@ def immediate(connection: Connection) -> Iterator[None]:
         try:
             connection.execute("BEGIN IMMEDIATE")
             yield
-            connection.execute("COMMIT")  # this too may find the disk full
+            connection.execute("COMMIT")  # may also find the disk full
         except BaseException:
             # A full disk or an I/O error may have rolled the transaction back already.
             if not connection.getautocommit():
@@ -81,13 +81,12 @@ def immediate(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _without_the_disk(connection: Connection) -> Iterator[None]:
-    """Let commits of the body not wait for the disk, which takes milliseconds, where that can break nothing.
+    """Let commits of the body not wait for the disk, which takes milliseconds, in WAL mode.
 
-    With a write-ahead log a file is whole after a power failure too, but may lack the last commits: those since the
-    log was last copied into the file, a commit waited, or the last connection was closed. What was committed when a
-    process is killed stays (https://www.sqlite.org/pragma.html#pragma_synchronous). What sqlrag writes is made from
-    files and rows, and made again by the next `ingest` or `sync`: chunks, hashes and queue are in one transaction.
-    The user's own statements wait as before.
+    In WAL mode commits survive a killed process. After a power failure the file is whole, but may lack the last
+    commits: those since the log was last copied into the file, since a commit that waited, or since the last connection
+    was closed (https://www.sqlite.org/pragma.html#pragma_synchronous). The next `ingest` or `sync` makes them again,
+    since chunks, hashes and queue are written in one transaction. The user's own statements wait as before.
     """
     ((journal,),) = connection.execute("PRAGMA main.journal_mode")
     ((waits,),) = _compiled_anew(connection, "PRAGMA main.synchronous")
@@ -102,14 +101,14 @@ def _without_the_disk(connection: Connection) -> Iterator[None]:
 
 
 def _compiled_anew(connection: Connection, pragma: str) -> list[Any]:
-    """Run a PRAGMA that does its work when it is compiled: one from apsw's cache of statements does nothing."""
+    """Compile and run a PRAGMA. It takes effect when it is compiled, so one from apsw's cache has no effect."""
     return list(connection.execute(pragma, can_cache=False))  # type: ignore[call-arg]  # of apsw's
 
 
 def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *, documents: bool = True) -> None:
-    """Raise DatabaseError where tables of the user's stand in the way of a new index; `columns` of each table.
+    """Raise DatabaseError if tables of the user's have names that a new index needs.
 
-    `documents`: whether it is an index over documents, which have a table of that name.
+    `columns`: those of each table. `documents`: whether the index is over documents, whose table has that name.
     """
     taken = {table.lower(): table for table in columns}
     for name in (index, *(f"{index}_{part}" for part in (*PARTS, "embedding"))):
@@ -129,12 +128,12 @@ def check_room(path: str, index: str, columns: Mapping[str, Collection[str]], *,
 
 
 def made_anew(path: str, index: str) -> str:
-    """Return what an ingest is told whose index another process has made anew, with another model perhaps."""
+    """Return the message for an ingest whose index another process has rebuilt meanwhile."""
     return f"{path}: index {index!r} was made anew, altered or dropped during this ingest: run the same ingest again"
 
 
 def upgrade(connection: apsw.Connection) -> None:
-    """Bring the tables of an earlier schema to this one: in one transaction, where nobody else writes."""
+    """Bring the tables of an earlier schema to this one, in one transaction."""
     registry = Registry(connection)
     with immediate(connection):
         contents = registry.look()
@@ -184,7 +183,7 @@ class IndexWriter:
         self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
 
     def remake_vectors(self, agreed: NDArray[np.int64]) -> None:
-        """Make the table of float32 vectors anew, with those of the old one that lie at these places (places.py)."""
+        """Make the table of float32 vectors anew, with those that lie at these places of the old one."""
         name = self.record.name
         self._connection.execute("CREATE TEMP TABLE sqlrag_kept (id INTEGER PRIMARY KEY, vector BLOB)")
         self._connection.executemany(
@@ -202,7 +201,7 @@ class IndexWriter:
             self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
 
     def remake_cells(self) -> None:
-        """Make the tables of cells and codes anew, empty: an index that keeps float32 is searched whole meanwhile."""
+        """Make the tables of cells and codes anew, empty. An index that keeps float32 is searched as a whole."""
         name = self.record.name
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
         for table in (f"{name}_codes", f"{name}_cells"):
@@ -213,7 +212,7 @@ class IndexWriter:
         self._forget_cells()
 
     def _drop_full_text(self) -> None:
-        """Drop the full text; FTS5 refuses that with a configuration that it cannot read, so it gets one."""
+        """Drop the full text, after giving it a valid configuration: FTS5 refuses to drop it otherwise."""
         words = f"{self.record.name}_fts"
         if self._is_there(words):
             config = in_main(f"{words}_config")
@@ -223,7 +222,7 @@ class IndexWriter:
             self._connection.execute(f"DROP TABLE {in_main(words)}")
 
     def _drop_vec0(self, table: str) -> None:
-        """Drop a table of vec0, which refuses that where one of its own tables is gone: it gets an empty one."""
+        """Drop a vec0 table, after making its own tables that are missing: vec0 refuses to drop it otherwise."""
         if self._is_there(table):
             for part in SHADOWS["vec0"]:
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {in_main(f'{table}_{part}')} (lost)")
@@ -244,7 +243,7 @@ class IndexWriter:
         return statement(name, index=self.record.name, dimension=self.record.dimension)
 
     def next_id(self) -> int:
-        """Return the first chunk id that was never used, as far as the file knows."""
+        """Return the first chunk id that was never used, as far as the file records it."""
         sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
         used = [seq for (seq,) in self._connection.execute(sql, (self.record.name,)) if isinstance(seq, int)]
         sql = f"SELECT max(id) FROM {self._table} WHERE id < {_MOST_ID}"
@@ -287,7 +286,7 @@ class IndexWriter:
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
     def drop_cells(self) -> None:
-        """Forget the cells of an index that keeps float32: it is searched whole until it has new ones."""
+        """Drop the cells of an index that keeps float32. It is searched as a whole until it has new ones."""
         for table in (self._codes, in_main(f"{self.record.name}_cells")):
             self._connection.execute(f"DELETE FROM {table}")
         self._forget_cells()
@@ -297,7 +296,7 @@ class IndexWriter:
             self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (self.record.name,))
 
     def delete_codes(self, ids: Sequence[int]) -> None:
-        """Delete codes, of vectors that go, or go into other cells."""
+        """Delete the codes of vectors that are deleted, or move to other cells."""
         check_deletable(self._connection, self.record.name, f"{self.record.name}_codes", ids)
         self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
 
@@ -318,7 +317,7 @@ class IndexWriter:
         self.delete_chunks([id_ for source_id in source_ids for (id_,) in self._connection.execute(sql, (source_id,))])
 
     def delete_chunks(self, ids: Sequence[int]) -> None:
-        """Delete chunks by their own ids; triggers take their words along, and their vectors unless it is live."""
+        """Delete chunks by their ids. Triggers delete their words, and for documents their vectors, too."""
         self._check_deletable(ids)
         if self.record.is_over_table:
             self.delete_codes(ids)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import sqlrag
 from sqlrag import errors
-from sqlrag.store.tokenizers import TOKENIZERS
+from sqlrag.store.full_text import TOKENIZERS
 from sqlrag.text.documents import Document
 from tests.conftest import ENGINES, database_path
 from tests.engine.databases import assert_says, change_tables, copy_of

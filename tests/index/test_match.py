@@ -8,8 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sqlrag.errors import InputError
-from sqlrag.store.fts_query import match_expression
-from sqlrag.store.tokenizers import TOKENIZERS, check_tokenizer
+from sqlrag.store.full_text import TOKENIZERS, check_tokenizer, match_expression
 from tests.sizes import examples
 
 HOSTILE = ['"', "''", "NOT", "a AND", "NEAR(", "a*", "^a", "text:a", "-a", "a -b", "{a}", "\0", "(", "a\0b", "🐝", "_"]

@@ -1,4 +1,4 @@
-"""SQLite's errors in sqlrag's words (result codes: https://www.sqlite.org/rescode.html)."""
+"""Turning SQLite's errors into sqlrag's (result codes: https://www.sqlite.org/rescode.html)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ LONE_SURROGATE = (
     "the statement or one of its parameters has a lone surrogate in it, so it is not Unicode: "
     "replace it, e.g. text.encode('utf-8', 'replace').decode()"
 )
-"""What an engine that takes UTF-8 cannot take."""
+"""The message about a text that cannot be encoded in UTF-8."""
 
 
-# What sqlite-vec and FTS5 say where SQLite says that the file is damaged.
+# The messages of sqlite-vec and FTS5 when their tables are damaged.
 _DAMAGED_TABLES = re.compile(
     "vectors blob |could not open vectors? blob |Error opening vector blob |Could not fetch vector data "
     r"|chunks iter error|Internal sqlite-vec error: |invalid fts5 file format \("
@@ -42,16 +42,16 @@ _HIDDEN_FUNCTION = re.compile(
     "is not a function",
     re.IGNORECASE,
 )
-"""What SQLite says of a table function where a table has the same name."""
+"""SQLite's message if a table has the name of a table function."""
 
 _LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|cells|codes|fts|queue|rows)$")
 
 
 @contextmanager
 def translated(path: str, subject: Callable[[], str] | None = None) -> Iterator[None]:
-    """Turn what APSW raises in the body into sqlrag's errors; those that already are pass through.
+    """Turn APSW's errors in the body into sqlrag's; sqlrag's own pass through.
 
-    `subject`: tells which file an error is about; by default it is the database's own.
+    `subject`: returns which file an error is about; by default it is the one at `path`.
     """
     try:
         yield
@@ -124,7 +124,7 @@ def _translation(  # noqa: C901, PLR0911 - one return for each kind of error
 
 
 def check_not_duckdb(path: str) -> None:
-    """Raise NotADatabaseError for a file of DuckDB's."""
+    """Raise NotADatabaseError for a DuckDB file."""
     if is_duckdb(path):
         raise NotADatabaseError(f"{path} is a DuckDB database: open it with engine='duckdb'")
 

@@ -16,20 +16,20 @@ from sqlrag.store.driver.own_statements import set_aside
 __all__ = ["BUSY_TIMEOUT_MS", "HURRIED_MS", "is_new", "open_sqlite", "use_wal"]
 
 BUSY_TIMEOUT_MS = 30_000
-"""How long a statement waits for another process's write; sqlrag's own last milliseconds,
-but without a write-ahead log readers and writers pass one another by chance."""
+"""How long a statement waits for another process's write. sqlrag's own writes take milliseconds, but without a
+write-ahead log it is chance when a reader or writer gets its turn."""
 
 HURRIED_MS = 100
-"""How long a query waits before it goes on with what the index has."""
+"""How long a query waits before it uses the index as it is."""
 
 CACHE_KIB = 65_536
-"""SQLite's own 2 MB hold less than one search in a million chunks reads; the room is taken as it is needed."""
+"""SQLite's default of 2 MB is less than one search in a million chunks reads. The memory is taken as needed."""
 
 
 def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False) -> apsw.Connection:
-    """Open a SQLite file. `read_only` never writes, also not a journal; a medium that can't be written works.
+    """Open a SQLite file. With `read_only`, not even a journal is written, so the medium may be read-only.
 
-    Where a process was killed in the middle of a write, what it left is undone first, also for `read_only`.
+    If a process was killed in the middle of a write, its changes are rolled back first, even with `read_only`.
     """
     check_not_duckdb(path)  # before SQLite has it open: a close would drop DuckDB's lock
     with translated(path):
@@ -52,10 +52,10 @@ def open_sqlite(path: str, *, read_only: bool = False, must_exist: bool = False)
 
 
 def _open_immutable(path: str) -> apsw.Connection:
-    """Open a WAL database where its shared memory file can't be made, in a folder or on a medium that is read-only.
+    """Open a WAL database in a read-only folder or on a read-only medium, where its shared memory file cannot be made.
 
-    Nobody writes it then (https://www.sqlite.org/wal.html#read_only_databases). Raises ReadOnlyError where its log has
-    something in it, which would not be seen.
+    Then no process writes it (https://www.sqlite.org/wal.html#read_only_databases). Raises ReadOnlyError if its log is
+    not empty, since what is in it would not be seen.
     """
     log = Path(f"{path}-wal")
     if log.exists() and log.stat().st_size:
@@ -67,7 +67,7 @@ def _open_immutable(path: str) -> apsw.Connection:
 
 
 def _roll_back(path: str) -> None:
-    """Let SQLite play back a hot journal: nobody can read before that, and only a connection that writes may do it.
+    """Let SQLite play back a hot journal. No connection can read before that, and only one that writes may do it.
 
     (https://www.sqlite.org/lockingv3.html#hot_journals)
     """
@@ -81,13 +81,13 @@ def _opened(path: str, flags: int, uri: str | None = None) -> apsw.Connection:
 
 
 def is_new(path: str) -> bool:
-    """Tell whether there is no database of anybody's yet: no file, or an empty one."""
+    """Tell whether there is no database yet: no file, or an empty one."""
     return not os.path.exists(path) or os.path.getsize(path) == 0
 
 
 def use_wal(connection: apsw.Connection) -> None:
-    """Have a database written through a log, beside which readers go on (https://www.sqlite.org/wal.html)."""
-    # Another process that does the same makes this fail at once, whatever the timeout; its mode is as good.
+    """Switch a database to WAL mode, in which writers do not block readers (https://www.sqlite.org/wal.html)."""
+    # This fails at once, whatever the timeout, if another process is doing the same, which is just as good.
     with suppress(apsw.BusyError):
         connection.execute("PRAGMA main.journal_mode = WAL")
 

@@ -1,8 +1,8 @@
-"""Statements of ours on a connection that somebody else opened, whatever it makes of rows, texts and statements.
+"""Running our statements on a connection that an application opened, unaffected by the application's settings.
 
-A row or text factory, a trace that replaces rows or forbids statements, a class of cursors, converters of declared
-types: each is the application's, for the application's statements. Ours run on cursors that have none of them. What
-these raise is apsw's errors, for both modules.
+A row or text factory, a trace that replaces rows or forbids statements, a class of cursors and converters of declared
+types are for the application's statements. Ours run on cursors without them, and raise apsw's errors with either
+module.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Bindings = Mapping[str, Any] | Sequence[Any] | None
 
 
 def set_aside(connection: apsw.Connection) -> apsw.Connection:
-    """Return a connection of ours without what `apsw.connection_hooks` of the application have given it."""
+    """Return a connection of ours without the settings that the application's `apsw.connection_hooks` gave it."""
     connection.cursor_factory = apsw.Cursor
     connection.row_trace = connection.exec_trace = None
     return connection
 
 
 def statements_on(connection: apsw.Connection | sqlite3.Connection) -> APSWStatements | StdlibStatements:
-    """Return what runs our statements on a connection of either module."""
+    """Return an object that runs our statements on a connection of either module."""
     if isinstance(connection, apsw.Connection):
         return APSWStatements(connection)
     from sqlrag.store.driver.stdlib_statements import StdlibStatements
@@ -72,6 +72,6 @@ class APSWStatements:
     def cursor(self) -> apsw.Cursor:
         """Return a cursor that the application's traces do not see."""
         cursor = apsw.Cursor(self._connection)
-        # None gives a cursor that has none of its own.
+        # None: the cursor has no trace of its own, and does not use the connection's.
         cursor.row_trace = cursor.exec_trace = None
         return cursor

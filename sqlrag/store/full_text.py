@@ -1,11 +1,11 @@
-"""What a person types, as an FTS5 expression that cannot fail.
+"""The full text of an index: its tokenizers, and the FTS5 expression of what a person types.
 
-FTS5's own syntax (https://www.sqlite.org/fts5.html#full_text_query_syntax) gives errors for a stray quote,
-a hyphen or a NOT; so each word becomes a quoted string, and BM25 weighs how many of them match.
+FTS5's own syntax (https://www.sqlite.org/fts5.html#full_text_query_syntax) raises errors for a stray quote, a hyphen or
+a NOT. So each word becomes a quoted string, and BM25 weighs how many of them match.
 
 Function words weigh much where they are rare, as in docstrings, and nothing where they are common, so those of an
-English question are left out when other words remain. Measured beside other remedies, such as a limit on the document
-frequency, in benchmarks/hybrid.md.
+English question are left out when other words remain. This is measured beside other remedies, such as a limit on the
+document frequency, in benchmarks/hybrid.md.
 """
 
 from __future__ import annotations
@@ -13,23 +13,36 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from sqlrag.store.tokenizers import TRIGRAM
+from sqlrag.errors import InputError
 
-__all__ = ["match_expression"]
+__all__ = ["TOKENIZERS", "check_tokenizer", "match_expression"]
 
-# One word more costs one posting list more; a question has fewer, a pasted page need not stall, nor a pasted book.
+_TRIGRAM = "trigram"
+
+TOKENIZERS = {
+    "porter": "porter unicode61 remove_diacritics 2",
+    "unicode61": "unicode61 remove_diacritics 2",
+    _TRIGRAM: "trigram remove_diacritics 1",
+}
+"""FTS5's configuration of each: English word stems, words as they are, any three characters; é equals e in all.
+
+(https://www.sqlite.org/fts5.html#tokenizers). "trigram" needs SQLite 3.45, which apsw has; an older one of the standard
+library cannot read such an index.
+"""
+
+# Each word costs a posting list. A question has fewer words; a pasted page or book must not stall the search.
 _MAX_WORDS = 256
 _MAX_CHARS = 100_000
 
 _WORD = re.compile(r"\w+")
 
 _GRAM = 3
-"""The trigram tokenizer finds no shorter words (https://www.sqlite.org/fts5.html#the_trigram_tokenizer)."""
+"""The trigram tokenizer does not find shorter words (https://www.sqlite.org/fts5.html#the_trigram_tokenizer)."""
 
 # Snowball's English stop words, as its author M. Porter lists them in
 # https://lists.tartarus.org/pipermail/snowball-discuss/2002-October/000320.html
-# Those that are words of no other language tell that a text is English; the others may be words of content elsewhere:
-# "or" is gold in French, "been" a leg in Dutch, "once" eleven in Spanish.
+# A text with a word of _ENGLISH is English: these are words in no other language. The others may carry meaning
+# elsewhere: "or" is gold in French, "been" a leg in Dutch, "once" eleven in Spanish.
 _ENGLISH = frozenset(
     _WORD.findall(
         "about because between does doing having hers herself himself how itself myself ours ourselves that the their "
@@ -56,8 +69,7 @@ _UNSPACED = (
 def match_expression(text: str, tokenizer: str) -> str:
     """Return the FTS5 expression for any of the words of `text`, for a full text made with this tokenizer.
 
-    An empty phrase, which matches nothing, where there is no word that it could find: for trigram none of three
-    characters or more.
+    It is an empty phrase, which matches nothing, if no word can be found: with trigram, if none has three characters.
     """
     terms: dict[str, str] = {}
     for word in _words(text[:_MAX_CHARS]):
@@ -68,15 +80,15 @@ def match_expression(text: str, tokenizer: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Split at what is no letter, digit, underscore or mark; a mark belongs to the letter before it, as in Hindi."""
+    """Split a text at anything but letters, digits, underscores and marks, which in Hindi belong to a letter."""
     kept = (c if c.isalnum() or c == "_" or unicodedata.category(c).startswith("M") else " " for c in text)
     return "".join(kept).split()
 
 
 def _terms(word: str, tokenizer: str) -> list[str]:
-    """Return what stands for a word: itself, or parts of a run of a script that puts no spaces between words."""
-    unspaced = re.search(_UNSPACED, word)  # compiled with the first word, which most processes never see
-    if tokenizer == TRIGRAM:
+    """Return the terms of a word: the word itself, or parts of it in a script without spaces between words."""
+    unspaced = re.search(_UNSPACED, word)  # compiled at the first word, since most processes never see one
+    if tokenizer == _TRIGRAM:
         if len(word) < _GRAM:
             return []
         return [word[place : place + _GRAM] for place in range(len(word) - _GRAM + 1)] if unspaced else [word]
@@ -91,5 +103,12 @@ def _without_function_words(terms: list[str]) -> list[str]:
 
 
 def _is_one_of(words: frozenset[str], term: str) -> bool:
-    """Tell whether a term is one of some words; WHO and IT in capitals are names."""
+    """Tell whether a term is one of these words. In capitals, such as WHO and IT, it is a name."""
     return term.lower() in words and not (len(term) > 1 and term.isupper())
+
+
+def check_tokenizer(name: object) -> str:
+    """Return the name of a tokenizer. Raises InputError for an unknown one."""
+    if not isinstance(name, str) or name not in TOKENIZERS:
+        raise InputError(f"tokenizer is {name!r}: it is one of {', '.join(map(repr, TOKENIZERS))}")
+    return name
