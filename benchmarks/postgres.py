@@ -29,7 +29,7 @@ import psycopg
 from statement import STATEMENT
 
 import sqlrag
-from sqlrag.cli.serve_postgres import PASSWORD
+from sqlrag.cli.serve_database import PASSWORD
 
 PASSAGES = Path(__file__).parents[1] / "tests" / "passages.jsonl"
 THINGS = ("bees", "bread", "the moon", "a ferry", "leaves", "glass", "swallows", "a kettle")

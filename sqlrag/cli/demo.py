@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.error_reporting import Interrupted
 from sqlrag.cli.options import engine_option, json_option, print_json
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def demo(path: str | None, engine: str | None, as_json: bool) -> None:
     questions. Nothing is downloaded, and a second run reuses the database.
     """
     import sqlrag
-    from sqlrag.cli.progress import progress_bar
+    from sqlrag.cli.progress import interruptible
     from sqlrag.cli.standard_library import INDEX, PATH, QUESTIONS, harvest
     from sqlrag.store.statements import statement
 
@@ -48,11 +47,8 @@ def demo(path: str | None, engine: str | None, as_json: bool) -> None:
         documents = harvest()
         if not as_json:
             click.echo(_welcome(len(documents), path))
-        try:
-            with progress_bar() as progress:
-                report = database.ingest(documents, INDEX, progress=progress)
-        except KeyboardInterrupt as error:
-            raise Interrupted(f"what was finished is in {path}; the same command goes on from there") from error
+        with interruptible(path) as progress:
+            report = database.ingest(documents, INDEX, progress=progress)
         if not as_json:
             click.echo(_summary(report))
         answers = [_ask(database, sql, question) for question in QUESTIONS]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-__all__ = ["Commands", "Interrupted", "one_line"]
+__all__ = ["Commands", "Interrupted", "one_line", "printable"]
 
 
 class Interrupted(click.ClickException):
@@ -118,6 +118,11 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 def one_line(text: str) -> str:
     """Return a text with each line break and run of blanks replaced by one blank."""
     return " ".join(text.split())
+
+
+def printable(text: str) -> str:
+    """Return a text without characters that could control a terminal; line breaks and tabs stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _line(error: click.ClickException) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.error_reporting import Interrupted
-from sqlrag.cli.options import database_argument, index_option, json_option, print_json
-from sqlrag.store.full_text import TOKENIZERS
+from sqlrag.cli.options import database_argument, index_option, json_option, new_index_options, print_json
 from sqlrag.store.precision import VECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from sqlrag.database import Database
-    from sqlrag.results import IngestProgress, SyncReport
+    from sqlrag.results import SyncReport
 
 __all__ = ["index", "reindex", "sync"]
 
@@ -38,13 +33,7 @@ WATCH_SECONDS = 1.0
     metavar="COLUMN",
     help="A column that filters often use: it gets a SQL index and is shown with each hit; may be repeated.",
 )
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk, in tokens; 200 by default.")
-@click.option("--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; 0 by default.")
-@click.option(
-    "--embedder", metavar="MODEL", help="Model of the index: a pulled one (`sqlrag models pull`), or a folder."
-)
-@click.option("--tokenizer", type=click.Choice(list(TOKENIZERS)), help="Tokenizer of the full text; porter by default.")
-@click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are stored; float32 by default.")
+@new_index_options
 @click.option(
     "--drop", metavar="NAME", help="Drop this index instead. Its table stays as it is; ingested documents are removed."
 )
@@ -57,13 +46,9 @@ def index(
     template: str | None,
     key: tuple[str, ...],
     filters: tuple[str, ...],
-    max_tokens: int | None,
-    overlap: int | None,
-    embedder: str | None,
-    tokenizer: str | None,
-    vectors: str | None,
     drop: str | None,
     as_json: bool,
+    **new_index: Any,
 ) -> None:
     """Make a table or view searchable, and keep it so.
 
@@ -76,6 +61,7 @@ def index(
     what has changed. You may interrupt this command: run it again to continue.
     """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
     import sqlrag
+    from sqlrag.cli.progress import interruptible
 
     with sqlrag.connect(db, must_exist=True) as database:
         if drop is not None:
@@ -89,19 +75,15 @@ def index(
             return
         table, text = _table_and_text(columns, template)
         name = name or _name_after(table)
-        with _interruptible(db) as progress:
+        with interruptible(db) as progress:
             report = database.create_index(
                 name,
                 table,
                 text,
                 key=list(key) or None,
                 filters=list(filters),
-                max_tokens=max_tokens,
-                overlap=overlap,
-                embedder=embedder,
-                tokenizer=tokenizer,
-                vectors=vectors,
                 progress=progress,
+                **new_index,
             )
     _tell(db, report, as_json, f"index {name}: ")
 
@@ -118,9 +100,10 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
     Only changed text is embedded. By default this command syncs every index over a table or view.
     """
     import sqlrag
+    from sqlrag.cli.progress import interruptible
 
     with sqlrag.connect(db, must_exist=True) as database:
-        with _interruptible(db) as progress:
+        with interruptible(db) as progress:
             report = database.sync(index, compare=compare, progress=progress)
         _tell(db, report, as_json)
         if watch:
@@ -153,8 +136,9 @@ def reindex(
     interrupt this command: run it again to continue.
     """
     import sqlrag
+    from sqlrag.cli.progress import interruptible
 
-    with sqlrag.connect(db, must_exist=True) as database, _interruptible(db) as progress:
+    with sqlrag.connect(db, must_exist=True) as database, interruptible(db) as progress:
         report = database.reindex(
             index, embedder=model, max_tokens=max_tokens, overlap=overlap, vectors=vectors, progress=progress
         )
@@ -176,18 +160,6 @@ def _watch(database: Database, index: str | None, as_json: bool) -> None:
                 _tell(database.path, report, as_json)
     except KeyboardInterrupt:
         return
-
-
-@contextmanager
-def _interruptible(db: str) -> Iterator[Callable[[IngestProgress], None] | None]:
-    """Show a progress bar; if Ctrl-C is pressed, say what is kept."""
-    from sqlrag.cli.progress import progress_bar
-
-    try:
-        with progress_bar() as progress:
-            yield progress
-    except KeyboardInterrupt as error:
-        raise Interrupted(f"what was finished is in {db}; the same command goes on from there") from error
 
 
 def _name_after(table: str) -> str:

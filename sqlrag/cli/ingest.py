@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.error_reporting import Interrupted
-from sqlrag.cli.options import engine_option, json_option, print_json
-from sqlrag.store.full_text import TOKENIZERS
-from sqlrag.store.precision import VECTORS
+from sqlrag.cli.options import engine_option, json_option, new_index_options, print_json
 
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport
@@ -38,32 +35,7 @@ _KINDS = 5
 @click.option("--title", metavar="COLUMN", help="Column of the title, in the same files.")
 @click.option("--id", "id_", metavar="COLUMN", help="Column that identifies a row, in the same files.")
 @click.option("--metadata", multiple=True, metavar="COLUMN", help="A column to keep as metadata; may be repeated.")
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    help="Longest chunk of a new index, in tokens; 200 by default.",
-)
-@click.option(
-    "--overlap",
-    type=click.IntRange(min=0),
-    help="Tokens that neighbouring chunks of a new index share; 0 by default.",
-)
-@click.option(
-    "--embedder",
-    metavar="MODEL",
-    help="Model of a new index: a pulled one (`sqlrag models pull`), or a folder.",
-)
-@click.option(
-    "--tokenizer",
-    type=click.Choice(list(TOKENIZERS)),
-    help="Tokenizer of a new index: English word stems (the default), words as they are, or any three characters, "
-    "for Chinese, Japanese, Thai and parts of words.",
-)
-@click.option(
-    "--vectors",
-    type=click.Choice(VECTORS),
-    help="How a new index stores vectors: float32 (the default), or int8 in a quarter of the space.",
-)
+@new_index_options
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
 @json_option
@@ -76,14 +48,10 @@ def ingest(
     title: str | None,
     id_: str | None,
     metadata: tuple[str, ...],
-    max_tokens: int | None,
-    overlap: int | None,
-    embedder: str | None,
-    tokenizer: str | None,
-    vectors: str | None,
     prune: bool,
     engine: str | None,
     as_json: bool,
+    **new_index: Any,
 ) -> None:
     """Make files and folders searchable.
 
@@ -96,28 +64,20 @@ def ingest(
     if nothing could be read at all.
     """
     import sqlrag
-    from sqlrag.cli.progress import progress_bar
+    from sqlrag.cli.progress import interruptible
 
-    with sqlrag.connect(db, engine=engine) as database:
-        try:
-            with progress_bar() as progress:
-                report = database.ingest(
-                    list(paths),
-                    index,
-                    text=list(text),
-                    title=title,
-                    id=id_,
-                    metadata=list(metadata) or None,
-                    max_tokens=max_tokens,
-                    overlap=overlap,
-                    embedder=embedder,
-                    tokenizer=tokenizer,
-                    vectors=vectors,
-                    prune=prune,
-                    progress=progress,
-                )
-        except KeyboardInterrupt as error:
-            raise Interrupted(f"what was finished is in {db}; the same command goes on from there") from error
+    with sqlrag.connect(db, engine=engine) as database, interruptible(db) as progress:
+        report = database.ingest(
+            list(paths),
+            index,
+            text=list(text),
+            title=title,
+            id=id_,
+            metadata=list(metadata) or None,
+            prune=prune,
+            progress=progress,
+            **new_index,
+        )
     if as_json:
         print_json(report)
     else:

@@ -22,6 +22,7 @@ __all__ = [
     "index_option",
     "is_writable",
     "json_option",
+    "new_index_options",
     "opened_for_query",
     "print_json",
     "reranker_option",
@@ -91,6 +92,44 @@ def _named_values(_ctx: click.Context, _param: click.Parameter, given: tuple[str
     from sqlrag.cli.statements import parse_parameter  # importing threads costs a few milliseconds
 
     return dict(map(parse_parameter, given)) if given else None
+
+
+def new_index_options(command: Command) -> Command:
+    """Add what a new index is made with: `--max-tokens`, `--overlap`, `--embedder`, `--tokenizer` and `--vectors`."""
+    from sqlrag.store.full_text import TOKENIZERS
+    from sqlrag.store.precision import VECTORS
+
+    options = (
+        click.option(
+            "--max-tokens",
+            type=click.IntRange(min=1),
+            help="Longest chunk of a new index, in tokens; 200 by default.",
+        ),
+        click.option(
+            "--overlap",
+            type=click.IntRange(min=0),
+            help="Tokens that neighbouring chunks of a new index share; 0 by default.",
+        ),
+        click.option(
+            "--embedder",
+            metavar="MODEL",
+            help="Model of a new index: a pulled one (`sqlrag models pull`), or a folder.",
+        ),
+        click.option(
+            "--tokenizer",
+            type=click.Choice(list(TOKENIZERS)),
+            help="Tokenizer of a new index: English word stems (the default), words as they are, or any three "
+            "characters, for Chinese, Japanese, Thai and parts of words.",
+        ),
+        click.option(
+            "--vectors",
+            type=click.Choice(VECTORS),
+            help="How a new index stores vectors: float32 (the default), or int8 in a quarter of the space.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def search_options(command: Command) -> Command:

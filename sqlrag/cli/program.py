@@ -25,15 +25,15 @@ _COMMANDS = {
     "shell": "shell:shell",
     "sync": "index:sync",
     "reindex": "index:reindex",
-    "info": "status:info",
-    "check": "status:check",
+    "info": "info:info",
+    "check": "info:check",
     "eval": "evaluation:evaluate",
     "models": "models:models",
     "serve": "serve:serve",
     "status": "model_server:server_status",
     "stop": "model_server:stop",
-    "extension": "extension:extension",
-    "mcp": "mcp:mcp",
+    "extension": "info:extension",
+    "mcp": "serve:mcp",
 }
 """The module and the name of each command. The first is the one to try first."""
 

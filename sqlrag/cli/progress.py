@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from sqlrag.cli.error_reporting import Interrupted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlrag.evaluation.report import Progress as Step
     from sqlrag.results import IngestProgress
 
-__all__ = ["progress_bar", "steps_bar"]
+__all__ = ["interruptible", "progress_bar", "steps_bar"]
 
 
 @contextmanager
@@ -49,6 +51,16 @@ def progress_bar() -> Iterator[Callable[[IngestProgress], None] | None]:
             )
 
         yield show
+
+
+@contextmanager
+def interruptible(path: str) -> Iterator[Callable[[IngestProgress], None] | None]:
+    """Show a progress bar, as `progress_bar` does. Ctrl-C in the body is reported with what is kept in the database."""
+    try:
+        with progress_bar() as progress:
+            yield progress
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"what was finished is in {path}; the same command goes on from there") from error
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from sqlrag.cli.error_reporting import one_line
-from sqlrag.cli.printable import printable
+from sqlrag.cli.error_reporting import one_line, printable
 
 # Rich takes 30 ms to import, so it is imported where it is used: a search in a pipe does not need it.
 if TYPE_CHECKING:

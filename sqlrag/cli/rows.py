@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.error_reporting import one_line
-from sqlrag.cli.printable import printable
+from sqlrag.cli.error_reporting import one_line, printable
 from sqlrag.values.json_values import BLOB, distinct, json_value
 
 if TYPE_CHECKING:

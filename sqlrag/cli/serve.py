@@ -1,19 +1,36 @@
-"""`sqlrag serve`: hold the models for other processes, or serve a database."""
+"""`sqlrag serve` and `sqlrag mcp`: hold the models for other processes, or serve a database."""
 
 from __future__ import annotations
+
+import signal
+from contextlib import closing
 
 import click
 from click.core import ParameterSource
 
 from sqlrag.cli.model_server import serve_models, socket_option
-from sqlrag.cli.options import existing_database, reranker_option
-from sqlrag.cli.serving import time_limit_option
+from sqlrag.cli.options import database_argument, existing_database, reranker_option
 from sqlrag.values.arguments import DEFAULT_IDLE_SECONDS
 
-__all__ = ["serve"]
+__all__ = ["MCP_TOKEN", "mcp", "serve"]
+
+MCP_TOKEN = "SQLRAG_MCP_TOKEN"  # noqa: S105 - the name of a variable
+"""The environment variable of the token of `sqlrag mcp --http`."""
+
+_PORTS = {"http": 8366, "postgres": 5433, "quack": 9494}
+"""By default: the second is one more than a PostgreSQL server's, the third quack's own."""
 
 _OF_MODELS = ("path", "idle", "background")
 _OF_A_DATABASE = ("port", "time_limit", "certificate")
+
+_time_limit_option = click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one question may take.",
+)
 
 
 @click.command(short_help="Hold the models for other processes, or serve a database.")
@@ -26,7 +43,7 @@ _OF_A_DATABASE = ("port", "time_limit", "certificate")
     type=click.IntRange(0, 65535),
     help="With DB: port on 127.0.0.1; 8366 for --http, 5433 for --postgres, 9494 for --quack; 0: any free one.",
 )
-@time_limit_option
+@_time_limit_option
 @click.option(
     "--certificate",
     type=click.Path(exists=True, dir_okay=False),
@@ -79,20 +96,17 @@ def serve(
         raise click.UsageError("--certificate goes with --postgres")
     if db is None:
         serve_models(path, idle, reranker, background=background, as_json=as_json)
-    elif postgres:
-        from sqlrag.cli.serve_postgres import serve_postgres
+        return
+    from sqlrag.cli import serve_database
 
-        serve_postgres(
+    port = _PORTS["http" if http else "postgres" if postgres else "quack"] if port is None else port
+    if postgres:
+        serve_database.serve_postgres(
             db, port=port, time_limit=time_limit, reranker=reranker, certificate=certificate, as_json=as_json
         )
-    elif http:
-        from sqlrag.cli.serve_http import serve_http
-
-        serve_http(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
     else:
-        from sqlrag.cli.serve_quack import serve_quack
-
-        serve_quack(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
+        serve_one = serve_database.serve_http if http else serve_database.serve_quack
+        serve_one(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
 
 
 def _check_given(names: tuple[str, ...], word: str) -> None:
@@ -102,3 +116,45 @@ def _check_given(names: tuple[str, ...], word: str) -> None:
     for name in names:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{options[name]} goes {word} a database")
+
+
+@click.command()
+@database_argument
+@click.option("--http", is_flag=True, help="Serve streamable HTTP on this machine instead of stdin and stdout.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8365,
+    show_default=True,
+    help="With --http: port on 127.0.0.1; 0: any free one.",
+)
+@_time_limit_option
+@reranker_option
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON, for machines.")
+def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
+    """Serve a database to agents (Model Context Protocol).
+
+    The tools are search, read_chunk (the text around a hit), sql and describe. Nothing can be written, and SQL
+    reaches no other file and no network. Needs: pip install "sqlrag[mcp]"
+
+    An agent starts it by itself: configure the command `sqlrag mcp /path/to/notes.db`. With --http it listens on
+    127.0.0.1 and answers clients that send the token, SQLRAG_MCP_TOKEN or a new one that it prints.
+    """
+    from sqlrag.cli.serve_database import credential, port_errors
+    from sqlrag.errors import MissingDependencyError
+    from sqlrag.process.stderr import bound
+    from sqlrag.serve.tool_process import ToolProcess
+
+    try:
+        from sqlrag.serve.mcp.server import serve_http, serve_stdio
+    except ImportError as error:
+        raise MissingDependencyError(f'this needs the MCP SDK ({error}): pip install "sqlrag[mcp]"') from error
+    bound()
+    with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process:
+        if not http:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C does not wake the thread that reads stdin
+            serve_stdio(process)
+            return
+        token, say = credential(MCP_TOKEN, as_json)
+        with port_errors(port):
+            serve_http(process, port, token, say)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sqlrag.cli.error_reporting import one_line
+from sqlrag.cli.error_reporting import one_line, printable
 from sqlrag.cli.options import database_argument, is_writable
-from sqlrag.cli.printable import printable
 from sqlrag.cli.rows import FORMATS, shown, write_rows
 from sqlrag.cli.statements import DIALECTS, Runner, Value, parse_value, stopped_by_ctrl_c
 from sqlrag.values.sql_lexer import Splitter

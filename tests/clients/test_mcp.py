@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 import sqlrag
-from sqlrag.cli.mcp import TOKEN
+from sqlrag.cli.serve import MCP_TOKEN as TOKEN
 from sqlrag.serve.tools import Tools
 from sqlrag.serve.untrusted import ROWS, open_limited
 from tests.conftest import database_path, started

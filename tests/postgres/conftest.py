@@ -16,7 +16,7 @@ pytest.importorskip("psycopg", reason='psycopg is not here: pip install "psycopg
 
 import psycopg
 
-from sqlrag.cli.serve_postgres import PASSWORD
+from sqlrag.cli.serve_database import PASSWORD
 from tests.conftest import ENGINES
 
 SECRET = "only-for-these-tests"

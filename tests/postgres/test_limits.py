@@ -65,7 +65,7 @@ def test_it_listens_on_this_machine_alone(served):
 
 def test_a_password_is_made_where_none_is_given(passage_files, monkeypatch):
     """It is printed once; one that is too short is refused; a port that is taken, too."""
-    from sqlrag.cli.serve_postgres import PASSWORD
+    from sqlrag.cli.serve_database import PASSWORD
 
     monkeypatch.delenv(PASSWORD, raising=False)
     with serving(passage_files["sqlite"], "sqlite", password=None) as served:

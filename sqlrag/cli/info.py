@@ -1,4 +1,4 @@
-"""`sqlrag info` and `sqlrag check`: show what a database holds, and look for damage."""
+"""`sqlrag info`, `check` and `extension`: show what a database holds, look for damage, print a path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 from sqlrag.cli.options import database_argument, json_option, print_json
 
-__all__ = ["check", "info"]
+__all__ = ["check", "extension", "info"]
 
 
 @click.command()
@@ -53,3 +53,21 @@ def check(db: str, repair: bool, as_json: bool) -> None:
         click.echo("\n".join(problems) if problems else f"{db}: no problems found")
     if problems:
         click.get_current_context().exit(1)
+
+
+@click.command()
+@json_option
+def extension(as_json: bool) -> None:
+    """Print the path of the SQLite extension.
+
+    It gives the functions of sqlrag to any program that can load an extension: `.load PATH` in the sqlite3 shell,
+    `SELECT load_extension('PATH')`, `datasette notes.db --load-extension PATH`. `sqlrag serve` runs the models for it;
+    the extension starts that if it does not run.
+    """
+    from sqlrag.store.driver.built_library import loadable_path
+
+    path = loadable_path()
+    if as_json:
+        print_json({"path": path})
+    else:
+        click.echo(path)
