@@ -1,1 +1,1 @@
-"""Values from outside: checked arguments, bound parameters, rows as JSON. Nothing here is public."""
+"""What comes from outside: arguments, parameters, SQL text; and rows as JSON. Nothing here is public."""
