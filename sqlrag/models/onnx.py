@@ -7,7 +7,6 @@ CPU batches of one are also the fastest, because larger ones pay for padding and
 from __future__ import annotations
 
 import os
-import platform
 import threading
 import time
 from contextlib import nullcontext
@@ -93,6 +92,8 @@ class OnnxScorer(_OnnxModel):
 
     def conditions(self) -> tuple[str, ...]:
         """Return the tokenizer's hash, the version of the library, and the kind of processor."""
+        import platform  # which imports subprocess
+
         return self.tokenizer.digest, f"onnxruntime {_onnxruntime_version()}", platform.machine()
 
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:

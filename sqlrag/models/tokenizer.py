@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import InputError, ModelFileError
 from sqlrag.models.cached_models import is_bundled, models_folder
 from sqlrag.models.stopping import current_stop
-from sqlrag.models.tokenizer_check import check_tokenizer
 from sqlrag.process.forks import in_child, renew_locks
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class ModelTokenizer:
         with self._lock:
             if self._loaded is None:
                 if isinstance(self._source, Path) and not is_bundled(self._source.parent):
+                    from sqlrag.models.tokenizer_check import check_tokenizer  # which imports subprocess
+
                     check_tokenizer(self._source, self.digest, models_folder() / ".tokenizers")
                 self._loaded = _load(self._source)
             return self._loaded

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import apsw
@@ -59,6 +60,15 @@ def test_vectors_and_scores_are_those_of_this_process(models, monkeypatch):
     assert encoders.reranker.pair_scores(pairs) == reranker.pair_scores(pairs)
     assert encoders.reranker.score("how?", TEXTS).tobytes() == reranker.score("how?", TEXTS).tobytes()
     assert models.is_connected
+
+
+def test_threads_do_not_get_each_others_vectors(models):
+    """A connection to the server has one call at a time, however many threads use its models."""
+    encoders, own = RemoteEncoders(models, None), Embedder()
+    questions = [f"question {number}" for number in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(encoders.embedder.query_bytes, questions))
+    assert found == [own.query_bytes(question) for question in questions]
 
 
 def test_a_budget_ends_the_scoring(models, monkeypatch):

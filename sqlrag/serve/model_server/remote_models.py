@@ -6,10 +6,10 @@ A model of the process itself takes over where the server breaks off, is too bus
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.errors import Error, ModelFileError, ServerError, TimeLimitError, UnknownModelError
@@ -18,6 +18,8 @@ from sqlrag.models.embedder import Embedder
 from sqlrag.models.named_models import named_model, resolve
 from sqlrag.models.reranker import Reranker
 from sqlrag.models.stopping import current_stop
+from sqlrag.models.tokenizer import windows
+from sqlrag.process.forks import renew_locks
 from sqlrag.serve.model_server.protocol import LONGEST_TEXT
 from sqlrag.store.encoders import Encoders
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteEncoders", "ServerModels"]
 
 _PIECE = 256
-"""Texts or pairs of one call: some seconds of a model's work, of the 60 for which a call may wait."""
+"""Texts or pairs of a call: a few seconds of a model's work. A call may wait for 60."""
 
 Model = TypeVar("Model", Embedder, Reranker)
 
@@ -46,13 +48,15 @@ class ServerModels:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._lock = threading.Lock()  # a connection has one call at a time
+        renew_locks(self)
         self.is_connected = True
         """Whether the server still answers."""
 
     def vectors(self, spec: ModelSpec, role: Role, texts: Sequence[str]) -> list[bytes] | None:
         """Return the vector of each text, float32."""
         found: list[bytes] = []
-        for start, end in _pieces([len(text) for text in texts]):
+        for start, end in windows(texts, _PIECE):
             vectors = self._call("model_embed", spec, end - start, role, *texts[start:end])
             if vectors is None:
                 return None
@@ -65,7 +69,7 @@ class ServerModels:
     def scores(self, spec: ModelSpec, pairs: Sequence[tuple[str, str]], until: float | None) -> list[float] | None:
         """Return the score of each pair, NaN for those that were not begun before `until`, as a scorer does."""
         found: list[float] = []
-        for start, end in _pieces([len(query) + len(text) for query, text in pairs]):
+        for start, end in windows(pairs, _PIECE):
             seconds = None if until is None else until - time.monotonic()
             if start and seconds is not None and seconds <= 0:
                 return found + [math.nan] * (len(pairs) - start)
@@ -74,7 +78,7 @@ class ServerModels:
             if scores is None:
                 return None
             found += [math.nan if score is None else score for score in scores]
-        if not all(isinstance(score, float) for score in found):
+        if not all(isinstance(score, float) and (until is not None or not math.isnan(score)) for score in found):
             self._break_off()
             return None
         return found
@@ -83,9 +87,9 @@ class ServerModels:
         """Return the `count` values that a function of the server answers. Raises SQLError if it was interrupted."""
         if not self.is_connected or any(isinstance(one, str) and len(one) > LONGEST_TEXT for one in arguments):
             return None
-        current_stop().check()
         try:
-            rows = self._client.call(function, spec.name, spec.weights_hash, *arguments)
+            with self._lock:
+                rows = self._client.call(function, spec.name, spec.weights_hash, *arguments)
         except ServerError:
             self._break_off()
             return None
@@ -175,14 +179,3 @@ class _RemoteReranker(Reranker):
             return found
         verified(self.spec)
         return super()._computed(pairs, until)
-
-
-def _pieces(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut items of so many characters into runs, (start, end), of at most `_PIECE` items and `LONGEST_TEXT` in all."""
-    starts, chars = [0], 0
-    for number, length in enumerate(lengths):
-        if number > starts[-1] and (number - starts[-1] >= _PIECE or chars + length > LONGEST_TEXT):
-            starts.append(number)
-            chars = 0
-        chars += length
-    yield from pairwise([*starts, len(lengths)] if lengths else [])

@@ -17,18 +17,14 @@ from sqlrag.serve.model_server.protocol import LONGEST_TEXT, as_table
 
 if TYPE_CHECKING:
     from sqlrag.engines.functions import Functions
-    from sqlrag.models.reranker import Reranker
     from sqlrag.models.spec import ModelSpec
 
-__all__ = ["ModelFunction", "Models", "SQLFunction", "sql_functions"]
+__all__ = ["ModelFunctions", "SQLFunction", "sql_functions"]
 
 
 @dataclass(frozen=True)
 class SQLFunction:
-    """An SQL function as the extension declares and calls it.
-
-    `kind`: "scalar" or "table". `asks`: whether it reads the client's database.
-    """
+    """An SQL function as the extension declares and calls it. `kind`: "scalar" or "table"."""
 
     name: str
     kind: str
@@ -36,7 +32,6 @@ class SQLFunction:
     parameters: Sequence[str]
     required: int
     function: Callable[..., Any]
-    asks: bool = True
 
     def answer(self, arguments: Sequence[Any]) -> bytes:
         """Return the result as a table. Raises InputError for a wrong number of arguments."""
@@ -47,25 +42,6 @@ class SQLFunction:
             return as_table(1, [(self.function(*arguments),)])
         missing = [None] * (len(self.parameters) - len(arguments))
         return as_table(len(self.columns), self.function(*arguments, *missing))
-
-
-@dataclass(frozen=True)
-class ModelFunction:
-    """A function that runs a model, as sqlrag's own commands call it: with its name, its hash and any number of texts.
-
-    It reads no database and is not declared by `functions`: in SQL there is no such function.
-    """
-
-    name: str
-    function: Callable[..., Sequence[Any]]
-    asks = False
-
-    def answer(self, arguments: Sequence[Any]) -> bytes:
-        """Return the result as a table of one column. Raises InputError for arguments of other types."""
-        model, weights_hash, *more = (*arguments, None, None)[: max(len(arguments), 2)]
-        if not isinstance(model, str) or not isinstance(weights_hash, str):
-            raise InputError(f"{self.name}() takes the name of a model and the hash of its weights first")
-        return as_table(1, [(value,) for value in self.function(model, weights_hash, *more)])
 
 
 def sql_functions(functions: Functions) -> list[SQLFunction]:
@@ -81,46 +57,55 @@ def sql_functions(functions: Functions) -> list[SQLFunction]:
     found = scalars + tables
     declared = [(one.name, one.kind, ",".join(one.columns), ",".join(one.parameters), one.required) for one in found]
     columns = ("name", "kind", "columns", "parameters", "required")
-    return [*found, SQLFunction("functions", "table", columns, (), 0, lambda: declared, asks=False)]
+    return [*found, SQLFunction("functions", "table", columns, (), 0, lambda: declared)]
 
 
-class Models:
-    """The models as clients call them. `own_reranker`: the server's, a name or a folder."""
+class ModelFunctions:
+    """The functions that run a model, for sqlrag's own commands.
+
+    They read no database, and `functions` does not list them: in SQL they do not exist. `own_reranker`: the server's, a
+    name or a folder.
+    """
+
+    names = ("model_embed", "model_score")
 
     def __init__(self, own_reranker: str | None) -> None:
         self._own_reranker = own_reranker
 
-    def functions(self) -> list[ModelFunction]:
-        """Return the functions that run a model."""
-        return [ModelFunction("model_embed", self.embed), ModelFunction("model_score", self.score)]
+    def answer(self, function: str, arguments: Sequence[Any]) -> bytes:
+        """Return a table of one column: a row for each text or pair. Raises InputError for arguments of other types.
 
-    def embed(self, name: str, weights_hash: str, role: object = None, *texts: object) -> Sequence[bytes]:
-        """Return the vectors of texts, float32. `role`: "query" or "document"."""
-        if role not in ("query", "document"):
-            raise InputError(f"model_embed(): role is {role!r:.40}: it is 'query' or 'document'")
-        spec, checked = _spec(name, weights_hash), _texts("model_embed", texts)
-        embedder = load_embedder(spec)
-        if role == "document":
-            return embedder.document_bytes(checked)
-        return [embedder.query_bytes(text) for text in checked]
+        `arguments`: the model's name and the hash of its weights, a setting, and the texts.
+        """
+        name, weights_hash, setting, *texts = (*arguments, None, None, None)[: max(len(arguments), 3)]
+        if not isinstance(name, str) or not isinstance(weights_hash, str):
+            raise InputError(f"{function}() takes the name of a model and the hash of its weights first")
+        if any(not isinstance(text, str) or len(text) > LONGEST_TEXT for text in texts):
+            raise InputError(f"{function}() takes texts of {LONGEST_TEXT:,} characters at most")
+        if function == "model_embed":
+            return as_table(1, [(vector,) for vector in _embed(name, weights_hash, setting, texts)])
+        return as_table(1, [(score,) for score in self._score(name, weights_hash, setting, texts)])
 
-    def score(self, name: str, weights_hash: str, seconds: object = None, *texts: object) -> Sequence[float | None]:
-        """Return the scores of pairs, query and text after each other; None for those not begun in `seconds`."""
+    def _score(self, name: str, weights_hash: str, seconds: object, texts: Sequence[str]) -> list[float | None]:
+        """Return the scores of pairs, a query and a text in turn; None for those that were not begun in `seconds`."""
         if seconds is not None and not isinstance(seconds, float):
             raise InputError(f"model_score(): seconds is {seconds!r:.40}: it is a REAL, or NULL for no limit")
         if len(texts) % 2:
             raise InputError(f"model_score() takes pairs of query and text: got {len(texts)} texts")
         until = None if seconds is None else time.monotonic() + seconds
-        checked = _texts("model_score", texts)
-        pairs = list(zip(checked[::2], checked[1::2], strict=True))
-        scores = self._reranker(name, weights_hash).pair_scores(pairs, until)
+        reranker = load_reranker(self._own_reranker)
+        if (reranker.name, reranker.spec.weights_hash) != (name, weights_hash):  # a folder cannot be found by its name
+            reranker = load_reranker(_spec(name, weights_hash))
+        scores = reranker.pair_scores(list(zip(texts[::2], texts[1::2], strict=True)), until)
         return [None if math.isnan(score) else score for score in scores]
 
-    def _reranker(self, name: str, weights_hash: str) -> Reranker:
-        own = load_reranker(self._own_reranker)
-        if (own.name, own.spec.weights_hash) == (name, weights_hash):
-            return own  # which may be of a folder that is not found by its name
-        return load_reranker(_spec(name, weights_hash))
+
+def _embed(name: str, weights_hash: str, role: object, texts: Sequence[str]) -> list[bytes]:
+    """Return the vectors of texts, float32."""
+    if role not in ("query", "document"):
+        raise InputError(f"model_embed(): role is {role!r:.40}: it is 'query' or 'document'")
+    embedder = load_embedder(_spec(name, weights_hash))
+    return embedder.document_bytes(texts) if role == "document" else [embedder.query_bytes(text) for text in texts]
 
 
 def _spec(name: str, weights_hash: str) -> ModelSpec:
@@ -131,12 +116,3 @@ def _spec(name: str, weights_hash: str) -> ModelSpec:
             f"the model server's {name!r} has the weights {spec.weights_hash[:12]}, not {weights_hash[:12]}"
         )
     return spec
-
-
-def _texts(function: str, values: Sequence[object]) -> list[str]:
-    texts = []
-    for value in values:
-        if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-            raise InputError(f"{function}() takes texts of {LONGEST_TEXT:,} characters at most")
-        texts.append(value)
-    return texts

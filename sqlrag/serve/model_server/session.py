@@ -19,7 +19,7 @@ from sqlrag.serve.model_server.channel import Channel, Gone
 from sqlrag.serve.model_server.protocol import LONGEST_TEXT, VERSION, Frame, ProtocolError, as_row, as_table, read_row
 from sqlrag.serve.model_server.queued_models import current_client
 from sqlrag.serve.model_server.remote_connection import RemoteConnection, RemoteScores
-from sqlrag.serve.model_server.served_functions import ModelFunction, Models, SQLFunction, sql_functions
+from sqlrag.serve.model_server.served_functions import ModelFunctions, sql_functions
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.encoders import Encoders
 from sqlrag.values.arguments import check_k, check_nprobe
@@ -140,10 +140,8 @@ class Session:
         self._functions.longest_text = LONGEST_TEXT
         self._functions.on_asked = self._log_lacks
         self._changes = Changes(self._connection, self._indexes)
-        self._callable: dict[str, SQLFunction | ModelFunction] = {
-            **{one.name: one for one in sql_functions(self._functions)},
-            **{one.name: one for one in Models(self._server.reranker).functions()},
-        }
+        self._models = ModelFunctions(self._server.reranker)
+        self._sql_functions = {one.name: one for one in sql_functions(self._functions)}
 
     def _log_lacks(self, record: IndexRecord) -> bool:
         """Write to the client's SQLite log which rows an index lacks: Python's warnings do not reach the client.
@@ -201,12 +199,15 @@ class Session:
     def _run(self, body: bytes) -> bytes:
         with translated(DATABASE):
             name, *arguments = read_row(body, least=1)
-            function = self._callable.get(name) if isinstance(name, str) else None
+            if name in self._models.names:
+                self.calls += 1
+                return self._models.answer(str(name), arguments)
+            function = self._sql_functions.get(name) if isinstance(name, str) else None
             if function is None:
-                raise InputError(f"no function {name!r:.80}: there are {', '.join(self._callable)}")
+                raise InputError(f"no function {name!r:.80}: there are {', '.join(self._sql_functions)}")
             if self.in_call > DEEPEST:
                 raise InputError(f"{function.name}() is called inside of {DEEPEST} other calls")
-            if function.asks and not self._recorded:
+            if not self._recorded and function.name != "functions":
                 self._indexes.look().check_version(DATABASE)
                 self._encoders.use_recorded(self._indexes.default_embedder())
                 self._recorded = True
