@@ -10,22 +10,29 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
+from tests.engine.databases import copy_of
 
 WOMBATS = "Wombats sleep all day."
 Q = "which animal sleeps long?"
 TEXTS = {1: "It rains.", 2: "Bees dance.", 3: "Ships sail."}
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A database with a table of three texts and its index."""
-    path = tmp_path / "fresh.duckdb"
+    path = tmp_path_factory.mktemp("fresh") / "fresh.duckdb"
     with sqlrag.connect(path) as db:
         db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body VARCHAR, tag VARCHAR)")
         for key, text in TEXTS.items():
             db.execute("INSERT INTO note VALUES (?, ?, 'a')", [key, text])
         db.create_index("notes", "note", "body", filters=["tag"])
     return path
+
+
+@pytest.fixture
+def path(made, tmp_path):
+    """A copy of it."""
+    return copy_of(made, tmp_path)
 
 
 @pytest.fixture

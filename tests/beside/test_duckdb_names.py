@@ -9,24 +9,33 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
+from tests.engine.databases import copy_of
 
 TEXTS = {1: "It rains all night.", 2: "Bees dance in the hive.", 3: "Ships sail in the morning."}
 WOMBATS = "Wombats sleep all day."
 Q = "which animal sleeps long?"
 
 
-@pytest.fixture
-def db(tmp_path):
-    """A table with an index, and a document in an index of its own; a warning is an error."""
-    with warnings.catch_warnings(), sqlrag.connect(tmp_path / "names.duckdb") as db:
-        warnings.simplefilter("error")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A database with an index over a table, and a document in an index of its own."""
+    folder = tmp_path_factory.mktemp("names")
+    with sqlrag.connect(folder / "names.duckdb") as db:
         db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body VARCHAR, tag VARCHAR)")
         for key, text in TEXTS.items():
             db.execute("INSERT INTO note VALUES (?, ?, 'a')", [key, text])
         db.create_index("notes", "note", "body", filters=["tag"])
-        text = tmp_path / "page.txt"
+        text = folder / "page.txt"
         text.write_text("A page about koalas.", encoding="utf-8")
         db.ingest(text, "pages")
+    return folder / "names.duckdb"
+
+
+@pytest.fixture
+def db(made, tmp_path):
+    """A copy of it; a warning is an error."""
+    with warnings.catch_warnings(), sqlrag.connect(copy_of(made, tmp_path, "names")) as db:
+        warnings.simplefilter("error")
         yield db
 
 
@@ -115,11 +124,11 @@ def test_f3_a_registered_connection_at_another_database(db, tmp_path):
         assert rows == [(2,)]
 
 
-def test_d3_an_index_of_this_name_in_capitals(db, tmp_path):
+def test_d3_an_index_of_this_name_in_capitals(db, made):
     """D3: names of indexes compare without case: no second index is begun in the place of the first."""
     with pytest.raises(errors.InputError, match="'notes' is over the table note"):
-        db.ingest(tmp_path / "page.txt", "Notes")
-    assert db.ingest(tmp_path / "page.txt", "PAGES").unchanged == 1
+        db.ingest(made.with_name("page.txt"), "Notes")
+    assert db.ingest(made.with_name("page.txt"), "PAGES").unchanged == 1
     with pytest.raises(errors.InputError, match="'notes' is there already"):
         db.create_index("NOTES", "note", "tag")
     db.create_index("NOTES", "NOTE", "BODY", filters=["TAG"])

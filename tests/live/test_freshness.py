@@ -10,21 +10,31 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from tests.conftest import database_path
+from tests.conftest import ENGINES, database_path
+from tests.engine.databases import copy_of
 
 WOMBATS = "Wombats sleep all day."
 Q = "which animal sleeps long?"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """On each engine a database with a table of three texts and its index."""
+    paths = {engine: database_path(tmp_path_factory.mktemp("fresh"), engine) for engine in ENGINES}
+    for path in paths.values():
+        with sqlrag.connect(path) as db:
+            db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT, tag TEXT)")
+            db.execute(
+                "INSERT INTO note VALUES (1, 'It rains.', 'a'), (2, 'Bees dance.', 'a'), (3, 'Ships sail.', 'b')"
+            )
+            db.create_index("notes", "note", "body")
+    return paths
+
+
 @pytest.fixture
-def path(engine, tmp_path):
-    """A database with a table of three texts and its index."""
-    path = database_path(tmp_path, engine)
-    with sqlrag.connect(path) as db:
-        db.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT, tag TEXT)")
-        db.execute("INSERT INTO note VALUES (1, 'It rains.', 'a'), (2, 'Bees dance.', 'a'), (3, 'Ships sail.', 'b')")
-        db.create_index("notes", "note", "body")
-    return path
+def path(made, engine, tmp_path):
+    """A copy of one of them."""
+    return copy_of(made[engine], tmp_path)
 
 
 def write(path, *statements: str) -> None:

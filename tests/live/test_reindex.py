@@ -8,7 +8,7 @@ import pytest
 
 import sqlrag
 from sqlrag import errors
-from tests.conftest import PASSAGES, database_path
+from tests.conftest import PASSAGES
 from tests.engine.databases import change_tables, copy_of
 
 Q = "how long does a flight take"
@@ -33,14 +33,22 @@ def tables_of(db: sqlrag.Database) -> list[str]:
     return [name for (name,) in db.execute(f"SELECT name FROM {schema}")]
 
 
+@pytest.fixture(scope="module")
+def made(passage_files, tmp_path_factory):
+    """On each engine the passages, and a table of their texts with an index."""
+    paths = {engine: copy_of(path, tmp_path_factory.mktemp("made")) for engine, path in passage_files.items()}
+    for path in paths.values():
+        with sqlrag.connect(path) as db:
+            db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT, lang TEXT)")
+            db.execute("INSERT INTO review SELECT id, text, 'en' FROM documents")
+            db.create_index("reviews", "review", "body", filters=["lang"])
+    return paths
+
+
 @pytest.fixture
-def reviews(engine, tmp_path):
-    """A table of twenty-five texts with an index."""
-    with sqlrag.connect(database_path(tmp_path, engine)) as db:
-        db.ingest(PASSAGES)
-        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT, lang TEXT)")
-        db.execute("INSERT INTO review SELECT id, text, 'en' FROM documents")
-        db.create_index("reviews", "review", "body", filters=["lang"])
+def reviews(made, engine, tmp_path):
+    """A copy of one of them."""
+    with sqlrag.connect(copy_of(made[engine], tmp_path)) as db:
         yield db
 
 

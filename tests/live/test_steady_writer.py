@@ -13,8 +13,8 @@ import sqlrag
 from sqlrag import errors
 from sqlrag.indexing.sync import Sync
 from sqlrag.text.documents import Document
-from tests.conftest import database_path
-from tests.engine.databases import assert_says
+from tests.conftest import ENGINES, database_path
+from tests.engine.databases import assert_says, copy_of
 from tests.live.content import written_meanwhile
 
 MOST_STEPS = 200
@@ -38,14 +38,23 @@ class Writer:
             self.next_id += 1
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """On each engine a table of twenty texts with an index."""
+    paths = {engine: database_path(tmp_path_factory.mktemp("made"), engine) for engine in ENGINES}
+    for path in paths.values():
+        with sqlrag.connect(path) as db:
+            db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)")
+            for number in range(20):
+                db.execute("INSERT INTO review VALUES (?, ?)", (number, f"Kettle number {number} sings."))
+            db.create_index("reviews", "review", "body")
+    return paths
+
+
 @pytest.fixture
-def reviews(engine, tmp_path, monkeypatch):
-    """A table of twenty texts with an index, which takes two rows at a time."""
-    with sqlrag.connect(database_path(tmp_path, engine)) as db:
-        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)")
-        for number in range(20):
-            db.execute("INSERT INTO review VALUES (?, ?)", (number, f"Kettle number {number} sings."))
-        db.create_index("reviews", "review", "body")
+def reviews(made, engine, tmp_path, monkeypatch):
+    """A copy of one of them, whose index takes two rows at a time."""
+    with sqlrag.connect(copy_of(made[engine], tmp_path)) as db:
         monkeypatch.setattr("sqlrag.indexing.sync.BATCH_ROWS", 2)
         yield db
 
