@@ -76,9 +76,9 @@ def connect(
     Parameters:
         path: The database file. ":memory:" is a database that ends with the connection.
         engine: "sqlite" or "duckdb"; by default what the file is.
-        embedder: The bi-encoder of new indexes: a bundled or pulled model by its name (`sqlrag models pull`), a folder,
-            or a model that you have loaded. A folder that sentence-transformers saved is exported to the cache at its
-            first use.
+        embedder: The bi-encoder of `embed()` and of new indexes, in place of the database's own: a bundled or pulled
+            model by its name (`sqlrag models pull`), a folder, or a model that you have loaded. A folder that
+            sentence-transformers saved is exported to the cache at its first use.
         reranker: The cross-encoder, named in the same way.
         backend: "onnx", or "torch" to run any Hugging Face name or folder as it is, on a GPU if there is one.
         read_only: Refuse every write. A missing file is then an error.
@@ -99,7 +99,7 @@ def connect(
     Raises:
         InputError: An argument is wrong.
         DatabaseError: The file cannot be used. NotADatabaseError, LockedError, SchemaVersionError and others say why.
-        ModelMismatchError: An index of the file was made with another model of the same name.
+        ModelMismatchError: `embedder` is a model with which no index of the file was made.
         UnknownModelError: There is no model of that name.
 
     Examples:
@@ -256,7 +256,7 @@ class Database(IndexMethods):
             sources: A path, a list of paths, or an iterable of `sqlrag.text.Document`.
             index: Name of the index, which is made if it does not exist.
             text: The column, or columns, that hold the text in jsonl, csv and parquet files.
-            title: Their column with the title.
+            title: Their column with the title; by default "title".
             id: Their column with an id that is unique within the file.
             metadata: Their columns that become the document's metadata; by default all others.
             max_tokens: Tokens of a chunk in a new index, at most; an existing index keeps its value, here and below.
@@ -341,7 +341,7 @@ class Database(IndexMethods):
             UnknownIndexError: The database has no such index.
             InputError: An argument is wrong.
             FilterError: The filter is not an expression over those columns.
-            RerankLimitError: `top_k` is more than `rerank_limit`.
+            RerankLimitError: More pairs than `rerank_limit` would be scored.
             SourceGoneError: The indexed table, or a column of it, is gone.
 
         Examples:
