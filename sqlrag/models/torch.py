@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import Error
-from sqlrag.models.loading import describe, open_model, tokenizer_of
 from sqlrag.models.tokenizer import ModelTokenizer, windows
+from sqlrag.models.torch_loading import describe, open_model, tokenizer_of
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:

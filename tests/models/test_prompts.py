@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sqlrag.models.loading import prompts_of
+from sqlrag.models.torch_loading import prompts_of
 
 BGE = "Represent this sentence for searching relevant passages: "
 

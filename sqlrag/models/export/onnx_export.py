@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, MissingDependencyError
 from sqlrag.models.export.graph import quantize_graph, strip_graph, write_graph
-from sqlrag.models.loading import is_static, quiet
 from sqlrag.models.manifest import file_hash
 from sqlrag.models.spec import MODEL_FILE, POOLINGS, TOKENIZER_FILE, Kind, ModelSpec, default_precision
+from sqlrag.models.torch_loading import is_static, quiet
 
 if TYPE_CHECKING:
     import os
