@@ -10,7 +10,7 @@ help:
 	@echo "make test    install what the tests need, then lint, check types and run the tests"
 	@echo "make test-all   the slow tests too, those that need torch or ../shared/data, where they are, and more random examples"
 	@echo "make bench   where the time of the statement goes, and the corpora whole; the other benchmarks: benchmarks/README.md"
-	@echo "make clean   remove $(VENV) and what the demo made"
+	@echo "make clean   remove $(VENV), and what the demo and the tests made"
 
 # The stamps tell make what is installed already: a second call starts at once.
 $(VENV)/.created:
@@ -49,4 +49,4 @@ bench: $(VENV)/.installed-dev
 	SQLRAG_WHOLE=1 $(BIN)/python -m pytest -rA tests/corpora
 
 clean:
-	rm -rf $(VENV) build sqlrag.egg-info sqlrag/sqlrag_extension.* python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm
+	rm -rf $(VENV) .kept_results build sqlrag.egg-info sqlrag/sqlrag_extension.* python-stdlib.db python-stdlib.db-wal python-stdlib.db-shm

@@ -45,6 +45,7 @@ STARTUP = str(Path(kept_results.__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [STARTUP, os.environ.get("PYTHONPATH")]))
 os.environ.setdefault(kept_results.VARIABLE, str(kept_results.folder()))
 kept_results.use()
+kept_results.forget_older()
 
 SHARED_DATA = Path(os.environ.get("SQLRAG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
