@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import InputError
 from sqlrag.store.encoders import Encoders
 from sqlrag.values.arguments import DEFAULT_SYNC_ROWS, check_count, check_flag, check_nprobe, check_score_cache
@@ -71,26 +72,26 @@ def register(
         [(7,)]
     """
     encoders = Encoders(embedder, reranker, backend)
-    options: dict[str, Any] = {
-        "rerank_limit": check_count("register", "rerank_limit", rerank_limit),
-        "nprobe": check_nprobe("register", nprobe),
-        "score_cache": check_score_cache(score_cache),
-    }
+    options = ConnectionOptions(
+        read_only=check_flag("register", "read_only", read_only),
+        rerank_limit=check_count("register", "rerank_limit", rerank_limit),
+        nprobe=check_nprobe("register", nprobe),
+        score_cache=check_score_cache(score_cache),
+    )
     sync_rows = check_count("register", "sync_rows", sync_rows)
-    read_only = check_flag("register", "read_only", read_only)
     if isinstance(connection, sqlite3.Connection):
         from sqlrag.engines.sqlite.registered import register_stdlib
 
-        keep_in_step(register_stdlib(connection, encoders, **options, read_only=read_only), sync_rows)
+        keep_in_step(register_stdlib(connection, encoders, options), sync_rows)
     elif _is_a("apsw", "Connection", connection):
         from sqlrag.engines.sqlite.registered import register_apsw
 
-        engine = register_apsw(connection, encoders, **options, read_only=read_only)  # type: ignore[arg-type]
+        engine = register_apsw(connection, encoders, options)  # type: ignore[arg-type]
         keep_in_step(engine, sync_rows)
     elif _is_a("duckdb", "DuckDBPyConnection", connection):
         from sqlrag.engines.duckdb.registered import register_duckdb
 
-        register_duckdb(connection, encoders, **options)  # type: ignore[arg-type]
+        register_duckdb(connection, encoders, options)  # type: ignore[arg-type]
     else:
         raise InputError(
             f"connection is a {type(connection).__module__}.{type(connection).__qualname__}: "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.database.index_methods import IndexMethods
 from sqlrag.engines.base import Engine, engine_of
 from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import InputError, SQLError
 from sqlrag.indexing.freshness import Freshness
 from sqlrag.indexing.maintenance import add_maintenance
@@ -111,22 +112,22 @@ def connect(
     encoders = Encoders(embedder, reranker, backend)
     read_only = check_flag("connect", "read_only", read_only)
     must_exist = check_flag("connect", "must_exist", must_exist) or read_only
-    options: dict[str, Any] = {
-        "read_only": read_only,
-        "must_exist": must_exist,
-        "rerank_limit": check_count("connect", "rerank_limit", rerank_limit),
-        "nprobe": check_nprobe("connect", nprobe),
-        "score_cache": check_score_cache(score_cache),
-    }
+    options = ConnectionOptions(
+        read_only,
+        must_exist,
+        check_count("connect", "rerank_limit", rerank_limit),
+        check_nprobe("connect", nprobe),
+        check_score_cache(score_cache),
+    )
     check_path(path, must_exist=must_exist)
     sync_rows = check_count("connect", "sync_rows", sync_rows)
     if engine_of(path, engine) == "duckdb":
         from sqlrag.engines.duckdb.engine import DuckDBEngine
 
-        return Database(DuckDBEngine(path, encoders, **options), sync_rows)
+        return Database(DuckDBEngine(path, encoders, options), sync_rows)
     from sqlrag.engines.sqlite.engine import SQLiteEngine
 
-    return Database(SQLiteEngine(path, encoders, **options), sync_rows)
+    return Database(SQLiteEngine(path, encoders, options), sync_rows)
 
 
 class Database(IndexMethods):

@@ -38,6 +38,7 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datas
     if database == "_internal":
         return
     from sqlrag.database import LONGEST_TEXT
+    from sqlrag.engines.options import ConnectionOptions
     from sqlrag.engines.sqlite.registered import register_stdlib
     from sqlrag.registration import keep_in_step
     from sqlrag.serve.untrusted import PAIRS
@@ -45,7 +46,7 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datas
 
     try:
         encoders = Encoders(None, None, "onnx")
-        engine = register_stdlib(conn, encoders, rerank_limit=PAIRS, nprobe=None, score_cache=None, read_only=True)
+        engine = register_stdlib(conn, encoders, ConnectionOptions(read_only=True, rerank_limit=PAIRS))
         keep_in_step(engine, 0)
     except MissingDependencyError:
         _warn_once(_NO_EXTENSIONS)

@@ -27,6 +27,7 @@ from sqlrag.engines.duckdb.session import Session
 from sqlrag.engines.duckdb.statements import Bindings, Statements
 from sqlrag.engines.duckdb.table_schema import checked_types, describe, row_of_hit
 from sqlrag.engines.duckdb.views import is_own
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import DatabaseError, InputError, NotADatabaseError, SQLError
 from sqlrag.process.database_paths import check_one_name, is_sqlite
 from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
@@ -58,18 +59,8 @@ class DuckDBEngine(Engine):
 
     indexes: DuckDBIndexes
 
-    def __init__(
-        self,
-        path: str,
-        encoders: Encoders,
-        *,
-        read_only: bool,
-        must_exist: bool,
-        rerank_limit: int,
-        nprobe: int | None,
-        score_cache: int | None,
-    ) -> None:
-        del must_exist  # `connect` checks it; DuckDB has no such flag
+    def __init__(self, path: str, encoders: Encoders, options: ConnectionOptions) -> None:
+        read_only = options.read_only
         self._raised = Raised()
         self._maintenance: dict[str, Sequence[int]] = {}
         self._is_defined = False
@@ -99,9 +90,10 @@ class DuckDBEngine(Engine):
         )
         try:
             self._shared = share(self, self._connection, path, read_only=read_only)
-            self._scores = score_table(path, score_cache, read_only=read_only)
-            options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": self._scores}
-            self._session = open_session(self._connection, path, encoders, rerank_limit, self._raised, **options)
+            self._scores = score_table(path, options)
+            self._session = open_session(
+                self._connection, path, encoders, options, scores=self._scores, raised=self._raised
+            )
             asking = self._session.asking = self._statements.asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
             self._statements.begin(self.functions, self.indexes.main)

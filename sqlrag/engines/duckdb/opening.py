@@ -10,7 +10,7 @@ from sqlrag.engines.duckdb.error_translation import Raised, translated
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from sqlrag.engines.duckdb.session import Session
-from sqlrag.engines.functions import Functions
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.score_table import ScoreTable
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import duckdb
 
     from sqlrag.store.encoders import Encoders
-    from sqlrag.store.scores import ScoreCache
 
 __all__ = ["open_session", "score_table", "warning"]
 
 
-def score_table(path: str, rows: int | None, *, read_only: bool) -> ScoreTable:
-    """Return the score cache in the index file of a database; `rows`: how many scores it keeps, None for no cache."""
+def score_table(path: str, options: ConnectionOptions) -> ScoreTable:
+    """Return the score cache in the index file of a database."""
     # The index file has transactions of its own, so it can be written whatever DuckDB is doing.
-    return ScoreTable(index_file_of(path), None if path == ":memory:" else rows, read_only=read_only)
+    rows = None if path == ":memory:" else options.score_cache
+    return ScoreTable(index_file_of(path), rows, read_only=options.read_only)
 
 
 def warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
@@ -43,15 +43,13 @@ def open_session(
     connection: duckdb.DuckDBPyConnection,
     path: str,
     encoders: Encoders,
-    rerank_limit: int,
-    raised: Raised,
+    options: ConnectionOptions,
     *,
-    read_only: bool,
-    nprobe: int | None,
-    score_cache: ScoreCache,
+    scores: ScoreTable,
+    raised: Raised,
 ) -> Session:
     """Bring the index file up to date, and return what the SQL functions of a connection work with."""
     with translated(path, raised):
-        indexes = DuckDBIndexes(connection, path, read_only=read_only)
+        indexes = DuckDBIndexes(connection, path, read_only=options.read_only)
         encoders.use_recorded(indexes.default_embedder())
-        return Session(Functions(indexes, encoders, rerank_limit, score_cache, nprobe), indexes, raised)
+        return Session(options.functions(indexes, encoders, scores), indexes, raised)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -15,29 +16,23 @@ from sqlrag.engines.duckdb.schema_check import check_functions
 from sqlrag.errors import InputError
 
 if TYPE_CHECKING:
+    from sqlrag.engines.options import ConnectionOptions
     from sqlrag.store.encoders import Encoders
 
 __all__ = ["register_duckdb"]
 
 
-def register_duckdb(
-    connection: duckdb.DuckDBPyConnection,
-    encoders: Encoders,
-    *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: int | None,
-) -> None:
+def register_duckdb(connection: duckdb.DuckDBPyConnection, encoders: Encoders, options: ConnectionOptions) -> None:
     """Give a DuckDB connection the functions; the index file stands beside its database."""
     # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
     ((path, read_only),) = connection.execute(
         "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"
     ).fetchall()
     path = path or ":memory:"
-    table = score_table(path, score_cache, read_only=read_only)
-    options: dict[str, Any] = {"read_only": read_only, "nprobe": nprobe, "score_cache": table}
+    options = replace(options, read_only=read_only)
+    table = score_table(path, options)
     raised = Raised()
-    session = open_session(connection, path, encoders, rerank_limit, raised, **options)
+    session = open_session(connection, path, encoders, options, scores=table, raised=raised)
     close_registered_at_exit(connection, session)
 
     def end() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from sqlrag.engines.base import Engine
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.confinement import confine
 from sqlrag.engines.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
@@ -63,19 +64,10 @@ class SQLiteEngine(Engine):
     indexes: SQLiteIndexes
     schema = "main"
 
-    def __init__(
-        self,
-        path: str,
-        encoders: Encoders,
-        *,
-        read_only: bool,
-        must_exist: bool,
-        rerank_limit: int,
-        nprobe: int | None,
-        score_cache: int | None,
-    ) -> None:
+    def __init__(self, path: str, encoders: Encoders, options: ConnectionOptions) -> None:
+        read_only = options.read_only
         made_here = not read_only and is_new(path)
-        connection = open_sqlite(path, read_only=read_only, must_exist=must_exist)
+        connection = open_sqlite(path, read_only=read_only, must_exist=options.must_exist)
         try:
             with translated(path):
                 self._begin(connection, SQLiteIndexes(connection), path, encoders, read_only=read_only)
@@ -83,14 +75,13 @@ class SQLiteEngine(Engine):
                 self._upgrade()
                 contents = self.indexes.look()
                 encoders.use_recorded(contents.meta("embedder"))
-                self._scores = table_in(self.connection, score_cache, read_only=read_only)
+                self._scores = table_in(self.connection, options.score_cache, read_only=read_only)
                 self.functions = give_functions(
                     self.connection,
                     self.indexes,
                     encoders,
-                    rerank_limit=rerank_limit,
-                    nprobe=nprobe,
-                    score_cache=self._scores,
+                    options,
+                    self._scores,
                     on_plan=self._plan,
                 )
                 encoders.check_choice(contents.records)

@@ -27,6 +27,7 @@ from sqlrag.values.bindings import sqlite_value
 if TYPE_CHECKING:
     import apsw
 
+    from sqlrag.engines.options import ConnectionOptions
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import Connection
     from sqlrag.store.scores import ScoreCache
@@ -219,10 +220,9 @@ def give_functions(
     connection: apsw.Connection,
     indexes: SQLiteIndexes,
     encoders: Encoders,
+    options: ConnectionOptions,
+    scores: ScoreCache,
     *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: ScoreCache,
     on_plan: Callable[[SQLValue], None] | None = None,
 ) -> Functions:
     """Give an APSW connection the functions, and sqlite-vec.
@@ -234,7 +234,7 @@ def give_functions(
     import sqlrag.engines.sqlite.apsw_tables as tables
 
     load_vec(connection)
-    functions = Functions(indexes, encoders, rerank_limit, score_cache, nprobe)
+    functions = options.functions(indexes, encoders, scores)
     for name, counts, function in scalar_functions(functions):
         for arguments in counts:
             connection.create_scalar_function(name, function, arguments, deterministic=True)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from sqlrag.engines.options import ConnectionOptions
     from sqlrag.engines.sqlite.table_functions import SQLValue
     from sqlrag.store.driver.stdlib_statements import StdlibStatements
     from sqlrag.store.encoders import Encoders
@@ -103,15 +104,7 @@ class RegisteredEngine(SQLiteEngine):
             upgrade(self.connection)
 
 
-def register_apsw(
-    connection: apsw.Connection,
-    encoders: Encoders,
-    *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: int | None,
-    read_only: bool,
-) -> RegisteredEngine:
+def register_apsw(connection: apsw.Connection, encoders: Encoders, options: ConnectionOptions) -> RegisteredEngine:
     """Give an APSW connection of the user's the functions and sqlite-vec."""
     import apsw
 
@@ -120,27 +113,17 @@ def register_apsw(
     own = APSWStatements(connection)
     indexes = SQLiteIndexes(own)
     encoders.use_recorded(indexes.default_embedder())
-    table = table_in(connection, score_cache)
-    functions = give_functions(
-        connection, indexes, encoders, rerank_limit=rerank_limit, nprobe=nprobe, score_cache=table
-    )
+    table = table_in(connection, options.score_cache)
+    functions = give_functions(connection, indexes, encoders, options, table)
     weakref.finalize(functions, table.close)  # the functions go with the connection
 
     def add(name: str, function: Callable[..., int], arguments: int) -> None:
         connection.create_scalar_function(name, function, arguments, flags=apsw.SQLITE_DIRECTONLY)
 
-    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=read_only)
+    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=options.read_only)
 
 
-def register_stdlib(
-    connection: sqlite3.Connection,
-    encoders: Encoders,
-    *,
-    rerank_limit: int,
-    nprobe: int | None,
-    score_cache: int | None,
-    read_only: bool,
-) -> RegisteredEngine:
+def register_stdlib(connection: sqlite3.Connection, encoders: Encoders, options: ConnectionOptions) -> RegisteredEngine:
     """Give a connection of the standard library's sqlite3 the functions and sqlite-vec.
 
     Raises MissingDependencyError where this Python was built without extension loading, InputError for a score cache.
@@ -155,16 +138,17 @@ def register_stdlib(
             "open the database with sqlrag.connect(path) or with apsw.Connection(path) instead of sqlite3, not beside "
             "it: both are installed with sqlrag, and two SQLite libraries in one process damage a file"
         )
-    if score_cache is not None:
+    if options.score_cache is not None:
         raise InputError(
-            f"score_cache is {score_cache}: the cache is written through APSW's own SQLite, and two SQLite libraries "
-            "in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or leave it out"
+            f"score_cache is {options.score_cache}: the cache is written through APSW's own SQLite, and two SQLite "
+            "libraries in one process can damage a file: register an apsw.Connection, use sqlrag.connect(path), or "
+            "leave it out"
         )
     load_vec(connection)
     own = StdlibStatements(connection)
     indexes = SQLiteIndexes(own)
     encoders.use_recorded(indexes.default_embedder())
-    functions = Functions(indexes, encoders, rerank_limit, None, nprobe)
+    functions = options.functions(indexes, encoders, None)
     outer = _Outermost(functions)
     for name, counts, function in scalar_functions(functions):
         for arguments in counts:
@@ -178,7 +162,7 @@ def register_stdlib(
         scalars.create(connection, name, arguments, outer.inside(function), with_effects=True)
 
     connection.set_trace_callback(outer.trace)
-    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=read_only)
+    return RegisteredEngine(own, indexes, functions, encoders, add, read_only=options.read_only)
 
 
 class _Outermost:

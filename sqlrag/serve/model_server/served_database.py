@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlrag
 from sqlrag.database import Database, connect
 from sqlrag.engines.base import Engine, engine_of
-from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import ServerError
 from sqlrag.process.database_paths import check_path
 from sqlrag.serve.model_server.client import Client
@@ -28,15 +28,9 @@ def connect_served(path: str, *, read_only: bool = True, reranker: str | None = 
     from sqlrag.engines.sqlite.engine import SQLiteEngine
 
     try:
-        engine = SQLiteEngine(
-            path,
-            RemoteEncoders(ServerModels(client), reranker),
-            read_only=read_only,
-            must_exist=True,
-            rerank_limit=DEFAULT_RERANK_LIMIT,
-            nprobe=None,
-            score_cache=None,  # whose keys say which library computed a score: the server's may be another one
-        )
+        # No score cache, whose keys say which library computed a score: the server's may be another one.
+        options = ConnectionOptions(read_only, must_exist=True)
+        engine = SQLiteEngine(path, RemoteEncoders(ServerModels(client), reranker), options)
     except BaseException:
         client.close()
         raise

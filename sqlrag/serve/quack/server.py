@@ -19,6 +19,7 @@ import duckdb
 from sqlrag.database import LONGEST_TEXT
 from sqlrag.engines.duckdb.confinement import Confinement
 from sqlrag.engines.duckdb.engine import DuckDBEngine
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import Error, InputError, MissingDependencyError
 from sqlrag.process.database_paths import is_sqlite
 from sqlrag.serve.untrusted import PAIRS, SECONDS
@@ -49,15 +50,8 @@ class QuackServer:
             raise InputError(f"{path} is a SQLite database: --quack serves those of DuckDB; --http serves both")
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._engine = DuckDBEngine(
-            path,
-            Encoders(None, reranker, "onnx"),
-            read_only=True,
-            must_exist=True,
-            rerank_limit=PAIRS,
-            nprobe=None,
-            score_cache=None,
-        )
+        options = ConnectionOptions(read_only=True, must_exist=True, rerank_limit=PAIRS)
+        self._engine = DuckDBEngine(path, Encoders(None, reranker, "onnx"), options)
         try:
             self._engine.confine(LONGEST_TEXT)
             self._instance = duckdb.connect(":memory:")
