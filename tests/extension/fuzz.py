@@ -250,10 +250,13 @@ def ask(
 
 def fuzz(pages: int, seed: int, kept: Path) -> Found:
     """Try so many pages; what ends the process is kept in a folder."""
-    from tests.serve.clients import place, serving
+    from tests.serve.clients import serving, socket_folder
 
     found = Found()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name, place() as socket:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name,
+        socket_folder() as socket,
+    ):
         folder = Path(name)
         bases = make(folder)
         library = build(folder)

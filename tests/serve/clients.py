@@ -20,7 +20,7 @@ from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as
 
 
 @contextmanager
-def place():
+def socket_folder():
     """Yield a path for a socket: short, as they have to be (unix(7): 108 bytes), in a folder of mode 0700."""
     folder = tempfile.mkdtemp(prefix="srv", dir="/tmp")
     try:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.serve.clients import client_of, place, serving
+from tests.serve.clients import client_of, serving, socket_folder
 
 
 @pytest.fixture
-def free_place():
+def free_socket():
     """A path for the socket of a server of the test's own."""
-    with place() as path:
+    with socket_folder() as path:
         yield path
 
 
 @pytest.fixture(scope="session")
 def server():
     """The path of the socket of a server that runs, however long the tests between two that use it take."""
-    with place() as path, serving(path, "--idle", "86400"):
+    with socket_folder() as path, serving(path, "--idle", "86400"):
         yield path
 
 

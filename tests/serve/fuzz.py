@@ -29,7 +29,7 @@ from sqlrag.models import DEFAULT_EMBEDDER, bundled_models
 from sqlrag.serve.model_server.channel import Channel, Gone
 from sqlrag.serve.model_server.client import Client
 from sqlrag.serve.model_server.protocol import VERSION, Frame, ProtocolError, as_row, as_table
-from tests.serve.clients import place, read_query, serving
+from tests.serve.clients import read_query, serving, socket_folder
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -196,7 +196,7 @@ def fuzz(messages: int, seed: int, keep: Path | None = CORPUS) -> Findings:
     """Send so many mutated messages to a server of its own."""
     found = Findings()
     started = time.monotonic()
-    with place() as path, serving(path, quiet=True) as process:
+    with socket_folder() as path, serving(path, quiet=True) as process:
         database = _database(path.parent)
         look = 0
         descriptors = 0

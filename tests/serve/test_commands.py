@@ -35,23 +35,23 @@ def command(*arguments, path=None, code=0):
     return ran.stdout
 
 
-def test_start_status_stop(free_place):
+def test_start_status_stop(free_socket):
     """In the background, twice, seen, ended, twice."""
-    said = json.loads(command("serve", "--background", "--json", path=free_place))
-    assert said["socket"] == str(free_place)
-    assert json.loads(command("serve", "--background", "--json", path=free_place)) == said
-    status = json.loads(command("status", "--json", path=free_place))
+    said = json.loads(command("serve", "--background", "--json", path=free_socket))
+    assert said["socket"] == str(free_socket)
+    assert json.loads(command("serve", "--background", "--json", path=free_socket)) == said
+    status = json.loads(command("status", "--json", path=free_socket))
     assert (status["running"], status["pid"], status["clients"]) == (True, said["pid"], 1)
-    assert f"pid: {said['pid']}" in command("status", path=free_place)
-    assert json.loads(command("stop", "--json", path=free_place)) == {"stopped": True}
-    assert command("stop", path=free_place) == "no server runs\n"
-    assert json.loads(command("status", "--json", path=free_place, code=1)) == {"running": False}
+    assert f"pid: {said['pid']}" in command("status", path=free_socket)
+    assert json.loads(command("stop", "--json", path=free_socket)) == {"stopped": True}
+    assert command("stop", path=free_socket) == "no server runs\n"
+    assert json.loads(command("status", "--json", path=free_socket, code=1)) == {"running": False}
 
 
-def test_x10_started_in_the_background_eight_times_at_once(free_place):
+def test_x10_started_in_the_background_eight_times_at_once(free_socket):
     """All of them succeed, with the one server that there is then."""
     arguments = [sys.executable, "-m", "sqlrag", "serve", "--background", "--json"]
-    environment = os.environ | {"SQLRAG_SOCKET": str(free_place)}
+    environment = os.environ | {"SQLRAG_SOCKET": str(free_socket)}
     started = [
         subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(8)
@@ -61,26 +61,26 @@ def test_x10_started_in_the_background_eight_times_at_once(free_place):
         assert [process.returncode for process in started] == [0] * 8, said
         assert len({json.loads(out)["pid"] for out, _ in said}) == 1
     finally:
-        command("stop", path=free_place)
+        command("stop", path=free_socket)
 
 
-def test_x10_started_in_the_background_while_another_starts(free_place):
+def test_x10_started_in_the_background_while_another_starts(free_socket):
     """One that was started otherwise, as the extension does, is waited for and found."""
     with subprocess.Popen(
-        [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_socket)], stdout=subprocess.DEVNULL
     ) as process:
         try:
-            while not free_place.with_suffix(".lock").exists():
+            while not free_socket.with_suffix(".lock").exists():
                 time.sleep(0.01)
-            said = json.loads(command("serve", "--background", "--json", path=free_place))
+            said = json.loads(command("serve", "--background", "--json", path=free_socket))
             assert said["pid"] == process.pid
         finally:
             process.kill()
 
 
-def test_x10_a_server_that_dies_at_its_start(free_place):
+def test_x10_a_server_that_dies_at_its_start(free_socket):
     """Those that wait for it are told, or start one themselves."""
-    environment = os.environ | {"SQLRAG_SOCKET": str(free_place), "SQLRAG_CACHE": "/nonexistent"}
+    environment = os.environ | {"SQLRAG_SOCKET": str(free_socket), "SQLRAG_CACHE": "/nonexistent"}
     arguments = [sys.executable, "-m", "sqlrag", "serve", "--background", "--reranker", "none-such"]
     failing = [
         subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -91,11 +91,11 @@ def test_x10_a_server_that_dies_at_its_start(free_place):
         assert (process.returncode, "there is no model 'none-such'" in told) == (1, True)
 
 
-def test_a_server_that_cannot_start(free_place):
+def test_a_server_that_cannot_start(free_socket):
     """Its reason is the command's."""
     for more in ((), ("--background",)):
         ran = subprocess.run(
-            [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place), "--reranker", "none-such", *more],
+            [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_socket), "--reranker", "none-such", *more],
             capture_output=True,
             text=True,
             check=False,
@@ -195,10 +195,10 @@ def test_another_reranker_is_not_the_servers(server, database, monkeypatch):
         assert type(other._engine.encoders).__name__ == "Encoders"
 
 
-def test_a_server_that_dies(free_place, database, monkeypatch):
+def test_a_server_that_dies(free_socket, database, monkeypatch):
     """The connection's own models go on, with the same hits."""
-    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
-    with serving(free_place) as process, connect_served(str(database)) as db:
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_socket))
+    with serving(free_socket) as process, connect_served(str(database)) as db:
         before = db.search("volcano")
         process.kill()
         process.wait()
@@ -268,21 +268,21 @@ def frame(kind, body):
         "two columns",
     ],
 )
-def test_a_server_that_lies(free_place, database, monkeypatch, lie):
+def test_a_server_that_lies(free_socket, database, monkeypatch, lie):
     """Nothing of it reaches the database, and the search is answered all the same."""
-    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_socket))
     with sqlrag.connect(database, read_only=True) as db:
         expected = db.search("volcano")
-    with lying(free_place, lie), connect_served(str(database)) as db:
+    with lying(free_socket, lie), connect_served(str(database)) as db:
         assert type(db._engine.encoders).__name__ == "RemoteEncoders"
         assert db.search("volcano") == expected
 
 
-def test_a_server_that_never_welcomes(free_place, database, monkeypatch):
+def test_a_server_that_never_welcomes(free_socket, database, monkeypatch):
     """Two seconds are enough to wait."""
-    monkeypatch.setenv("SQLRAG_SOCKET", str(free_place))
+    monkeypatch.setenv("SQLRAG_SOCKET", str(free_socket))
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(free_place))
+        listening.bind(str(free_socket))
         listening.listen()
         with connect_served(str(database)) as db:
             assert type(db._engine.encoders).__name__ == "Encoders"

@@ -61,41 +61,43 @@ def test_the_socket_is_the_users_alone(server):
 
 
 @pytest.mark.parametrize("mode", [0o701, 0o750, 0o777])
-def test_a_folder_that_others_can_enter(free_place, mode):
+def test_a_folder_that_others_can_enter(free_socket, mode):
     """Neither a server nor a client uses it."""
-    free_place.parent.chmod(mode)
-    for use in (lambda: check_folder(free_place, make=True), lambda: Client(free_place, "test")):
+    free_socket.parent.chmod(mode)
+    for use in (lambda: check_folder(free_socket, make=True), lambda: Client(free_socket, "test")):
         with pytest.raises(ServerError, match=f"can be entered by others .mode 0{mode:o}.: chmod 700"):
             use()
 
 
-def test_a_folder_that_is_a_link(free_place, tmp_path):
+def test_a_folder_that_is_a_link(free_socket, tmp_path):
     """It may lead anywhere, so it is not followed."""
     link = tmp_path / "link"
-    link.symlink_to(free_place.parent)
+    link.symlink_to(free_socket.parent)
     with pytest.raises(ServerError, match="symbolic link"):
         check_folder(link / "s.sock", make=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
-def test_a_folder_of_another_user(free_place):
+def test_a_folder_of_another_user(free_socket):
     """Whoever owns it could put another socket there."""
-    os.chown(free_place.parent, 12345, -1)
+    os.chown(free_socket.parent, 12345, -1)
     with pytest.raises(ServerError, match="belongs to another user"):
-        check_folder(free_place, make=True)
+        check_folder(free_socket, make=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can become another user")
-def test_a_process_of_another_user(free_place):
+def test_a_process_of_another_user(free_socket):
     """The kernel says who is at the other end, should the folder ever let somebody in."""
-    with serving(free_place):
-        free_place.parent.chmod(0o755)
-        free_place.chmod(0o666)
+    with serving(free_socket):
+        free_socket.parent.chmod(0o755)
+        free_socket.chmod(0o666)
         code = (
             "import os, socket, sys; os.setuid(12345); s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
             "print(s.recv(1000))"
         )
-        said = subprocess.run([sys.executable, "-c", code, str(free_place)], capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            [sys.executable, "-c", code, str(free_socket)], capture_output=True, text=True, check=True
+        )
         assert "belongs to user 12345" in said.stdout
 
 
@@ -109,17 +111,17 @@ def test_where_the_socket_is(monkeypatch, tmp_path):
     assert str(socket_path()) == f"/tmp/sqlrag-{os.getuid()}/server-1.sock"
 
 
-def test_a_token(free_place, monkeypatch):
+def test_a_token(free_socket, monkeypatch):
     """Where the server has one, nobody without it is served."""
-    with serving(free_place, SQLRAG_SOCKET_TOKEN="s3cret"):
+    with serving(free_socket, SQLRAG_SOCKET_TOKEN="s3cret"):
         for token in (None, "wrong", "ünïcode"):
             monkeypatch.setenv("SQLRAG_SOCKET_TOKEN", token) if token else monkeypatch.delenv(
                 "SQLRAG_SOCKET_TOKEN", raising=False
             )
             with pytest.raises(ServerError, match="the token is not the server's"):
-                Client(free_place, "test")
+                Client(free_socket, "test")
         monkeypatch.setenv("SQLRAG_SOCKET_TOKEN", "s3cret")
-        Client(free_place, "test").close()
+        Client(free_socket, "test").close()
 
 
 # What they may say
@@ -179,11 +181,11 @@ def test_text_that_is_not_utf_8(server):
     channel.close()
 
 
-def test_too_many_clients(free_place):
+def test_too_many_clients(free_socket):
     """The one too many is told so, and the others go on."""
-    with serving(free_place):
-        channels = [greeted(free_place) for _ in range(MOST_CLIENTS)]
-        assert f"{MOST_CLIENTS} clients" in refusal(raw(free_place))
+    with serving(free_socket):
+        channels = [greeted(free_socket) for _ in range(MOST_CLIENTS)]
+        assert f"{MOST_CLIENTS} clients" in refusal(raw(free_socket))
         channels.pop().close()
         channels[0].send(Frame.STATUS)
         assert channels[0].receive(5)[0] == Frame.RESULT
@@ -191,24 +193,24 @@ def test_too_many_clients(free_place):
             channel.close()
 
 
-def test_x2_clients_that_say_nothing_give_way(free_place):
+def test_x2_clients_that_say_nothing_give_way(free_socket):
     """More silent connections than there is room for, and than descriptors: who greets is served, before and after."""
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)); from sqlrag.cli import main; main()"
     )
-    command = [sys.executable, "-c", code, "serve", "--socket", str(free_place)]
+    command = [sys.executable, "-c", code, "serve", "--socket", str(free_socket)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout.readline()
-            known = greeted(free_place)
-            silent = [raw(free_place) for _ in range(120)]
-            with client_of_nothing(free_place) as client:
+            known = greeted(free_socket)
+            silent = [raw(free_socket) for _ in range(120)]
+            with client_of_nothing(free_socket) as client:
                 assert client.status()["clients"] <= 30
                 known.send(Frame.STATUS)
                 assert known.receive(30)[0] == Frame.RESULT
             for channel in silent:
                 channel.close()
-            with client_of_nothing(free_place) as client:
+            with client_of_nothing(free_socket) as client:
                 assert client.pid == process.pid
         finally:
             process.kill()
@@ -276,14 +278,14 @@ def test_who_leaves_in_the_middle_leaves_nothing(server, database):
 # How it ends
 
 
-def test_stop_lets_what_runs_finish(free_place, database):
+def test_stop_lets_what_runs_finish(free_socket, database):
     """`stop` returns when the process has gone, and the socket with it."""
-    with serving(free_place) as process, client_of(free_place, database) as client:
-        running = greeted(free_place)
+    with serving(free_socket) as process, client_of(free_socket, database) as client:
+        running = greeted(free_socket)
         running.send(Frame.CALL, as_row(["sqlrag_info"]))
         kind, _ = running.receive(5)
         assert kind == Frame.QUERY
-        stopping = raw(free_place)
+        stopping = raw(free_socket)
         stopping.send(Frame.HELLO, as_row([VERSION, "test", None]))
         stopping.send(Frame.STOP)
         assert [stopping.receive(5)[0] for _ in range(2)] == [Frame.WELCOME, Frame.RESULT]
@@ -293,7 +295,7 @@ def test_stop_lets_what_runs_finish(free_place, database):
         with pytest.raises(Gone):
             stopping.receive(20)
         assert process.wait(10) == 0
-        assert not free_place.exists()
+        assert not free_socket.exists()
         with pytest.raises(ServerError, match="broke off"):
             client.call("token_count", "a")
         running.close()
@@ -301,40 +303,40 @@ def test_stop_lets_what_runs_finish(free_place, database):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(free_place, number):
+def test_a_signal_ends_it_in_order(free_socket, number):
     """Ctrl-C, or the system's end: no traceback, no socket left."""
-    with serving(free_place) as process:
+    with serving(free_socket) as process:
         process.send_signal(number)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
-        assert not free_place.exists()
+        assert not free_socket.exists()
 
 
-def test_x3_a_second_ctrl_c_ends_it_at_once(free_place):
+def test_x3_a_second_ctrl_c_ends_it_at_once(free_socket):
     """Whatever runs: here a call whose client does not answer what it was asked, for which half a minute is given."""
-    with serving(free_place) as process:
-        running = greeted(free_place)
+    with serving(free_socket) as process:
+        running = greeted(free_socket)
         running.send(Frame.CALL, as_row(["sqlrag_info"]))
         assert running.receive(5)[0] == Frame.QUERY
         process.send_signal(signal.SIGINT)
-        while free_place.exists():
+        while free_socket.exists():
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 128 + signal.SIGINT
         running.close()
 
 
-def test_x2_a_log_that_nobody_reads(free_place, full_pipe):
+def test_x2_a_log_that_nobody_reads(free_socket, full_pipe):
     """What strangers send is told to stderr, which keeps the server from nothing; Ctrl-C neither."""
-    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_socket)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=full_pipe, text=True) as process:
         try:
             assert process.stdout.readline()
             for _ in range(20):
-                channel = raw(free_place)
+                channel = raw(free_socket)
                 channel.socket.sendall(b"\xff" * 40)
                 channel.close()
-            with client_of_nothing(free_place) as client:
+            with client_of_nothing(free_socket) as client:
                 assert client.pid == process.pid
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
@@ -342,44 +344,44 @@ def test_x2_a_log_that_nobody_reads(free_place, full_pipe):
             process.kill()
 
 
-def test_it_ends_when_nobody_needs_it(free_place):
+def test_it_ends_when_nobody_needs_it(free_socket):
     """Also while clients are connected that say nothing."""
-    with serving(free_place, "--idle", "1") as process:
-        client = Client(free_place, "test")
+    with serving(free_socket, "--idle", "1") as process:
+        client = Client(free_socket, "test")
         started = time.monotonic()
         assert process.wait(20) == 0
         assert time.monotonic() - started > 0.5
         client.close()
 
 
-def test_two_servers(free_place):
+def test_two_servers(free_socket):
     """The second one says that there is one, and does it no harm."""
-    with serving(free_place) as process:
-        command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+    with serving(free_socket) as process:
+        command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_socket)]
         second = subprocess.run(command, capture_output=True, text=True, check=False)
         assert second.returncode == 1
-        assert second.stderr == f"Error: a server runs already at {free_place}: sqlrag status, sqlrag stop\n"
-        client = Client(free_place, "test")
+        assert second.stderr == f"Error: a server runs already at {free_socket}: sqlrag status, sqlrag stop\n"
+        client = Client(free_socket, "test")
         assert client.pid == process.pid
         client.close()
 
 
-def test_after_a_kill(free_place):
+def test_after_a_kill(free_socket):
     """What a killed server has left is nobody's, and the next one takes its place."""
-    with serving(free_place) as process:
+    with serving(free_socket) as process:
         process.kill()
         process.wait()
-        assert free_place.exists()
+        assert free_socket.exists()
         with pytest.raises(ConnectionRefusedError):
-            Client(free_place, "test")
-    with serving(free_place):
-        Client(free_place, "test").close()
+            Client(free_socket, "test")
+    with serving(free_socket):
+        Client(free_socket, "test").close()
 
 
-def test_something_else_in_its_place(free_place):
+def test_something_else_in_its_place(free_socket):
     """A file that is no socket is not removed."""
-    free_place.write_text("mine")
-    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_place)]
+    free_socket.write_text("mine")
+    command = [sys.executable, "-m", "sqlrag", "serve", "--socket", str(free_socket)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (ran.returncode, ran.stderr) == (1, f"Error: {free_place} is in the way: it is no socket\n")
-    assert free_place.read_text() == "mine"
+    assert (ran.returncode, ran.stderr) == (1, f"Error: {free_socket} is in the way: it is no socket\n")
+    assert free_socket.read_text() == "mine"

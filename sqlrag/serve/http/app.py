@@ -72,7 +72,7 @@ _POSTED = (*_ASKED, 413, 415)
 Tool = Callable[..., dict[str, Any]]
 
 _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False}
-"""FastAPI would hand on to OpenTelemetry what is asked, if the environment says so."""
+"""Otherwise the environment could make FastAPI send data about requests to OpenTelemetry."""
 
 
 class Answer(JSONResponse):  # type: ignore[misc]  # checked without the extra, too
@@ -126,7 +126,7 @@ def make_app(tools: Tools, url: str) -> ASGIApp:
     _add_description(app)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        # HEAD is GET: whoever sends the answer leaves its body out.
+        # HEAD is GET; uvicorn leaves the body out.
         is_head = scope["type"] == "http" and scope["method"] == "HEAD"
         await app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
@@ -140,7 +140,7 @@ class _Queue:
         self._waiting = 0
 
     async def ask(self, tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return what a tool answers. Raises HTTPException(503) where too many wait."""
+        """Return what a tool answers. Raises HTTPException(503) if too many wait."""
         if self._waiting >= _WAITING:
             raise HTTPException(503, f"{_WAITING} questions wait: ask again later")
         self._waiting += 1
@@ -216,7 +216,7 @@ def _add_description(app: FastAPI) -> None:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """Answer a request that has no endpoint, or that was refused before its tool was called; and OPTIONS."""
+    """Answer OPTIONS, and requests that have no endpoint or were refused before the tool was called."""
     assert isinstance(error, HTTPException)
     detail, headers = error.detail, error.headers
     if error.status_code == HTTPStatus.NOT_FOUND:
@@ -232,18 +232,18 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    """Answer arguments that are not those of the tool."""
+    """Answer a request whose arguments do not fit the tool."""
     assert isinstance(error, RequestValidationError)
     wrong = (f"{'.'.join(map(str, one['loc'][1:])) or 'the body'}: {one['msg']}" for one in error.errors()[:5])
     return Problem(422, "; ".join(wrong))
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    """Answer a question that the tool could not answer."""
+    """Answer a question for which the tool raised an error of sqlrag's."""
     return Problem(next((status for kind, status in _STATUSES if isinstance(error, kind)), 500), str(error))
 
 
 async def _broken(_: Request, error: Exception) -> Response:
-    """Answer an error that is none of sqlrag's; the log has it, the answer does not."""
+    """Answer an unexpected error. It is written to the log, and is not in the answer."""
     logging.getLogger(__name__).error("a request failed", exc_info=error)
     return Problem(500, "the server failed at this request: its log says why")

@@ -1,4 +1,4 @@
-"""The arguments of a request: models made of the tools' signatures, and what FastAPI alone would let through."""
+"""The arguments of a request: models of the tools' signatures, and checks that FastAPI does not make."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def arguments_of(
 
 
 class _JSONRequest(Request):  # type: ignore[misc]  # checked without the extra, too
-    """A request whose body is read as JSON by pydantic, which takes no half of a surrogate pair."""
+    """A request whose body is read as JSON by pydantic, which refuses half of a surrogate pair."""
 
     async def json(self) -> Any:
         """Return the body. Raises HTTPException(400)."""
@@ -53,7 +53,7 @@ class CheckedRoute(APIRoute):  # type: ignore[misc]  # checked without the extra
     """A route that refuses a body that is not declared as JSON, and an argument that is given twice."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
-        """Return what answers a request."""
+        """Return the function that answers a request."""
         handle = super().get_route_handler()
 
         async def checked(request: Request) -> Response:

@@ -37,7 +37,7 @@ _AGAIN = 0.02
 
 
 class Client:
-    """A connection to the server; `name` is what the server calls it in its status.
+    """A connection to the server. `sqlrag status` shows `name`.
 
     Every method raises ServerError if the server has ended, is too slow or breaks the protocol. Of a connection that
     has done so, only `close` is of use. Raises FileNotFoundError or ConnectionRefusedError if no server runs.
@@ -67,7 +67,7 @@ class Client:
         return dict(self._request(Frame.STATUS, seconds=WELCOME_SECONDS))
 
     def stop(self) -> None:
-        """Let the server finish what runs, and return when it has ended."""
+        """Let the server finish its running calls, and return when it has ended."""
         self._request(Frame.STOP)
         try:
             while True:
@@ -125,7 +125,7 @@ class Client:
         return rows
 
     def _talk(self, talk: Callable[[], Any]) -> Any:
-        """Return what an exchange does; close the connection if it breaks off, as later answers would be to it."""
+        """Return what `talk` does. Close the connection if it breaks off: the next answer would belong to it."""
         if self._owned.is_inherited:
             raise ServerError("the connection to the model server was opened in another process: open it again")
         try:

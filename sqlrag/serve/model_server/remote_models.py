@@ -1,6 +1,6 @@
-"""The models of a process that uses a model server's: it sends texts and gets vectors and scores.
+"""Models that a model server runs: this process sends it texts, and gets vectors and scores.
 
-A model of the process itself takes over where the server breaks off, is too busy, or does not have the model.
+A model of this process takes over if the server breaks off, is too busy, or does not have the model.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ Model = TypeVar("Model", Embedder, Reranker)
 
 
 class ServerModels:
-    """The models of a server. Each method returns None if the caller's own model has to answer instead.
+    """The models of a server. Each method returns None if a model of this process has to answer instead.
 
-    After a ServerError all of them do: the server has ended, or does not keep to the protocol.
+    After a ServerError that is always so: the server has ended, or has broken the protocol.
     """
 
     def __init__(self, client: Client) -> None:
@@ -84,7 +84,7 @@ class ServerModels:
         return found
 
     def _call(self, function: str, spec: ModelSpec, count: int, *arguments: Any) -> list[Any] | None:
-        """Return the `count` values that a function of the server answers. Raises SQLError if it was interrupted."""
+        """Return the `count` values of a function of the server's. Raises SQLError if it was interrupted."""
         if not self.is_connected or any(isinstance(one, str) and len(one) > LONGEST_TEXT for one in arguments):
             return None
         try:
@@ -94,7 +94,7 @@ class ServerModels:
             self._break_off()
             return None
         except (TimeLimitError, UnknownModelError, ModelFileError):
-            return None  # its own model may still do it
+            return None
         except Error:
             current_stop().check()
             raise
@@ -109,7 +109,7 @@ class ServerModels:
 
 
 class RemoteEncoders(Encoders):
-    """The models of a connection, run by a server; `models`: the server's."""
+    """The models of a connection, which a server runs."""
 
     def __init__(self, models: ServerModels, reranker: str | None) -> None:
         super().__init__(None, reranker)
@@ -137,7 +137,7 @@ class RemoteEncoders(Encoders):
         return self._once(spec, lambda: _RemoteReranker(spec, self.models))
 
     def _once(self, spec: ModelSpec, make: Callable[[], Model]) -> Model:
-        """Return the model that was made for a specification before, with what it remembers, or make it."""
+        """Return the model of a specification, which remembers vectors or scores; make it at the first call."""
         key = str(spec.folder), spec.weights_hash
         if key not in self._opened:
             self._opened[key] = make()

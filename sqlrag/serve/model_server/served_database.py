@@ -1,4 +1,4 @@
-"""A database whose models are a server's, where one runs: what sqlrag's own commands open."""
+"""The database of sqlrag's own commands: a model server runs the models, if there is one."""
 
 from __future__ import annotations
 
