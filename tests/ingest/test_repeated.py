@@ -128,6 +128,7 @@ def counting(path: Path):
     work.tokenized = [text for text in tokenized if text]  # a new index asks for the length of the model's empty prompt
 
 
+@pytest.mark.usefixtures("real_models")
 def test_a_file_is_read_hashed_and_tokenized_once(fresh, tmp_path):
     """Whether it is new or has changed; the chunker counts the words of a text from what it knows of them."""
     chunker_of.cache_clear()  # a chunker that is made anew knows no text
