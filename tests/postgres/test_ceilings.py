@@ -12,10 +12,9 @@ import psycopg
 import pytest
 
 from sqlrag.serve.postgres.catalog import rewrite
-from sqlrag.serve.postgres.parameters import decode
+from sqlrag.serve.postgres.encoding import decode, encode
 from sqlrag.serve.postgres.statements import LONGEST, split
 from sqlrag.serve.postgres.types import BY_NAME
-from sqlrag.serve.postgres.values import encode
 from tests.postgres.conftest import serving
 from tests.postgres.test_limits import Raw, code_of
 from tests.postgres.test_slow_clients import until

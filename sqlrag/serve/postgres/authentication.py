@@ -13,7 +13,7 @@ import os
 import secrets
 
 from sqlrag.serve.postgres.messages import Body, Wire, decoded, int32, message
-from sqlrag.serve.postgres.sqlstate import Ended
+from sqlrag.serve.postgres.sqlstate import FatalError
 
 __all__ = ["Password"]
 
@@ -37,13 +37,13 @@ class Password:
         self._server_key = _hmac(salted, b"Server Key")
 
     def ask(self, wire: Wire, user: str) -> None:
-        """Let a client show that it knows the password. Raises Ended (28P01) where it does not."""
+        """Let a client show that it knows the password. Raises FatalError (28P01) where it does not."""
         wire.send(message(b"R", int32(10), _MECHANISM.encode(), b"\0\0"))
         wire.flush()
         body = _answer(wire)
         mechanism, length = body.text(), body.int32()
         if mechanism != _MECHANISM:
-            raise Ended("28000", f"the client wants {mechanism}: this server takes {_MECHANISM}")
+            raise FatalError("28000", f"the client wants {mechanism}: this server takes {_MECHANISM}")
         header, bare = _first(decoded(body.take(length)))
         nonce = _attribute(bare, "r") + secrets.token_urlsafe(18)
         server_first = f"r={nonce},s={base64.b64encode(self._salt).decode()},i={_ITERATIONS}"
@@ -59,7 +59,7 @@ class Password:
             or _attribute(without_proof, "r") != nonce
             or not self._proves(proof, signed)
         ):
-            raise Ended("28P01", f'password authentication failed for user "{user}"')
+            raise FatalError("28P01", f'password authentication failed for user "{user}"')
         signature = base64.b64encode(_hmac(self._server_key, signed))
         wire.send(message(b"R", int32(12), b"v=", signature) + message(b"R", int32(0)))
 
@@ -78,7 +78,7 @@ class Password:
 def _answer(wire: Wire) -> Body:
     kind, body = wire.read(_LARGEST)
     if kind != b"p":
-        raise Ended("08P01", "a password was asked for, and something else came")
+        raise FatalError("08P01", "a password was asked for, and something else came")
     return body
 
 
@@ -87,7 +87,7 @@ def _first(said: str) -> tuple[str, str]:
     flag, _, rest = said.partition(",")
     name, comma, bare = rest.partition(",")
     if flag not in ("n", "y") or not comma:
-        raise Ended("28000", "the client wants to bind its password to the connection: this server cannot")
+        raise FatalError("28000", "the client wants to bind its password to the connection: this server cannot")
     return f"{flag},{name},", bare
 
 
@@ -95,7 +95,7 @@ def _attribute(said: str, name: str) -> str:
     for part in said.split(","):
         if part.startswith(f"{name}="):
             return part[2:]
-    raise Ended("08P01", f"a message of {_MECHANISM} has no {name}=")
+    raise FatalError("08P01", f"a message of {_MECHANISM} has no {name}=")
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.process.call_lock import CallLock
-from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.serve.postgres.statements import replaced
 from sqlrag.serve.postgres.types import BY_OID, TEXT, of_declared, of_duckdb
 from sqlrag.store.names import is_internal
@@ -147,7 +147,7 @@ class CatalogCursor:
                 rows += batch
                 size += sum(map(_size, chain.from_iterable(batch)))
                 if size > _MOST_BYTES:
-                    raise Refused("54000", f"the answer of the catalog has more than {_MOST_BYTES >> 20} MB")
+                    raise ClientError("54000", f"the answer of the catalog has more than {_MOST_BYTES >> 20} MB")
         return columns, rows
 
     def interrupt(self) -> None:

@@ -8,16 +8,16 @@ from itertools import dropwhile
 from typing import Any
 
 from sqlrag.serve.postgres.settings import Settings
-from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.serve.postgres.statements import Statement
 from sqlrag.serve.postgres.types import TEXT, PgType
 from sqlrag.values.sql_lexer import Lexeme
 
-__all__ = ["NO_ROWS", "Answer", "Transaction", "command", "unquoted"]
+__all__ = ["NO_ROWS", "Reply", "Transaction", "command", "unquoted"]
 
 
 @dataclass
-class Answer:
+class Reply:
     """What a statement gives: its columns (none where it has no rows), its rows, and what it is called."""
 
     tag: str
@@ -45,20 +45,22 @@ class Transaction:
         self.has_failed = self.is_open
 
     def check(self, word: str) -> None:
-        """Raise Refused for a statement after one that has failed."""
+        """Raise ClientError for a statement after one that has failed."""
         if self.has_failed and word not in ("ROLLBACK", "ABORT", "COMMIT", "END"):
-            raise Refused("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+            raise ClientError(
+                "25P02", "current transaction is aborted, commands ignored until end of transaction block"
+            )
 
-    def begin(self) -> Answer:
+    def begin(self) -> Reply:
         """Begin."""
         self.is_open = True
-        return Answer("BEGIN")
+        return Reply("BEGIN")
 
-    def end(self, tag: str) -> Answer:
+    def end(self, tag: str) -> Reply:
         """End; after an error COMMIT is a ROLLBACK, as in PostgreSQL."""
         tag = "ROLLBACK" if self.has_failed else tag
         self.is_open = self.has_failed = False
-        return Answer(tag)
+        return Reply(tag)
 
 
 _NOT_HERE = {
@@ -83,15 +85,15 @@ NO_ROWS = frozenset(
 
 def command(  # noqa: PLR0911 - one return for each kind of statement
     statement: Statement, transaction: Transaction, settings: Settings
-) -> Answer | None:
+) -> Reply | None:
     """Return the answer to a statement that is not the engine's, None for one that is.
 
-    Raises Refused for what this server does not do.
+    Raises ClientError for what this server does not do.
     """
     first = statement.first
     transaction.check(first)
     if first in _NOT_HERE:
-        raise Refused("0A000", _NOT_HERE[first])
+        raise ClientError("0A000", _NOT_HERE[first])
     if first in ("BEGIN", "START"):
         _check_mode(statement.words())
         return transaction.begin()
@@ -101,55 +103,55 @@ def command(  # noqa: PLR0911 - one return for each kind of statement
         return transaction.end("ROLLBACK")
     if first in ("SAVEPOINT", "RELEASE", "ROLLBACK"):
         transaction.has_failed = False  # ROLLBACK TO: nothing was written, so it is as before
-        return Answer(first)
+        return Reply(first)
     if first in ("SET", "RESET", "SHOW"):
         return {"SET": _set, "RESET": _reset, "SHOW": _show}[first](statement, settings)
     if first == "DISCARD":
         settings.reset()
-        return Answer("DISCARD ALL")
-    return Answer(first) if first in ("DEALLOCATE", "CLOSE", "UNLISTEN") else None
+        return Reply("DISCARD ALL")
+    return Reply(first) if first in ("DEALLOCATE", "CLOSE", "UNLISTEN") else None
 
 
 def _check_mode(words: Iterable[str]) -> None:
     if "WRITE" in words:
-        raise Refused("25006", "cannot set transaction read-write mode: this database is only read here")
+        raise ClientError("25006", "cannot set transaction read-write mode: this database is only read here")
 
 
-def _set(statement: Statement, settings: Settings) -> Answer:
+def _set(statement: Statement, settings: Settings) -> Reply:
     said = dropwhile(lambda text: text.upper() in ("SET", "SESSION", "LOCAL"), map(unquoted, statement.lexemes()))
     texts = list(said)
     words = [text.upper() for text in texts]
     if words[:1] in (["TRANSACTION"], ["CHARACTERISTICS"]):
         _check_mode(words)
-        return Answer("SET")
+        return Reply("SET")
     if words[:1] in (["ROLE"], ["AUTHORIZATION"]):
-        raise Refused("0A000", "there is one role here: sqlrag")
+        raise ClientError("0A000", "there is one role here: sqlrag")
     if words[:2] == ["TIME", "ZONE"]:
         texts = ["timezone", "=", *texts[2:]]
     elif words[:1] == ["NAMES"]:
         texts = ["client_encoding", "=", *texts[1:]]
     place = next((at for at, text in enumerate(texts) if text == "=" or text.upper() == "TO"), 0)
     if not 0 < place < len(texts) - 1:
-        raise Refused("42601", "SET takes a name, = and a value")
+        raise ClientError("42601", "SET takes a name, = and a value")
     name = settings.set("".join(texts[:place]), " ".join(texts[place + 1 :]).replace(" ,", ","))
-    return Answer("SET", status=(name, settings.show(name)))
+    return Reply("SET", status=(name, settings.show(name)))
 
 
-def _reset(statement: Statement, settings: Settings) -> Answer:
+def _reset(statement: Statement, settings: Settings) -> Reply:
     name = "".join(map(unquoted, statement.lexemes()))[len("RESET") :]
     settings.reset(None if name.upper() in ("", "ALL") else name)
-    return Answer("RESET")
+    return Reply("RESET")
 
 
-def _show(statement: Statement, settings: Settings) -> Answer:
+def _show(statement: Statement, settings: Settings) -> Reply:
     words = [unquoted(one).lower() for one in statement.lexemes()][1:]
     name = {("transaction", "isolation", "level"): "transaction_isolation", ("time", "zone"): "timezone"}.get(
         tuple(words), "".join(words)
     )
     if name == "all":
         columns = [("name", TEXT), ("setting", TEXT), ("description", TEXT)]
-        return Answer("SHOW", columns, iter([(*item, "") for item in sorted(settings.all().items())]))
-    return Answer("SHOW", [(name, TEXT)], iter([(settings.show(name),)]))
+        return Reply("SHOW", columns, iter([(*item, "") for item in sorted(settings.all().items())]))
+    return Reply("SHOW", [(name, TEXT)], iter([(settings.show(name),)]))
 
 
 def unquoted(one: Lexeme) -> str:

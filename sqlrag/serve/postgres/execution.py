@@ -10,8 +10,8 @@ from sqlrag.database import Database
 from sqlrag.engines.backlog_warnings import told
 from sqlrag.results import Result
 from sqlrag.serve.postgres.catalog import RELATIONS, CatalogCursor
-from sqlrag.serve.postgres.commands import Answer
-from sqlrag.serve.postgres.parameters import for_sqlite
+from sqlrag.serve.postgres.commands import Reply
+from sqlrag.serve.postgres.encoding import for_sqlite
 from sqlrag.serve.postgres.rows import size_of
 from sqlrag.serve.postgres.statements import Statement
 from sqlrag.serve.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_duckdb, of_value, widened
@@ -45,11 +45,11 @@ class Source:
         """Whether a statement ends those before it: DuckDB's connection has one result at a time."""
         return self._database.engine == "duckdb"
 
-    def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Answer:
+    def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Reply:
         """Run a statement. `described`: the columns that the client was told of before."""
         if statement.asks_catalog(RELATIONS):
             found, rows = self._catalog.execute(statement.text, params)
-            return Answer("SELECT", described or _of_catalog(found), iter(rows))
+            return Reply("SELECT", described or _of_catalog(found), iter(rows))
         sql, bindings = self._bound(statement, params)
         result = self._database.execute(sql, bindings)
         return self._typed(result, described)
@@ -89,7 +89,7 @@ class Source:
             return statement.text, params
         return statement.without_casts, {str(number): for_sqlite(value) for number, value in enumerate(params, 1)}
 
-    def _typed(self, result: Result, described: Columns | None) -> Answer:
+    def _typed(self, result: Result, described: Columns | None) -> Reply:
         rows = iter(result)
         if described is None and self._database.engine == "duckdb":
             described = [(name, of_duckdb(kind or "")) for name, kind in zip(result.columns, result.types, strict=True)]
@@ -106,7 +106,7 @@ class Source:
                         break
                 rows = chain(seen, rows)
             described = [(name, kind or TEXT) for name, kind in zip(result.columns, kinds, strict=True)]
-        return Answer("SELECT", described, rows, result.close)
+        return Reply("SELECT", described, rows, result.close)
 
 
 def _of_catalog(found: list[tuple[str, str | None]]) -> Columns:

@@ -11,11 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlrag.serve.postgres.commands import Answer
+from sqlrag.serve.postgres.commands import Reply
+from sqlrag.serve.postgres.encoding import decode
 from sqlrag.serve.postgres.messages import Body
-from sqlrag.serve.postgres.parameters import decode
 from sqlrag.serve.postgres.rows import Rows
-from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.serve.postgres.statements import Statement, split
 from sqlrag.serve.postgres.types import PgType
 
@@ -61,7 +61,7 @@ class Portal:
     params: list[Any]
     formats: list[int]
     size: int
-    answer: Answer | None = None
+    answer: Reply | None = None
     rows: Rows | None = None
 
     def close(self) -> None:
@@ -78,15 +78,15 @@ class Extended:
         self._portals: dict[str, Portal] = {}
 
     def parse(self, body: Body) -> None:
-        """Keep a statement. Raises Refused for several in one, or a name that is taken."""
+        """Keep a statement. Raises ClientError for several in one, or a name that is taken."""
         name, sql = body.text(), body.text()
         oids = [body.int32() for _ in range(body.count())]
         body.end()
         if name and name in self._statements:
-            raise Refused("42P05", f'prepared statement "{name}" already exists')
+            raise ClientError("42P05", f'prepared statement "{name}" already exists')
         found = split(sql)
         if len(found) > 1:
-            raise Refused("42601", "cannot insert multiple commands into a prepared statement")
+            raise ClientError("42601", "cannot insert multiple commands into a prepared statement")
         statement = found[0] if found else None
         types = statement.parameters if statement else []
         types = [*types, *[0] * (len(oids) - len(types))]
@@ -98,14 +98,14 @@ class Extended:
         self._statements[name] = prepared
 
     def bind(self, body: Body) -> None:
-        """Keep a portal. Raises Refused for parameters that are not as many or not what the statement takes."""
+        """Keep a portal. Raises ClientError for parameters that are not as many or not what the statement takes."""
         name, prepared = body.text(), self.statement(body.text())
         size = body.left + sys.getsizeof(name)
         formats = [body.int16() for _ in range(body.count())]
         count = body.count()
         if count != len(prepared.types):
-            raise Refused("08P01", f"the statement takes {len(prepared.types)} parameters, and {count} came")
-        formats = _spread(formats, count, "parameters")
+            raise ClientError("08P01", f"the statement takes {len(prepared.types)} parameters, and {count} came")
+        formats = spread(formats, count, "parameters")
         params = []
         for number, (oid, form) in enumerate(zip(prepared.types, formats, strict=True), 1):
             length = body.int32()
@@ -114,24 +114,24 @@ class Extended:
         result_formats = [body.int16() for _ in range(body.count())]
         body.end()
         if any(form not in (0, 1) for form in result_formats):
-            raise Refused("08P01", "a format is neither 0 (text) nor 1 (binary)")
+            raise ClientError("08P01", "a format is neither 0 (text) nor 1 (binary)")
         if name and name in self._portals:
-            raise Refused("42P03", f'portal "{name}" already exists')
+            raise ClientError("42P03", f'portal "{name}" already exists')
         size += _PART * sum(1 + (len(one) if isinstance(one, list) else 0) for one in params)
         self.close_portal(name)
         self._check_room(size)
         self._portals[name] = Portal(prepared, params, result_formats, size)
 
     def statement(self, name: str) -> Prepared:
-        """Return a prepared statement. Raises Refused where there is none of the name."""
+        """Return a prepared statement. Raises ClientError where there is none of the name."""
         if name not in self._statements:
-            raise Refused("26000", f'prepared statement "{name}" does not exist')
+            raise ClientError("26000", f'prepared statement "{name}" does not exist')
         return self._statements[name]
 
     def portal(self, name: str) -> Portal:
-        """Return a portal. Raises Refused where there is none of the name."""
+        """Return a portal. Raises ClientError where there is none of the name."""
         if name not in self._portals:
-            raise Refused("34000", f'portal "{name}" does not exist')
+            raise ClientError("34000", f'portal "{name}" does not exist')
         return self._portals[name]
 
     def close_statement(self, name: str) -> None:
@@ -162,9 +162,9 @@ class Extended:
         return [one for one in rows if one is not None and one.is_running]
 
     def check_running(self) -> None:
-        """Raise Refused where no further portal may begin."""
+        """Raise ClientError where no further portal may begin."""
         if len(self.suspended()) >= _MOST_RUNNING:
-            raise Refused(
+            raise ClientError(
                 "54000", f"{_MOST_RUNNING} portals have rows left, the most of a session: fetch or close them"
             )
 
@@ -182,19 +182,19 @@ class Extended:
             self.hold(rows)
             if rows.is_running:
                 left = f"more than {_HELD_BYTES >> 20} MB of rows were left when another statement came"
-                rows.end(Refused("54000", f"{left}: read them first, or ask for fewer with LIMIT"))
+                rows.end(ClientError("54000", f"{left}: read them first, or ask for fewer with LIMIT"))
 
     def _check_room(self, size: int) -> None:
         kept: list[Prepared | Portal] = [*self._statements.values(), *self._portals.values()]
         if len(kept) >= _MOST or size + sum(one.size for one in kept) > _MOST_BYTES:
-            raise Refused(
+            raise ClientError(
                 "54000",
                 f"a session keeps {_MOST:,} statements and portals of {_MOST_BYTES >> 20} MB at most: close some",
             )
 
 
-def _spread(formats: list[int], count: int, what: str) -> list[int]:
+def spread(formats: list[int], count: int, what: str) -> list[int]:
     """Return a format for each: none stands for text, a single one for all."""
     if len(formats) not in (0, 1, count) or any(form not in (0, 1) for form in formats):
-        raise Refused("08P01", f"{len(formats)} formats for {count} {what}: 0 or 1 for each, one for all, or none")
+        raise ClientError("08P01", f"{len(formats)} formats for {count} {what}: 0 or 1 for each, one for all, or none")
     return formats if len(formats) == count else (formats or [0]) * count

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from sqlrag.serve.postgres.sqlstate import Ended, Refused
+from sqlrag.serve.postgres.sqlstate import ClientError, FatalError
 
 __all__ = [
     "Body",
@@ -86,18 +86,18 @@ class Wire:
         wrapped.do_handshake()
 
     def startup(self) -> Body:
-        """Return the first message, which has no kind. Raises Ended where it can be none."""
+        """Return the first message, which has no kind. Raises FatalError where it can be none."""
         (length,) = struct.unpack("!I", self._take(4))
         if not 8 <= length <= _LARGEST_STARTUP:
-            raise Ended("08P01", f"the first message would have {length:,} bytes: this is no client of PostgreSQL")
+            raise FatalError("08P01", f"the first message would have {length:,} bytes: this is no client of PostgreSQL")
         return Body(self._take(length - 4))
 
     def read(self, largest: int | None = None) -> tuple[bytes, Body]:
-        """Return kind and body of the next message. Raises Closed at the end, Ended for one that is too long."""
+        """Return kind and body of the next message. Raises Closed at the end, FatalError for one that is too long."""
         kind, length = struct.unpack("!cI", self._take(5))
         most = largest or (_LARGEST_BIND if kind == b"B" else _LARGEST)
         if not 4 <= length <= most:
-            raise Ended("08P01", f"a message would have {length:,} bytes: the most are {most:,}")
+            raise FatalError("08P01", f"a message would have {length:,} bytes: the most are {most:,}")
         return kind, Body(self._take(length - 4))
 
     def _take(self, count: int) -> bytes:
@@ -154,7 +154,7 @@ def _patience() -> Iterator[None]:
 
 
 class Body:
-    """The fields of a message, read one after the other. Raises Refused where they are not what they should be."""
+    """The fields of a message, read one after the other. Raises ClientError where they are not what they should be."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -168,7 +168,7 @@ class Body:
     def take(self, count: int) -> bytes:
         """Return so many bytes."""
         if count < 0 or count > self.left:
-            raise Refused("08P01", "a message ends before its fields do")
+            raise ClientError("08P01", "a message ends before its fields do")
         self._at += count
         return self._data[self._at - count : self._at]
 
@@ -188,7 +188,7 @@ class Body:
         """Return a text that ends with a zero byte."""
         end = self._data.find(b"\0", self._at)
         if end < 0:
-            raise Refused("08P01", "a message has a text without an end")
+            raise ClientError("08P01", "a message has a text without an end")
         data = self.take(end - self._at)
         self._at += 1
         return decoded(data)
@@ -196,7 +196,7 @@ class Body:
     def end(self) -> None:
         """Make sure that nothing is left."""
         if self.left:
-            raise Refused("08P01", f"a message has {self.left} bytes too many")
+            raise ClientError("08P01", f"a message has {self.left} bytes too many")
 
 
 def decoded(data: bytes) -> str:
@@ -204,7 +204,7 @@ def decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise Refused(
+        raise ClientError(
             "22021", f"a text is not UTF-8 at byte {error.start}: this server takes no other encoding"
         ) from error
 

@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlrag.serve.postgres.commands import Answer
+from sqlrag.serve.postgres.commands import Reply
+from sqlrag.serve.postgres.encoding import encode
 from sqlrag.serve.postgres.messages import int16, int32, message
-from sqlrag.serve.postgres.sqlstate import Refused
-from sqlrag.serve.postgres.values import encode
+from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.values.json_values import BLOB
 
 __all__ = ["Rows", "of_columns", "size_of"]
@@ -29,10 +29,10 @@ _OVERHEAD = 100
 class Rows:
     """The rows of an answer as messages, read once; after `seconds` the statement ends, and so do they.
 
-    Iterating raises Refused (57014) then, and for a row that cannot be sent.
+    Iterating raises ClientError (57014) then, and for a row that cannot be sent.
     """
 
-    def __init__(self, answer: Answer, formats: list[int], seconds: float) -> None:
+    def __init__(self, answer: Reply, formats: list[int], seconds: float) -> None:
         self.ends = time.monotonic() + seconds
         self._seconds = seconds
         self._answer = answer
@@ -105,14 +105,14 @@ class Rows:
         """End the statement if its time is over."""
         if self.is_running and time.monotonic() >= self.ends:
             self.end(
-                Refused(
+                ClientError(
                     "57014",
                     f"stopped {self._seconds:g} s after it began: fetch the rows sooner, or ask for fewer with LIMIT",
                 )
             )
 
 
-def _messages(answer: Answer, formats: list[int]) -> Iterator[bytes]:
+def _messages(answer: Reply, formats: list[int]) -> Iterator[bytes]:
     """Yield a DataRow for each row."""
     forms = of_columns(formats, len(answer.columns))
     kinds = [(name, kind, form == 1) for (name, kind), form in zip(answer.columns, forms, strict=True)]
@@ -133,7 +133,7 @@ def _check_size(row: Sequence[Any]) -> None:
     size = size_of(row)
     if size > _LARGEST_ROW:
         said = f"a row has {size:,} characters or bytes, more than {_LARGEST_ROW:,}"
-        raise Refused("54000", f"{said}: select fewer columns, or substr() of them")
+        raise ClientError("54000", f"{said}: select fewer columns, or substr() of them")
 
 
 def of_columns(formats: list[int], count: int) -> list[int]:

@@ -23,7 +23,7 @@ from sqlrag.serve.postgres.execution import Source
 from sqlrag.serve.postgres.messages import Body, Closed, Wire, error_response, int32, message, text
 from sqlrag.serve.postgres.session import Session
 from sqlrag.serve.postgres.settings import DEFAULTS, VERSION, Settings
-from sqlrag.serve.postgres.sqlstate import Ended, Refused, sqlstate
+from sqlrag.serve.postgres.sqlstate import ClientError, FatalError, sqlstate
 from sqlrag.serve.untrusted import SECONDS, open_confined
 
 __all__ = ["CONNECTIONS", "LOOPBACK", "Server"]
@@ -84,7 +84,7 @@ class Server:
         self._unknown: dict[threading.Thread, Wire] = {}
 
     def serve(self, port: int, ready: Callable[[int], None], note: Callable[[str], None] = lambda _: None) -> None:
-        """Answer until KeyboardInterrupt. Raises OSError for a port that is taken.
+        """Reply until KeyboardInterrupt. Raises OSError for a port that is taken.
 
         `ready` is called with the port, `note` once if the system has no descriptor, memory or thread for a client.
         """
@@ -167,7 +167,7 @@ class Server:
         except (Closed, ssl.SSLError):
             pass
         except (Error, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: no thread can be started
-            severity = error.severity if isinstance(error, Ended) else "FATAL"
+            severity = error.severity if isinstance(error, FatalError) else "FATAL"
             with suppress(Closed):
                 wire.send(error_response(error, sqlstate(error), severity))
                 wire.flush()
@@ -181,16 +181,16 @@ class Server:
             self._cancel(body)
             return None
         if code >> 16 != 3:
-            raise Ended("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not spoken here: it is 3.0")
+            raise FatalError("0A000", f"protocol {code >> 16}.{code & 0xFFFF} is not spoken here: it is 3.0")
         said = _parameters(body)
         if self._tls is not None and not isinstance(wire.socket, ssl.SSLSocket):
-            raise Ended("28000", "this server takes connections with TLS alone: sslmode=require")
+            raise FatalError("28000", "this server takes connections with TLS alone: sslmode=require")
         extensions = [name for name in said if name.startswith("_pq_.")]
         if code & 0xFFFF or extensions:
             wire.send(message(b"v", int32(0), int32(len(extensions)), *(text(name) for name in extensions)))
         user = said.get("user", "")
         if not user:
-            raise Ended("28000", "no user name was given: any will do, with the password")
+            raise FatalError("28000", "no user name was given: any will do, with the password")
         self._password.ask(wire, user)
         wire.stay()
         return said
@@ -204,24 +204,24 @@ class Server:
                 wire.send(b"S")
                 wire.flush()
                 if wire.has_unread:
-                    raise Ended("08P01", "bytes came before TLS had begun")  # CVE-2021-23214
+                    raise FatalError("08P01", "bytes came before TLS had begun")  # CVE-2021-23214
                 wire.start_tls(self._tls)
             elif code in (_TLS, _GSS):
                 wire.send(b"N")
                 wire.flush()
             else:
                 return body, code
-        raise Ended("08P01", "encryption was asked for again and again")
+        raise FatalError("08P01", "encryption was asked for again and again")
 
     def _admitted(self, wire: Wire, said: dict[str, str]) -> None:
         name = said.get("database") or said["user"]
         if name != self.name:
-            raise Ended("3D000", f'database "{name}" does not exist: this server offers "{self.name}"')
+            raise FatalError("3D000", f'database "{name}" does not exist: this server offers "{self.name}"')
         if said.get("replication", "false").lower() not in ("false", "off", "no", "0"):
-            raise Ended("0A000", "replication is not offered here")
+            raise FatalError("0A000", "replication is not offered here")
         settings = Settings(_settings(said))
         if not self._room.acquire(blocking=False):
-            raise Ended("53300", "there are as many clients as this server takes: close one, or try again later")
+            raise FatalError("53300", "there are as many clients as this server takes: close one, or try again later")
         try:
             self._session(wire, settings)
         finally:
@@ -270,7 +270,7 @@ def _parameters(body: Body) -> dict[str, str]:
         name = body.text()
         said[name] = body.text()
     if body.left != 1 or body.take(1) != b"\0":
-        raise Ended("08P01", "the first message does not end as it should")
+        raise FatalError("08P01", "the first message does not end as it should")
     return said
 
 
@@ -282,6 +282,6 @@ def _settings(said: dict[str, str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.removeprefix("--").removeprefix("-c").partition("=")
         if not equals or not word.startswith("-"):
-            raise Refused("22023", f"options has {word[:50]!r}: it takes -c name=value")
+            raise ClientError("22023", f"options has {word[:50]!r}: it takes -c name=value")
         found[name.replace("-", "_")] = value
     return found

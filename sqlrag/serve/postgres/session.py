@@ -11,13 +11,13 @@ from itertools import islice
 
 from sqlrag.engines.backlog_warnings import told
 from sqlrag.serve.memory import give_back
-from sqlrag.serve.postgres.commands import NO_ROWS, Answer, Transaction, command, unquoted
+from sqlrag.serve.postgres.commands import NO_ROWS, Reply, Transaction, command, unquoted
 from sqlrag.serve.postgres.execution import Source
 from sqlrag.serve.postgres.extended import Extended, Portal, Prepared
 from sqlrag.serve.postgres.messages import Body, Closed, Wire, error_response, int16, message, notice, text
 from sqlrag.serve.postgres.rows import Rows, of_columns
 from sqlrag.serve.postgres.settings import REPORTED, Settings
-from sqlrag.serve.postgres.sqlstate import Ended, Refused, sqlstate
+from sqlrag.serve.postgres.sqlstate import ClientError, FatalError, sqlstate
 from sqlrag.serve.postgres.statements import Statement, split
 from sqlrag.serve.postgres.types import TEXT, PgType
 from sqlrag.serve.untrusted import Watch
@@ -60,7 +60,7 @@ class Session:
         }  # fmt: skip
 
     def run(self) -> None:
-        """Answer until the client goes. Raises Closed, or Ended for what is no message."""
+        """Reply until the client goes. Raises Closed, or FatalError for what is no message."""
         for name, shown in REPORTED.items():
             self._report(shown, self._settings.show(name))
         self._ready()
@@ -69,13 +69,13 @@ class Session:
             if kind == b"X":
                 return
             if kind not in self._handlers:
-                raise Ended("08P01", f"a message of the kind {kind!r} came: there is none")
+                raise FatalError("08P01", f"a message of the kind {kind!r} came: there is none")
             self._while_sending()
             if self._skipping and kind != b"S":
                 continue  # after an error, all is left out up to the next Sync
             try:
                 self._handlers[kind](body)
-            except (Closed, Ended):
+            except (Closed, FatalError):
                 raise
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, the client is told
                 self._fail(error)
@@ -101,7 +101,7 @@ class Session:
         for statement in statements:
             self._extended.close_portal("")
             if statement.parameters:
-                raise Refused("42P02", "there is no parameter $1: the simple protocol has none")
+                raise ClientError("42P02", "there is no parameter $1: the simple protocol has none")
             seconds = self._limit()
             with self._watched(seconds):
                 answer = self._answer(statement, Prepared(statement, []), [])
@@ -138,7 +138,7 @@ class Session:
                 self._describe_columns(self._begun(portal)[0].columns, portal.formats, says_none=True)
             return
         if kind != b"S":
-            raise Refused("08P01", f"{kind!r} is neither a statement nor a portal")
+            raise ClientError("08P01", f"{kind!r} is neither a statement nor a portal")
         prepared = self._extended.statement(name)
         types = [oid or TEXT.oid for oid in prepared.types]
         self._wire.send(message(b"t", int16(len(types)), *(struct.pack("!I", oid & 0xFFFFFFFF) for oid in types)))
@@ -170,18 +170,16 @@ class Session:
         with self._watched(self._left(portal)):
             self._send_rows(*self._begun(portal), max(limit, 0))
 
-    def _begun(self, portal: Portal) -> tuple[Answer, Rows]:
+    def _begun(self, portal: Portal) -> tuple[Reply, Rows]:
         """Return the answer of a portal and its rows; it begins with this if it has not yet."""
         if portal.answer is None or portal.rows is None:
             self._extended.check_running()
             statement = portal.prepared.statement
-            answer = (
-                Answer("") if statement is None else self._answer(statement, portal.prepared, portal.params, portal)
-            )
+            answer = Reply("") if statement is None else self._answer(statement, portal.prepared, portal.params, portal)
             columns = len(answer.columns)
             if len(portal.formats) not in (0, 1, columns):
                 answer.close()
-                raise Refused("08P01", f"{len(portal.formats)} formats came for {columns} columns")
+                raise ClientError("08P01", f"{len(portal.formats)} formats came for {columns} columns")
             portal.answer, portal.rows = answer, Rows(answer, portal.formats, self._limit())
         return portal.answer, portal.rows
 
@@ -189,7 +187,7 @@ class Session:
         kind, name = body.take(1), body.text()
         body.end()
         if kind not in (b"S", b"P"):
-            raise Refused("08P01", f"{kind!r} is neither a statement nor a portal")
+            raise ClientError("08P01", f"{kind!r} is neither a statement nor a portal")
         (self._extended.close_statement if kind == b"S" else self._extended.close_portal)(name)
         self._wire.send(message(b"3"))
 
@@ -206,7 +204,7 @@ class Session:
 
     def _function_call(self, body: Body) -> None:
         del body
-        raise Refused("0A000", "function calls are not offered here: SELECT the function")
+        raise ClientError("0A000", "function calls are not offered here: SELECT the function")
 
     def _ignore(self, body: Body) -> None:
         """Leave out what would be data of a COPY, which there is none of: its sender does not know yet."""
@@ -215,7 +213,7 @@ class Session:
 
     def _answer(
         self, statement: Statement, prepared: Prepared, params: list[object], portal: Portal | None = None
-    ) -> Answer:
+    ) -> Reply:
         answer = command(statement, self._transaction, self._settings)
         if answer is not None:
             if answer.tag in ("COMMIT", "ROLLBACK"):
@@ -236,7 +234,7 @@ class Session:
                 self._wire.send(notice(warning))
         if len(answer.columns) > _MOST_COLUMNS:
             answer.close()
-            raise Refused("54011", f"the rows have {len(answer.columns):,} columns: the most are {_MOST_COLUMNS:,}")
+            raise ClientError("54011", f"the rows have {len(answer.columns):,} columns: the most are {_MOST_COLUMNS:,}")
         return answer
 
     def _deallocate(self, statement: Statement) -> None:
@@ -258,7 +256,7 @@ class Session:
             parts.append(text(name) + struct.pack("!ihihih", 0, 0, kind.oid, kind.size, -1, form))
         self._wire.send(message(b"T", *parts))
 
-    def _send_rows(self, answer: Answer, rows: Rows, limit: int) -> None:
+    def _send_rows(self, answer: Reply, rows: Rows, limit: int) -> None:
         """Send rows, up to `limit` of them (0: all), and whether there are more."""
         if not answer.columns:
             self._wire.send(message(b"C", text(answer.tag)))
@@ -325,8 +323,8 @@ class Session:
                     with self._lock:
                         self._watch = None
         except (Exception, KeyboardInterrupt) as error:
-            if watch.asked and not isinstance(error, (Closed, Ended)):
-                raise Refused("57014", "canceling statement due to user request") from error
+            if watch.asked and not isinstance(error, (Closed, FatalError)):
+                raise ClientError("57014", "canceling statement due to user request") from error
             raise
         finally:
             self._was_long = self._was_long or time.monotonic() - begun > _LONG

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 import sqlrag
-from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.sqlstate import ClientError
 
 __all__ = ["DEFAULTS", "REPORTED", "VERSION", "Settings"]
 
@@ -79,21 +79,21 @@ class Settings:
         self._first = dict(self._values)
 
     def set(self, name: str, value: str) -> str:
-        """Change a setting; return its name. Raises Refused for what this server cannot do."""
+        """Change a setting; return its name. Raises ClientError for what this server cannot do."""
         name, value = name.lower(), value.strip().strip("'")  # asyncpg's client_encoding is 'utf-8', in quotes
         if name in _UNCHANGEABLE:
-            raise Refused("55P02", f'parameter "{name}" cannot be changed')
+            raise ClientError("55P02", f'parameter "{name}" cannot be changed')
         pattern, code, why = _FIXED.get(name, ("", "", ""))
         if pattern and not re.fullmatch(pattern, value, re.IGNORECASE):
-            raise Refused(code, f"{name} cannot be {value[:50]!r}: {why}")
+            raise ClientError(code, f"{name} cannot be {value[:50]!r}: {why}")
         if name == "statement_timeout" and value.lower() != "default" and not _TIME.fullmatch(value):
-            raise Refused(
+            raise ClientError(
                 "22023", f"statement_timeout is {value[:50]!r}: it takes milliseconds, or a number with a unit"
             )
         if value.lower() == "default" or name in _FIXED:
             value = DEFAULTS.get(name, "")
         if name not in self._values and len(self._values) > 1_000:
-            raise Refused("54000", "there are more than 1,000 settings")
+            raise ClientError("54000", "there are more than 1,000 settings")
         self._values[name] = value[:1_000]
         return name
 
@@ -105,11 +105,11 @@ class Settings:
             self._values[name.lower()] = self._first.get(name.lower(), "")
 
     def show(self, name: str) -> str:
-        """Return a setting. Raises Refused for one that nobody knows."""
+        """Return a setting. Raises ClientError for one that nobody knows."""
         try:
             return self._values[name.lower()]
         except KeyError as error:
-            raise Refused("42704", f'unrecognized configuration parameter "{name[:100]}"') from error
+            raise ClientError("42704", f'unrecognized configuration parameter "{name[:100]}"') from error
 
     def all(self) -> dict[str, str]:
         """Return all of them."""

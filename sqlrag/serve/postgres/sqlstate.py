@@ -9,10 +9,10 @@ import re
 
 from sqlrag import errors
 
-__all__ = ["Ended", "Refused", "sqlstate"]
+__all__ = ["ClientError", "FatalError", "sqlstate"]
 
 
-class Refused(errors.Error):
+class ClientError(errors.Error):
     """A statement or message that the server does not take; the session goes on."""
 
     severity = "ERROR"
@@ -22,7 +22,7 @@ class Refused(errors.Error):
         self.code = code
 
 
-class Ended(Refused):
+class FatalError(ClientError):
     """What ends the connection."""
 
     severity = "FATAL"
@@ -73,7 +73,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 def sqlstate(error: BaseException) -> str:
     """Return the code of an error; XX000 (internal_error) for what nobody has thought of."""
-    if isinstance(error, Refused):
+    if isinstance(error, ClientError):
         return error.code
     if isinstance(error, errors.SQLError):
         return next((code for pattern, code in _WORDS if pattern.search(str(error))), "42000")

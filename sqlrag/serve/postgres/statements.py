@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from sqlrag.serve.postgres.sqlstate import Refused
+from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.serve.postgres.types import BY_NAME
 from sqlrag.values.sql_lexer import DUCKDB, Lexeme, Splitter, lexemes, significant
 
@@ -135,13 +135,13 @@ def _oid(name: str, brackets: str) -> int:
 def split(sql: str) -> list[Statement]:
     """Return the statements of a text; those that are empty are left out.
 
-    Raises Refused for a text that is too long, or of too many statements.
+    Raises ClientError for a text that is too long, or of too many statements.
     """
     if len(sql) > LONGEST:
-        raise Refused("54000", f"the statement has {len(sql):,} characters: the most are {LONGEST:,}")
+        raise ClientError("54000", f"the statement has {len(sql):,} characters: the most are {LONGEST:,}")
     splitter = Splitter(DUCKDB)
     found = [one.removesuffix(";").rstrip() for one in splitter.feed(sql)]
     texts = [one for one in [*found, splitter.rest()] if one]
     if len(texts) > _MOST_STATEMENTS:
-        raise Refused("54000", f"a message has more than {_MOST_STATEMENTS:,} statements")
+        raise ClientError("54000", f"a message has more than {_MOST_STATEMENTS:,} statements")
     return [Statement(text) for text in texts]
