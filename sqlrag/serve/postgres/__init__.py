@@ -1,4 +1,4 @@
-"""A database for clients of PostgreSQL: its wire protocol, version 3, in front of a confined database.
+"""A server for clients of PostgreSQL: its wire protocol, version 3, in front of a confined database.
 
 https://www.postgresql.org/docs/current/protocol.html. Tried before: buenavista 0.5 (PyPI). It has no SCRAM (MD5 alone),
 no SQLSTATE in its errors, does not skip to Sync after one, reads a parameter without a type as a date and none that is

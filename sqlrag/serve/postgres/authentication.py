@@ -1,4 +1,4 @@
-"""Who may connect: whoever knows the password, told by SCRAM-SHA-256, which never sends it.
+"""Sign-in by SCRAM-SHA-256, in which the password is never sent.
 
 RFC 5802 and 7677; https://www.postgresql.org/docs/current/sasl-authentication.html
 """
@@ -23,11 +23,11 @@ _ITERATIONS = 4096
 """As PostgreSQL's `scram_iterations`."""
 
 _LARGEST = 4096
-"""Bytes of a message of somebody who has not shown who they are."""
+"""The most bytes of a message from a client that has not signed in."""
 
 
 class Password:
-    """A password of printable ASCII, kept as what SCRAM needs to check it."""
+    """A password of printable ASCII, kept as the keys that SCRAM needs to check it."""
 
     def __init__(self, password: str) -> None:
         self._salt = os.urandom(16)
@@ -37,7 +37,7 @@ class Password:
         self._server_key = _hmac(salted, b"Server Key")
 
     def ask(self, wire: Wire, user: str) -> None:
-        """Let a client show that it knows the password. Raises FatalError (28P01) where it does not."""
+        """Have a client prove that it knows the password. Raises FatalError (28P01) if it does not."""
         wire.send(message(b"R", int32(10), _MECHANISM.encode(), b"\0\0"))
         wire.flush()
         body = _answer(wire)
@@ -83,7 +83,7 @@ def _answer(wire: Wire) -> Body:
 
 
 def _first(said: str) -> tuple[str, str]:
-    """Return the header of a client's first message and what follows it."""
+    """Return the header of a client's first message, and the rest of the message."""
     flag, _, rest = said.partition(",")
     name, comma, bare = rest.partition(",")
     if flag not in ("n", "y") or not comma:

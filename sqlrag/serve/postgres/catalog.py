@@ -1,9 +1,9 @@
-"""What clients ask PostgreSQL's catalog, answered for SQLite and DuckDB alike.
+"""PostgreSQL's catalog for databases of SQLite and DuckDB.
 
-Their questions are PostgreSQL's SQL, with its casts, operators and arrays. DuckDB reads most of that, SQLite does not,
-and DuckDB's own pg_catalog lacks much of what psql asks. So the catalog is a DuckDB in memory of our own
-(sql/postgres/catalog.sql), filled with what the database has when a client connects; of a question only that is
-rewritten which DuckDB cannot read. Rewriting it for SQLite with sqlglot would take another dependency, and more code.
+Clients query it in PostgreSQL's SQL, with its casts, operators and arrays. DuckDB reads most of that, SQLite does not,
+and DuckDB's own pg_catalog lacks much of what psql asks for. So the catalog is a DuckDB database in memory
+(sql/postgres/catalog.sql), filled when a client connects. Only what DuckDB cannot read of a query is rewritten.
+Rewriting queries for SQLite with sqlglot would take another dependency, and more code.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["RELATIONS", "Catalog"]
 
 _FIRST_OID = 16_384
-"""The first that PostgreSQL gives to what users make."""
+"""The first number that PostgreSQL gives to objects of users."""
 
 RELATIONS = frozenset(re.findall(r"CREATE (?:TABLE|VIEW) (pg_\w+)", statement("postgres/catalog")))
-"""The relations of pg_catalog that are there, without it before their names too."""
+"""The relations of pg_catalog, which clients also name without their schema."""
 
-# How format_type() says a type.
+# The names of types in format_type().
 _SPOKEN = {"bool": "boolean", "int2": "smallint", "int4": "integer", "int8": "bigint", "float4": "real",
            "float8": "double precision", "varchar": "character varying", "time": "time without time zone",
            "timestamp": "timestamp without time zone", "timestamptz": "timestamp with time zone"}  # fmt: skip
 
-# What DuckDB cannot read as PostgreSQL writes it; strings are blank here.
+# What DuckDB cannot read. The contents of strings are blank here.
 _WORDS = re.compile(
     r"""
     (?P<name>'\ *'|\$\d+)(?:\s*::\s*(?:pg_catalog\.)?(?:text|varchar))?
@@ -59,12 +59,12 @@ _WORDS = re.compile(
 
 
 def rewrite(sql: str) -> str:
-    """Return a question in words that DuckDB reads."""
+    """Return a query as DuckDB can read it."""
     return replaced(_WORDS, sql, _rewritten)
 
 
 def _rewritten(found: re.Match[str], sql: str) -> str:
-    """Return what takes the place of one of the words."""
+    """Return the replacement of one match."""
     if found["name"]:
         return f"to_reg{found['kind'].lower()}({sql[found.start('name') : found.end('name')]})"
     if found["type"]:
@@ -90,7 +90,7 @@ class Catalog:
         self._confinement: Confinement | None = None
 
     def cursor(self, database: Database) -> CatalogCursor:
-        """Return a session's own access to the catalog, which has what the database has now."""
+        """Return a session's access to the catalog, filled with what the database has now."""
         described = _described(database)
         with self._lock:
             if self._connection is None or described != self._described:
@@ -124,7 +124,7 @@ class Catalog:
 
 
 class CatalogCursor:
-    """One session's questions to the catalog."""
+    """One session's access to the catalog."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, confinement: Confinement) -> None:
         self._connection = connection
@@ -132,7 +132,7 @@ class CatalogCursor:
         self._call_lock = CallLock("the catalog")
 
     def execute(self, sql: str, params: list[Any]) -> tuple[list[tuple[str, str | None]], list[tuple[Any, ...]]]:
-        """Return the columns of a question, with DuckDB's types, and its rows. Raises Error in DuckDB's words."""
+        """Run a query; return its columns, with DuckDB's types, and its rows. Raises DuckDB's errors as Error."""
         from sqlrag.engines.duckdb.error_translation import translated
 
         rewritten = rewrite(sql)
@@ -151,21 +151,21 @@ class CatalogCursor:
         return columns, rows
 
     def interrupt(self) -> None:
-        """Stop the question that runs; may be called from another thread."""
+        """Stop the query that runs; may be called from another thread."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the cursor."""
         self._connection.close()
 
 
 _FETCH_ROWS = 100
 
 _MOST_BYTES = 8 << 20
-"""Of an answer in memory."""
+"""The most bytes of a result, which is in memory."""
 
 _VALUE = 50
-"""Bytes that a value takes beside its own."""
+"""Bytes that a value takes in addition to its content."""
 
 
 def _size(value: Any) -> int:
@@ -173,7 +173,7 @@ def _size(value: Any) -> int:
 
 
 def _described(database: Database) -> list[tuple[Any, ...]]:
-    """Return a row for each column of the database's tables and views, without what sqlrag keeps for itself."""
+    """Return a row for each column of the database's tables and views, without sqlrag's internal tables."""
     rows = database.execute(statement(f"postgres/{database.engine}_columns")).fetchall()
     indexes = database.indexes()
     described: list[tuple[Any, ...]] = []
@@ -191,7 +191,7 @@ def _described(database: Database) -> list[tuple[Any, ...]]:
 
 
 def _types() -> list[tuple[Any, ...]]:
-    """Return a row for each type: number, name, how format_type() says it, size, element, array."""
+    """Return a row for each type: number, name, name in format_type(), size, element, array."""
     rows = []
     for oid, kind in BY_OID.items():
         name = kind.element.name if kind.element else kind.name

@@ -1,4 +1,4 @@
-"""Statements that the engine is not asked: transactions, settings, and what this server does not do."""
+"""Statements that the server answers itself: transactions, settings, and what it does not offer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["NO_ROWS", "Reply", "Transaction", "command", "unquoted"]
 
 @dataclass
 class Reply:
-    """What a statement gives: its columns (none where it has no rows), its rows, and what it is called."""
+    """The answer to a statement: its command tag, and its columns and rows; without columns it has no rows."""
 
     tag: str
     columns: list[tuple[str, PgType]] = field(default_factory=list)
     rows: Iterator[tuple[Any, ...]] = field(default_factory=lambda: iter(()))
     close: Callable[[], None] = lambda: None
     status: tuple[str, str] | None = None
-    """A setting that the client is told of."""
+    """A setting that changed, and its value: the client gets them as ParameterStatus."""
 
 
 class Transaction:
-    """What the client takes for one: the database is only read, so nothing begins or ends."""
+    """A transaction as the client sees it. The database is only read, so nothing begins or ends there."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -37,27 +37,27 @@ class Transaction:
 
     @property
     def status(self) -> bytes:
-        """The letter of ReadyForQuery."""
+        """The status in ReadyForQuery."""
         return b"E" if self.is_open and self.has_failed else b"T" if self.is_open else b"I"
 
     def fail(self) -> None:
-        """After an error nothing is taken but the end of the transaction."""
+        """Note an error: until the transaction ends, further statements are refused."""
         self.has_failed = self.is_open
 
     def check(self, word: str) -> None:
-        """Raise ClientError for a statement after one that has failed."""
+        """Raise ClientError for a statement after one that failed, unless it ends the transaction."""
         if self.has_failed and word not in ("ROLLBACK", "ABORT", "COMMIT", "END"):
             raise ClientError(
                 "25P02", "current transaction is aborted, commands ignored until end of transaction block"
             )
 
     def begin(self) -> Reply:
-        """Begin."""
+        """Begin a transaction."""
         self.is_open = True
         return Reply("BEGIN")
 
     def end(self, tag: str) -> Reply:
-        """End; after an error COMMIT is a ROLLBACK, as in PostgreSQL."""
+        """End the transaction; after an error COMMIT is a ROLLBACK, as in PostgreSQL."""
         tag = "ROLLBACK" if self.has_failed else tag
         self.is_open = self.has_failed = False
         return Reply(tag)
@@ -80,15 +80,15 @@ NO_ROWS = frozenset(
     {"ABORT", "BEGIN", "CLOSE", "COMMIT", "DEALLOCATE", "DISCARD", "END", "RELEASE", "RESET", "ROLLBACK", "SAVEPOINT",
      "SET", "START", "UNLISTEN"}
 )  # fmt: skip
-"""The first words of those that are taken and give no rows."""
+"""The first words of the statements that are accepted and give no rows."""
 
 
 def command(  # noqa: PLR0911 - one return for each kind of statement
     statement: Statement, transaction: Transaction, settings: Settings
 ) -> Reply | None:
-    """Return the answer to a statement that is not the engine's, None for one that is.
+    """Return the reply to a statement that the server answers itself, None for one that the engine runs.
 
-    Raises ClientError for what this server does not do.
+    Raises ClientError for a statement that this server does not offer.
     """
     first = statement.first
     transaction.check(first)

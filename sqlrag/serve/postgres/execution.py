@@ -1,4 +1,4 @@
-"""From a statement to its answer: the database's, or the catalog's."""
+"""Run a statement in the database, or in the catalog."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sqlrag.serve.postgres.types import BY_NAME, TEXT, PgType, of_declared, of_d
 __all__ = ["Source"]
 
 _LOOKED_AT = 100
-"""Rows of a SQLite statement from which the types of its expressions are told."""
+"""Rows of a SQLite statement that the types of its expressions are inferred from."""
 
 _LOOKED_AT_BYTES = 1 << 20
-"""Of those rows: they are in memory together."""
+"""The most bytes of those rows, which are in memory together."""
 
 _CALL = re.compile(r'"?(\w+)"?\(.*\)', re.DOTALL)
 
-# Expressions by the names that they have in the functions' contract.
+# Expressions with the names that the results of sqlrag's functions have.
 _NAMED = dict.fromkeys(("score", "distance"), BY_NAME["float8"])
 _NAMED |= dict.fromkeys(("rank", "rank_before", "rank_after", "reranked"), BY_NAME["int8"])
 
@@ -34,7 +34,7 @@ Columns = list[tuple[str, PgType]]
 
 
 class Source:
-    """What answers a session's statements: a confined database, and its catalog."""
+    """What a session's statements run in: a confined database, and its catalog."""
 
     def __init__(self, database: Database, catalog: CatalogCursor) -> None:
         self._database = database
@@ -42,11 +42,11 @@ class Source:
 
     @property
     def holds_one_result(self) -> bool:
-        """Whether a statement ends those before it: DuckDB's connection has one result at a time."""
+        """Whether a statement ends those before it: a connection of DuckDB has one result at a time."""
         return self._database.engine == "duckdb"
 
     def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Reply:
-        """Run a statement. `described`: the columns that the client was told of before."""
+        """Run a statement. `described` are the columns that the client already knows from a Describe."""
         if statement.asks_catalog(RELATIONS):
             found, rows = self._catalog.execute(statement.text, params)
             return Reply("SELECT", described or _of_catalog(found), iter(rows))
@@ -55,10 +55,10 @@ class Source:
         return self._typed(result, described)
 
     def columns(self, statement: Statement, params: list[Any]) -> Columns:
-        """Return the columns of a statement whose parameters are not known yet, with the best types there are.
+        """Return the columns of a statement whose parameters are not known yet, with types as good as possible.
 
-        An expression of SQLite's has a type only once it has a value; without one it is a text, but for score, distance
-        and rank, which are numbers.
+        An expression in SQLite has a type only once it has a value. Without one it is a text, except for score,
+        distance and rank, which are numbers.
         """
         if statement.asks_catalog(RELATIONS):
             return _of_catalog(self._catalog.execute(statement.text, params)[0])
@@ -69,18 +69,18 @@ class Source:
         columns = [(name, of_declared(kind) or _NAMED.get(name)) for name, kind in found]
         if params or all(kind for _, kind in columns):
             return [(name, kind or TEXT) for name, kind in columns]
-        with told():  # the client hears of it when it asks
+        with told():  # the client gets them when it runs the statement
             answer = self._typed(self._database.execute(sql, bindings), None)
         answer.close()
         return answer.columns
 
     def interrupt(self) -> None:
-        """Stop what runs; may be called from another thread."""
+        """Stop the statement that runs; may be called from another thread."""
         self._database.interrupt()
         self._catalog.interrupt()
 
     def close(self) -> None:
-        """Close both."""
+        """Close the catalog and the database."""
         self._catalog.close()
         self._database.close()
 
@@ -110,7 +110,7 @@ class Source:
 
 
 def _of_catalog(found: list[tuple[str, str | None]]) -> Columns:
-    """Return columns as PostgreSQL names them: a call by its function."""
+    """Return columns named as PostgreSQL does: a call has the name of its function."""
     columns = []
     for name, kind in found:
         call = _CALL.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Prepared statements and portals: what the messages of the extended protocol name.
+"""Prepared statements and portals of the extended protocol.
 
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
 """
@@ -14,7 +14,7 @@ from typing import Any
 from sqlrag.serve.postgres.commands import Reply
 from sqlrag.serve.postgres.encoding import decode
 from sqlrag.serve.postgres.messages import Body
-from sqlrag.serve.postgres.rows import Rows
+from sqlrag.serve.postgres.rows import Rows, formats_of
 from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.serve.postgres.statements import Statement, split
 from sqlrag.serve.postgres.types import PgType
@@ -22,24 +22,24 @@ from sqlrag.serve.postgres.types import PgType
 __all__ = ["Extended", "Portal", "Prepared"]
 
 _MOST = 1_000
-"""Prepared statements of a session, and portals."""
+"""The most prepared statements and portals of a session, together."""
 
 _MOST_RUNNING = 32
-"""Portals of a session whose statements have begun and not ended."""
+"""The most portals of a session whose statements have begun and not ended."""
 
 _MOST_BYTES = 8 << 20
-"""Of all statements and parameters that a session keeps."""
+"""The most bytes of all statements and parameters that a session keeps."""
 
 _HELD_BYTES = 8 << 20
-"""Of the rows of all suspended portals that a session keeps in memory."""
+"""The most bytes of the rows of suspended portals that a session keeps in memory."""
 
 _PART = 100
-"""Bytes that a column, a parameter or an element of an array takes beside its own."""
+"""Bytes that a column, a parameter or an element of an array takes in addition to its value."""
 
 
 @dataclass
 class Prepared:
-    """A prepared statement, None for an empty one; `columns` once the client was told of them."""
+    """A prepared statement, None for an empty one; its `columns` are known once it was described."""
 
     statement: Statement | None
     types: list[int]
@@ -48,14 +48,14 @@ class Prepared:
 
     @property
     def size(self) -> int:
-        """The bytes that it takes in memory."""
+        """Bytes in memory."""
         text = self.statement.text if self.statement else ""
         return sys.getsizeof(self.name) + sys.getsizeof(text) + _PART * (len(self.types) + len(self.columns or ()))
 
 
 @dataclass
 class Portal:
-    """A statement with its parameters, and its rows once it has begun; `formats`: of its columns, 1 is binary."""
+    """A statement with its parameters, and its rows once it runs; `formats` are those of its columns, 1 is binary."""
 
     prepared: Prepared
     params: list[Any]
@@ -65,7 +65,7 @@ class Portal:
     rows: Rows | None = None
 
     def close(self) -> None:
-        """Give up what is left."""
+        """End the statement."""
         if self.rows is not None:
             self.rows.end()
 
@@ -78,7 +78,7 @@ class Extended:
         self._portals: dict[str, Portal] = {}
 
     def parse(self, body: Body) -> None:
-        """Keep a statement. Raises ClientError for several in one, or a name that is taken."""
+        """Keep a statement (Parse). Raises ClientError for several statements in one, or a name that is taken."""
         name, sql = body.text(), body.text()
         oids = [body.int32() for _ in range(body.count())]
         body.end()
@@ -98,14 +98,14 @@ class Extended:
         self._statements[name] = prepared
 
     def bind(self, body: Body) -> None:
-        """Keep a portal. Raises ClientError for parameters that are not as many or not what the statement takes."""
+        """Keep a portal (Bind). Raises ClientError for parameters that do not fit the statement."""
         name, prepared = body.text(), self.statement(body.text())
         size = body.left + sys.getsizeof(name)
         formats = [body.int16() for _ in range(body.count())]
         count = body.count()
         if count != len(prepared.types):
             raise ClientError("08P01", f"the statement takes {len(prepared.types)} parameters, and {count} came")
-        formats = spread(formats, count, "parameters")
+        formats = formats_of(formats, count, "parameters")
         params = []
         for number, (oid, form) in enumerate(zip(prepared.types, formats, strict=True), 1):
             length = body.int32()
@@ -123,25 +123,25 @@ class Extended:
         self._portals[name] = Portal(prepared, params, result_formats, size)
 
     def statement(self, name: str) -> Prepared:
-        """Return a prepared statement. Raises ClientError where there is none of the name."""
+        """Return a prepared statement. Raises ClientError for an unknown name."""
         if name not in self._statements:
             raise ClientError("26000", f'prepared statement "{name}" does not exist')
         return self._statements[name]
 
     def portal(self, name: str) -> Portal:
-        """Return a portal. Raises ClientError where there is none of the name."""
+        """Return a portal. Raises ClientError for an unknown name."""
         if name not in self._portals:
             raise ClientError("34000", f'portal "{name}" does not exist')
         return self._portals[name]
 
     def close_statement(self, name: str) -> None:
-        """Forget a statement, and the portals of it."""
+        """Forget a statement, and its portals."""
         gone = self._statements.pop(name, None)
         for portal in [portal for portal, one in self._portals.items() if one.prepared is gone]:
             self.close_portal(portal)
 
     def close_portal(self, name: str) -> None:
-        """Forget a portal; one that is not there is no error."""
+        """Forget a portal, if it exists."""
         portal = self._portals.pop(name, None)
         if portal is not None:
             portal.close()
@@ -162,20 +162,20 @@ class Extended:
         return [one for one in rows if one is not None and one.is_running]
 
     def check_running(self) -> None:
-        """Raise ClientError where no further portal may begin."""
+        """Raise ClientError if no further portal may begin."""
         if len(self.suspended()) >= _MOST_RUNNING:
             raise ClientError(
                 "54000", f"{_MOST_RUNNING} portals have rows left, the most of a session: fetch or close them"
             )
 
     def hold(self, rows: Rows, seconds: float = math.inf) -> None:
-        """Take what is left of a portal into memory, as far as there is room and time."""
+        """Read the remaining rows of a portal into memory, as far as there is room and time."""
         others = (portal.rows for portal in self._portals.values())
         room = _HELD_BYTES - sum(one.held for one in others if one is not None and one is not rows)
         rows.hold(room, time.monotonic() + seconds)
 
     def hold_others(self, running: Portal | None) -> None:
-        """Take what other portals have left out of the connection, so that another statement may have it."""
+        """Read what other portals have left into memory, so that another statement can use the connection."""
         for rows in self.suspended():
             if running is not None and rows is running.rows:
                 continue
@@ -191,10 +191,3 @@ class Extended:
                 "54000",
                 f"a session keeps {_MOST:,} statements and portals of {_MOST_BYTES >> 20} MB at most: close some",
             )
-
-
-def spread(formats: list[int], count: int, what: str) -> list[int]:
-    """Return a format for each: none stands for text, a single one for all."""
-    if len(formats) not in (0, 1, count) or any(form not in (0, 1) for form in formats):
-        raise ClientError("08P01", f"{len(formats)} formats for {count} {what}: 0 or 1 for each, one for all, or none")
-    return formats if len(formats) == count else (formats or [0]) * count

@@ -1,4 +1,4 @@
-"""Messages of the protocol: how they are cut out of a stream, read and written.
+"""Messages of the protocol: read from a socket, taken apart, made and sent.
 
 https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -28,10 +28,10 @@ __all__ = [
 ]
 
 _LARGEST = 1 << 20
-"""Bytes of one message of a client."""
+"""The most bytes of a message from a client."""
 
 _LARGEST_BIND = 4 << 20
-"""Bytes of the one that carries parameters."""
+"""The most bytes of a message that carries parameters."""
 
 _LARGEST_STARTUP = 10_000
 """As PostgreSQL's MAX_STARTUP_PACKET_LENGTH."""
@@ -39,7 +39,7 @@ _LARGEST_STARTUP = 10_000
 _FLUSH = 1 << 16
 
 _SENDING = 60.0
-"""Seconds in which a client must take what is sent at once: 64 kB, or one row."""
+"""Seconds in which a client must receive what is sent at once: 64 kB, or one row."""
 
 _SOON = 0.001
 
@@ -49,7 +49,7 @@ class Closed(Exception):  # noqa: N818 - no error: the client has gone
 
 
 class Wire:
-    """A socket that takes and gives messages; what is sent waits for `flush`, or until it is 64 kB.
+    """A socket for messages. What is sent is kept until `flush`, or until it is 64 kB.
 
     `seconds`: the time in which the client must have signed in; each read and write fails after it, until `stay`.
     """
@@ -66,11 +66,11 @@ class Wire:
 
     @property
     def has_unread(self) -> bool:
-        """Whether the client has sent more than was read."""
+        """Whether the client has sent bytes that are not read yet."""
         return bool(self._read)
 
     def stay(self) -> None:
-        """Let the client take its time from now on."""
+        """End the time limit for signing in."""
         self._ends = None
 
     def drop(self) -> None:
@@ -79,14 +79,14 @@ class Wire:
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """Encrypt what follows. Raises OSError where that fails."""
+        """Encrypt what follows. Raises OSError if that fails."""
         wrapped = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.socket = wrapped
         self._set_timeout(None, None)
         wrapped.do_handshake()
 
     def startup(self) -> Body:
-        """Return the first message, which has no kind. Raises FatalError where it can be none."""
+        """Return the first message, which has no kind. Raises FatalError if it cannot be one."""
         (length,) = struct.unpack("!I", self._take(4))
         if not 8 <= length <= _LARGEST_STARTUP:
             raise FatalError("08P01", f"the first message would have {length:,} bytes: this is no client of PostgreSQL")
@@ -102,7 +102,7 @@ class Wire:
 
     def _take(self, count: int) -> bytes:
         while len(self._read) < count:
-            # Of what is short no more than is asked for: behind a request for TLS the next bytes are not ours to read.
+            # Read no more than a short message has: the bytes after a request for TLS belong to the TLS handshake.
             got = self._received(count - len(self._read) if count < 16 else _FLUSH)
             if not got:
                 raise Closed
@@ -119,13 +119,13 @@ class Wire:
                 return self.socket.recv(most)
 
     def send(self, data: bytes) -> None:
-        """Send, soon."""
+        """Send data with the next flush, or now if 64 kB are waiting."""
         self._unsent += data
         if len(self._unsent) >= _FLUSH:
             self.flush()
 
     def flush(self) -> None:
-        """Send what waits. Raises Closed where the client does not take it in a minute."""
+        """Send what is waiting. Raises Closed if the client does not receive it within a minute."""
         data, self._unsent = memoryview(self._unsent), bytearray()
         ends = time.monotonic() + _SENDING
         while data:
@@ -134,7 +134,7 @@ class Wire:
                 data = data[self.socket.send(data) :]
 
     def _set_timeout(self, due: float | None, ends: float | None) -> None:
-        """Let the next call of the socket end when something is due. Raises Closed once the time is over."""
+        """Set the timeout of the socket's next call to the time until `due` or the end. Raises Closed after the end."""
         now = time.monotonic()
         lefts = [end - now for end in (ends, self._ends) if end is not None]
         if any(left <= 0 for left in lefts):
@@ -145,7 +145,7 @@ class Wire:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Pass over a call of a socket that has lasted too long. Raises Closed for one that fails."""
+    """Ignore the timeout of a socket's call in the body. Raises Closed for other errors."""
     try:
         yield
     except OSError as error:
@@ -154,7 +154,7 @@ def _patience() -> Iterator[None]:
 
 
 class Body:
-    """The fields of a message, read one after the other. Raises ClientError where they are not what they should be."""
+    """The fields of a message, read one after the other. Methods raise ClientError for a malformed message."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -162,11 +162,11 @@ class Body:
 
     @property
     def left(self) -> int:
-        """Bytes that were not read yet."""
+        """The number of bytes that are not read yet."""
         return len(self._data) - self._at
 
     def take(self, count: int) -> bytes:
-        """Return so many bytes."""
+        """Return the next `count` bytes."""
         if count < 0 or count > self.left:
             raise ClientError("08P01", "a message ends before its fields do")
         self._at += count
@@ -177,7 +177,7 @@ class Body:
         return int(struct.unpack("!h", self.take(2))[0])
 
     def count(self) -> int:
-        """Return a number of two bytes that counts something: up to 65,535, as PostgreSQL takes it."""
+        """Return a count in two bytes, up to 65,535 as in PostgreSQL."""
         return int(struct.unpack("!H", self.take(2))[0])
 
     def int32(self) -> int:
@@ -194,13 +194,13 @@ class Body:
         return decoded(data)
 
     def end(self) -> None:
-        """Make sure that nothing is left."""
+        """Raise ClientError if bytes are left."""
         if self.left:
             raise ClientError("08P01", f"a message has {self.left} bytes too many")
 
 
 def decoded(data: bytes) -> str:
-    """Return a text of the client's, which is UTF-8."""
+    """Return a text from the client, which must be UTF-8."""
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -210,7 +210,7 @@ def decoded(data: bytes) -> str:
 
 
 def message(kind: bytes, *parts: bytes) -> bytes:
-    """Return a message of the server's."""
+    """Return a message to the client."""
     body = b"".join(parts)
     return struct.pack("!cI", kind, len(body) + 4) + body
 
@@ -231,13 +231,13 @@ def int32(value: int) -> bytes:
 
 
 def notice(said: str) -> bytes:
-    """Return a NoticeResponse, a warning: the message is one line."""
+    """Return a NoticeResponse with a warning in one line."""
     fields = (("S", "WARNING"), ("V", "WARNING"), ("C", "01000"), ("M", " ".join(said.split())))
     return message(b"N", *(name.encode() + text(value) for name, value in fields), b"\0")
 
 
 def error_response(error: BaseException, code: str, severity: str = "ERROR") -> bytes:
-    """Return an ErrorResponse: the message is one line."""
+    """Return an ErrorResponse with the message in one line."""
     said = "out of memory" if isinstance(error, MemoryError) else str(error)
     said = " ".join(said.split()) or type(error).__name__
     fields: Iterable[tuple[str, str]] = (("S", severity), ("V", severity), ("C", code), ("M", said))

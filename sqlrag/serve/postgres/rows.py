@@ -1,7 +1,8 @@
-"""The rows of an answer on their way to the client, and how long the engine is kept busy with them.
+"""The rows of a statement on their way to the client, and how long they keep the engine busy.
 
-A statement that has rows left holds the owner's file: SQLite's shared lock, or a reader's mark in the log. So it ends
-with the statement's time, however slowly its client fetches; and what is left of a small answer is taken into memory.
+A statement that has rows left holds the database's file: SQLite's shared lock, or a reader's mark in the log. So it
+ends when its time is over, however slowly the client fetches, and the remaining rows of a small result are read into
+memory.
 """
 
 from __future__ import annotations
@@ -17,32 +18,32 @@ from sqlrag.serve.postgres.messages import int16, int32, message
 from sqlrag.serve.postgres.sqlstate import ClientError
 from sqlrag.values.json_values import BLOB
 
-__all__ = ["Rows", "of_columns", "size_of"]
+__all__ = ["Rows", "formats_of", "size_of"]
 
 _LARGEST_ROW = 16 << 20
-"""Bytes of the texts and BLOBs of one row."""
+"""The most bytes of the texts and BLOBs of one row."""
 
 _OVERHEAD = 100
-"""Bytes that a row in memory takes beside its own."""
+"""Bytes that a row in memory takes in addition to its message."""
 
 
 class Rows:
-    """The rows of an answer as messages, read once; after `seconds` the statement ends, and so do they.
+    """The rows of a reply as messages, which can be read once. After `seconds` the statement ends.
 
-    Iterating raises ClientError (57014) then, and for a row that cannot be sent.
+    Iterating then raises ClientError (57014); it also does for a row that cannot be sent.
     """
 
     def __init__(self, answer: Reply, formats: list[int], seconds: float) -> None:
         self.ends = time.monotonic() + seconds
         self._seconds = seconds
         self._answer = answer
-        self._rest = _messages(answer, formats)
+        self._rest = _messages(answer, formats_of(formats, len(answer.columns)))
         self._held: deque[bytes] = deque()
         self._error: BaseException | None = None
         self.is_running = bool(answer.columns)
-        """Whether the engine has a statement open for them."""
+        """Whether the statement is still open in the engine."""
         self.was_held = False
-        """Whether there were more than `hold` could take."""
+        """Whether `hold` has been tried since rows were last sent."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -69,9 +70,9 @@ class Rows:
         return sum(len(one) + _OVERHEAD for one in self._held)
 
     def hold(self, most: int, until: float) -> None:
-        """Take into memory what is left, up to so many bytes; the statement ends if that is all of it.
+        """Read the remaining rows into memory, up to `most` bytes; if those are all, the statement ends.
 
-        Raises what the statement does; what was taken before is kept.
+        Raises what the statement raises; the rows read before are kept.
         """
         size = self.held
         self.was_held = True
@@ -86,12 +87,12 @@ class Rows:
             size += len(self._held[-1]) + _OVERHEAD
 
     def fail(self, error: BaseException) -> None:
-        """End the statement; after what is in memory comes the error."""
+        """End the statement; the error comes after the rows in memory."""
         self._error = error
         self._close()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the statement and forget what is in memory; what comes next is the error, or nothing."""
+        """End the statement and forget the rows in memory; iterating then raises the error, or ends."""
         self._error = error
         self._held.clear()
         self._close()
@@ -114,8 +115,7 @@ class Rows:
 
 def _messages(answer: Reply, formats: list[int]) -> Iterator[bytes]:
     """Yield a DataRow for each row."""
-    forms = of_columns(formats, len(answer.columns))
-    kinds = [(name, kind, form == 1) for (name, kind), form in zip(answer.columns, forms, strict=True)]
+    kinds = [(name, kind, form == 1) for (name, kind), form in zip(answer.columns, formats, strict=True)]
     head = int16(len(kinds))
     for row in answer.rows:
         _check_size(row)
@@ -125,7 +125,7 @@ def _messages(answer: Reply, formats: list[int]) -> Iterator[bytes]:
 
 
 def size_of(row: Sequence[Any]) -> int:
-    """Return how many characters and bytes the texts and BLOBs of a row have."""
+    """Return the number of characters and bytes in the texts and BLOBs of a row."""
     return sum(len(value) for value in row if isinstance(value, (str, *BLOB)))
 
 
@@ -136,6 +136,8 @@ def _check_size(row: Sequence[Any]) -> None:
         raise ClientError("54000", f"{said}: select fewer columns, or substr() of them")
 
 
-def of_columns(formats: list[int], count: int) -> list[int]:
-    """Return a format for each column: none stands for text, a single one for all."""
+def formats_of(formats: list[int], count: int, what: str = "columns") -> list[int]:
+    """Return a format for each: none stands for text, a single one for all. Raises ClientError for any other number."""
+    if len(formats) not in (0, 1, count) or any(form not in (0, 1) for form in formats):
+        raise ClientError("08P01", f"{len(formats)} formats for {count} {what}: 0 or 1 for each, one for all, or none")
     return formats if len(formats) == count else (formats or [0]) * count

@@ -1,4 +1,4 @@
-"""Who is let in, and how: the loop that accepts connections, and the start of each.
+"""The loop that accepts connections, and the start-up and sign-in of each.
 
 https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP
 """
@@ -31,17 +31,17 @@ __all__ = ["CONNECTIONS", "LOOPBACK", "Server"]
 LOOPBACK = "127.0.0.1"
 
 CONNECTIONS = 32
-"""Clients at once; each has a connection to the database of its own."""
+"""The most clients at once; each has its own connection to the database."""
 
 _UNKNOWN = 64
-"""Connections at once that have not shown yet who they are: for one more, the oldest of them goes. They take a quarter
-of the process's descriptors at most."""
+"""The most connections that have not signed in: one more ends the oldest of them. They take at most a quarter of the
+process's descriptors."""
 
 _START_SECONDS = 10.0
-"""How long signing in may take, from the first byte to the last."""
+"""The seconds that signing in may take."""
 
 _AGAIN = 0.1
-"""Seconds after which a client is taken that the system had no descriptor for."""
+"""Seconds until the next try to accept a client for which the system had no descriptor."""
 
 _STOP_SECONDS = 2.0
 
@@ -49,7 +49,7 @@ _CANCEL, _TLS, _GSS = 80877102, 80877103, 80877104
 
 
 class Server:
-    """Offers one database, for reading, to those on this machine who know the password.
+    """Offers one database, for reading, to clients on this machine that know the password.
 
     `certificate`: a file with a certificate and its key (PEM); then TLS is required. `seconds`: for one statement.
     Raises what `connect` does, OSError and ssl.SSLError for a certificate that cannot be used.
@@ -72,7 +72,7 @@ class Server:
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
-        # Kept open: it keeps the models' index and DuckDB's file open between two clients, and says now what is wrong.
+        # It stays open, so that DuckDB's file is not opened for each client, and errors of the file are raised here.
         self._database = open_confined(path, reranker=reranker)
         self._catalog = Catalog(self.name, f"PostgreSQL {VERSION} on {self._database.engine}", DEFAULTS)
         self._catalog.cursor(self._database).close()
@@ -84,7 +84,7 @@ class Server:
         self._unknown: dict[threading.Thread, Wire] = {}
 
     def serve(self, port: int, ready: Callable[[int], None], note: Callable[[str], None] = lambda _: None) -> None:
-        """Reply until KeyboardInterrupt. Raises OSError for a port that is taken.
+        """Answer clients until KeyboardInterrupt. Raises OSError for a port that is taken.
 
         `ready` is called with the port, `note` once if the system has no descriptor, memory or thread for a client.
         """
@@ -100,10 +100,10 @@ class Server:
             self._stop()
 
     def _take(self, listener: socket.socket) -> Exception | None:
-        """Take the next connection; return what the system lacks for it, after a while in which some may have gone."""
+        """Accept the next connection. If the system lacks something for it, wait for a moment and return the error."""
         try:
             self._start(listener.accept()[0])
-        except ConnectionError:  # it has gone already
+        except ConnectionError:  # the client has gone already
             return None
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             self._drop_oldest()
@@ -154,7 +154,7 @@ class Server:
         self._database.close()
 
     def _converse(self, wire: Wire) -> None:
-        """Talk with one client, from its first byte to its last."""
+        """Serve one client, from its first byte to its last."""
         thread = threading.current_thread()
         try:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -175,7 +175,7 @@ class Server:
             self._forget(thread, wire.socket)
 
     def _known(self, wire: Wire) -> dict[str, str] | None:
-        """Return what a client says at its start, once it has shown that it knows the password; None after a cancel."""
+        """Return a client's start-up parameters once it has signed in; None if it only cancels a statement."""
         body, code = self._first_message(wire)
         if code == _CANCEL:
             self._cancel(body)
@@ -196,7 +196,7 @@ class Server:
         return said
 
     def _first_message(self, wire: Wire) -> tuple[Body, int]:
-        """Return what comes after the requests for encryption, of which a client makes one of each kind at most."""
+        """Return the first message after the requests for encryption, of which a client may make one of each kind."""
         for _ in range(3):
             body = wire.startup()
             code = body.int32()
@@ -251,7 +251,7 @@ class Server:
             return next(number for number in iter(lambda: secrets.randbits(31), -1) if number not in self._sessions)
 
     def _cancel(self, body: Body) -> None:
-        """Stop the statement of a session whose key the client has; it is told nothing either way."""
+        """Stop the statement of a session if the client has its key; it gets no reply, as the protocol says."""
         number, key = body.int32(), body.take(body.left)
         with self._lock:
             expected, session = self._sessions.get(number, (b"", None))
@@ -260,11 +260,11 @@ class Server:
 
 
 def _silent(_: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 def _parameters(body: Body) -> dict[str, str]:
-    """Return what a client says of itself, by name."""
+    """Return the parameters of a start-up message, by name."""
     said: dict[str, str] = {}
     while body.left > 1:
         name = body.text()
@@ -275,7 +275,7 @@ def _parameters(body: Body) -> dict[str, str]:
 
 
 def _settings(said: dict[str, str]) -> dict[str, str]:
-    """Return the settings among them; in `options` they stand as `-c name=value`."""
+    """Return the settings among start-up parameters, also those in `options`, written `-c name=value`."""
     own = ("user", "database", "options", "replication")
     found = {name: value for name, value in said.items() if name not in own and not name.startswith("_pq_.")}
     words = said.get("options", "").replace("-c ", "-c").split()

@@ -1,4 +1,4 @@
-"""A client that is let in: its messages, one after the other, and what is answered to each."""
+"""The session of a client that has signed in: it answers one message after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlrag.serve.postgres.commands import NO_ROWS, Reply, Transaction, command,
 from sqlrag.serve.postgres.execution import Source
 from sqlrag.serve.postgres.extended import Extended, Portal, Prepared
 from sqlrag.serve.postgres.messages import Body, Closed, Wire, error_response, int16, message, notice, text
-from sqlrag.serve.postgres.rows import Rows, of_columns
+from sqlrag.serve.postgres.rows import Rows, formats_of
 from sqlrag.serve.postgres.settings import REPORTED, Settings
 from sqlrag.serve.postgres.sqlstate import ClientError, FatalError, sqlstate
 from sqlrag.serve.postgres.statements import Statement, split
@@ -25,20 +25,20 @@ from sqlrag.serve.untrusted import Watch
 __all__ = ["Session"]
 
 _MOST_COLUMNS = 1_664
-"""As PostgreSQL's own; a row of more would not fit what clients expect."""
+"""PostgreSQL has the same limit, which clients may rely on."""
 
 _MOMENT = 0.2
-"""Seconds of a client's silence after which the rows that it has not fetched yet are taken into memory."""
+"""Seconds that a client is silent before the rows that it has not fetched are read into memory."""
 
 _LONG = 0.2
-"""Seconds of a statement after which the process may have memory to give back."""
+"""Seconds after which a statement counts as long: then unused memory is returned to the system."""
 
 _HOLDING = 0.5
-"""Seconds that taking them may keep the client's next message waiting."""
+"""Seconds that reading them into memory may delay the client's next message."""
 
 
 class Session:
-    """One connection after its start, until the client goes."""
+    """One connection, from the end of its start-up until the client goes."""
 
     def __init__(self, wire: Wire, source: Source, settings: Settings, seconds: float) -> None:
         self._wire = wire
@@ -60,7 +60,7 @@ class Session:
         }  # fmt: skip
 
     def run(self) -> None:
-        """Reply until the client goes. Raises Closed, or FatalError for what is no message."""
+        """Answer messages until the client goes. Raises Closed, or FatalError for a malformed message."""
         for name, shown in REPORTED.items():
             self._report(shown, self._settings.show(name))
         self._ready()
@@ -72,12 +72,12 @@ class Session:
                 raise FatalError("08P01", f"a message of the kind {kind!r} came: there is none")
             self._while_sending()
             if self._skipping and kind != b"S":
-                continue  # after an error, all is left out up to the next Sync
+                continue  # after an error, messages are skipped until the next Sync
             try:
                 self._handlers[kind](body)
             except (Closed, FatalError):
                 raise
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, the client is told
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the client gets every error
                 self._fail(error)
                 if kind in (b"Q", b"F"):
                     self._ready()
@@ -131,7 +131,7 @@ class Session:
         if kind == b"P":
             portal = self._extended.portal(name)
             statement = portal.prepared.statement
-            if statement is None or statement.first in NO_ROWS:  # it is not to do its work yet
+            if statement is None or statement.first in NO_ROWS:  # a Describe must not run it
                 self._wire.send(message(b"n"))
                 return
             with self._watched(self._left(portal)):
@@ -171,16 +171,17 @@ class Session:
             self._send_rows(*self._begun(portal), max(limit, 0))
 
     def _begun(self, portal: Portal) -> tuple[Reply, Rows]:
-        """Return the answer of a portal and its rows; it begins with this if it has not yet."""
+        """Return the reply of a portal and its rows; run its statement if it has not begun."""
         if portal.answer is None or portal.rows is None:
             self._extended.check_running()
             statement = portal.prepared.statement
             answer = Reply("") if statement is None else self._answer(statement, portal.prepared, portal.params, portal)
-            columns = len(answer.columns)
-            if len(portal.formats) not in (0, 1, columns):
+            try:
+                rows = Rows(answer, portal.formats, self._limit())
+            except ClientError:
                 answer.close()
-                raise ClientError("08P01", f"{len(portal.formats)} formats came for {columns} columns")
-            portal.answer, portal.rows = answer, Rows(answer, portal.formats, self._limit())
+                raise
+            portal.answer, portal.rows = answer, rows
         return portal.answer, portal.rows
 
     def _close(self, body: Body) -> None:
@@ -207,7 +208,7 @@ class Session:
         raise ClientError("0A000", "function calls are not offered here: SELECT the function")
 
     def _ignore(self, body: Body) -> None:
-        """Leave out what would be data of a COPY, which there is none of: its sender does not know yet."""
+        """Ignore data of a COPY: the client may send it before it gets the error."""
 
     # What both do
 
@@ -238,7 +239,7 @@ class Session:
         return answer
 
     def _deallocate(self, statement: Statement) -> None:
-        """Forget a prepared statement, as psycopg asks in SQL."""
+        """Forget a prepared statement: psycopg deallocates in SQL."""
         *_, last = statement.lexemes()
         if last.text.upper() == "ALL":
             self._extended.close_statements()
@@ -252,12 +253,12 @@ class Session:
             self._wire.send(message(b"n") if says_none else b"")
             return
         parts = [int16(len(columns))]
-        for (name, kind), form in zip(columns, of_columns(formats, len(columns)), strict=True):
+        for (name, kind), form in zip(columns, formats_of(formats, len(columns)), strict=True):
             parts.append(text(name) + struct.pack("!ihihih", 0, 0, kind.oid, kind.size, -1, form))
         self._wire.send(message(b"T", *parts))
 
     def _send_rows(self, answer: Reply, rows: Rows, limit: int) -> None:
-        """Send rows, up to `limit` of them (0: all), and whether there are more."""
+        """Send up to `limit` rows (0: all), and then whether there may be more."""
         if not answer.columns:
             self._wire.send(message(b"C", text(answer.tag)))
             return
@@ -278,24 +279,24 @@ class Session:
     # How long the engine is kept busy
 
     def _limit(self) -> float:
-        """Return the seconds that a statement may take, with the sending of its rows."""
+        """Return the seconds that a statement may take, including the time to send its rows."""
         return self._settings.seconds(self._seconds)
 
     def _left(self, portal: Portal) -> float:
-        """Return the seconds that a portal has left; all of them where its statement is not open."""
+        """Return the seconds that a portal has left; those of a new statement if it is not running."""
         if portal.rows is None or not portal.rows.is_running:
             return self._limit()
         return max(round(portal.rows.ends - time.monotonic(), 1), 0.1)
 
     def _while_sending(self) -> float | None:
-        """End the statements whose time is over; return the seconds until the next one's is."""
+        """End the statements whose time is over; return the seconds until the next one ends."""
         running = self._extended.suspended() + ([] if self._sent is None else [self._sent])
         for rows in running:
             rows.end_late()
         return min((rows.ends - time.monotonic() for rows in running if rows.is_running), default=None)
 
     def _while_silent(self, seconds: float) -> float | None:
-        """Take into memory what the client does not fetch at once, so that it keeps nobody from the file."""
+        """Read rows that the client does not fetch into memory, so that the file is free for others."""
         left = self._while_sending()
         for rows in self._extended.suspended():
             if rows.was_held:
@@ -305,13 +306,13 @@ class Session:
             try:
                 with self._watched(max(rows.ends - time.monotonic(), 0.0)):
                     self._extended.hold(rows, _HOLDING)
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the client is told when it asks for more
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the client gets it with the next rows
                 rows.fail(error)
         return self._while_sending()
 
     @contextmanager
     def _watched(self, seconds: float) -> Iterator[None]:
-        """Let what runs inside be stopped, by its time or by the client."""
+        """Let the client, or the end of the time, stop what runs in the body."""
         watch, begun = Watch(self._source.interrupt, seconds), time.monotonic()
         try:
             with watch:
@@ -332,7 +333,7 @@ class Session:
     def _fail(self, error: BaseException) -> None:
         self._transaction.fail()
         self._wire.send(error_response(error, sqlstate(error)))
-        self._wire.flush()  # who has asked with Flush, as asyncpg does, waits for it before they send Sync
+        self._wire.flush()  # asyncpg sends Flush, and waits for the error before it sends Sync
         if not self._transaction.is_open:
             self._extended.close_portals()
 

@@ -1,7 +1,7 @@
-"""What a client sets, and asks of the server's settings: SET, RESET, SHOW.
+"""The settings of a session: SET, RESET and SHOW.
 
-https://www.postgresql.org/docs/current/runtime-config.html. Only what makes a difference here is looked at; the rest is
-remembered, as drivers set what they would have of PostgreSQL.
+https://www.postgresql.org/docs/current/runtime-config.html. Only a few make a difference
+here. The others are remembered, because drivers set them for PostgreSQL and may ask for them again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlrag.serve.postgres.sqlstate import ClientError
 __all__ = ["DEFAULTS", "REPORTED", "VERSION", "Settings"]
 
 VERSION = f"15.0 (sqlrag {sqlrag.__version__})"
-"""The PostgreSQL whose catalog and protocol clients may expect."""
+"""The version of PostgreSQL whose catalog and protocol clients may expect."""
 
 DEFAULTS = {
     "application_name": "",
@@ -52,9 +52,9 @@ REPORTED = {
         "session_authorization", "standard_conforming_strings", "TimeZone",
     )
 }  # fmt: skip
-"""Those that a client is told when it connects, and when they change, by their names as it expects them."""
+"""The settings that are reported to a client when it connects and when they change, with their names for clients."""
 
-# What cannot be set to anything else.
+# The values that these settings accept, and the error for others.
 _FIXED = {
     "client_encoding": (r"utf-?8|unicode|sql_ascii|default", "22023", "this server takes UTF8 alone"),
     "datestyle": (r"iso.*|default", "0A000", "dates are in ISO style here"),
@@ -79,7 +79,7 @@ class Settings:
         self._first = dict(self._values)
 
     def set(self, name: str, value: str) -> str:
-        """Change a setting; return its name. Raises ClientError for what this server cannot do."""
+        """Change a setting; return its name. Raises ClientError for a value that this server does not support."""
         name, value = name.lower(), value.strip().strip("'")  # asyncpg's client_encoding is 'utf-8', in quotes
         if name in _UNCHANGEABLE:
             raise ClientError("55P02", f'parameter "{name}" cannot be changed')
@@ -98,25 +98,25 @@ class Settings:
         return name
 
     def reset(self, name: str | None = None) -> None:
-        """Take back what was set since the connection was made: one, or all."""
+        """Reset one setting, or all of them, to its value at the start of the connection."""
         if name is None:
             self._values = dict(self._first)
         else:
             self._values[name.lower()] = self._first.get(name.lower(), "")
 
     def show(self, name: str) -> str:
-        """Return a setting. Raises ClientError for one that nobody knows."""
+        """Return a setting. Raises ClientError for an unknown one."""
         try:
             return self._values[name.lower()]
         except KeyError as error:
             raise ClientError("42704", f'unrecognized configuration parameter "{name[:100]}"') from error
 
     def all(self) -> dict[str, str]:
-        """Return all of them."""
+        """Return all settings."""
         return dict(self._values)
 
     def seconds(self, most: float) -> float:
-        """Return how long a statement may run: what the client has set, and no more than the server allows."""
+        """Return the seconds that a statement may run: the client's statement_timeout, but at most `most`."""
         found = _TIME.fullmatch(self._values["statement_timeout"])
         assert found is not None
         seconds = int(found[1]) * _SECONDS[(found[2] or "ms").lower()]

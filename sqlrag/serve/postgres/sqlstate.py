@@ -1,4 +1,4 @@
-"""Errors as PostgreSQL tells them: the five characters by which a program knows what went wrong.
+"""Errors for PostgreSQL's clients, and SQLSTATE: the five characters by which a program tells them apart.
 
 https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
@@ -13,7 +13,7 @@ __all__ = ["ClientError", "FatalError", "sqlstate"]
 
 
 class ClientError(errors.Error):
-    """A statement or message that the server does not take; the session goes on."""
+    """A statement or message that the server refuses; the session goes on."""
 
     severity = "ERROR"
 
@@ -23,7 +23,7 @@ class ClientError(errors.Error):
 
 
 class FatalError(ClientError):
-    """What ends the connection."""
+    """An error that ends the connection."""
 
     severity = "FATAL"
 
@@ -50,10 +50,10 @@ _CODES: tuple[tuple[type[BaseException], str], ...] = (
     (errors.DatabaseError, "58000"),  # system_error
     (errors.ServerError, "58000"),
     (MemoryError, "53200"),  # out_of_memory
-    (OSError, "53000"),  # insufficient_resources: no file is opened here but the database's own and the models'
+    (OSError, "53000"),  # insufficient_resources: only files of the database and the models are opened here
 )
 
-# What the engines say in a SQLError, and what it means; other than these it is 42000.
+# Patterns of the engines' messages in a SQLError; any other message is 42000.
 _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), code)
     for pattern, code in (
@@ -72,7 +72,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def sqlstate(error: BaseException) -> str:
-    """Return the code of an error; XX000 (internal_error) for what nobody has thought of."""
+    """Return the code of an error; XX000 (internal_error) for an unexpected one."""
     if isinstance(error, ClientError):
         return error.code
     if isinstance(error, errors.SQLError):

@@ -1,7 +1,6 @@
-"""What the server has to know of a statement: where it ends, its first word, its parameters, and what it names.
+"""What the server needs to know of a statement: where it ends, its first word, its parameters, and what it names.
 
-Nothing is kept of a statement but its text: a client that has prepared a thousand must not cost a thousand times
-their lexemes.
+Only the text of a statement is kept: a client may prepare a thousand, and lexemes take far more memory than text.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from sqlrag.values.sql_lexer import DUCKDB, Lexeme, Splitter, lexemes, significa
 __all__ = ["LONGEST", "Statement", "replaced", "split"]
 
 LONGEST = 250_000
-"""Characters of a statement, or of several in one message."""
+"""The most characters of a message."""
 
 _MOST_STATEMENTS = 1_000
-"""In one message."""
+"""The most statements of a message."""
 
-# A cast of a parameter, which SQLite reads as a name of it: `$1::int`, `$1::double precision`, `$1::varchar(10)[]`.
+# A cast of a parameter, such as `$1::double precision` or `$1::varchar(10)[]`: SQLite takes it for part of the name.
 _CAST = re.compile(
     r"\$(\d+)\s*::\s*(double\s+precision|character\s+varying|timestamp\s+with(?:out)?\s+time\s+zone|[A-Za-z_]\w*)"
     r"(?:\s*\(\s*\d+(?:\s*,\s*\d+)?\s*\))?((?:\s*\[\s*(?:\d+\s*)?\])?)",
     re.IGNORECASE,
 )
 
-# Names of types that SQL has and pg_type has not.
+# Names of types in SQL that pg_type does not have.
 _SPOKEN = {
     "bigint": "int8", "boolean": "bool", "blob": "bytea", "character varying": "varchar", "decimal": "numeric",
     "double": "float8", "double precision": "float8", "float": "float8", "int": "int4", "integer": "int4",
@@ -38,10 +37,10 @@ _SPOKEN = {
     "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
 }  # fmt: skip
 
-# What a name of the catalog is: a schema of its own, or a relation that is found without naming it.
+# The schemas of the catalog.
 _SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
-# What clients ask of the server itself; in a statement that reads no table.
+# Functions about the server itself, in a statement that reads no table.
 _ABOUT = frozenset(
     {"current_database", "current_schema", "current_schemas", "current_setting", "has_database_privilege",
      "has_schema_privilege", "has_table_privilege", "pg_advisory_unlock_all", "pg_backend_pid", "pg_encoding_to_char",
@@ -52,7 +51,7 @@ _WITHOUT_BRACKETS = frozenset({"current_catalog", "current_role", "current_schem
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, without the semicolon behind it."""
+    """One statement, without its semicolon."""
 
     text: str
 
@@ -133,7 +132,7 @@ def _oid(name: str, brackets: str) -> int:
 
 
 def split(sql: str) -> list[Statement]:
-    """Return the statements of a text; those that are empty are left out.
+    """Return the statements of a text, without empty ones.
 
     Raises ClientError for a text that is too long, or of too many statements.
     """

@@ -1,4 +1,4 @@
-"""Types: which of PostgreSQL's a column of SQLite or DuckDB has.
+"""The types of PostgreSQL that columns of SQLite and DuckDB have.
 
 Numbers and sizes: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_type.dat
 """
@@ -17,7 +17,7 @@ __all__ = ["BY_NAME", "BY_OID", "TEXT", "PgType", "of_declared", "of_duckdb", "o
 
 @dataclass(frozen=True)
 class PgType:
-    """A type: its number, its name in SQL, its bytes (-1: as many as it takes), and the type of an array's elements."""
+    """A type: its number, its name in SQL, its size in bytes (-1 if it varies), and an array's type of elements."""
 
     oid: int
     name: str
@@ -53,7 +53,7 @@ BY_OID = {one.oid: one for one in _ALL}
 BY_NAME = {one.name: one for one in _ALL}
 TEXT = BY_NAME["text"]
 
-# As DuckDB calls them; what is not here is text, or JSON where it has parts.
+# By DuckDB's names. Other types are text, or JSON if they are nested.
 _DUCKDB = {
     "BOOLEAN": "bool",
     "TINYINT": "int2", "SMALLINT": "int2", "UTINYINT": "int2",
@@ -69,12 +69,12 @@ _DUCKDB = {
 
 _LIST = re.compile(r"(?P<element>[A-Z0-9_ ]+|DECIMAL\(\d+,\s*\d+\))\[\d*\]")
 
-# What a name that SQLite was given for a column says of it (https://www.sqlite.org/datatype3.html, 3.1), in its order.
+# Parts of declared types in SQLite, in the order of its rules (https://www.sqlite.org/datatype3.html, 3.1).
 _AFFINITIES = (("INT", "int8"), ("CHAR", "text"), ("CLOB", "text"), ("TEXT", "text"), ("JSON", "text"),
                ("BLOB", "bytea"), ("REAL", "float8"), ("FLOA", "float8"), ("DOUB", "float8"), ("NUMERIC", "float8"),
                ("DECIMAL", "float8"))  # fmt: skip
 
-# A bool is an int, a datetime a date: they stand before.
+# The first that fits: a bool is an int, and a datetime a date.
 _PYTHON: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
     (int, "int8"),
@@ -93,7 +93,7 @@ _PYTHON: tuple[tuple[type, str], ...] = (
 
 
 def of_duckdb(name: str) -> PgType:
-    """Return the type for one that DuckDB names, such as `DECIMAL(10,2)` or `FLOAT[384]`."""
+    """Return the type for DuckDB's name of one, such as `DECIMAL(10,2)` or `FLOAT[384]`."""
     if name in _DUCKDB:
         return BY_NAME[_DUCKDB[name]]
     if found := _LIST.fullmatch(name):
@@ -104,7 +104,7 @@ def of_duckdb(name: str) -> PgType:
 
 
 def of_declared(name: str | None) -> PgType | None:
-    """Return the type that SQLite's name for a column's type says, None where it says nothing."""
+    """Return the type for the declared type of a column in SQLite, None if that says nothing."""
     upper = (name or "").upper()
     return next((BY_NAME[meant] for part, meant in _AFFINITIES if part in upper), None)
 
@@ -115,7 +115,7 @@ def of_value(value: Any) -> PgType | None:
 
 
 def widened(one: PgType | None, other: PgType | None) -> PgType | None:
-    """Return a type that holds the values of both: a float for a whole number and a float, else a text."""
+    """Return a type that holds the values of both: float8 for int8 and float8, otherwise text."""
     if one is None or other is None or one == other:
         return one or other
     return BY_NAME["float8"] if {one.name, other.name} == {"int8", "float8"} else TEXT
