@@ -1,6 +1,8 @@
 """kill -9, and writes that fail, in the middle of ingest, sync, cell training, reindex and repair, in company.
 
     python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]   # an hour or two
+    python benchmarks/crashes.py --engine sqlite --operations sync,repair >runs.jsonl           # a part of it
+    python benchmarks/crashes.py --report runs.jsonl others.jsonl [--write]                     # the tables of parts
 
 Of each engine and operation so many runs are killed, at moments that are uniform over the measured length of the
 operation; every second run has a reader. The runs have company in turns, as tests/live/company.py says: nobody, other
@@ -113,7 +115,7 @@ def share(kills: int, operation: Operation) -> list[int]:
     return [kills // operation.variants + (place < kills % operation.variants) for place in range(operation.variants)]
 
 
-def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Namespace, *, whole: bool) -> str:
+def report(rows: list[dict[str, object]], duration: str, arguments: argparse.Namespace) -> str:
     """Return the tables as Markdown."""
     kills = [one for one in rows if one["kind"] == "kill"]
     faults = [one for one in rows if one["kind"] != "kill"]
@@ -121,9 +123,8 @@ def report(rows: list[dict[str, object]], seconds: float, arguments: argparse.Na
         "# Crashes",
         "",
         f"`python benchmarks/crashes.py --kills {arguments.kills} --seed {arguments.seed} --write`, what is done and "
-        f"looked at: at the top of the script. {len(kills)} kills and {len(faults)} failed writes in "
-        f"{seconds / 60:.0f} minutes on {os.cpu_count()} CPU cores, Python {platform.python_version()}, "
-        f"sqlrag {sqlrag.__version__}." + ("" if whole else " It was stopped before its end."),
+        f"looked at: at the top of the script. {len(kills)} kills and {len(faults)} failed writes "
+        f"{duration} on {os.cpu_count()} CPU cores, Python {platform.python_version()}, sqlrag {sqlrag.__version__}.",
         "",
         "| engine | operation | kills | under way when killed | with a reader | runs with a problem |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -176,18 +177,14 @@ def ended(processes: list[subprocess.Popen[bytes]]) -> bool:
         return False
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200, help="of each engine and operation")
-    parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--engine", choices=ENGINES)
-    parser.add_argument("--operations", help="print the runs of these operations on one engine as JSON")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/crashes.md")
-    arguments = parser.parse_args()
-    if arguments.operations:
-        for one in runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed):
-            print(json.dumps(one), flush=True)
-        return
+def rows_of(files: list[Path]) -> list[dict[str, object]]:
+    """Return the runs that stand in files, a line each; the last line of a process that was ended may be cut off."""
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines(keepends=True)]
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Let all parts run side by side, and return the tables."""
     started = time.monotonic()
     command = [sys.executable, __file__, "--kills", str(arguments.kills), "--seed", str(arguments.seed)]
     engines = [arguments.engine] if arguments.engine else ENGINES
@@ -200,13 +197,27 @@ def main() -> None:
             with output.open("w") as file:
                 processes.append(subprocess.Popen([*command, *part], stdout=file, start_new_session=True))
         whole = ended(processes)
-        rows = [
-            json.loads(line)
-            for output in outputs
-            for line in output.read_text().splitlines(keepends=True)
-            if "\n" in line
-        ]
-    text = report(rows, time.monotonic() - started, arguments, whole=whole)
+        minutes = f"in {(time.monotonic() - started) / 60:.0f} minutes" + ("" if whole else ", then stopped")
+        return report(rows_of(outputs), minutes, arguments)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="of each engine and operation")
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--engine", choices=ENGINES)
+    parser.add_argument("--operations", help="print the runs of these operations on one engine as JSON")
+    parser.add_argument("--report", type=Path, nargs="+", help="print the tables of runs that --operations printed")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/crashes.md")
+    arguments = parser.parse_args()
+    if arguments.operations:
+        for one in runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed):
+            print(json.dumps(one), flush=True)
+        return
+    if arguments.report:
+        text = report(rows_of(arguments.report), "in parts", arguments)
+    else:
+        text = run(arguments)
     print(text, end="")
     if arguments.write:
         Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
