@@ -214,10 +214,7 @@ def main() -> None:
         for one in runs_of(arguments.engine, arguments.operations, arguments.kills, arguments.seed):
             print(json.dumps(one), flush=True)
         return
-    if arguments.report:
-        text = report(rows_of(arguments.report), "in parts", arguments)
-    else:
-        text = run(arguments)
+    text = report(rows_of(arguments.report), "in parts", arguments) if arguments.report else run(arguments)
     print(text, end="")
     if arguments.write:
         Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
