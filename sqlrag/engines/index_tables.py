@@ -111,8 +111,8 @@ class IndexTables(ABC):
         """Return the type of the keys that an index over a table has: that of the table it was made over."""
 
     @abstractmethod
-    def key_type(self) -> str:
-        """Return the type of a column that holds the keys of the source as it is now."""
+    def key_type(self, table: SourceTable | None = None) -> str:
+        """Return the type of a column that holds the keys of the source as it is now, which may be described before."""
 
     @abstractmethod
     def wrong_rows(self) -> list[Any] | None:

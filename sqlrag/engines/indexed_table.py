@@ -14,6 +14,7 @@ from sqlrag.store.source_table import source_of
 
 if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.source_table import SourceTable
     from sqlrag.text.documents import Part
 
 __all__ = ["IndexedTable"]
@@ -136,10 +137,14 @@ class IndexedTable(ABC, Generic[Tables]):
             "give the index a key that tells them apart"
         )
 
-    def check_key(self) -> None:
-        """Raise DatabaseError where the table has been made anew with another key, or with one of another type."""
-        name, key, table = self.record.name, self._source.key, self.tables.source()
-        kept, key_type = self.tables.kept_key_type(), self.tables.key_type()
+    def check_key(self, table: SourceTable | None = None) -> None:
+        """Raise DatabaseError where the table has been made anew with another key, or with one of another type.
+
+        `table`: what the database says of it, where that is known.
+        """
+        table = table or self.tables.source()
+        name, key = self.record.name, self._source.key
+        kept, key_type = self.tables.kept_key_type(), self.tables.key_type(table)
         if key_type == kept and table.key in {(), key}:
             return
         is_remade = self.repair_makes_keys_anew and table.key in {(), key}

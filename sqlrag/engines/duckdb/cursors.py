@@ -50,8 +50,12 @@ def own_cursor(connection: DuckDBPyConnection, catalog: str) -> DuckDBPyConnecti
     """
     cursor = connection.cursor()
     path = f"system.main,{quote(catalog)}.main"
-    cursor.execute(f"SET search_path = {literal(path)}; SET VARIABLE sqlrag_catalog = {literal(catalog)}")
-    for setting in _SETTINGS:
-        with suppress(duckdb.Error):
-            cursor.execute(setting)
+    names = f"SET search_path = {literal(path)}; SET VARIABLE sqlrag_catalog = {literal(catalog)}"
+    try:
+        cursor.execute("; ".join([names, *_SETTINGS]))
+    except duckdb.Error:
+        cursor.execute(names)
+        for setting in _SETTINGS:
+            with suppress(duckdb.Error):
+                cursor.execute(setting)
     return cursor

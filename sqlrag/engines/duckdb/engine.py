@@ -12,9 +12,9 @@ from sqlrag.engines.base import Engine
 from sqlrag.engines.duckdb.asked_indexes import AskedIndexes
 from sqlrag.engines.duckdb.at_exit import close_at_exit
 from sqlrag.engines.duckdb.confinement import Confinement
-from sqlrag.engines.duckdb.cursors import own_cursor, schema_of
+from sqlrag.engines.duckdb.cursors import own_cursor
 from sqlrag.engines.duckdb.error_translation import Raised, translated
-from sqlrag.engines.duckdb.functions import define_functions, define_maintenance, define_served
+from sqlrag.engines.duckdb.functions import define_functions, define_served
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.index_tables import DuckDBTables, upgrade
 from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
@@ -77,7 +77,6 @@ class DuckDBEngine(Engine):
             # messages. The bar stays if another connection of this process has locked all settings.
             with suppress(duckdb.InvalidInputException):
                 self._connection.execute("SET enable_progress_bar = false")
-            self.schema = schema_of(self._connection)
         super().__init__(path, encoders, read_only=read_only)
         self._statements = Statements(
             self._connection,
@@ -96,9 +95,11 @@ class DuckDBEngine(Engine):
             )
             asking = self._session.asking = self._statements.asking
             self.indexes, self.functions = self._session.indexes, self._session.functions
-            self._statements.begin(self.functions, self.indexes.main)
-            asking.known = {record.name: record.version for record in self.indexes.records()}
-            encoders.check_choice([self.indexes.record(name) for name in self.indexes.names()])
+            self.schema = self.indexes.main
+            self._statements.begin(self.functions, self.schema)
+            records = self.indexes.records()
+            asking.known = {record.name: record.version for record in records}
+            encoders.check_choice(records)
             close_at_exit(self)
         except BaseException:
             self._connection.close()
@@ -164,15 +165,13 @@ class DuckDBEngine(Engine):
         """
         with translated(self.path, self._raised):
             self._shared.prepare(lambda: check_functions(self.indexes.cursor, self.path))
-            define_functions(self._connection, self._session)
-            for name, arguments in self._maintenance.items():
-                define_maintenance(self._connection, self._session, name, arguments)
+            define_functions(self._connection, self._session, self._maintenance)
         self._is_defined = True
 
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError for an unknown name."""
-        with translated(self.path), self._cursor() as cursor:
-            return describe(cursor, table)
+        with translated(self.path):
+            return describe(self._cursor, table)
 
     def tracking_of(self, source: SourceTable) -> str:
         """Return "compare" for a table and "view" for a view: one must not turn into the other."""
@@ -180,24 +179,22 @@ class DuckDBEngine(Engine):
 
     def check_source(self, record: IndexRecord) -> None:
         """Raise SourceGoneError if the source of an index is not what it was."""
-        with translated(self.path), self._cursor() as cursor:
-            checked_types(cursor, record)
+        with translated(self.path):
+            checked_types(self._cursor, record)
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen, as the user's transaction sees it if one is open."""
         if not self._statements.in_transaction:
             return self.indexes.unseen(record)
-        with self._cursor() as cursor:
-            return self.indexes.unseen_by(self._connection, cursor, record)
+        return self.indexes.unseen_by(self._connection, record)
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table: sqlrag makes none, so all are the user's."""
         sql = "SELECT trigger_name FROM duckdb_triggers() WHERE table_name = ?"
-        with self._cursor() as cursor:
-            try:
-                return [name for (name,) in cursor.execute(sql, [record.name]).fetchall()]
-            except duckdb.CatalogException:  # DuckDB 1 has no triggers
-                return []
+        try:
+            return [name for (name,) in self._cursor.execute(sql, [record.name]).fetchall()]
+        except duckdb.CatalogException:  # DuckDB 1 has no triggers
+            return []
 
     def gap(self, record: IndexRecord) -> None:
         """Return None: every row is compared, so nothing is missed."""
@@ -242,12 +239,10 @@ class DuckDBEngine(Engine):
         self._catch_up()
 
     def _is_own_view(self, record: IndexRecord) -> bool:
-        with self._cursor() as cursor:
-            return is_own(cursor, record.source_table)
+        return is_own(self._cursor, record.source_table)
 
     def _row_of_hit(self, record: IndexRecord) -> dict[str, str]:
-        with self._cursor() as cursor:
-            return row_of_hit(cursor, record)
+        return row_of_hit(self._cursor, record, self.schema)
 
     def _errors(self) -> AbstractContextManager[None]:
         return translated(self.path)
@@ -267,17 +262,16 @@ class DuckDBEngine(Engine):
         return check_index(self.indexes.connection, record)
 
     def _source_problems(self, record: IndexRecord) -> list[str]:
-        with self._cursor() as cursor:
-            try:
-                describe(cursor, record.source_table)
-            except InputError:
-                return [f"{record.name}: its table {record.source_table} is gone"]
-            try:
-                checked_types(cursor, record)
-                with suppress(duckdb.CatalogException):  # it has lost a table, which `differences` names
-                    DuckDBIndexedTable(cursor, self.path, self.indexes, record).check_key()
-            except DatabaseError as error:
-                return [f"{record.name}: {error}"]
+        try:
+            describe(self._cursor, record.source_table)
+        except InputError:
+            return [f"{record.name}: its table {record.source_table} is gone"]
+        try:
+            checked_types(self._cursor, record)
+            with suppress(duckdb.CatalogException):  # it has lost a table, which `differences` names
+                DuckDBIndexedTable(self._cursor, self.path, self.indexes, record).check_key()
+        except DatabaseError as error:
+            return [f"{record.name}: {error}"]
         return []
 
     def _is_repaired(self, record: IndexRecord) -> bool:
@@ -300,14 +294,10 @@ class DuckDBEngine(Engine):
         """Change nothing: only one process has the file, and DuckDB reports a conflict within it without waiting."""
         return nullcontext()
 
-    @contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open another connection, which sees what is committed and does not disturb the user's statement."""
-        cursor = own_cursor(self._connection, self.indexes.catalog)
-        try:
-            yield cursor
-        finally:
-            cursor.close()
+    @property
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """Another connection, which sees what is committed and does not disturb the user's statement."""
+        return self.indexes.cursor
 
     def _closing_cursor(self) -> duckdb.DuckDBPyConnection:
         return self.indexes.closing(own_cursor(self._connection, self.indexes.catalog))

@@ -1,4 +1,4 @@
-"""int8 vectors in the index file, measured again at full precision: DuckDB's own tables keep them as float32."""
+"""Measuring the candidates of an int8 index again at full precision: DuckDB's own tables keep float32 vectors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from sqlrag.store.registry import Connection, IndexRecord
+    from sqlrag.store.registry import Connection, Contents, IndexRecord
     from sqlrag.store.top_k import Matching
 
 __all__ = ["RescoredIndex"]
 
 RESCORED = 4
-"""Candidates for each row that is wanted: a code's error moves hardly any of the nearest k beyond the nearest 4 k."""
+"""Candidates for each row of the result: a code's error moves hardly any of the nearest k beyond the nearest 4 k."""
 
 
 class RescoredIndex(Index):
     """An index of int8 vectors whose candidates DuckDB puts in order."""
 
     def __init__(
-        self, connection: Connection, record: IndexRecord, rows: Callable[[str, list[Any]], list[tuple[Any, ...]]]
+        self,
+        connection: Connection,
+        record: IndexRecord,
+        rows: Callable[[str, list[Any]], list[tuple[Any, ...]]],
+        *,
+        scans: bool,
+        contents: Contents,
     ) -> None:
-        super().__init__(connection, record)
+        super().__init__(connection, record, scans=scans, contents=contents)
         self._duckdb_rows = rows
 
     def vector_top_k(

@@ -1,4 +1,4 @@
-"""The SQL functions in a DuckDB connection: macros (sql/duckdb/macros.sql) over Python functions of its instance."""
+"""The SQL functions of a DuckDB connection: macros (sql/duckdb/macros.sql) over Python functions of its instance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlrag.models.loaded import load_embedder
 from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
 
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 _CALLS = re.compile(r"\b(_sqlrag_\w+|list|txid_current|unnest)\(")
 """The functions that the macros call."""
 
-__all__ = ["define_functions", "define_maintenance", "define_served"]
+__all__ = ["define_functions", "define_served"]
 
 
-def define_functions(connection: duckdb.DuckDBPyConnection, session: Session) -> None:
-    """Make the functions of the contract callable, for a session, on its connection."""
+def define_functions(
+    connection: duckdb.DuckDBPyConnection, session: Session, maintenance: Mapping[str, Sequence[int]] | None = None
+) -> None:
+    """Make the functions of the contract callable, for a session, on its connection.
+
+    `maintenance`: the functions that change the database, each with the numbers of arguments that it takes.
+    """
     macros = _macros(session)
-    connection.execute(macros)
+    changing = [_maintenance_macro(session, name, arguments) for name, arguments in (maintenance or {}).items()]
+    connection.execute("\n".join([macros, *changing]))
     session.indexes.define(macros)
 
 
@@ -66,14 +72,12 @@ def _dimension(session: Session) -> int:
         return load_embedder().dimension  # embed() itself says what is missing
 
 
-def define_maintenance(
-    connection: duckdb.DuckDBPyConnection, session: Session, name: str, arguments: Sequence[int]
-) -> None:
-    """Make a function that changes the database callable on its connection, with any of these numbers of arguments."""
+def _maintenance_macro(session: Session, name: str, arguments: Sequence[int]) -> str:
+    """Return the macro for a function that changes the database, with any of these numbers of arguments."""
     most = max(*arguments, 1)
     names = [f"argument{number}" for number in range(most)]
     forms = []
     for count in arguments:
         given = [f"'{session.token}'", f"'{name}'", *names[:count], *["NULL"] * (most - count)]
         forms.append(f"({', '.join(names[:count])}) AS system.main._sqlrag_maintain({', '.join(given)})")
-    connection.execute(f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)}")
+    return f"CREATE OR REPLACE TEMP MACRO {name} {', '.join(forms)};"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlrag.engines.duckdb.differences import CHUNKS, ROWS_AT_ONCE, chunk_differences, stored_vectors
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.store.names import quote
-from sqlrag.store.registry import Registry
+from sqlrag.store.registry import Contents, Registry
 from sqlrag.store.writer import IndexWriter, immediate
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ FILES = "files"
 _log = logging.getLogger("sqlrag")
 
 
-def shown_state(registry: Registry, name: str) -> TableState | None:
-    """Return which state of DuckDB's tables the index file notes for an index."""
-    return TableState.parsed(registry.meta(_key(name)))
+def shown_state(shown: Contents, name: str) -> TableState | None:
+    """Return which state of DuckDB's tables the registry of the index file notes for an index."""
+    return TableState.parsed(shown.meta(_key(name)))
 
 
 def note_state(registry: Registry, record: IndexRecord, state: TableState) -> None:
@@ -85,7 +85,7 @@ class IndexCopy:
             forget_files(registry)
             if shown is None:
                 self._writer.create(key_type)
-        blocks = state.changed_blocks(shown_state(registry, self._record.name))
+        blocks = state.changed_blocks(shown_state(registry.look(), self._record.name))
         for block in self._all_blocks(state) if blocks is None else blocks:
             self._copy_block(state.ids(block))
         with immediate(self._index):

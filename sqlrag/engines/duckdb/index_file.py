@@ -30,7 +30,7 @@ from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import quote
-from sqlrag.store.registry import IndexRecord, Registry, check_schema_version
+from sqlrag.store.registry import Contents, IndexRecord, Registry, check_schema_version
 from sqlrag.store.writer import immediate
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ class IndexFile:
 
     def state_shown(self, name: str) -> TableState | None:
         """Return which state of DuckDB's tables the index file shows, None where it does not have the index."""
-        return shown_state(self.registry, name) if self.registry.find(name) else None
+        shown = self.registry.look()
+        return shown_state(shown, name) if shown.find(name) else None
 
     def record_state(self, record: IndexRecord, state: TableState) -> None:
         """Note in the index file, in the caller's transaction, that it shows a state of DuckDB's tables."""
@@ -139,18 +140,14 @@ class IndexFile:
         for name in self.registry.names():
             if name not in states:
                 drop_index(self.connection, name)
-        there = [record for record in records if record.name in states]
+        shown = self.registry.look()
         behind = [
             record
-            for record in there
-            if self.state_shown(record.name) != states[record.name] or not self._is_recorded(record)
+            for record in records
+            if record.name in states
+            and not (_has(shown, record) and shown_state(shown, record.name) == states[record.name])
         ]
         return [record for record in behind if self._bring(record.name)]
-
-    def _is_recorded(self, record: IndexRecord) -> bool:
-        """Tell whether the index file records an index as DuckDB's tables do."""
-        shown = self.registry.find(record.name)
-        return shown is not None and shown.is_as(record)
 
     def _bring(self, name: str) -> bool:
         """Bring the index file's copy of an index to DuckDB's tables; if they are none of sqlrag's, the index is lost.
@@ -285,16 +282,18 @@ class IndexFile:
         with translated_duckdb(self._path):
             try:
                 with translated(path):
-                    is_noted = files is not None and self.registry.meta(FILES) == str(files)
-                    is_recorded = all(map(self._is_recorded, records))
-                    if is_noted and is_recorded and {*self.registry.names()} <= {record.name for record in records}:
+                    shown = self.registry.look()
+                    names = {record.name for record in shown.records}
+                    is_noted = files is not None and shown.meta(FILES) == str(files)
+                    is_recorded = all(_has(shown, record) for record in records)
+                    if is_noted and is_recorded and names <= {record.name for record in records}:
                         return []
                     states = self._states(records)
                     if not self._read_only:
                         brought = self._show(records, states)
                         self._note(files)
                         return brought
-                    if is_recorded and {name: self.state_shown(name) for name in self.registry.names()} == states:
+                    if is_recorded and {name: shown_state(shown, name) for name in names} == states:
                         return []
                     self.connection.close()
                     self.connection = in_memory()
@@ -310,7 +309,10 @@ class IndexFile:
 
         Whatever changes the index file forgets it (see `note_state`).
         """
-        if files is not None and not self._lost and self.registry.exists() and self.registry.meta(FILES) != str(files):
+        if files is None or self._lost:
+            return
+        shown = self.registry.look()
+        if shown.exists and shown.meta(FILES) != str(files):
             with immediate(self.connection):
                 self.registry.set_meta(FILES, str(files))
 
@@ -321,6 +323,12 @@ class IndexFile:
         from sqlrag.store.cells.cell_training import CellTraining
 
         CellTraining(self.connection, record, progress).keep_up(wrote=wrote)
+
+
+def _has(shown: Contents, record: IndexRecord) -> bool:
+    """Tell whether the index file records an index as DuckDB's tables do."""
+    found = shown.find(record.name)
+    return found is not None and found.is_as(record)
 
 
 def _sums_of(name: str) -> str:

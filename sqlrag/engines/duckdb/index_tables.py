@@ -227,11 +227,11 @@ class DuckDBTables(IndexTables):
         described = self.connection.execute(f"SELECT source_id FROM {self._rows} LIMIT 0").description or []
         return str(described[0][1])
 
-    def key_type(self) -> str:
-        """Return the type of a column that holds the keys of the source as it is now."""
+    def key_type(self, table: SourceTable | None = None) -> str:
+        """Return the type of a column that holds the keys of the source as it is now, which may be described before."""
         if not self.record.is_over_table:
             return "BIGINT"
-        return key_type_of(key_columns(self.record.source_key), self.source().types)
+        return key_type_of(key_columns(self.record.source_key), (table or self.source()).types)
 
     def wrong_rows(self) -> list[Any] | None:
         """Delete the vectors that no chunk has; return the source rows whose chunks are to be made again.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.engines.changed_rows import Limits, QueuedRow
 from sqlrag.engines.duckdb.error_translation import translated
 from sqlrag.engines.duckdb.index_tables import DuckDBTables
-from sqlrag.engines.duckdb.table_schema import checked_types, key_expression, rows_of
+from sqlrag.engines.duckdb.table_schema import checked_source, checked_types, key_expression, rows_of
 from sqlrag.engines.indexed_table import IndexedTable
 from sqlrag.errors import LockedError
 from sqlrag.store.names import quote
@@ -56,8 +56,9 @@ class DuckDBIndexedTable(IndexedTable[DuckDBTables]):
 
     def differences_statement(self) -> str:
         """Return the SELECT of these keys, for any connection. Raises DatabaseError if the source has changed."""
-        source = self._select()  # raises if it is gone
-        self.check_key()
+        table = checked_source(self._duckdb, self.record)  # raises if it is gone
+        source = rows_of(self._source, table.types, self.tables.main)
+        self.check_key(table)
         return statement("duckdb/differences", index=self.record.name, main=self.tables.main, source=source)
 
     def prepare(self, *, compare: bool) -> None:

@@ -1,4 +1,4 @@
-"""The indexes of a DuckDB database, as the SQL functions ask them: answered by the index file."""
+"""The indexes of a DuckDB database, as the SQL functions ask them; the index file answers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import numpy as np
 
-from sqlrag.engines.duckdb.cursors import HERE, own_cursor
+from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.error_translation import translated as translated_duckdb
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.engines.duckdb.filter_check import passing_ids
 from sqlrag.engines.duckdb.full_precision import RescoredIndex
 from sqlrag.engines.duckdb.index_file import IndexFile
 from sqlrag.errors import DatabaseError, SQLError
+from sqlrag.store.driver.extensions import has_scan
 from sqlrag.store.names import NEXT
-from sqlrag.store.registry import IndexRecord
+from sqlrag.store.registry import Contents, IndexRecord
 from sqlrag.store.top_k import Index, Matching
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class DuckDBIndexes(IndexFile):
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self._unseen: dict[str, tuple[Signature | None, int]] = {}
         self._macros: str | None = None
-        self._read: tuple[Signature | None, list[IndexRecord]] = (None, [])
+        self._looked: tuple[Signature | None, Contents | None] = (None, None)
+        self._scans: bool | None = None
         super().__init__(database, path, read_only=read_only)
 
     def names(self) -> list[str]:
@@ -41,37 +43,36 @@ class DuckDBIndexes(IndexFile):
     def records(self) -> list[IndexRecord]:
         """Return what is recorded of each index."""
         with self.lock:
-            found = {record.name: record for record in self._registered()}
+            found = {record.name: record for record in self._look().records}
             found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
             return [found[name] for name in sorted(found)]
 
-    def _registered(self) -> list[IndexRecord]:
-        """Return the records in the index file; read again when the database's files show a commit."""
+    def _look(self) -> Contents:
+        """Return the registry of the index file; no statement is run as long as the database's files show no commit."""
         files = file_signature(self._file)
-        if files is None or files != self._files:
-            return self.registry.records()
-        if self._read[0] != files:
-            self._read = (files, self.registry.records())
-        return self._read[1]
+        looked_at, contents = self._looked
+        if contents is None or files is None or files != self._files or files != looked_at:
+            contents = self.registry.look()
+            self._looked = (files if files == self._files else None, contents)
+        return contents
 
     def record(self, name: object) -> IndexRecord:
         """Return what is recorded of an index. Raises UnknownIndexError."""
-        if isinstance(name, str):
-            if lost := self._lost.get(name.lower()):
-                return lost[0]
-            for record in self._registered():
-                if record.name == name:
-                    return record
-        return self.registry.get(name)
+        if isinstance(name, str) and (lost := self._lost.get(name.lower())):
+            return lost[0]
+        return self._look().get(name)
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
         if isinstance(name, str) and name.lower() in self._lost:
             raise self._lost[name.lower()][1]
-        record = self.record(name)
+        contents = self.registry.look()  # another connection may have made cells, which the database's files don't show
+        record = contents.get(name)
+        if self._scans is None:
+            self._scans = has_scan(self.connection)
         if record.vectors == "int8":
-            return RescoredIndex(self.connection, record, self._rows)
-        return Index(self.connection, record)
+            return RescoredIndex(self.connection, record, self._rows, scans=self._scans, contents=contents)
+        return Index(self.connection, record, scans=self._scans, contents=contents)
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
@@ -112,26 +113,23 @@ class DuckDBIndexes(IndexFile):
 
     def key_type(self) -> str:
         """Return the type of search()'s source_id: VARCHAR where an index has other keys than whole numbers."""
-        names = [record.name.lower() for record in self._records()]
         sql = (
             "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
-            f"AND {HERE} AND list_contains(?, lower(table_name))"
+            f"AND {HERE} AND lower(table_name) IN (SELECT lower(name) FROM sqlrag_indexes)"
         )
-        return "VARCHAR" if self._rows(sql, [names])[0][0] else "BIGINT"
+        return "VARCHAR" if self._has_tables() and self._rows(sql)[0][0] else "BIGINT"
 
-    def unseen_by(
-        self, transaction: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection, record: IndexRecord
-    ) -> int:
+    def unseen_by(self, transaction: duckdb.DuckDBPyConnection, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen, as a transaction of the user's sees both.
 
-        `cursor` is one of sqlrag's own. Of a view nothing is known.
+        Of a view nothing is known.
         """
         from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 
         if record.tracking == "view":
             return 0
         with translated_duckdb(self._path):
-            sql = DuckDBIndexedTable(cursor, self._path, self, record).differences_statement()
+            sql = DuckDBIndexedTable(self._duckdb, self._path, self, record).differences_statement()
             return len(transaction.execute(sql).fetchall())
 
     def unseen(self, record: IndexRecord) -> int:
@@ -145,14 +143,11 @@ class DuckDBIndexes(IndexFile):
         known = self._unseen.get(record.name)
         if known is not None and files is not None and known[0] == files:
             return known[1]
-        cursor = own_cursor(self._duckdb, self.catalog)
         try:
-            with translated_duckdb(self._path):
-                live = DuckDBIndexedTable(cursor, self._path, self, record)
-                count = 0 if record.tracking == "view" else len(live.differences())
+            with self.lock, translated_duckdb(self._path):
+                indexed = DuckDBIndexedTable(self._duckdb, self._path, self, record)
+                count = 0 if record.tracking == "view" else len(indexed.differences())
         except SQLError as error:
             raise self._without_table(record, error) from error
-        finally:
-            cursor.close()
         self._unseen[record.name] = (files, count)
         return count

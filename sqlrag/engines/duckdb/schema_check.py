@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.errors import NotADatabaseError
-from sqlrag.store.names import quote
 from sqlrag.store.registry import IndexRecord, known_columns, record_of
 from sqlrag.store.statements import statement
 
@@ -70,11 +69,11 @@ def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
     tables = check_tables(connection)
     if "sqlrag_indexes" not in tables:
         return []
-    described = connection.execute("SELECT * FROM sqlrag_indexes LIMIT 0").description or []
-    columns = known_columns({column[0] for column in described})
-    names = ", ".join(map(quote, columns))
-    rows = connection.execute(f"SELECT {names} FROM sqlrag_indexes ORDER BY name ASC").fetchall()
-    records = [record_of(columns, row) for row in rows]
+    found = connection.execute("SELECT * FROM sqlrag_indexes")
+    places = {column[0]: place for place, column in enumerate(found.description or [])}
+    columns = known_columns(places)
+    records = [record_of(columns, [row[places[column]] for column in columns]) for row in found.fetchall()]
+    records.sort(key=lambda record: record.name)
     _check_tables_of(connection, tables, records)
     return records
 

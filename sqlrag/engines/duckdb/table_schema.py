@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.errors import InputError
-from sqlrag.store.names import literal, quote, same_name
+from sqlrag.store.names import folded, literal, quote
 from sqlrag.store.source_table import Source, SourceTable, check_is_table, check_source, source_of, unknown_table
+from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_key",
+    "checked_source",
     "checked_types",
     "describe",
     "key_expression",
@@ -39,26 +41,21 @@ _PIECE = re.compile(r"\{([^{}]+)\}")
 
 def describe(database: duckdb.DuckDBPyConnection, table: object) -> SourceTable:
     """Return what the database says of a table or view. Raises InputError for an unknown name."""
+    found = []
+    if isinstance(table, str):
+        found = database.execute(statement("duckdb/describe", here=HERE), {"name": folded(table)}).fetchall()
+    if found:
+        rows = sorted(row[2:5] for row in found if row[0] == "column")
+        types = {column: kind for _, column, kind in rows}
+        key = next((row[5] for row in found if row[0] == "key"), ())
+        kind = "view" if any(row[0] == "view" for row in found) else "table"
+        return SourceTable(found[0][1], kind, tuple(types), tuple(key), types)
     sql = (
-        f"SELECT table_name, 'table' AS kind FROM duckdb_tables() WHERE {HERE} UNION ALL "
-        f"SELECT view_name, 'view' FROM duckdb_views() WHERE {HERE} AND NOT internal ORDER BY 1 ASC"
+        f"SELECT table_name FROM duckdb_tables() WHERE {HERE} UNION ALL "
+        f"SELECT view_name FROM duckdb_views() WHERE {HERE} AND NOT internal ORDER BY 1 ASC"
     )
-    there = dict(database.execute(sql).fetchall())
-    name = next((one for one in there if same_name(one, table)), None)
-    if name is None:
-        names = [one for one in there if not one.startswith("sqlrag_")]
-        raise unknown_table(table, names, _elsewhere(database, table))
-    columns = database.execute(
-        f'SELECT column_name, data_type FROM duckdb_columns() WHERE {HERE} AND table_name COLLATE "binary" = ? '
-        "ORDER BY column_index ASC",
-        [name],
-    ).fetchall()
-    keys = database.execute(
-        f'SELECT constraint_column_names FROM duckdb_constraints() WHERE {HERE} AND table_name COLLATE "binary" = ? '
-        "AND constraint_type = 'PRIMARY KEY'",
-        [name],
-    ).fetchall()
-    return SourceTable(name, there[name], tuple(dict(columns)), tuple(keys[0][0]) if keys else (), dict(columns))
+    names = [name for (name,) in database.execute(sql).fetchall() if not name.startswith("sqlrag_")]
+    raise unknown_table(table, names, _elsewhere(database, table))
 
 
 def _elsewhere(database: duckdb.DuckDBPyConnection, table: object) -> str:
@@ -136,7 +133,12 @@ def rows_of(source: Source, types: Mapping[str, str], main: str) -> str:
 
 
 def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Mapping[str, str]:
-    """Return the types of the columns of an index's source, which is not read.
+    """Return the types of the columns of an index's source. Raises SourceGoneError as `checked_source` does."""
+    return checked_source(database, record).types
+
+
+def checked_source(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> SourceTable:
+    """Return what the database says of an index's source, which is not read.
 
     Raises SourceGoneError if it is gone, has become a view, or has lost a column that the index needs.
     """
@@ -149,20 +151,20 @@ def checked_types(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> M
         check_is_table(record, source.kind)
     if record.is_over_table:
         check_source(record, source.columns)
-    return source.types
+    return source
 
 
-def row_of_hit(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> dict[str, str]:
+def row_of_hit(database: duckdb.DuckDBPyConnection, record: IndexRecord, main: str) -> dict[str, str]:
     """Return what sql/search_table.sql needs of an index over a table: a hit's metadata are the row's filters.
 
-    Raises SourceGoneError if the table is not what it was.
+    `main` is the schema of the table. Raises SourceGoneError if the table is not what it was.
     """
     source, types = source_of(record), checked_types(database, record)
     names = json.loads(record.filters)
     pairs = ", ".join(f"{literal(name)}, {canonical(name, types, 'source.')}" for name in names)
     key = key_expression(source, types, "source.")
     return {
-        "table": f"{schema_of(database)}.{quote(source.table)}",
+        "table": f"{main}.{quote(source.table)}",
         "is_source": f"{key} = {as_key('chunk.source_id', key_type_of(source.key, types))}",
         "metadata": f"system.main.json_object({pairs})",
     }

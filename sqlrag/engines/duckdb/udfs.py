@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.duckdb.session import Session, session_of
@@ -51,16 +52,16 @@ _INFO["backlog_seconds"] = "DOUBLE"
 class UDF:
     """A function of the instance; it lives as long as the process.
 
-    `returns`: a DuckDB type, or the columns of the rows that the function gives a list of for each row of arguments.
-    `function` takes the session and Arrow arrays, and returns the values. Volatile ones are called for each row, and
-    never while a plan is made.
+    `returns`: a DuckDB type; or, of a function that gives a list of rows for each row of arguments, their columns and
+    types. `function` takes the session and Arrow arrays, and returns the values, or an Arrow array of them. A volatile
+    function is called for each row, and never while a plan is made.
     """
 
     def __init__(
         self,
         name: str,
         returns: str | dict[str, str],
-        function: Callable[..., Sequence[Any]],
+        function: Callable[..., Sequence[Any] | pa.Array],
         *,
         volatile: bool = False,
     ) -> None:
@@ -68,7 +69,7 @@ class UDF:
         self._returns = returns
         self._volatile = volatile
 
-        # An object of its own, which this one keeps: DuckDB would call what is gone.
+        # This object keeps the function alive: DuckDB holds no reference to it.
         def call(*columns: Any) -> Any:
             import pyarrow as pa
 
@@ -78,7 +79,7 @@ class UDF:
             try:
                 with session.at_work(), session.turns:
                     found = function(session, *columns[1:])
-                return pa.array(found, self._arrow())
+                return found if isinstance(found, pa.Array) else pa.array(found, self._arrow())
             except BaseException as error:
                 session.raised.put(error)
                 raise
@@ -116,15 +117,25 @@ def _arrow_type(returns: str | tuple[tuple[str, str], ...]) -> pa.DataType:
 
 def _values(column: Any) -> list[Any]:
     """Return an Arrow column as Python values; a vector as the float32 bytes that SQLite has."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_as_bytes(one.values) for one in column]
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _as_bytes(vector: Any) -> bytes | None:
+    """Return a vector as float32 bytes; a NULL inside becomes NaN, which is refused with a clear error."""
     import numpy as np
     import pyarrow as pa
 
-    values: list[Any] = column.to_pylist()
-    kind = column.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        # A NULL inside becomes NaN, which is refused with a clear error.
-        return [None if value is None else np.array(value, dtype=np.float32).tobytes() for value in values]
-    return values
+    if vector is None:
+        return None
+    if pa.types.is_floating(vector.type):
+        return bytes(vector.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).tobytes())
+    return np.array(vector.to_pylist(), dtype=np.float32).tobytes()
 
 
 def _rows(columns: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
@@ -134,18 +145,23 @@ def _rows(columns: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 # Scalars
 
 
-def _embed(session: Session, *columns: Any) -> list[Any]:
+def _embed(session: Session, *columns: Any) -> pa.Array:
     return _vectors([session.functions.embed(*row) for row in _rows(columns)])
 
 
-def _embed_document(session: Session, *columns: Any) -> list[Any]:
+def _embed_document(session: Session, *columns: Any) -> pa.Array:
     return _vectors(session.functions.embed_documents(*map(_values, columns)))
 
 
-def _vectors(blobs: Sequence[bytes | None]) -> list[Any]:
-    import numpy as np
+def _vectors(blobs: Sequence[bytes | None]) -> pa.Array:
+    """Return float32 vectors as an Arrow array of lists over their bytes."""
+    import pyarrow as pa
 
-    return [None if blob is None else np.frombuffer(blob, dtype=np.float32) for blob in blobs]
+    flat = b"".join(blob for blob in blobs if blob is not None)
+    ends = [0, *accumulate(0 if blob is None else len(blob) // 4 for blob in blobs)]
+    offsets = pa.array([None if blob is None else end for blob, end in zip(blobs, ends, strict=False)] + ends[-1:])
+    numbers = pa.Array.from_buffers(pa.float32(), len(flat) // 4, [None, pa.py_buffer(flat)])
+    return pa.ListArray.from_arrays(offsets.cast(pa.int32()), numbers)
 
 
 def _rerank_score(session: Session, queries: Any, texts: Any, models: Any, transactions: Any) -> list[float | None]:
@@ -213,16 +229,15 @@ def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]], *, asks: bool = False) -> UDF:
-    """Return a function that gives a list of structs, which a macro makes rows of; the indexes are caught up before.
+    """Return a function that gives a list of structs, of which a macro makes rows; the indexes are caught up before.
 
-    `asks`: its first argument names the index that it asks.
+    `asks`: its first argument names the index that it searches.
 
-    It is volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search) and carries the list through
+    It is volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search), and carries the list through
     each of its passes, for 1.5 ms.
     """
-    names = tuple(columns)
 
-    def rows(session: Session, *arguments: Any) -> list[Any]:
+    def rows(session: Session, *arguments: Any) -> pa.Array:
         with session.indexes.lock:
             session.indexes.catch_up()
             asked = dict.fromkeys(map(str, arguments[0].to_pylist())) if asks else ()
@@ -231,9 +246,20 @@ def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]
             calls = [function(session, *values) for values in _rows(arguments)]
             for index in asked:  # another connection may have written it meanwhile
                 session.asks(index)
-        return [[dict(zip(names, row, strict=True)) for row in call] for call in calls]
+        return _structs(columns, calls)
 
     return UDF(name, columns, rows, volatile=True)
+
+
+def _structs(columns: dict[str, str], calls: Sequence[Sequence[tuple[Any, ...]]]) -> pa.Array:
+    """Return the rows of each call as a list of structs, made column by column."""
+    import pyarrow as pa
+
+    rows = [row for call in calls for row in call]
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    arrays = [pa.array(column, _arrow_type(kind)) for column, kind in zip(values, columns.values(), strict=True)]
+    structs = pa.StructArray.from_arrays(arrays, list(columns))
+    return pa.ListArray.from_arrays(pa.array([0, *accumulate(map(len, calls))], pa.int32()), structs)
 
 
 def _search(session: Session, *arguments: Any) -> list[Any]:

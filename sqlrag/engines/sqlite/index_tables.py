@@ -190,11 +190,11 @@ class SQLiteTables(IndexTables):
         sql = "SELECT type FROM main.pragma_table_info(?, 'main') WHERE name = 'source_id'"
         return str(self.column(sql, [f"{self.record.name}_rows"])[0])
 
-    def key_type(self) -> str:
-        """Return the type of a column that holds the keys of the source as it is now."""
+    def key_type(self, table: SourceTable | None = None) -> str:
+        """Return the type of a column that holds the keys of the source as it is now, which may be described before."""
         if not self.record.is_over_table:
             return "INTEGER"
-        table = self.source()
+        table = table or self.source()
         return key_type_of(table.key, table.types)
 
     def lost(self) -> list[str]:
