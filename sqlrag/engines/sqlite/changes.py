@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.sqlite.row_texts import SourceRows
-from sqlrag.engines.sqlite.table_schema import checked_columns
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import SourceGoneError
 from sqlrag.store.source_table import source_of
@@ -44,7 +42,7 @@ class Changes:
     def rows(self, record: IndexRecord, repair: Callable[[], bool] | None) -> int:
         """Return how many rows are queued; the triggers are checked where the schema has changed.
 
-        `repair` makes the triggers that are missing and queues what they have missed; it returns False where another
+        `repair` makes the triggers that are missing and queues what was missed; it returns False where another
         connection is writing. None: nothing can be written.
         """
         contents = self._indexes.look()
@@ -52,9 +50,12 @@ class Changes:
             return 0
         state = contents.state
         if record.tracking == "triggers" and (self._seen.get(record) != state.schema or record in self._gaps):
-            repaired = repair is not None and repair()
-            state = self._indexes.look().state
-            self._note(record, None if repaired else self._gap_of(record, state.schema), state.schema)
+            gap, is_sound = self._checked(record, state.schema)
+            if not is_sound and repair is not None:
+                repaired = repair()
+                state = self._indexes.look().state
+                gap = None if repaired else self._checked(record, state.schema)[0]
+            self._note(record, gap, state.schema)
         rows, _ = self._indexes.backlog(record)
         if not rows and record not in self._gaps and self._connection.getautocommit():
             self._fresh[record] = state
@@ -73,21 +74,19 @@ class Changes:
         """Return why the queue may lack changes, as `rows` found it last; None where it lacks none."""
         return self._gaps.get(record)
 
-    def _gap_of(self, record: IndexRecord, schema: int) -> str | None:
-        followed = Tracking(self._connection, record).followed()
+    def _checked(self, record: IndexRecord, schema: int) -> tuple[str | None, bool]:
+        """Return why the queue may lack changes, and whether a repair has nothing to do."""
+        followed = self._indexes.followed(record)
         try:
-            checked_columns(self._connection, followed)
+            columns = self._indexes.columns(followed)
         except SourceGoneError as error:
-            return str(error)
-        if Tracking(self._connection, followed).is_there():
-            return self._renumbered(followed, schema)
-        return "its triggers on the table are gone, or not those that note every change (was the table made anew?)"
-
-    def _renumbered(self, record: IndexRecord, schema: int) -> str | None:
-        """Return why changes may be missed of a table known by its rowids, which a VACUUM may have changed."""
-        noted = self._indexes.registry.meta(f"compared:{record.name}")
-        if not SourceRows(self._connection, source_of(record)).use_rowid() or noted == str(schema):
-            return None
-        return (
-            "its rows are known by their rowids, which VACUUM may have changed: the schema is another than at the sync"
-        )
+            return str(error), False
+        triggers = Tracking(self._connection, followed)
+        if not triggers.is_there():
+            why = "its triggers on the table are gone, or not those that note every change (was the table made anew?)"
+            return why, False
+        use_rowid = not set(source_of(followed).key) <= set(columns)
+        if use_rowid and self._indexes.registry.meta(f"compared:{record.name}") != str(schema):
+            why = "its rows are known by their rowids, which VACUUM may have changed"
+            return f"{why}: the schema is another than at the sync", False
+        return None, followed == record and triggers.sees_all

@@ -12,6 +12,8 @@ from sqlrag.store.source_table import ROWID, queued_key, renamed, source_of
 from sqlrag.store.statements import made_in_main, statement
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlrag.store.registry import Connection, IndexRecord
 
 __all__ = ["Tracking"]
@@ -53,11 +55,13 @@ class Tracking:
 
     def is_there(self) -> bool:
         """Whether the triggers queue every change of the table as it is now. Those of earlier versions do, too."""
-        return {name: _EARLIER.sub(_NOW, sql) for name, sql in self._present().items()} == self._needed()
+        needed = self._needed()
+        return {name: _EARLIER.sub(_NOW, sql) for name, sql in self._present(needed).items()} == needed
 
     def is_newest(self) -> bool:
         """Whether the triggers are as this version makes them."""
-        return self._present() == self._needed()
+        needed = self._needed()
+        return self._present(needed) == needed
 
     def make(self) -> None:
         """Make the triggers. The caller holds the write transaction."""
@@ -71,21 +75,21 @@ class Tracking:
 
     def drop(self) -> None:
         """Drop the triggers. The caller holds the write transaction."""
-        for name in self._present():
+        for name in self._present(self._needed()):
             self._connection.execute(f"DROP TRIGGER {in_main(name)}")
 
     def _tracked(self) -> list[str]:
         """Return the columns whose changes are queued, each once."""
         return list(dict.fromkeys([*self._source.key, *self._source.columns]))
 
-    def _present(self) -> dict[str, str]:
+    def _present(self, needed: Mapping[str, str]) -> dict[str, str]:
         """Return this index's triggers by name, on whichever table, even if somebody has changed them.
 
         A trigger with another number that does not fill the queue is the user's own.
         """
         fills = f"INSERT INTO {self._record.name}_queue "
-        needed = set(map(folded, self._needed()))
-        return {name: text for name, text in self._so_called().items() if fills in text or folded(name) in needed}
+        names = set(map(folded, needed))
+        return {name: text for name, text in self._so_called().items() if fills in text or folded(name) in names}
 
     def _so_called(self) -> dict[str, str]:
         sql = "SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger'"
