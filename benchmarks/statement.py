@@ -39,7 +39,7 @@ THINGS = ("a file", "the lines of a text", "a folder", "two dates")
 PARTS = {
     "embed": (sqlrag.Embedder, "query_bytes"),
     "index": (Index, "vector_top_k"),
-    "rerank": (sqlrag.Reranker, "pair_scores"),
+    "rerank": (sqlrag.Reranker, "scored"),
 }
 QUESTIONS = [f"how do I {verb} {thing} safely?" for verb in VERBS for thing in THINGS]
 

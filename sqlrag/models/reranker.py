@@ -13,7 +13,7 @@ from sqlrag.values.arguments import check_flag, check_k, several
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -205,7 +205,7 @@ class Reranker(Model["Scorer", float]):
             >>> sqlrag.Reranker().remembered("green tea", ["Let green tea steep."])
             [None]
         """
-        return [self._recent.get(self.digest(query, text)) for text in as_texts(documents, "documents")]
+        return self.recalled(self.digest(query, text) for text in as_texts(documents, "documents"))
 
     def pair_scores(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> list[float]:
         """Return the score of each pair as a list of floats.
@@ -227,16 +227,50 @@ class Reranker(Model["Scorer", float]):
         pairs = several("pairs", pairs, "(query, document)")
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs)]
         keys = [self.digest(*pair) for pair in texts]
-        found = {key: self._recent.get(key) for key in dict.fromkeys(keys)}
-        known = {key: math.nan if score is None else score for key, score in found.items()}
+        found = dict(zip(keys, self.recalled(keys), strict=True))
         missing = {key: pair for key, pair in zip(keys, texts, strict=True) if found[key] is None}
-        if missing:
-            scores = self._computed(list(missing.values()), until)
-            new = {key: score for key, score in zip(missing, scores, strict=True) if not math.isnan(score)}
-            self._recent.put(new.items())
-            known.update(new)
-            self._count(len(new))
-        return [known[key] for key in keys]
+        new = self.scored(missing, until)
+        return [math.nan if score is None else score for score in (new.get(key, found[key]) for key in keys)]
+
+    def recalled(self, digests: Iterable[bytes]) -> list[float | None]:
+        """Return the scores that are in memory of pairs given by their hashes, without running the model.
+
+        Parameters:
+            digests: What `digest` returns for each pair.
+
+        Returns:
+            The score of each pair, None where it is not known.
+
+        Examples:
+            >>> reranker = sqlrag.Reranker()
+            >>> reranker.recalled([reranker.digest("rain", "It rains.")])
+            [None]
+        """
+        return [self._recent.get(digest) for digest in digests]
+
+    def scored(self, pairs: Mapping[bytes, tuple[str, str]], until: float | None = None) -> dict[bytes, float]:
+        """Run the model on pairs whose hashes are known, and remember the scores.
+
+        Parameters:
+            pairs: (query, document) by what `digest` returns for it.
+            until: A time of `time.monotonic`; see `score_until`. None: no limit.
+
+        Returns:
+            The scores by the hashes, without the pairs that were not scored.
+
+        Examples:
+            >>> reranker = sqlrag.Reranker()
+            >>> digest = reranker.digest("rain", "It rains.")
+            >>> list(reranker.scored({digest: ("rain", "It rains.")})) == [digest]
+            True
+        """
+        if not pairs:
+            return {}
+        scores = self._computed(list(pairs.values()), until)
+        new = {key: score for key, score in zip(pairs, scores, strict=True) if not math.isnan(score)}
+        self._recent.put(new.items())
+        self._count(len(new))
+        return new
 
     def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
         scores: list[float] = self._backend.score(pairs, until).tolist()

@@ -1,7 +1,7 @@
 """The second stage's scores: remembered by the process, kept in the database's score cache, or computed.
 
-The memory is the reranker's, and so the process's. What a cache table holds is believed for its own connection only:
-it never enters that memory, so that one database's table cannot change another one's results.
+The reranker remembers scores for the whole process. Scores from a cache table are used for its own connection only.
+They never enter the reranker's memory, so that one database's table cannot change the results of another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlrag.models.recent_cache import RecentCache
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sqlrag.models import Reranker
     from sqlrag.store.candidates import Candidates
@@ -84,7 +84,7 @@ class Scores:
         batch = self._batch
         if batch is not None and batch.reranker is reranker and batch.query == query and text in batch.scores:
             return batch.scores[text]
-        known = self._known(reranker, query, [text])[0]
+        (known,) = self._known(reranker, [reranker.digest(query, text)]).values()
         if known is not None:
             return known
         texts = [text, *candidates.beside(text, self._limit - self._pairs)]
@@ -96,25 +96,25 @@ class Scores:
     def score(
         self, reranker: Reranker, query: str, texts: Sequence[str], seconds: float | None = None
     ) -> list[float | None]:
-        """Return the score of each text.
+        """Return the score of each text. Each pair is hashed once.
 
-        `seconds`: how long it may take. What is known costs nothing; of the others, the first is scored at any rate,
-        unless there is no time at all, the next ones in their order while there is time, and the rest are None.
+        `seconds`: how long it may take. A known score costs nothing. Of the others the first is scored in any case,
+        unless there is no time at all, the next ones in their order while there is time; the rest are None.
         Raises RerankLimitError.
         """
         until = None if seconds is None else time.monotonic() + seconds
-        distinct = list(dict.fromkeys(texts))
-        known = dict(zip(distinct, self._known(reranker, query, distinct), strict=True))
-        missing = [text for text, score in known.items() if score is None]
-        if missing and until is None:
+        digests = {text: reranker.digest(query, text) for text in dict.fromkeys(texts)}
+        known = self._known(reranker, digests.values())
+        missing = {digest: (query, text) for text, digest in digests.items() if known[digest] is None}
+        if until is None:
             self._count(len(missing))
-            known.update(zip(missing, reranker.pair_scores([(query, text) for text in missing]), strict=True))
-        elif missing and until is not None and seconds:
-            found = reranker.pair_scores([(query, text) for text in missing], until)
-            known.update((text, score) for text, score in zip(missing, found, strict=True) if not math.isnan(score))
-            self._count(sum(known[text] is not None for text in missing))
-        self._keep(reranker, query, known)
-        return [known[text] for text in texts]
+            known.update(reranker.scored(missing))
+        elif seconds:
+            found = reranker.scored(missing, until)
+            known.update(found)
+            self._count(len(found))
+        self._keep(reranker, known)
+        return [known[digests[text]] for text in texts]
 
     def _count(self, pairs: int) -> None:
         with self._lock:
@@ -125,31 +125,27 @@ class Scores:
                     "of a top-k function, not a whole table, or raise rerank_limit when you connect"
                 )
 
-    def _known(self, reranker: Reranker, query: str, texts: Sequence[str]) -> list[float | None]:
-        scores = reranker.remembered(query, texts)
-        if self.cache is None or not self.cache.is_on or None not in scores:
-            return scores
+    def _known(self, reranker: Reranker, digests: Collection[bytes]) -> dict[bytes, float | None]:
+        """Return the scores of pairs that cost nothing, by the hashes of the pairs; None for the others."""
+        known = dict(zip(digests, reranker.recalled(digests), strict=True))
+        if self.cache is None or not self.cache.is_on or None not in known.values():
+            return known
         model = reranker.fingerprint
-        keys = [reranker.digest(query, text) for text in texts]
-        answers = {
-            key: self._answers.get(model + key) for key, score in zip(keys, scores, strict=True) if score is None
-        }
-        found = self.cache.read(model, [key for key, score in answers.items() if score is None])
-        self._answers.put((model + key, score) for key, score in found.items())
-        answers.update(found)
-        return [answers[key] if score is None else score for key, score in zip(keys, scores, strict=True)]
+        known |= {digest: self._answers.get(model + digest) for digest, score in known.items() if score is None}
+        found = self.cache.read(model, [digest for digest, score in known.items() if score is None])
+        self._answers.put((model + digest, score) for digest, score in found.items())
+        return known | found
 
-    def _keep(self, reranker: Reranker, query: str, scores: Mapping[str, float | None]) -> None:
+    def _keep(self, reranker: Reranker, scores: Mapping[bytes, float | None]) -> None:
         """Have the cache keep what it is not known to have."""
         if self.cache is None or not self.cache.is_on:
             return
         model = reranker.fingerprint
-        keys = {reranker.digest(query, text): score for text, score in scores.items()}
         new = {
-            key: score
-            for key, score in keys.items()
-            if score is not None and math.isfinite(score) and self._answers.get(model + key) is None
+            digest: score
+            for digest, score in scores.items()
+            if score is not None and math.isfinite(score) and self._answers.get(model + digest) is None
         }
         if new:
-            self._answers.put((model + key, score) for key, score in new.items())
+            self._answers.put((model + digest, score) for digest, score in new.items())
             self.cache.keep(model, new)
