@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
 from sqlrag.models.model import Backend, Model, as_text, as_texts
 from sqlrag.models.named_models import open_scorer
-from sqlrag.values.arguments import check_flag, check_k, several
+from sqlrag.values.arguments import check_flag, check_k, several, shown
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -241,12 +242,15 @@ class Reranker(Model["Scorer", float]):
         Returns:
             The score of each pair, None where it is not known.
 
+        Raises:
+            InputError: `digests` is not a sequence of hashes.
+
         Examples:
             >>> reranker = sqlrag.Reranker()
             >>> reranker.recalled([reranker.digest("rain", "It rains.")])
             [None]
         """
-        return [self._recent.get(digest) for digest in digests]
+        return [self._recent.get(_as_digest(digest)) for digest in several("digests", digests, "hashes of pairs")]
 
     def scored(self, pairs: Mapping[bytes, tuple[str, str]], until: float | None = None) -> dict[bytes, float]:
         """Run the model on pairs whose hashes are known, and remember the scores.
@@ -258,15 +262,21 @@ class Reranker(Model["Scorer", float]):
         Returns:
             The scores by the hashes, without the pairs that were not scored.
 
+        Raises:
+            InputError: `pairs` is not a mapping of pairs of texts.
+
         Examples:
             >>> reranker = sqlrag.Reranker()
             >>> digest = reranker.digest("rain", "It rains.")
             >>> list(reranker.scored({digest: ("rain", "It rains.")})) == [digest]
             True
         """
+        if not isinstance(pairs, Mapping):
+            raise InputError(f"pairs is {shown(pairs)}: it takes a mapping of hashes to (query, document)")
         if not pairs:
             return {}
-        scores = self._computed(list(pairs.values()), until)
+        texts = [_as_pair(pair, number) for number, pair in enumerate(pairs.values())]
+        scores = self._computed(texts, until)
         new = {key: score for key, score in zip(pairs, scores, strict=True) if not math.isnan(score)}
         self._recent.put(new.items())
         self._count(len(new))
@@ -315,6 +325,12 @@ class Reranker(Model["Scorer", float]):
     def _pairs(query: str, documents: Iterable[str]) -> list[tuple[str, str]]:
         query = as_text(query, "query")
         return [(query, text) for text in as_texts(documents, "documents")]
+
+
+def _as_digest(digest: object) -> bytes:
+    if not isinstance(digest, bytes):
+        raise InputError(f"digest is {shown(digest)}: it takes what digest() returns")
+    return digest
 
 
 def _as_pair(pair: Any, number: int) -> tuple[str, str]:

@@ -109,7 +109,7 @@ def test_ctrl_c(run, db, judged, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Reranker, "pair_scores", interrupted)
+    monkeypatch.setattr(Reranker, "scored", interrupted)
     result = run("eval", db, *judged)
     assert result.exit_code == 130
     assert result.stderr == "Interrupted: nothing was changed\n"

@@ -142,6 +142,8 @@ MODELS = {
         "score_until": {"query": "a", "documents": ["b"], "until": math.inf},
         "remembered": {"query": "a", "documents": ["b"]},
         "digest": {"query": "a", "text": "b"},
+        "recalled": {"digests": [b"1"]},
+        "scored": {"pairs": {b"1": ("a", "b")}},
         "forget": {},
     },
 }
