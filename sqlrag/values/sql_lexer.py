@@ -20,8 +20,10 @@ __all__ = ["BLANK", "DUCKDB", "SQLITE", "Dialect", "Lexeme", "Splitter", "lexeme
 BLANK = frozenset({"space", "comment"})
 """The kinds of lexemes that mean nothing to an engine."""
 
-DUCKDB_SPACES = " \t\n\v\f\r\u00a0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff"
-"""DuckDB replaces the Unicode spaces among these by ASCII ones before it reads a statement."""
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f\u205f\u2060\u3000\ufeff"), " ") | dict.fromkeys(
+    range(0x2000, 0x200C), " "
+)
+"""DuckDB replaces these spaces of Unicode's by ASCII ones before it reads a statement."""
 
 
 class Lexeme(NamedTuple):
@@ -50,12 +52,11 @@ class Lexeme(NamedTuple):
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one engine cuts a text: classes of characters, and patterns, of regular expressions."""
+    """How one engine cuts a text: patterns of regular expressions."""
 
     space: str
-    word_start: str
-    word: str
-    """What a word goes on with, besides `$`."""
+    apart: str
+    """The ASCII characters, in a class, that are in no word; all others are. `$` goes on with a word."""
     line_comment: str
     quotes: str
     """What opens a quoted name."""
@@ -63,15 +64,15 @@ class Dialect:
     parameter: str
     """What opens a parameter."""
     is_duckdb: bool
-    """Whether there are E'' strings, strings in dollar quotes and comments in comments."""
+    """Whether there are E'' strings, strings in dollar quotes, comments in comments and spaces of Unicode's."""
 
     @cached_property
     def begin(self) -> re.Pattern[str]:
         """Matches a lexeme, or what opens one whose end is to be looked for."""
-        name = rf"{self.word_start}(?:{self.word}|\$)*"
+        name = f"[^{self.apart}$0-9][^{self.apart}]*"
         number = r"[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?"
-        control = r"(?![\x00-\x1f\x7f])"
-        tag = rf"\$(?:{control}{self.word_start}(?:{control}{self.word})*)?\$" if self.is_duckdb else "(?!)"
+        no_tag = rf"{self.apart}$\x00-\x1f\x7f"
+        tag = rf"\$(?:[^{no_tag}0-9][^{no_tag}]*)?\$" if self.is_duckdb else "(?!)"
         escaped = "[eE]'" if self.is_duckdb else "(?!)"
         prefix = self.string_prefix
         return re.compile(
@@ -84,15 +85,9 @@ class Dialect:
         )
 
 
-_OTHER_THAN_WORDS = r"""!"#$%&'()*+,\-./:;<=>?@\[\\\]^`{|}~"""
-
-
-_OTHERS = DUCKDB_SPACES + _OTHER_THAN_WORDS
-
 DUCKDB = Dialect(
-    space=f"[{DUCKDB_SPACES}]",
-    word_start=f"[^{_OTHERS}0-9]",
-    word=f"[^{_OTHERS}]",
+    space="[ \t-\r]",
+    apart=r" \t-\r!-#%-/:-@\[-^`{-~",
     line_comment=r"--[^\n\r]*",
     quotes='["`]',
     string_prefix="[bBnNxX]",
@@ -103,8 +98,7 @@ DUCKDB = Dialect(
 
 SQLITE = Dialect(
     space=r"[ \t\n\f\r]",
-    word_start="[A-Za-z_\x80-\U0010ffff]",
-    word="[A-Za-z0-9_\x80-\U0010ffff]",
+    apart=r"\x00-#%-/:-@\[-^`{-\x7f",
     line_comment=r"--[^\n]*",
     quotes=r'["`\[]',
     string_prefix="[xX]",
@@ -115,13 +109,14 @@ SQLITE = Dialect(
 
 def lexemes(sql: str, dialect: Dialect, start: int = 0) -> Iterator[Lexeme]:
     """Yield the lexemes of a text from an index on; together they are the text."""
-    begin, size = dialect.begin, len(sql)
+    match, size = dialect.begin.match, len(sql)
+    read = sql.translate(_SPACES) if dialect.is_duckdb and not sql.isascii() else sql
     while start < size:
-        found = begin.match(sql, start)
+        found = match(read, start)
         assert found is not None  # a lexeme may be any character
         kind, end = found.lastgroup or "", found.end()
         if kind in _ENDS:
-            kind, end = _ENDS[kind](sql, found, dialect)
+            kind, end = _ENDS[kind](read, found, dialect)
         yield Lexeme(kind, sql[start:end], start)
         start = end
 
