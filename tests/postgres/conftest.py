@@ -85,8 +85,8 @@ def client(served):
 
 @pytest.fixture
 def hasty(served):
-    """A connection whose statements are stopped after 3 s."""
-    with served.connect(options="-c statement_timeout=3s") as connection:
+    """A connection whose statements are stopped after a second."""
+    with served.connect(options="-c statement_timeout=1s") as connection:
         yield connection
 
 

@@ -242,7 +242,7 @@ def test_sixteen_sessions_beside_one_without_measure(limited, engine):
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(served.connect()) for _ in range(16)]
         for turn, client in enumerate(clients):
-            if turn % 4 == 0:
+            if turn % 8 == 0:
                 code_of(client, greedy)
             assert until(lambda client=client: answers(client))
     assert served.process.poll() is None

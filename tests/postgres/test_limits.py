@@ -199,7 +199,7 @@ def test_a_runaway_statement_is_stopped(hasty, engine):
     ):
         started = time.monotonic()
         assert code_of(hasty, sql) == "57014"
-        assert 2.5 < time.monotonic() - started < 10
+        assert 0.8 < time.monotonic() - started < 10
     assert hasty.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -452,16 +452,17 @@ def test_sixteen_clients_at_once(served, engine, passage_files):
     assert wrong == []
 
 
-def test_a_slow_statement_keeps_nobody_waiting(served, hasty, engine):
+def test_a_slow_statement_keeps_nobody_waiting(served, engine):
     """Another client is answered meanwhile."""
-    slow = threading.Thread(target=lambda: code_of(hasty, ENDLESS[engine]))
-    slow.start()
-    time.sleep(0.3)
-    started = time.monotonic()
-    with served.connect() as other:
-        assert other.execute("SELECT count(*) FROM chunks").fetchone() == (25,)
-    assert time.monotonic() - started < 1.5
-    slow.join()
+    with served.connect() as busy:
+        slow = threading.Thread(target=lambda: code_of(busy, ENDLESS[engine]))
+        slow.start()
+        time.sleep(0.3)
+        with served.connect() as other:
+            assert other.execute("SELECT count(*) FROM chunks").fetchone() == (25,)
+        assert slow.is_alive()
+        busy.cancel_safe(timeout=10)
+        slow.join()
 
 
 def test_too_many_clients(passage_files):
