@@ -120,9 +120,7 @@ class IndexMethods:
             >>> db.indexes()
             []
         """
-        from sqlrag.indexing.table_indexes import drop_index
-
-        drop_index(self._engine, name)
+        self._engine.drop(self._engine.indexes.record(name))
 
     @one_at_a_time
     def alter_index(

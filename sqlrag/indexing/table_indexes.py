@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
     from sqlrag.store.source_table import SourceTable
 
-__all__ = ["add_report", "alter_index", "check_over_documents", "create_index", "drop_index", "sync"]
+__all__ = ["add_report", "alter_index", "check_over_documents", "create_index", "sync"]
 
 
 def create_index(
@@ -67,11 +67,6 @@ def create_index(
         tracking=engine.tracking_of(source),
     )
     engine.create_index(record)
-
-
-def drop_index(engine: Engine, name: str) -> None:
-    """Drop an index."""
-    engine.drop(engine.indexes.record(name))
 
 
 def sync(
