@@ -8,11 +8,13 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import apsw
 import pytest
 
 import sqlrag
+from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import BacklogWarning, InputError, ModelMismatchError, RerankLimitError, SQLError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from sqlrag.serve.model_server import remote_models, served_database
@@ -133,7 +135,7 @@ def test_a_text_that_the_server_does_not_take(models):
 def test_the_limit_of_pairs(server, database, monkeypatch):
     """Is counted here, as in every connection."""
     monkeypatch.setenv("SQLRAG_SOCKET", str(server))
-    monkeypatch.setattr(served_database, "DEFAULT_RERANK_LIMIT", 30)
+    monkeypatch.setattr(served_database, "ConnectionOptions", partial(ConnectionOptions, rerank_limit=30))
     sql = "SELECT rerank_score(q, text) FROM chunks, (SELECT 'who?' AS q UNION SELECT 'why?')"
     with connect_served(str(database)) as db, pytest.raises(RerankLimitError, match="rerank_limit = 30"):
         db.execute(sql).fetchall()
