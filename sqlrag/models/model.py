@@ -65,18 +65,6 @@ class Model(Generic[Computing, Value]):
         """The model's window in tokens, special tokens included; for a pair, those of query and document together."""
         return self.spec.max_tokens
 
-    def forget(self) -> None:
-        """Forget all results, so that they are computed again.
-
-        Examples:
-            >>> embedder = sqlrag.Embedder()
-            >>> vector = embedder.query_bytes("tea")
-            >>> embedder.forget()
-            >>> embedder.made(vector)
-            False
-        """
-        self._recent.clear()
-
     def _count(self, done: int) -> None:
         with self._lock:
             self._done += done

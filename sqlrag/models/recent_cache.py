@@ -45,11 +45,6 @@ class RecentCache(Generic[Value]):
             while len(self._values) > self._size:
                 self._values.popitem(last=False)
 
-    def clear(self) -> None:
-        """Forget all values."""
-        with self._lock:
-            self._values.clear()
-
     def holds(self, value: Value) -> bool:
         """Return whether a remembered value equals `value`. It looks at each of them."""
         with self._lock:

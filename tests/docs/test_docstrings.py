@@ -13,7 +13,7 @@ import pytest
 import sqlrag
 from sqlrag import errors, registration, results
 from sqlrag.database import connection, index_methods
-from sqlrag.models import embedder, model, reranker
+from sqlrag.models import embedder, reranker
 from tests.conftest import database_path
 
 NOTES = {
@@ -28,7 +28,7 @@ INSERT INTO review VALUES
     (2, 'kettle', 'Lovely', 'Two minutes from cold to tea.'),
     (3, 'lamp', 'Bright', 'Lights up my desk, though the switch feels cheap.');
 """
-MODULES = (sqlrag, connection, index_methods, registration, results, errors, model, embedder, reranker)
+MODULES = (sqlrag, connection, index_methods, registration, results, errors, embedder, reranker)
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
 
 
