@@ -1,8 +1,8 @@
 """SQL text cut into lexemes, as SQLite and DuckDB cut it, and into statements.
 
-This is for text that must be understood before an engine sees it: filters and statements of strangers, whose depth
-DuckDB's parser could not bear; `:name` parameters, which DuckDB does not have; what a client of PostgreSQL writes; and
-scripts, which are run one statement at a time. Where an engine itself can say what a statement does, it is asked.
+This is for text that must be read before an engine sees it: filters and statements of strangers, which could be too
+deep for DuckDB's parser; `:name` parameters, which DuckDB does not have; statements of PostgreSQL's clients; and
+scripts, which run one statement at a time. Where an engine itself can tell what a statement does, it is asked.
 
 The time taken is in proportion to the length of the text, whatever the text is.
 """
@@ -187,8 +187,8 @@ _HEAD = 7
 class Splitter:
     """Cuts a text that may come piece by piece into statements.
 
-    A semicolon ends a statement, but for those in a trigger of SQLite's, which ends in `; END;`, as for
-    sqlite3_complete() (https://www.sqlite.org/c3ref/complete.html).
+    A semicolon ends a statement, except inside a trigger of SQLite's, which ends in `; END;`
+    (https://www.sqlite.org/c3ref/complete.html).
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -196,7 +196,7 @@ class Splitter:
         self._text = ""
         self._begin_statement()
         self._read = 0
-        """Where the first lexeme begins that more text could make another."""
+        """The index of the last lexeme, which more text could change."""
 
     def _begin_statement(self) -> None:
         self._head: list[str] = []
@@ -224,12 +224,12 @@ class Splitter:
         return found
 
     def rest(self) -> str:
-        """Return what no semicolon has ended; nothing where that is blanks and comments alone."""
+        """Return the last statement, which has no semicolon; an empty text if there is none."""
         return self._text.strip() if self._head or self.is_open else ""
 
     @property
     def is_open(self) -> bool:
-        """Whether a statement has begun that is not ended, or a comment."""
+        """Whether a statement has begun and not ended, or a comment that needs an end."""
         return bool(self._head) or any(one.kind not in BLANK for one in lexemes(self._text, self._dialect, self._read))
 
     def _note(self, one: Lexeme) -> None:

@@ -110,8 +110,8 @@ def test_a_script_that_comes_piece_by_piece(dialect, script, size):
 def test_statements_are_those_that_duckdb_finds(statements):
     """DuckDB splits a script at the same semicolons."""
     script = ";".join(statements)
-    theirs = [one.query.strip() for one in duckdb.extract_statements(script)]
-    assert split(script, DUCKDB) == theirs
+    theirs = [one.query.strip().removesuffix(";") for one in duckdb.extract_statements(script)]
+    assert [one.removesuffix(";") for one in split(script, DUCKDB)] == theirs
 
 
 LONG = ["(", ")", "[", "'", "''", '"', "`", "\\", "E'\\", "$", "$a", "$a$", "$a$ $b$", "/*", "*/", "--\n", "1.", "1e",

@@ -1,7 +1,7 @@
 """`:name` parameters for DuckDB, which writes them `$name`: so the same statement runs on both engines.
 
-A colon before a name is a parameter where a value may begin, and not behind one: there it belongs to a slice
-(`x[1:n]`), a struct (`{'a':b}`), a lambda or an alias.
+A colon before a name makes a parameter where a value may begin. After a value it belongs to a slice (`x[1:n]`), a
+struct (`{'a':b}`), a lambda or an alias.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlrag.values.sql_lexer import DUCKDB, Lexeme, significant
 __all__ = ["DIALECT", "bind_named", "named"]
 
 DIALECT = DUCKDB if len(duckdb.tokenize("`a b`")) == 1 else replace(DUCKDB, quotes='"')
-"""How the DuckDB that is installed cuts a text: 1.5 knows no names in backticks."""
+"""The dialect of the installed DuckDB: 1.5 has no names in backticks."""
 
 _BEFORE_A_VALUE = frozenset(
     {"all", "and", "any", "array", "as", "between", "by", "case", "distinct", "else", "escape", "except", "from",
@@ -28,13 +28,13 @@ _BEFORE_A_VALUE = frozenset(
      "or", "order", "qualify", "returning", "select", "set", "similar", "some", "then", "to", "union", "using",
      "values", "when", "where"}
 )  # fmt: skip
-"""Keywords behind which a value may begin. Any other one may as well be the name of a column."""
+"""Keywords after which a value may begin. Any other keyword may also be the name of a column."""
 
 _VALUES = frozenset({"end", "false", "null", "true"})
 """Keywords that are, or end, a value."""
 
 _LONGEST_KEPT = 10_000
-"""Characters of a statement that is remembered: a longer one is hardly asked twice."""
+"""The most characters of a statement that is remembered: a longer one is unlikely to come again."""
 
 
 def bind_named(sql: str, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

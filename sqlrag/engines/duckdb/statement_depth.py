@@ -1,8 +1,8 @@
-"""The shape of a statement, looked at before DuckDB parses it: nothing can stop its parser.
+"""Check the depth of a statement before DuckDB parses it, because nothing can stop its parser.
 
-DuckDB 2.0's takes six times the time and memory for each `WITH` inside of a `WITH` where a syntax error follows, or
-3 GB at ten of them, and the square of the number of brackets or operators in a row. Its planner takes 5 GB for 13,000
-times UNION, and does not end for a name of 100,000 parts.
+Before a syntax error, each `WITH` inside a `WITH` makes DuckDB 2.0's parser take six times the time and memory, 3 GB
+for ten of them; for brackets or operators in a row it takes the square of their number. Its planner takes 5 GB for
+13,000 UNIONs, and does not end for a name of 100,000 parts.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from sqlrag.values.sql_lexer import BLANK, Lexeme, lexemes
 __all__ = ["check_shape"]
 
 _LONGEST = 250_000
-"""Characters of what is run at once."""
+"""The most characters of a text that is run at once."""
 
 _DEEPEST = 100
-"""Brackets inside of one another; SQLite's parser has a stack of 100, too."""
+"""The most brackets inside one another; SQLite's parser has a stack of 100, too."""
 
 _DEEPEST_WITH = 4
-"""Brackets inside of one another that begin with WITH."""
+"""The most brackets inside one another that begin with WITH."""
 
 _MOST_OPERATORS = 100
-"""In a row, as in `- - 1`, and dots of one name."""
+"""The most operators in a row, as in `- - 1`, and dots of one name."""
 
 _MOST_SELECTS = 500
-"""In one statement, by UNION and its like: as many as SQLite takes."""
+"""The most SELECTs that UNION, INTERSECT and EXCEPT may join in a statement: as many as SQLite takes."""
 
 _MOST_STATEMENTS = 1_000
+"""The most statements of a text."""
 
 _SETS = frozenset({"UNION", "INTERSECT", "EXCEPT"})
 
@@ -59,10 +60,10 @@ def check_shape(sql: str) -> None:
 
 
 def _is_unclear(one: Lexeme, before: Lexeme, *, is_glued: bool) -> bool:
-    """Tell whether DuckDB may find another text than this one here, so that code could hide in it.
+    """Tell whether DuckDB may take this string for one that begins or ends elsewhere, so that code could hide in it.
 
-    Its numbers have odd ends (`1e1e'`), and it replaces Unicode's spaces before it reads a statement, but not all of
-    them. A plain text in quotes is clear after either.
+    A number of DuckDB's may go on where one of ours ends (`1e1e'`), and not all spaces of Unicode's are spaces to it.
+    After either, a string without a prefix is clear.
     """
     if one.kind not in ("string", "unclosed"):
         return False
@@ -72,7 +73,7 @@ def _is_unclear(one: Lexeme, before: Lexeme, *, is_glued: bool) -> bool:
 
 
 class _Depth:
-    """How deep a statement is at a place."""
+    """The depth of a statement, lexeme by lexeme."""
 
     def __init__(self) -> None:
         self._begins_with: list[bool] = []  # of each bracket that is open, whether WITH is the first word in it
@@ -81,7 +82,7 @@ class _Depth:
         self._is_first = self._was_dot = False
 
     def after(self, one: Lexeme) -> bool:
-        """Go on behind a lexeme; tell whether it is too deep there."""
+        """Take the next lexeme; return whether the statement is too deep now."""
         if one.kind == "open":
             self._begins_with.append(False)
         elif one.kind == "close" and self._begins_with:
