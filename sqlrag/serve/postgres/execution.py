@@ -45,7 +45,7 @@ class Source:
         """Whether a statement ends those before it: a connection of DuckDB has one result at a time."""
         return self._database.engine == "duckdb"
 
-    def answer(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Reply:
+    def run(self, statement: Statement, params: list[Any], described: Columns | None = None) -> Reply:
         """Run a statement. `described` are the columns that the client already knows from a Describe."""
         if statement.asks_catalog(RELATIONS):
             found, rows = self._catalog.execute(statement.text, params)
@@ -70,9 +70,9 @@ class Source:
         if params or all(kind for _, kind in columns):
             return [(name, kind or TEXT) for name, kind in columns]
         with told():  # the client gets them when it runs the statement
-            answer = self._typed(self._database.execute(sql, bindings), None)
-        answer.close()
-        return answer.columns
+            reply = self._typed(self._database.execute(sql, bindings), None)
+        reply.close()
+        return reply.columns
 
     def interrupt(self) -> None:
         """Stop the statement that runs; may be called from another thread."""

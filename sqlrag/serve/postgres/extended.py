@@ -61,7 +61,7 @@ class Portal:
     params: list[Any]
     formats: list[int]
     size: int
-    answer: Reply | None = None
+    reply: Reply | None = None
     rows: Rows | None = None
 
     def close(self) -> None:

@@ -33,14 +33,14 @@ class Rows:
     Iterating then raises ClientError (57014); it also does for a row that cannot be sent.
     """
 
-    def __init__(self, answer: Reply, formats: list[int], seconds: float) -> None:
+    def __init__(self, reply: Reply, formats: list[int], seconds: float) -> None:
         self.ends = time.monotonic() + seconds
         self._seconds = seconds
-        self._answer = answer
-        self._rest = _messages(answer, formats_of(formats, len(answer.columns)))
+        self._reply = reply
+        self._rest = _messages(reply, formats_of(formats, len(reply.columns)))
         self._held: deque[bytes] = deque()
         self._error: BaseException | None = None
-        self.is_running = bool(answer.columns)
+        self.is_running = bool(reply.columns)
         """Whether the statement is still open in the engine."""
         self.was_held = False
         """Whether `hold` has been tried since rows were last sent."""
@@ -100,7 +100,7 @@ class Rows:
     def _close(self) -> None:
         if self.is_running:
             self.is_running = False
-            self._answer.close()
+            self._reply.close()
 
     def end_late(self) -> None:
         """End the statement if its time is over."""
@@ -113,11 +113,11 @@ class Rows:
             )
 
 
-def _messages(answer: Reply, formats: list[int]) -> Iterator[bytes]:
+def _messages(reply: Reply, formats: list[int]) -> Iterator[bytes]:
     """Yield a DataRow for each row."""
-    kinds = [(name, kind, form == 1) for (name, kind), form in zip(answer.columns, formats, strict=True)]
+    kinds = [(name, kind, form == 1) for (name, kind), form in zip(reply.columns, formats, strict=True)]
     head = int16(len(kinds))
-    for row in answer.rows:
+    for row in reply.rows:
         _check_size(row)
         values = (encode(value, kind, binary=b, column=name) for value, (name, kind, b) in zip(row, kinds, strict=True))
         fields = (int32(-1) if value is None else int32(len(value)) + value for value in values)

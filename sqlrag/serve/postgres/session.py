@@ -104,11 +104,11 @@ class Session:
                 raise ClientError("42P02", "there is no parameter $1: the simple protocol has none")
             seconds = self._limit()
             with self._watched(seconds):
-                answer = self._answer(statement, Prepared(statement, []), [])
-                rows = Rows(answer, [], seconds)
+                reply = self._run(statement, Prepared(statement, []), [])
+                rows = Rows(reply, [], seconds)
                 try:
-                    self._describe_columns(answer.columns, [])
-                    self._send_rows(answer, rows, 0)
+                    self._describe_columns(reply.columns, [])
+                    self._send_rows(reply, rows, 0)
                 finally:
                     rows.end()
             if not self._transaction.is_open:
@@ -153,8 +153,8 @@ class Session:
             return []
         word = statement.first
         if word == "SHOW":  # it changes nothing
-            answer = command(statement, self._transaction, self._settings)
-            return answer.columns if answer else []
+            reply = command(statement, self._transaction, self._settings)
+            return reply.columns if reply else []
         if word not in ("SELECT", "WITH", "VALUES", "FROM", "(", "TABLE", "EXPLAIN", "PRAGMA", "DESCRIBE", "SUMMARIZE"):
             return []
         if self._source.holds_one_result:
@@ -172,17 +172,17 @@ class Session:
 
     def _begun(self, portal: Portal) -> tuple[Reply, Rows]:
         """Return the reply of a portal and its rows; run its statement if it has not begun."""
-        if portal.answer is None or portal.rows is None:
+        if portal.reply is None or portal.rows is None:
             self._extended.check_running()
             statement = portal.prepared.statement
-            answer = Reply("") if statement is None else self._answer(statement, portal.prepared, portal.params, portal)
+            reply = Reply("") if statement is None else self._run(statement, portal.prepared, portal.params, portal)
             try:
-                rows = Rows(answer, portal.formats, self._limit())
+                rows = Rows(reply, portal.formats, self._limit())
             except ClientError:
-                answer.close()
+                reply.close()
                 raise
-            portal.answer, portal.rows = answer, rows
-        return portal.answer, portal.rows
+            portal.reply, portal.rows = reply, rows
+        return portal.reply, portal.rows
 
     def _close(self, body: Body) -> None:
         kind, name = body.take(1), body.text()
@@ -212,31 +212,31 @@ class Session:
 
     # What both do
 
-    def _answer(
+    def _run(
         self, statement: Statement, prepared: Prepared, params: list[object], portal: Portal | None = None
     ) -> Reply:
-        answer = command(statement, self._transaction, self._settings)
-        if answer is not None:
-            if answer.tag in ("COMMIT", "ROLLBACK"):
+        reply = command(statement, self._transaction, self._settings)
+        if reply is not None:
+            if reply.tag in ("COMMIT", "ROLLBACK"):
                 self._extended.close_portals()
-            if answer.tag == "DISCARD ALL":
+            if reply.tag == "DISCARD ALL":
                 self._extended.close_statements()
-            if answer.tag == "DEALLOCATE":
+            if reply.tag == "DEALLOCATE":
                 self._deallocate(statement)
-            if answer.status is not None and answer.status[0] in REPORTED:
-                self._report(REPORTED[answer.status[0]], answer.status[1])
-            return answer
+            if reply.status is not None and reply.status[0] in REPORTED:
+                self._report(REPORTED[reply.status[0]], reply.status[1])
+            return reply
         if self._source.holds_one_result:
             self._extended.hold_others(portal)
         with told() as warnings:
-            answer = self._source.answer(statement, params, prepared.columns)
+            reply = self._source.run(statement, params, prepared.columns)
         if self._settings.show("client_min_messages").lower() not in ("error", "fatal", "panic"):
             for warning in warnings:
                 self._wire.send(notice(warning))
-        if len(answer.columns) > _MOST_COLUMNS:
-            answer.close()
-            raise ClientError("54011", f"the rows have {len(answer.columns):,} columns: the most are {_MOST_COLUMNS:,}")
-        return answer
+        if len(reply.columns) > _MOST_COLUMNS:
+            reply.close()
+            raise ClientError("54011", f"the rows have {len(reply.columns):,} columns: the most are {_MOST_COLUMNS:,}")
+        return reply
 
     def _deallocate(self, statement: Statement) -> None:
         """Forget a prepared statement: psycopg deallocates in SQL."""
@@ -257,10 +257,10 @@ class Session:
             parts.append(text(name) + struct.pack("!ihihih", 0, 0, kind.oid, kind.size, -1, form))
         self._wire.send(message(b"T", *parts))
 
-    def _send_rows(self, answer: Reply, rows: Rows, limit: int) -> None:
+    def _send_rows(self, reply: Reply, rows: Rows, limit: int) -> None:
         """Send up to `limit` rows (0: all), and then whether there may be more."""
-        if not answer.columns:
-            self._wire.send(message(b"C", text(answer.tag)))
+        if not reply.columns:
+            self._wire.send(message(b"C", text(reply.tag)))
             return
         count = 0
         rows.was_held = False
@@ -274,7 +274,7 @@ class Session:
         if limit and count == limit:
             self._wire.send(message(b"s"))
             return
-        self._wire.send(message(b"C", text(answer.tag if answer.tag == "SHOW" else f"{answer.tag} {count}")))
+        self._wire.send(message(b"C", text(reply.tag if reply.tag == "SHOW" else f"{reply.tag} {count}")))
 
     # How long the engine is kept busy
 
