@@ -154,7 +154,7 @@ def test_duckdb(*, counter, files, tmp_path, monkeypatch, of, call, statements, 
 
 
 @pytest.mark.parametrize(
-    ("which", "statements"), [("sqlite files", 11), ("sqlite table", 11), ("duckdb files", 24), ("duckdb table", 23)]
+    ("which", "statements"), [("sqlite files", 11), ("sqlite table", 11), ("duckdb files", 23), ("duckdb table", 22)]
 )
 def test_opening(*, counter, files, tmp_path, monkeypatch, which, statements):
     """A second connection beside an open one: nothing has changed since."""

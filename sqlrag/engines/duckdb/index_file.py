@@ -62,8 +62,11 @@ class IndexFile:
         try:
             files = file_signature(self._file)  # before the tables: what is committed after this shows next time
             # What is wrong with the tables is nothing that a new index file could repair.
+            with translated_duckdb(path):
+                tables = check_tables(self._duckdb)
+            self._tables_seen = "sqlrag_indexes" in tables
             check_schema_version(self._meta("schema_version"), path)
-            records = self._records()
+            records = self._records(tables)
             with self.changing:
                 self.connection = self._open()
                 self.registry = Registry(self.connection)
@@ -263,10 +266,10 @@ class IndexFile:
         rows = self._rows("SELECT value FROM sqlrag_meta WHERE key = ?", [key])
         return str(rows[0][0]) if rows else None
 
-    def _records(self) -> list[IndexRecord]:
-        """Return what DuckDB's tables record of each index."""
+    def _records(self, tables: set[str] | None = None) -> list[IndexRecord]:
+        """Return what DuckDB's tables record of each index; `tables` as for `stored_records`."""
         with translated_duckdb(self._path):
-            return stored_records(self._duckdb) if self._has_tables() else []
+            return stored_records(self._duckdb, tables) if self._has_tables() else []
 
     def _open(self) -> apsw.Connection:
         path = index_file_of(self._path)

@@ -61,12 +61,13 @@ def check_tables(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return tables
 
 
-def stored_records(connection: duckdb.DuckDBPyConnection) -> list[IndexRecord]:
+def stored_records(connection: duckdb.DuckDBPyConnection, tables: set[str] | None = None) -> list[IndexRecord]:
     """Return the record of each index, ordered by name; none for a database without sqlrag's tables.
 
-    Raises NotADatabaseError for a record that sqlrag never writes.
+    `tables`: what `check_tables` has just returned, if it was called. Raises NotADatabaseError for a record that sqlrag
+    never writes.
     """
-    tables = check_tables(connection)
+    tables = check_tables(connection) if tables is None else tables
     if "sqlrag_indexes" not in tables:
         return []
     found = connection.execute("SELECT * FROM sqlrag_indexes")
