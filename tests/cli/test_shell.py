@@ -10,6 +10,13 @@ def test_statements_through_a_pipe(run, db):
     assert result.stdout == "a\n1\nb\n2\nc\n3\n"
 
 
+def test_a_statement_of_many_lines(run, db):
+    """A semicolon or a dot at the beginning of a line of a text ends nothing; what follows on the line is the next."""
+    result = run("shell", db, "--format", "csv", input="SELECT 'a;\n.quit\n;' AS a; -- ;\nSELECT\n2\nAS b;/* ; */")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == 'a\n"a;\n.quit\n;"\nb\n2\n'
+
+
 def test_dot_commands(run, db):
     """Parameters are set, used, listed and forgotten; the format changes; `.quit` ends it."""
     script = (

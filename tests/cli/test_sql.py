@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import duckdb
 import pytest
 
 from sqlrag.cli.statements import DIALECTS, parse_parameter, parse_value
@@ -108,6 +109,18 @@ def test_a_file_runs_in_order(run, tmp_path):
         found.append(value)
         text = text[end:].lstrip()
     assert found == [[{"x": "a;b"}, {"x": "zwei"}], [{"n": 2}]]
+
+
+def test_a_script_is_split_as_its_engine_splits_it(run, tmp_path):
+    """DuckDB has strings in dollar quotes and with backslashes, and comments in comments."""
+    script = "SELECT $$a;b$$ AS x; SELECT E'\\';' AS y /* /* ; */ ; */; SELECT `1;` FROM (SELECT 1 AS \"1;\")"
+    script = script if duckdb.__version__ >= "2" else script.partition("; SELECT `")[0]
+    result = run("sql", tmp_path / "new.duckdb", "--format", "csv", input=script)
+    assert result.exit_code == 2  # the database is to be there
+    duckdb.connect(tmp_path / "new.duckdb").close()
+    result = run("sql", tmp_path / "new.duckdb", "--format", "csv", input=script)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("x\na;b\ny\n';\n")
 
 
 def test_stdin(run, db):

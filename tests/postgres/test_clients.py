@@ -264,3 +264,6 @@ def test_statements_are_split_where_they_end():
     assert second.parameters == [701, 1007]
     assert second.without_casts == "SELECT $2, '$1::text', $1"
     assert third.text == "SELECT 'open;"
+    (hidden,) = split("SELECT $1 /* don't */ :: /* ; */ int, '$2::text' -- '$3\n, $2::text")
+    assert hidden.parameters == [23, 25]
+    assert hidden.without_casts == "SELECT $1, '$2::text' -- '$3\n, $2"
