@@ -89,6 +89,10 @@ class DuckDBEngine(Engine):
         )
         try:
             self._shared = share(self, self._connection, path, read_only=read_only)
+        except BaseException:
+            self._connection.close()
+            raise
+        try:
             self._scores = score_table(path, options)
             self._session = open_session(
                 self._connection, path, encoders, options, scores=self._scores, raised=self._raised
