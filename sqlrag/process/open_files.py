@@ -33,6 +33,7 @@ __all__ = [
     "descriptors_on",
     "inode_of",
     "is_kept",
+    "is_open",
     "names_of",
     "start_of",
 ]
@@ -83,6 +84,15 @@ def names_of(inode: Inode) -> list[str]:
 def is_kept(descriptor: int, inode: Inode) -> bool:
     """Tell whether a descriptor is the one that is kept here for a file."""
     return _kept.get(inode) == descriptor
+
+
+def is_open(path: str) -> bool:
+    """Tell whether this process has a file open under a name, which may have been deleted since."""
+    for descriptor in _numbers():
+        with suppress(OSError):
+            if os.readlink(f"{_FOLDER}/{descriptor}").removesuffix(" (deleted)") == path:
+                return True
+    return False
 
 
 def start_of(path: str, size: int) -> bytes:

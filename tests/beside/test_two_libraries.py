@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import apsw
 import pytest
@@ -13,12 +13,19 @@ import pytest
 import sqlrag
 from sqlrag.errors import LockedError
 from sqlrag.text.documents import Document
+from tests.beside.programs import Program, plain_sqlite
 from tests.beside.test_locks import METHODS
 from tests.engine.databases import copy_of
 
 REMEDY = (
     r"is open in this process by something else than APSW's SQLite.*sqlrag\.register\(connection\).*sqlrag_sync\(\)"
 )
+
+LOST = r"has lost its locks on .*What was committed is intact.*sqlrag\.register\(connection\)"
+
+
+def _journal(path):
+    return "wal" if path.read_bytes()[18] == 2 else "delete"
 
 
 @pytest.fixture(params=["wal", "delete"])
@@ -51,8 +58,12 @@ def test_f2_the_application_s_connection_was_first(notes, watcher, options):
 
 
 def test_f2_sqlrag_was_first(notes, watcher):
-    """Each call refuses from the moment that the application opens the file, until it has closed it."""
-    with sqlrag.connect(notes) as db:
+    """Each call refuses from the moment that the application opens the file, until it has closed it.
+
+    With a log the locks are gone by then, and the file is opened again.
+    """
+    with ExitStack() as opened:
+        db = opened.enter_context(sqlrag.connect(notes))
         own = sqlite3.connect(notes, isolation_level=None)
         own.execute("SELECT count(*) FROM note").fetchall()
         held = watcher.locks(notes)
@@ -74,9 +85,75 @@ def test_f2_sqlrag_was_first(notes, watcher):
                 refused[name] = watcher.locks(notes)
         assert {name for name, locks in refused.items() if not held.items() <= locks.items()} == set()
         own.close()
+        if _journal(notes) == "wal":
+            with pytest.raises(LockedError, match=LOST):
+                db.search("bees", "notes", top_n=1)
+            db.close()
+            db = opened.enter_context(sqlrag.connect(notes))
         assert db.search("bees", "notes", top_n=1)[0].text == "Bees dance."
         db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
         assert db.check() == []
+
+
+def test_f2_the_application_opened_and_closed_the_file(notes, watcher):
+    """Between two calls: the close dropped this process's locks, and another process may have deleted the log since."""
+    db = sqlrag.connect(notes)
+    db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+    with closing(sqlite3.connect(notes)) as own:
+        assert own.execute("SELECT count(*) FROM note").fetchall() == [(3,)]
+    other = Program(plain_sqlite, notes)  # the last to close, as far as locks show
+    assert other.ask("INSERT INTO note VALUES (4, 'Fog lies.')") == ([], None)
+    other.close()
+    if _journal(notes) == "wal":
+        for call in (lambda: db.execute("INSERT INTO note VALUES (5, 'Hail.')"), db.check, lambda: db.search("bees")):
+            with pytest.raises(LockedError, match=LOST):
+                call()
+    db.close()
+    with sqlrag.connect(notes) as again:
+        again.execute("INSERT INTO note VALUES (6, 'Wind blows.')")
+        assert again.execute("SELECT id FROM note ORDER BY id").fetchall() == [(1,), (2,), (3,), (4,), (6,)]
+        assert again.sync("notes").backlog == 0
+        assert again.check() == []
+        assert watcher.locks(notes) or _journal(notes) == "delete"
+
+
+def test_f2_the_application_opened_and_closed_the_file_in_a_transaction(notes):
+    """What another process has committed meanwhile stays, and so does what was committed here before."""
+    db = sqlrag.connect(notes)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+    with closing(sqlite3.connect(notes)) as own:
+        own.execute("SELECT count(*) FROM note").fetchall()
+    other = Program(plain_sqlite, notes)
+    committed = other.ask("INSERT INTO note VALUES (4, 'Fog lies.')")[1] is None
+    with pytest.raises(LockedError, match=LOST):
+        db.execute("COMMIT")
+    db.close()
+    rows = other.ask("SELECT id FROM note ORDER BY id")[0]
+    assert rows == ([(1,), (2,), (4,)] if committed else [(1,), (2,)])
+    assert other.ask("PRAGMA integrity_check")[0] == [("ok",)]
+    other.close()
+
+
+def test_f2_no_lock_is_missed_that_was_never_there(notes):
+    """Connections come and go, journals change, transactions end: nobody but another library drops a lock."""
+    with sqlrag.connect(notes) as db, sqlrag.connect(notes) as second:
+        for mode in ("DELETE", "WAL", "TRUNCATE", "WAL"):
+            second.close()
+            db.execute(f"PRAGMA journal_mode = {mode}").fetchall()
+            second = sqlrag.connect(notes)  # noqa: PLW2901 - closed at the end of the block or of the test
+            for one in (db, second, db):
+                one.execute("BEGIN IMMEDIATE")
+                one.execute("UPDATE note SET body = body WHERE id = 1")
+                one.execute("COMMIT")
+                assert one.search("bees", "notes", top_n=1)
+            with sqlrag.connect(notes, read_only=True) as reader:
+                unread = reader.execute("SELECT * FROM note")
+                assert db.execute("SELECT count(*) FROM note").fetchall() == [(2,)]
+                assert len(unread.fetchall()) == 2
+        db.execute("VACUUM")
+        assert db.check() == []
+        second.close()
 
 
 def test_f2_a_commit_in_the_midst_of_a_call(notes):
@@ -94,6 +171,7 @@ def test_f2_a_commit_in_the_midst_of_a_call(notes):
         with pytest.raises(LockedError, match=REMEDY):
             db.ingest(documents())
         own[0].close()
+    with sqlrag.connect(notes) as db:
         assert db.execute("SELECT count(*) FROM documents").fetchall() == before
         assert db.check() == []
 

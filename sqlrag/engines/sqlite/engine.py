@@ -31,6 +31,7 @@ from sqlrag.results import Result
 from sqlrag.store.check import check_index, foreign_vectors
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.driver.forked_connection import InheritedConnection
+from sqlrag.store.driver.lost_locks import check_locks
 from sqlrag.store.driver.opening import BUSY_TIMEOUT_MS, HURRIED_MS, is_new, open_sqlite, use_wal
 from sqlrag.store.driver.other_libraries import check_alone, close
 from sqlrag.store.names import folded
@@ -95,15 +96,18 @@ class SQLiteEngine(Engine):
         connection.set_commit_hook(self._may_not_commit, id="sqlrag")
 
     def _look(self) -> None:
-        """Raise LockedError if another SQLite library of this process has opened the file since."""
+        """Raise LockedError if another SQLite library of this process has the file open, or has had since."""
         if self._inode is not None:
             check_alone(self.path, self._inode)
+            check_locks(self.connection, self.path, self._inode)
         self._looked = time.monotonic()
 
     def _may_not_commit(self) -> bool:
-        """Do the same at a commit of a long call; if it raises, the transaction is rolled back."""
+        """Do the same at a commit; if it raises, the transaction is rolled back."""
         if time.monotonic() - self._looked > _LOOK_AGAIN:
             self._look()
+        elif self._inode is not None:
+            check_locks(self.connection, self.path, self._inode)
         return False
 
     def _begin(

@@ -29,6 +29,7 @@ import apsw
 from sqlrag.errors import LockedError
 from sqlrag.process.forks import check_not_inherited, renew_locks
 from sqlrag.process.open_files import Inode, descriptors_on, inode_of, is_kept
+from sqlrag.store.driver.lost_locks import are_lost
 
 if sys.platform != "win32":
     import fcntl
@@ -47,7 +48,8 @@ _numbers: set[tuple[Inode, int]] = set()
 """What is marked where the kernel has no mark."""
 _counted: WeakKeyDictionary[apsw.Connection, set[Database | None]] = WeakKeyDictionary()
 """The databases of each connection whose descriptors are known."""
-_left_open: list[apsw.Connection] = []
+_left_open: list[tuple[apsw.Connection, Inode]] = []
+"""Connections that could not be closed, and their files."""
 _opening: list[apsw.Connection] = []
 """Connections that are just being made."""
 renew_locks(sys.modules[__name__])
@@ -60,6 +62,7 @@ def opened(path: str, open_it: Callable[[], apsw.Connection]) -> apsw.Connection
         inode = inode_of(path)
         if inode is not None:
             check_alone(path, inode)
+            _close_left_open(inode)
         connection = open_it()
         inode = inode_of(path)  # it may have been made now
         if inode is not None and is_alone(inode):  # its descriptor is marked
@@ -82,18 +85,45 @@ def check_alone(path: str, inode: Inode) -> None:
 
 
 def close(connection: apsw.Connection, path: str, inode: Inode | None) -> None:
-    """Close a connection, unless another library has its file open: a close would drop that one's locks."""
-    if inode is None or is_alone(inode):
+    """Close a connection, unless another library has its file open: a close would drop that one's locks.
+
+    A connection that has lost its own locks leaves the log to others, who may have deleted it or begun another; in the
+    middle of a transaction it stays open, as it could overwrite what others have committed.
+    """
+    if inode is None:
         connection.close()
         return
+    if is_alone(inode):
+        if not are_lost(connection, path, inode):
+            connection.close()
+            return
+        if connection.txn_state("main") != apsw.SQLITE_TXN_WRITE:
+            _close_without_checkpoint(connection)
+            return
     import logging
 
     logging.getLogger("sqlrag").warning(
-        "%s stays open until this process ends, since something else than APSW's SQLite has it open and would lose its "
-        "locks",
+        "%s stays open until this process ends, since something else than APSW's SQLite has it open, and would lose "
+        "its locks; or has closed it in the middle of a transaction here, which has lost its own",
         path,
     )
-    _left_open.append(connection)
+    _left_open.append((connection, inode))
+
+
+def _close_left_open(inode: Inode) -> None:
+    """Close what was left open of a file: the other library may have taken its locks, and a new connection needs some.
+
+    SQLite counts the locks of a process, and takes none for a connection as long as another one has some, so it thinks.
+    """
+    for connection, of_file in list(_left_open):
+        if of_file == inode and connection.txn_state("main") != apsw.SQLITE_TXN_WRITE:
+            _left_open.remove((connection, of_file))
+            _close_without_checkpoint(connection)
+
+
+def _close_without_checkpoint(connection: apsw.Connection) -> None:
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
 
 
 def is_alone(inode: Inode) -> bool:
