@@ -132,7 +132,6 @@ MODELS = {
         "made": {"vector": b""},
         "token_count": {"text": "a"},
         "token_counts": {"texts": ["a"]},
-        "forget": {},
     },
     "Reranker": {
         "score": {"query": "a", "documents": ["b"]},
@@ -144,7 +143,6 @@ MODELS = {
         "digest": {"query": "a", "text": "b"},
         "recalled": {"digests": [b"1"]},
         "scored": {"pairs": {b"1": ("a", "b")}},
-        "forget": {},
     },
 }
 

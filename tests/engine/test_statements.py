@@ -16,6 +16,7 @@ import pytest
 import sqlrag
 from sqlrag.engines.duckdb import file_signature
 from sqlrag.errors import UnknownIndexError
+from sqlrag.store.driver.built_library import built_library
 from tests.engine.databases import copy_of
 
 TWO_STAGES = """
@@ -102,6 +103,7 @@ def counted(counter: Counter, path: Path, call: str) -> tuple[int, int]:
         return tuple(counter.of(lambda q=question: CALLS[call](db, q)) for question in questions)
 
 
+@pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 @pytest.mark.parametrize(
     ("of", "call", "statements"),
     [
@@ -126,6 +128,7 @@ def test_sqlite(*, counter, files, tmp_path, of, call, statements):
     assert counted(counter, copy_of(files[f"sqlite {of}"], tmp_path), call) == statements, counter.statements
 
 
+@pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 @pytest.mark.parametrize("settled", [True, False], ids=["settled", "just written"])
 @pytest.mark.parametrize(
     ("of", "call", "statements"),
@@ -153,6 +156,7 @@ def test_duckdb(*, counter, files, tmp_path, monkeypatch, of, call, statements, 
     assert counted(counter, path, call) == statements[not settled], counter.statements
 
 
+@pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 @pytest.mark.parametrize(
     ("which", "statements"), [("sqlite files", 11), ("sqlite table", 11), ("duckdb files", 23), ("duckdb table", 22)]
 )
