@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -81,25 +82,30 @@ def _search_folder(root: Path, found: Found) -> None:
             continue
         seen.add((status.st_dev, status.st_ino))
         for path in (folder / name for name in names if not name.startswith(".")):
-            # Unlike Path, os.path handles every link: one that points at itself is not a folder.
-            if os.path.isdir(path):
+            try:
+                mode = os.stat(path).st_mode
+            except OSError as error:
+                _add_missing(path, error, found)
+                continue
+            if stat.S_ISDIR(mode):
                 (linked if os.path.islink(path) else folders).append(path)
+            elif stat.S_ISREG(mode) and is_supported(path):
+                _add(path, root, sources, found)
             else:
-                _add_met(path, root, sources, found)
+                found.skipped.append(_uri(path))
     found.sources += sorted(sources, key=lambda source: source.path.parts)
     found.skipped.sort()
 
 
-def _add_met(path: Path, root: Path, sources: list[Source], found: Found) -> None:
-    """Add a path that was found in a folder."""
-    if not is_supported(path):
-        found.skipped.append(_uri(path))
-    elif os.path.isfile(path):
-        _add(path, root, sources, found)
-    elif os.path.islink(path) and not os.path.exists(path):
+def _add_missing(path: Path, error: OSError, found: Found) -> None:
+    """Add a path of a folder that leads to no file or folder, or to one that cannot be examined.
+
+    It is reported whatever its suffix, because it may be a link to a folder, such as one of a disk that is not mounted.
+    """
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) and os.path.islink(path):
         found.unreadable.append(Unreadable(_uri(path), "is a link to nothing"))
-    else:
-        found.skipped.append(_uri(path))
+    elif not isinstance(error, FileNotFoundError):  # otherwise it was removed since the folder was listed
+        found.unreadable.append(Unreadable(_uri(path), reason(error)))
 
 
 def _add_named(path: Path, found: Found) -> None:

@@ -78,6 +78,44 @@ def test_links_are_followed_once(tmp_path):
     ]
 
 
+def test_a_link_to_a_folder_that_is_not_there_is_named(tmp_path):
+    """A link leads to nothing while its disk is not mounted, and its name need not look like a file's."""
+    make(tmp_path, "docs/a.md")
+    (tmp_path / "docs/disk").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "docs/disk.2024").symlink_to(tmp_path / "unmounted")
+    (tmp_path / "docs/through").symlink_to(tmp_path / "docs/a.md/below")
+    found = find_sources(tmp_path / "docs")
+    assert relative(found, tmp_path) == ["docs/a.md"]
+    assert sorted((Path(item.uri).name, item.reason) for item in found.unreadable) == [
+        ("disk", "is a link to nothing"),
+        ("disk.2024", "is a link to nothing"),
+        ("through", "is a link to nothing"),
+    ]
+    assert found.skipped == []
+
+
+def test_a_file_that_cannot_be_examined_is_named(tmp_path, monkeypatch):
+    """A folder that may be listed but not entered (mode 0444) has lost none of its files."""
+    make(tmp_path, "closed/a.md", "closed/sub/b.md", "gone.md", "c.md")
+    examine = os.stat
+
+    def refusing(path, *args, **kwargs):  # root may examine every file: the refusal is acted
+        if Path(path).parent == tmp_path / "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if Path(path).name == "gone.md":  # removed since its folder was listed
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return examine(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    found = find_sources(tmp_path)
+    assert relative(found, tmp_path) == ["c.md"]
+    assert [(Path(item.uri).name, item.reason) for item in found.unreadable] == [
+        ("a.md", "permission denied"),
+        ("sub", "permission denied"),
+    ]
+    assert found.skipped == []
+
+
 def test_no_device_is_opened(tmp_path, monkeypatch):
     """Reading a FIFO would wait for ever: in a folder it is skipped, named outright it is said."""
     os.mkfifo(tmp_path / "pipe.txt")
