@@ -267,7 +267,9 @@ class Database(IndexMethods):
                 "unicode61" (words as they are) or "trigram" (any three characters: for languages without spaces, and
                 for parts of words).
             vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
-            prune: Remove documents from the index whose files are gone.
+            prune: Remove documents from the index whose files are gone: those under the given paths that this call does
+                not find again. If `sources` are documents, the others of the index are removed, except those whose
+                `uri` is the path of a file that exists.
             progress: Called several times a second with the progress so far.
 
         Returns:
@@ -275,7 +277,8 @@ class Database(IndexMethods):
 
         Raises:
             SourceError: A path does not exist.
-            InputError: An argument is wrong, or the index exists with another chunking or tokenizer.
+            InputError: An argument is wrong, the index exists with another chunking or tokenizer, or `prune` would
+                remove documents although `sources` has none.
             ReadOnlyError: The database is open read-only.
 
         Examples:

@@ -7,6 +7,7 @@ its first missing part.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -91,14 +92,24 @@ class Ingestion:
         return self._finished()
 
     def documents(self, documents: Iterable[Document], *, prune: bool) -> IngestReport:
-        """Ingest documents that the caller made. `prune` removes all other documents of the index."""
+        """Ingest documents that the caller made.
+
+        `prune` removes the other documents of the index, except those whose `uri` names a file that exists. Raises
+        InputError if there are no documents and `prune` would remove others.
+        """
         if isinstance(documents, Sized):
             self._progress.documents_total = len(documents)
         for document in documents:
             self._document(_checked(document))
         self._flush()
         if prune:
-            self._remove([uri for uri in self._hashes if uri not in self._seen])
+            gone = [uri for uri in self._hashes if uri not in self._seen and not _file_remains(uri)]
+            if gone and not self._seen:
+                raise InputError(
+                    f"sources has no documents, and prune=True would remove {len(gone):,} documents of index "
+                    f"{self._writer.record.name!r}: leave prune out, or remove the index with drop_index()"
+                )
+            self._remove(gone)
         return self._finished()
 
     def _file(self, source: Source, columns: RowColumns) -> None:
@@ -249,6 +260,32 @@ def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[Part[Documen
 
 def _is_under(uri: str, roots: Sequence[str]) -> bool:
     return any(uri == root or uri.startswith((root.rstrip("/") + "/", root + "#")) for root in roots)
+
+
+def _file_remains(uri: str) -> bool:
+    """Return whether a document's `uri` names a file that exists, or a row of one, or if that cannot be found out.
+
+    Pruning must not take a file for gone because its disk is not mounted, so a link to nothing counts as existing.
+    """
+    if not os.path.isabs(uri):
+        return False  # made by the caller: the files of `ingest` have absolute paths
+    ends = [len(uri), *(place for place, character in enumerate(uri) if character == "#")]
+    return any(_path_remains(uri[:end]) for end in ends)
+
+
+def _path_remains(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except ValueError:  # a NUL
+        return False
+    except (FileNotFoundError, NotADirectoryError):
+        folder = os.path.dirname(path)
+        while not os.path.lexists(folder) and folder != os.path.dirname(folder):
+            folder = os.path.dirname(folder)
+        return not os.path.exists(folder)  # a link to nothing
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG  # no file can have such a name
+    return True
 
 
 def _size(source: Source) -> int:

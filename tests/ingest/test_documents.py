@@ -37,6 +37,36 @@ def test_documents_come_from_any_iterable(fresh, kind):
     assert_holds(fresh, {"one": "The ferry was late."})
 
 
+def test_prune_of_documents_keeps_those_of_files(fresh, tmp_path):
+    """Documents that came from files stay while the file is there, or while that cannot be told."""
+    docs, disk = write_folder(tmp_path / "C# notes", 2, 2), write_folder(tmp_path / "disk", 1, 2)
+    (docs / "rows.jsonl").write_text('{"id": 1, "text": "comet"}\n{"id": 2, "text": "ferry"}\n')
+    (docs / "disk").symlink_to(disk)
+    assert fresh.ingest(docs).added == 5
+    assert fresh.ingest([document("one"), document("two")], prune=True).removed == 0
+    (docs / "note000.txt").unlink()
+    disk.rename(tmp_path / "away")
+    assert fresh.ingest([document("one")], prune=True).removed == 2
+    uris = [uri for (uri,) in fresh.execute("SELECT uri FROM documents ORDER BY uri").fetchall()]
+    assert uris == [
+        f"{docs}/{name}" for name in ("disk/note000.txt", "note001.txt", "rows.jsonl#1", "rows.jsonl#2")
+    ] + ["one"]
+    (docs / "rows.jsonl").unlink()
+    assert fresh.ingest([document("one")], prune=True).removed == 2
+    assert fresh.check() == []
+
+
+@pytest.mark.parametrize("kind", [iter, lambda empty: (item for item in empty)], ids=["iterator", "generator"])
+def test_prune_with_no_documents_empties_nothing(fresh, kind):
+    """A stream that gives nothing is more often a failed query than an empty collection: the error says so."""
+    assert fresh.ingest(kind([]), prune=True).removed == 0
+    fresh.ingest([document("one"), document("two")])
+    with pytest.raises(InputError, match=r"sources has no documents, and prune=True would remove 2 documents"):
+        fresh.ingest(kind([]), prune=True)
+    assert_holds(fresh, {"one": "The ferry was late.", "two": "The ferry was late."})
+    assert fresh.ingest(kind([])).removed == 0
+
+
 def test_a_stream_is_not_gathered(fresh, monkeypatch):
     """Documents are written while the stream goes on, also those that are long and have few chunks, or none."""
     monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHARS", 1_000)
