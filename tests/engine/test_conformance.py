@@ -212,6 +212,35 @@ def test_search_is_the_statement(passages):
     assert sorted(row[4] for row in candidates) == list(range(1, 26))
 
 
+@pytest.mark.parametrize(
+    ("sql", "params", "columns", "rows"),
+    [
+        ("SELECT 1 AS a; SELECT 2 AS b", None, ["b"], [(2,)]),
+        ("SELECT 1 AS a; SELECT 'x;' AS b UNION ALL SELECT 'y'; ; -- ;\n", None, ["b"], [("x;",), ("y",)]),
+        ("SELECT 1 AS a; SELECT 2 AS b WHERE 1 = 0; /* nothing */", None, ["b"], []),
+        ("SELECT 1 AS a UNION ALL SELECT 2; SELECT :b AS b; SELECT :c AS c", {"b": 1, "c": 3}, ["c"], [(3,)]),
+        ("INSERT INTO t VALUES (1); SELECT x FROM t; INSERT INTO t VALUES (2); SELECT x FROM t", None, ["x"], None),
+    ],
+)
+def test_the_rows_are_those_of_the_last_statement(fresh, sql, params, columns, rows):
+    """All statements of a text have run when `execute` returns, up to the last one, whose rows it returns."""
+    fresh.execute("CREATE TABLE t(x INTEGER)")
+    result = fresh.execute(sql, params)
+    assert (result.columns, result.fetchall()) == (columns, [(1,), (2,)] if rows is None else rows)
+
+
+def test_a_last_statement_that_writes_has_run(fresh):
+    """It runs although nobody reads the rows of the statement before it."""
+    fresh.execute("CREATE TABLE t(x INTEGER)")
+    fresh.execute("SELECT 1 AS a UNION ALL SELECT 2; INSERT INTO t VALUES (1)")
+    assert fresh.execute("SELECT x FROM t").fetchall() == [(1,)]
+
+
+def test_values_without_a_name_go_from_statement_to_statement(both):
+    """On SQLite each statement of a text takes the next of them."""
+    assert both["sqlite"].execute("SELECT ? AS a; SELECT ? AS b, ? AS c; -- end", (1, 2, 3)).fetchall() == [(2, 3)]
+
+
 def test_plain_sqlite_vec_works(both):
     """The vectors are an ordinary vec0 table: sqlite-vec's own MATCH finds the same rows."""
     sqlite = both["sqlite"]

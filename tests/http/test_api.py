@@ -68,6 +68,12 @@ def test_sql(client, engine, passage_files):
     assert emoji.json()["rows"] == [{"a": "ß🐝", "b": None}]
 
 
+def test_the_rows_of_several_statements_are_those_of_the_last(client):
+    """The statements before it run, and their rows are not shown."""
+    rows = client.post("/sql", json={"statement": "SELECT 1 AS a; SELECT 2 AS b"}).json()["rows"]
+    assert rows == [{"b": 2}]
+
+
 def test_a_huge_result_is_cut(client, servers):
     """What does not fit says so."""
     answer = client.post("/sql", json={"statement": f"{ENDLESS} SELECT i FROM n WHERE i < 100000"}).json()

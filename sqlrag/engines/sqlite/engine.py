@@ -16,6 +16,7 @@ from sqlrag.engines.sqlite.changes import Changes
 from sqlrag.engines.sqlite.confinement import confine
 from sqlrag.engines.sqlite.functions import SEARCH, SQLiteIndexes, give_functions, load_vec
 from sqlrag.engines.sqlite.rows import Columns, OpenRows, SQLiteRows
+from sqlrag.engines.sqlite.script import Script
 from sqlrag.engines.sqlite.table_schema import checked_columns, describe, row_of_hit
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import (
@@ -136,7 +137,7 @@ class SQLiteEngine(Engine):
 
     def execute(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Result:
         """Run SQL; several statements may stand in it, the rows are those of the last."""
-        cursor, described = self._traced(runs=True)
+        cursor, script = self._traced(sql, runs=True)
 
         def errors() -> AbstractContextManager[None]:
             return translated(self.path, lambda: self._subject(sql))
@@ -144,7 +145,9 @@ class SQLiteEngine(Engine):
         with errors(), _parameters_named():
             # SQLite compiles each statement here, and _plan learns which indexes it asks.
             cursor.execute(sql, bound(params, sqlite_value), can_cache=False)
-        return Result(self._open_rows.add(SQLiteRows(cursor, described, errors, self.call_lock, self._scores.flush)))
+            first = script.run_to_last(cursor)
+        rows = SQLiteRows(cursor, script.columns, errors, self.call_lock, self._scores.flush, first=first)
+        return Result(self._open_rows.add(rows))
 
     def _subject(self, sql: str) -> str:
         """Return which file an error of a statement is about, as SQLite does not say."""
@@ -173,25 +176,24 @@ class SQLiteEngine(Engine):
 
     def describe(self, sql: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Columns:
         """Return the columns of a statement, with the type that each is declared with, without running it."""
-        cursor, described = self._traced(runs=False)
+        cursor, script = self._traced(sql, runs=False)
         with translated(self.path), _parameters_named(), suppress(apsw.ExecTraceAbort):
             cursor.execute(sql, bound(params, sqlite_value))
-        return described
+        return script.columns
 
-    def _traced(self, *, runs: bool) -> tuple[apsw.Cursor, Columns]:
-        """Return a cursor, and a list that will hold the columns of its last statement; `runs`: whether that is run."""
+    def _traced(self, sql: str, *, runs: bool) -> tuple[apsw.Cursor, Script]:
+        """Return a cursor for a text, and what will know its statements; `runs`: whether they are run."""
         self._planned = set()
         cursor = self.connection.cursor()
-        described: Columns = []
+        script = Script(sql)
 
-        def remember(tracing: apsw.Cursor, _sql: str, _bindings: object) -> bool:
-            described[:] = [(str(column[0]), column[1]) for column in tracing.get_description()]
-            if runs and not tracing.is_explain:
+        def begin(tracing: apsw.Cursor, statement: str, _bindings: object) -> bool:
+            if script.begin(tracing, statement) and runs and not tracing.is_explain:
                 self._freshen()
             return runs
 
-        cursor.exec_trace = remember
-        return cursor, described
+        cursor.exec_trace = begin
+        return cursor, script
 
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""

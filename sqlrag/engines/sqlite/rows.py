@@ -34,9 +34,15 @@ class SQLiteRows(EngineRows):
         errors: Callable[[], AbstractContextManager[None]],
         call_lock: CallLock,
         at_end: Callable[[], None],
+        *,
+        first: list[Row],
     ) -> None:
-        """`errors` turns SQLite's errors into sqlrag's; `at_end` is called after the last row."""
+        """`errors` turns SQLite's errors into sqlrag's; `at_end` is called after the last row.
+
+        `first`: rows that were read from the cursor before.
+        """
         super().__init__([name for name, _ in described], [declared for _, declared in described], call_lock, at_end)
+        self._kept = first
         self._cursor = cursor
         self._errors = errors
         self.is_stepping = False
@@ -80,7 +86,7 @@ class OpenRows:
     def keep(self) -> bool:
         """Read all of them into memory; return whether none is open any more.
 
-        One that is stepping to its next statement, which has not seen anything yet, is left as it is.
+        One whose next row is being read, by a statement that calls a function of ours, is left as it is.
         """
         waiting = [rows for rows in self._open if not rows.is_stepping]
         kept = {rows for rows in waiting if rows.keep()}
