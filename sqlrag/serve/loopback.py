@@ -85,8 +85,14 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
-def serve(app: ASGIApp, listener: socket.socket, token: str, end: Callable[[], None]) -> None:
-    """Answer clients that have the token until the server is stopped, then call `end`, which ends what still runs."""
+def serve(
+    app: ASGIApp, listener: socket.socket, token: str, *, ready: Callable[[], None], end: Callable[[], None]
+) -> None:
+    """Answer clients that have the token until the server is stopped.
+
+    `ready` is called when the server listens and Ctrl-C ends it in good order; `end`, which ends what still runs, when
+    it has been stopped.
+    """
     # h11 has the same limits and answers everywhere. Malformed requests are not logged.
     config = uvicorn.Config(
         OnThisMachine(app, token, listener.getsockname()[1]),
@@ -103,7 +109,7 @@ def serve(app: ASGIApp, listener: socket.socket, token: str, end: Callable[[], N
     )
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(_is_ours)
-    _Server(config, end).run(sockets=[listener])
+    _Server(config, ready, end).run(sockets=[listener])
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -170,15 +176,16 @@ _PATIENCE = {"head": HEAD_SECONDS, "body": BODY_SECONDS + 2, "answer": ANSWER_SE
 class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extra, too
     """A server that checks its connections' time limits, and that Ctrl-C ends whatever runs."""
 
-    def __init__(self, config: uvicorn.Config, end: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], end: Callable[[], None]) -> None:
         super().__init__(config)
-        self._end = end
+        self._ready, self._end = ready, end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, with a longer backlog than the one that asyncio was given."""
         await super().startup(sockets)
         for listener in sockets or []:
             listener.listen(_BACKLOG)  # asyncio has set it to `config.backlog`
+        self._ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Check the connections once a second; return whether to end. Called ten times a second."""

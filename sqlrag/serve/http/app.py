@@ -91,8 +91,7 @@ def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str
     with listening(port) as listener:
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         app = make_app(process.tools, url)
-        ready(url)
-        serve(app, listener, token, process.close)
+        serve(app, listener, token, ready=lambda: ready(url), end=process.close)
 
 
 def make_app(tools: Tools, url: str) -> ASGIApp:

@@ -68,5 +68,5 @@ def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str
         app = make_server(process.tools).streamable_http_app(
             streamable_http_path=_PATH, transport_security=checked, json_response=True, stateless_http=True
         )
-        ready(f"http://{LOOPBACK}:{listener.getsockname()[1]}{_PATH}")
-        serve(app, listener, token, process.close)
+        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}{_PATH}"
+        serve(app, listener, token, ready=lambda: ready(url), end=process.close)
