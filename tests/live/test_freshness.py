@@ -102,11 +102,16 @@ def test_none_on_request(path):
 
 
 def test_read_only(path):
-    """A connection that cannot write tells, too."""
+    """A connection that cannot write tells, too, and why it brings nothing in."""
     write(path, f"INSERT INTO note VALUES (4, '{WOMBATS}', 'b')")
     before = path.read_bytes()
-    with sqlrag.connect(path, read_only=True) as db, pytest.warns(errors.BacklogWarning, match="1 changed row"):
-        assert best(db) != WOMBATS
+    said = r"1 changed row of note yet \(this connection is read-only\)"
+    with sqlrag.connect(path, read_only=True) as db:
+        with pytest.warns(errors.BacklogWarning, match=said):
+            assert best(db) != WOMBATS
+        db.execute("BEGIN")
+        with pytest.warns(errors.BacklogWarning, match=said):  # a COMMIT would not help
+            assert best(db) != WOMBATS
     assert path.read_bytes() == before
 
 

@@ -139,15 +139,16 @@ class Statements:
         if freshness is None:
             return
         if not self.in_transaction:
+            late = self.hindrance() or "they came while this statement ran, or its result was being read"
             for record in self.asking.late.values():
-                freshness.freshen(record, late="they came while this statement ran, or its result was being read")
+                freshness.freshen(record, late=late)
             for record in self.asking.newer.values():
                 freshness.warn_of_newer(record, "statement")
             self.asking.late, self.asking.newer = {}, {}
         elif rows.exhausted:
             asked, self.asking.asked = self.asking.asked, {}
             for record in asked.values():
-                freshness.freshen(record, late="nothing is brought in within a transaction: COMMIT it first")
+                freshness.freshen(record, late=self.hindrance())
                 if record.version != self._version_seen(record):
                     freshness.warn_of_newer(record, "transaction")
 
