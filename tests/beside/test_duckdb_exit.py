@@ -41,6 +41,7 @@ else:
 """
 
 
+@pytest.mark.usefixtures("real_models")
 @pytest.mark.parametrize("company", ["a Database each", "one Database", "registered", "half-read results"])
 def test_the_interpreter_ends_in_the_middle_of_a_search(passage_files, tmp_path, company):
     """It used to abort, to crash, or to wait for ever; and to write to stderr."""
