@@ -102,7 +102,8 @@ def _summary(report: IngestReport) -> str:
         )
     if report.skipped:
         kinds = ", ".join(sorted({PurePath(uri).suffix.lower() or "no suffix" for uri in report.skipped})[:_KINDS])
-        text += f". Left out, being of other kinds ({kinds}): {len(report.skipped):,}"
+        count = len(report.skipped)
+        text += f". {count:,} {'files' if count > 1 else 'file'} of other kinds left out ({kinds})"
     return text + "."
 
 

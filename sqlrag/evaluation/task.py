@@ -157,8 +157,9 @@ def _nothing_in_common(db: Database, info: IndexInfo, task: Task) -> InputError:
     have = _some(row[0] for row in db.execute(sql)) or "none at all"
     return InputError(
         f"no judged document is in index {info.index!r}: the qrels name {_some(judged)}, its documents are {have}. "
-        f"If it is the same collection, say with document_id which expression over {info.source} gives the id that "
-        f"the qrels have, such as \"metadata ->> 'id'\" (now: {_expression_of(db, info, task)})"
+        "If it is the same collection, say with document_id (--document-id on the command line) which expression "
+        f"over {info.source} gives the id that the qrels have, such as \"metadata ->> 'id'\" "
+        f"(now: {_expression_of(db, info, task)})"
     )
 
 

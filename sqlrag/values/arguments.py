@@ -155,7 +155,7 @@ def check_k(function: str, argument: str, value: object) -> int:
     """Return a whole number from 1. Raises InputError for anything else."""
     count = whole(value)
     if count is None or not 1 <= count <= _MAX_K:
-        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1")
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 1{_most(count)}")
     return count
 
 
@@ -163,8 +163,13 @@ def check_count(function: str, argument: str, value: object) -> int:
     """Return a whole number from 0. Raises InputError for anything else."""
     count = whole(value)
     if count is None or not 0 <= count <= _MAX_K:
-        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0")
+        raise InputError(f"{function}(): {argument} is {shown(value)}: it takes a whole number from 0{_most(count)}")
     return count
+
+
+def _most(count: int | None) -> str:
+    """Return the end of an error message: the greatest number, for a count that exceeds it."""
+    return f" to {_MAX_K:,}" if count is not None and count > _MAX_K else ""
 
 
 def check_nprobe(function: str, value: object) -> int | None:

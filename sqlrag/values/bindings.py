@@ -59,24 +59,27 @@ class _Named(Mapping[str, Any]):
         return name in self._params
 
 
-def sqlite_value(name: str, value: Any) -> Any:
-    """Convert a value to one that SQLite stores: None, a number of 64 bits, a text or bytes."""
+def sqlite_value(name: str, value: Any, taker: str = "SQLite") -> Any:
+    """Convert a value to one that SQLite stores: None, a number of 64 bits, a text or bytes.
+
+    Errors name `taker` as what does not take the value.
+    """
     value = _plain(value)
     if value is None or isinstance(value, (bool, float)) or type(value) is bytes:
         return value
     if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise _refused(name, value, "SQLite's whole numbers have 64 bits: pass a float, or str() of it")
+            raise _refused(name, value, f"{taker} takes whole numbers of 64 bits: pass a float, or str() of it")
         return value
     if isinstance(value, str):
         return _unicode(name, value)
     if isinstance(value, Decimal):
-        return _exact(name, value)
+        return _exact(name, value, taker)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if (vector := _vector(value)) is not None:
         return vector
-    raise _refused(name, value, f"SQLite has no such type: pass {_instead(value)}")
+    raise _refused(name, value, f"{taker} takes no such type: pass {_instead(value)}")
 
 
 def duckdb_value(name: str, value: Any) -> Any:
@@ -108,7 +111,7 @@ def as_json(params: Params) -> str | None:
         return None
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise InputError(f"params is {shown(params)}: it is a mapping of names, such as {{'lang': 'en'}} for :lang")
-    values = {name: sqlite_value(f":{name}", value) for name, value in params.items()}
+    values = {name: sqlite_value(f":{name}", value, "a filter") for name, value in params.items()}
     for name, value in values.items():
         if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
             raise _refused(f":{name}", value, "a filter takes texts, finite numbers, True, False and None")
@@ -143,7 +146,7 @@ def _unicode(name: str, value: str) -> str:
     return value
 
 
-def _exact(name: str, value: Decimal) -> int | float:
+def _exact(name: str, value: Decimal, taker: str) -> int | float:
     """Convert a decimal to one of SQLite's numbers. Raises InputError if a digit would be lost."""
     if value.is_finite():
         if value == value.to_integral_value() and abs(value) < 2**63:
@@ -151,7 +154,7 @@ def _exact(name: str, value: Decimal) -> int | float:
         rounded = float(value)
         if Decimal(repr(rounded)) == value:
             return rounded
-    raise _refused(name, value, "SQLite has no exact decimals: pass float() or str() of it")
+    raise _refused(name, value, f"{taker} takes no exact decimals: pass float() or str() of it")
 
 
 def _typecode(value: Any) -> str:

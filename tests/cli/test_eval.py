@@ -129,7 +129,11 @@ def test_ctrl_c(run, db, judged, monkeypatch):
         (["--synthetic", "--index", "nope"], 1, r"no index 'nope'"),
         (["--queries", "nope.tsv", "--qrels", "bad.tsv"], 1, r"nope\.tsv cannot be read: No such file"),
         (["--queries", "q.tsv", "--qrels", "bad.tsv"], 1, r"bad\.tsv, line 2: the grade is 'x'"),
-        (["--queries", "q.tsv", "--qrels", "other.tsv"], 1, r"no judged document is in index 'chunks': .*'d9'"),
+        (
+            ["--queries", "q.tsv", "--qrels", "other.tsv"],
+            1,
+            r"no judged document is in index 'chunks': .*'d9'.*--document-id",
+        ),
         (["--synthetic", "--plots", "q.tsv"], 1, r"q\.tsv: File exists"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

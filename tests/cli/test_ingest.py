@@ -111,7 +111,10 @@ def test_nothing_to_read(run, error_line, tmp_path):
     (tmp_path / "docs" / "note.md").write_text("# A note\n\nWith one line.")
     result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
     assert result.exit_code == 0
-    assert result.stdout.endswith("Left out, being of other kinds (.png): 1.\n")
+    assert result.stdout.endswith(". 1 file of other kinds left out (.png).\n")
+    (tmp_path / "docs" / "Makefile").write_text("all:")
+    result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
+    assert result.stdout.endswith(". 2 files of other kinds left out (.png, no suffix).\n")
 
 
 def test_info(run, run_json, db):

@@ -226,6 +226,13 @@ def test_k_that_is_no_number_of_rows(passages, function, k):
     assert k.strip("'") in str(raised.value)
 
 
+@pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k", "search"])
+def test_k_that_is_too_large(passages, function):
+    """A whole number above the greatest: the error says which that is."""
+    with pytest.raises(errors.InputError, match=r"k is 10{18}: it takes a whole number from 1 to 1,000,000,000$"):
+        passages.execute(f"SELECT * FROM {function}('chunks', 'x', {10**18})").fetchall()
+
+
 @pytest.mark.parametrize("function", ["vector_top_k", "text_top_k", "hybrid_top_k"])
 def test_k_that_is_null(passages, function):
     """A NULL for k (a parameter that was forgotten) is refused, not taken for none or all."""
