@@ -29,8 +29,9 @@ from statistics import mean
 
 import pytest
 
-BUDGET = 930.0
-"""The fast suite in pieces of work: 665 s of the processor, on two cores that had other work as well."""
+BUDGET = 1000.0
+"""The fast suite in pieces of work, rounded up: two runs took 928 (620 s of the processor) and 930 (665 s), on two cores
+that had other work as well."""
 SLACK = 0.1
 LONGEST = (
     "postgres/test_ceilings.py",
