@@ -30,8 +30,8 @@ from statistics import mean
 import pytest
 
 BUDGET = 1000.0
-"""The fast suite in pieces of work, rounded up: two runs took 928 (620 s of the processor) and 930 (665 s), on two cores
-that had other work as well."""
+"""The fast suite in pieces of work, rounded up: 928 (620 s of the processor) and 930 (665 s), on two cores that were
+busy with other work as well."""
 SLACK = 0.1
 LONGEST = (
     "postgres/test_ceilings.py",
