@@ -201,8 +201,8 @@ class IndexInfo:
         window: Tokens that the bi-encoder reads.
         reranker: Name of the connection's cross-encoder.
         reranker_hash: Hash of the cross-encoder's weights.
-        backlog: Documents that are ingested in part, or rows that wait to be indexed; None if changes of the table go
-            unnoticed because its triggers are gone. `sync` makes them again.
+        backlog: Documents that are ingested in part, or rows that wait to be indexed; None if changes go unnoticed
+            because the table is gone, or its triggers are. `sync` makes triggers again.
         tokenizer: How its full text is split into words.
         vectors: How its vectors are stored, "float32" or "int8".
         cells: How many cells it has; 0 while every vector is read.

@@ -19,12 +19,13 @@ def info(db: str, as_json: bool) -> None:
     with sqlrag.connect(db, read_only=True) as database:
         indexes = database.info()
         engine, size = database.engine, database.size()
+        problems = database._source_errors()  # noqa: SLF001 - `check` says so in public, and reads every index for it
     if as_json:
         print_json({"path": db, "engine": engine, "bytes": size, "indexes": indexes})
         return
     from sqlrag.cli.render import print_info
 
-    print_info(db, engine, size, indexes)
+    print_info(db, engine, size, indexes, problems)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from sqlrag.cli.error_reporting import one_line, printable
 
 # Rich takes 30 ms to import, so it is imported where it is used: a search in a pipe does not need it.
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
@@ -162,8 +162,8 @@ def print_lines(lines: Sequence[Sequence[str | Styled]]) -> None:
     console().print(Padding(table, (0, 0, 0, 2)))
 
 
-def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) -> None:
-    """Print what each index of a database holds."""
+def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo], problems: Mapping[str, str]) -> None:
+    """Print what each index of a database holds; `problems`: what is wrong with the table of an index."""
     print_line(f"{path}: {engine}, {bytes_text(size)}, {len(indexes)} index{'es' * (len(indexes) != 1)}")
     for one in indexes:
         share = one.truncated / one.chunks if one.chunks else 0.0
@@ -176,7 +176,7 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
             ("window", f"{one.window} tokens; {one.truncated:,} chunks ({share:.1%}) exceed it"),
-            ("backlog", _backlog(one)),
+            ("backlog", _backlog(one, problems.get(one.index))),
         ]
         if one.cached_scores is not None:
             facts.append(("scores", f"{one.cached_scores:,} cached, {one.cache_hits:,} hits"))
@@ -185,7 +185,9 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo]) 
             print_line((f"  {name:<10} ", "dim"), fact)
 
 
-def _backlog(one: IndexInfo) -> str:
+def _backlog(one: IndexInfo, problem: str | None) -> str:
+    if problem is not None:
+        return f"unknown: {problem}"
     if one.backlog is None:
         return f"unknown: the triggers on {one.source} are gone, sqlrag sync makes them again"
     if not one.backlog:

@@ -278,14 +278,23 @@ class IndexMethods:
         """Tell whether every index over a table is known to have all rows of its table.
 
         Returns:
-            False if rows wait to be indexed, or if changes may have been missed because triggers are gone.
+            False if rows wait to be indexed, or if changes may have been missed because a table or its triggers are
+            gone.
 
         Examples:
             >>> db.is_fresh()
             True
         """
-        records = [record for record in self._engine.indexes.records() if record.is_over_table]
-        return not any(self._engine.stale(record) or self._engine.gap(record) for record in records)
+        return all(map(self._engine.is_fresh, self._over_tables()))
+
+    @one_at_a_time
+    def _source_errors(self) -> dict[str, str]:
+        """Return what is wrong with tables and views whose changes cannot be counted, by the names of the indexes."""
+        errors = {record.name: self._engine.source_error(record) for record in self._over_tables()}
+        return {name: str(error) for name, error in errors.items() if error is not None}
+
+    def _over_tables(self) -> list[IndexRecord]:
+        return [record for record in self._engine.indexes.records() if record.is_over_table]
 
     @one_at_a_time
     def repair(self, progress: Callable[[IngestProgress], None] | None = None) -> list[str]:

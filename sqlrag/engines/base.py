@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlrag.errors import InputError, ReadOnlyError
+from sqlrag.errors import DatabaseError, InputError, ReadOnlyError, SourceGoneError
 from sqlrag.process.call_lock import CallLock
 from sqlrag.process.database_paths import is_duckdb, is_sqlite
 from sqlrag.store.names import NEXT
@@ -133,6 +133,23 @@ class Engine(ABC):
     @abstractmethod
     def gap(self, record: IndexRecord) -> str | None:
         """Return why `stale` may not count every change of an index's table, None where it does."""
+
+    def is_fresh(self, record: IndexRecord) -> bool:
+        """Tell whether an index is known to have all rows of the table or view that it is over."""
+        try:
+            self.check_source(record)
+            return not (self.stale(record) or self.gap(record))
+        except SourceGoneError:
+            return False
+
+    def source_error(self, record: IndexRecord) -> DatabaseError | None:
+        """Return the error that keeps changes from being counted: the source of an index is gone, say."""
+        try:
+            self.check_source(record)
+            self.stale(record)
+        except DatabaseError as error:
+            return error
+        return None
 
     @abstractmethod
     def hindrance(self) -> str | None:

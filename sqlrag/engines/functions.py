@@ -83,8 +83,11 @@ class IndexSource(Protocol):
     def is_tracked(self, record: IndexRecord) -> bool:
         """Tell whether the changes of an index's table are noticed."""
 
-    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
-        """Return how many documents are still to be finished, or rows queued, and since when in seconds."""
+    def backlog(self, record: IndexRecord) -> tuple[int | None, float | None]:
+        """Return how many documents are still to be finished, or rows queued, and since when in seconds.
+
+        None if the changes of a table cannot be counted.
+        """
 
 
 Arguments = ParamSpec("Arguments")
@@ -444,8 +447,8 @@ class Functions:
             window: The model's window, in tokens.
             reranker: The cross-encoder of this connection.
             reranker_hash: The SHA-256 of its weights.
-            backlog: How many rows are not indexed yet; NULL if the table's triggers are gone, so that changes are not
-                noticed.
+            backlog: How many rows are not indexed yet; NULL if changes are not noticed, since the table is gone, or
+                its triggers are.
             tokenizer: How full text is cut into words.
             vectors: float32 or int8.
             cells: How many cells a large index has; 0 if it is searched whole.
@@ -461,7 +464,6 @@ class Functions:
             index = self._indexes.open(name)
             record = index.record
             documents, chunks, tokens, truncated, _ = index.counts()
-            backlog: int | None
             backlog, waiting = self._indexes.backlog(record)
             if not self._indexes.is_tracked(record):
                 backlog = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sqlite3
 import subprocess
@@ -158,3 +159,24 @@ def test_f19_a_table_whose_name_makes_no_name_of_an_index(run, tmp_path):
         assert table in result.stderr
         result = run("index", path, f"{table}.body", "--name", f"found{number}")
         assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["shop.db", "shop.duckdb"])
+def test_info_says_that_a_table_is_gone(run, run_json, tmp_path, name):
+    """It is no index that is up to date, and no sync helps; a search answers still."""
+    path = tmp_path / name
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO review VALUES (1, 'It rains.')")
+        db.create_index("reviews", "review", "body")
+    assert "none: up to date" in run("info", path).stdout
+    with duckdb.connect(path) if path.suffix == ".duckdb" else apsw.Connection(str(path)) as connection:
+        connection.execute("DROP TABLE review")
+    shown = " ".join(run("info", path).stdout.split())
+    assert "backlog unknown: index 'reviews' is over review, which is gone: drop the index" in shown
+    (info,) = run_json("info", path)["indexes"]
+    assert info["backlog"] is None
+    result = run("search", path, "rain", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [hit["text"] for hit in json.loads(result.stdout)] == ["It rains."]
+    assert "review, which is gone" in result.stderr

@@ -129,7 +129,12 @@ def test_inside_a_transaction(path):
 def test_a_table_that_is_gone(path):
     """The index answers still, and says why it is not brought up to date."""
     write(path, "DROP TABLE note")
+    with sqlrag.connect(path, read_only=True) as db:
+        assert not db.is_fresh()
+        assert [info.backlog for info in db.info()] == [None]
     with sqlrag.connect(path) as db:
+        assert not db.is_fresh()
+        assert [info.backlog for info in db.info()] == [None]
         with pytest.warns(errors.BacklogWarning, match="note, which is gone"):
             assert len(db.search(Q, "notes")) == 3
         assert db.check() == ["notes: its table note is gone"]
@@ -137,6 +142,27 @@ def test_a_table_that_is_gone(path):
             db.sync()
         db.drop_index("notes")
         assert db.check() == []
+
+
+@pytest.mark.parametrize("over", ["TABLE", "VIEW"])
+def test_a_source_that_is_renamed(engine, tmp_path, over):
+    """On SQLite an index follows its table to the new name. Another source is gone, and so is the index's freshness."""
+    path = database_path(tmp_path, engine)
+    with sqlrag.connect(path) as db:
+        db.execute("CREATE TABLE part (id INTEGER PRIMARY KEY, body TEXT)")
+        db.execute("INSERT INTO part VALUES (1, 'It rains.')")
+        db.execute("CREATE VIEW seen AS SELECT id, body FROM part")
+        db.create_index("notes", "part" if over == "TABLE" else "seen", "body", key="id")
+        assert db.is_fresh()
+    if over == "VIEW":
+        write(path, "DROP VIEW seen", "CREATE VIEW other AS SELECT id, body FROM part")
+    else:
+        write(path, "DROP VIEW seen", "ALTER TABLE part RENAME TO other")
+    follows = (engine, over) == ("sqlite", "TABLE")
+    for read_only in (True, False):
+        with sqlrag.connect(path, read_only=read_only) as db:
+            assert db.is_fresh() is follows
+            assert [info.backlog for info in db.info()] == [0 if follows else None]
 
 
 def test_a_table_made_again(path):

@@ -14,7 +14,8 @@ from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.engines.duckdb.filter_check import passing_ids
 from sqlrag.engines.duckdb.full_precision import RescoredIndex
 from sqlrag.engines.duckdb.index_file import IndexFile
-from sqlrag.errors import DatabaseError, SQLError
+from sqlrag.engines.duckdb.table_schema import checked_types
+from sqlrag.errors import DatabaseError, SourceGoneError, SQLError
 from sqlrag.store.driver.extensions import has_scan
 from sqlrag.store.names import NEXT
 from sqlrag.store.registry import Contents, IndexRecord
@@ -93,17 +94,26 @@ class DuckDBIndexes(IndexFile):
         self._macros = macros
 
     def is_tracked(self, record: IndexRecord) -> bool:
-        """Tell that changes are noticed: rows are compared."""
-        del record
+        """Tell whether changes are noticed: the rows of a table or view are compared as long as it is there."""
+        if not record.is_over_table:
+            return True
+        try:
+            with self.lock, translated_duckdb(self._path):
+                checked_types(self._duckdb, record)
+        except SourceGoneError:
+            return False
         return True
 
-    def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
-        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen."""
+    def backlog(self, record: IndexRecord) -> tuple[int | None, float | None]:
+        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen.
+
+        None if the rows cannot be compared; `sync` and `check` say what is wrong with the table.
+        """
         if record.is_over_table:
             try:
                 return self.unseen(record), None
-            except DatabaseError:  # `sync` and `check` say what is wrong with the table
-                return 0, None
+            except DatabaseError:
+                return None, None
         sql = "SELECT count(*) FROM documents WHERE index_name = ? AND content_hash LIKE 'partial:%'"
         return int(self._rows(sql, [record.name])[0][0]), None
 

@@ -203,7 +203,7 @@ class SQLiteEngine(Engine):
     def check_source(self, record: IndexRecord) -> None:
         """Raise SourceGoneError where the source of an index is not what it was."""
         with translated(self.path):
-            checked_columns(self.connection, record)
+            checked_columns(self.connection, self._followed(record))
 
     def tracking_of(self, source: SourceTable) -> str:
         """Return "triggers" for a table, "compare" for what cannot have any."""

@@ -13,7 +13,7 @@ from sqlrag.engines.sqlite.filter_check import FilterCompiler
 from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
 from sqlrag.engines.sqlite.table_schema import checked_columns, has_end
 from sqlrag.engines.sqlite.triggers import Tracking
-from sqlrag.errors import FilterError
+from sqlrag.errors import FilterError, SourceGoneError
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.driver.extensions import has_scan, load_vec, vec_library
 from sqlrag.store.names import in_main
@@ -160,10 +160,15 @@ class SQLiteIndexes:
             return self.registry.meta("embedder")
 
     def is_tracked(self, record: IndexRecord) -> bool:
-        """Tell whether the changes of an index's table are noticed: its triggers are there, or it is compared."""
-        if record.tracking != "triggers":
+        """Tell whether changes are noticed: the table or view is there, and so are a table's triggers."""
+        if not record.is_over_table:
             return True
-        return Tracking(self.connection, Tracking(self.connection, record).followed()).is_there()
+        followed = Tracking(self.connection, record).followed()
+        try:
+            checked_columns(self.connection, followed)
+        except SourceGoneError:
+            return False
+        return record.tracking != "triggers" or Tracking(self.connection, followed).is_there()
 
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.
