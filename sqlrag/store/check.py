@@ -15,6 +15,8 @@ from sqlrag.store.top_k import Index
 from sqlrag.store.vec0_layout import damaged, places_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import apsw
     import numpy as np
     from numpy.typing import NDArray
@@ -26,6 +28,7 @@ __all__ = [
     "check_index",
     "foreign_vectors",
     "full_text_is_sound",
+    "gone",
     "lost_parts",
     "not_unit",
     "vector_tables",
@@ -45,7 +48,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
     name = record.name
     lost = lost_parts(connection, record)
-    problems = [f"{name}: {part} is gone" for part in lost]
+    problems = gone(record, lost)
     if not all("_after_" in part for part in lost):
         return problems  # without the table nothing more can be checked
     if Index(connection, record).has_cells():
@@ -62,6 +65,11 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
     return problems
+
+
+def gone(record: IndexRecord, parts: Iterable[str]) -> list[str]:
+    """Return a line for each table or trigger of an index that somebody has dropped, with the remedy."""
+    return [f"{record.name}: {part} is gone: sqlrag check --repair makes the index anew" for part in parts]
 
 
 def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:

@@ -40,6 +40,10 @@ DAMAGE = {
         "what is known of rows is gone": (["DROP TABLE notes_rows"], "notes: notes_rows is gone"),
         "the queue is gone": (["DROP TABLE notes_queue"], "notes: notes_queue is gone"),
         "the chunks are gone": (["DROP TABLE chunks"], "chunks: chunks is gone"),
+        "the chunks of a table are gone": (
+            ["DROP TABLE notes"],
+            "notes: notes is gone: sqlrag check --repair makes the index anew",
+        ),
         "a chunk that no row has": (
             ["INSERT INTO notes VALUES (999, 999, 0, 0, 1, 'x', 1)"],
             "notes: chunks of 1 rows that note does not have",
@@ -52,6 +56,10 @@ DAMAGE = {
         "a text of a chunk is another": (["UPDATE notes SET text = 'x' WHERE id = 5"], "notes: 1 chunks differ"),
         "what is known of rows is gone": (["DROP TABLE notes_rows"], "notes: notes_rows is gone"),
         "the vectors are gone": (["DROP TABLE notes_embedding"], "notes: notes_embedding is gone"),
+        "the chunks of a table are gone": (
+            ["DROP TABLE notes"],
+            "notes: notes is gone: sqlrag check --repair makes the index anew",
+        ),
         "the vectors of documents are gone": (["DROP TABLE chunks_embedding"], "chunks: chunks_embedding is gone"),
         "the chunks are gone": (["DROP TABLE chunks"], "chunks: chunks is gone"),
         "a chunk is there twice": (
@@ -123,7 +131,7 @@ def test_the_other_indexes_answer(files, tmp_path, read_only):
         assert db.indexes() == ["chunks", "notes"]
         with pytest.raises(DatabaseError, match=r"'notes' has lost a table .*notes_embedding.*: sqlrag check --repair"):
             db.search(Q, "notes")
-        assert db.check() == ["notes: notes_embedding is gone"]
+        assert db.check() == ["notes: notes_embedding is gone: sqlrag check --repair makes the index anew"]
 
 
 def test_nothing_to_repair(files, engine):

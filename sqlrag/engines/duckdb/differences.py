@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.errors import NotADatabaseError
+from sqlrag.store.check import gone
 from sqlrag.store.names import quote
 from sqlrag.store.precision import codes_of
 from sqlrag.store.writer import CHUNK_COLUMNS
@@ -74,7 +75,7 @@ def problems_of(
     """Return what is wrong with the tables of an index, and how the index file differs from them; for `check`."""
     name, problems = record.name, []
     if lost := lost_tables(database, record):
-        return [f"{name}: {table} is gone" for table in lost]
+        return gone(record, lost)
     table, column = ("codes", "code") if record.vectors == "int8" else ("vec", "embedding")
     shown = index.execute(f"SELECT rowid, {column} FROM {quote(f'{name}_{table}')} ORDER BY rowid")
     compared = {

@@ -12,6 +12,7 @@ from sqlrag.engines.sqlite.row_texts import SourceRows
 from sqlrag.engines.sqlite.table_schema import checked_columns
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import InputError, SourceGoneError
+from sqlrag.store.check import gone, lost_parts
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import in_main
 from sqlrag.store.source_table import content_hash
@@ -53,7 +54,7 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
         """Return what is wrong between the index and its source, for `check`; reads every row of a table."""
         name, table = self.record.name, self._source.table
         if lost := self.tables.lost():
-            return [f"{name}: {', '.join(lost)} is gone"]
+            return gone(self.record, lost)
         if not self._source_rows.columns():
             return [f"{name}: its table {table} is gone"]
         try:
@@ -67,6 +68,8 @@ class SQLiteIndexedTable(IndexedTable[SQLiteTables]):
             queued = set(self.tables.column(f"SELECT source_id FROM {self._queue}"))
             stale = sum(source_id not in queued for source_id in self._different())
             problems += [f"{name}: {stale} rows of {table} have another text than the index"] if stale else []
+        if name in lost_parts(self._connection, self.record):
+            return problems  # `check_index` says so
         unknown = len(self.tables.unknown_rows())
         return [*problems, f"{name}: chunks of {unknown} rows that {table} does not have"] if unknown else problems
 
