@@ -169,8 +169,8 @@ class Chunker:
     def _earlier_start(self, text: str, before: tuple[int, int], span: tuple[int, int]) -> int:
         """Return where a sentence or a word first begins among the last `overlap` tokens of `before`."""
         offsets = self._tokenizer.encode(text[slice(*before)], add_special_tokens=False).offsets
-        # The chunk before keeps at least its first character for itself.
-        earliest = before[0] + (offsets[-self.overlap][0] if len(offsets) > self.overlap else 1)
+        # The chunk before keeps at least its first character for itself, which may be several tokens (Hangul).
+        earliest = before[0] + max(1, offsets[-self.overlap][0] if len(offsets) > self.overlap else 1)
         for boundary in _STARTS:
             for found in boundary.finditer(text, earliest - 1, span[0]):
                 start = found.end()

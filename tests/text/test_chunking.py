@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -85,6 +85,7 @@ def test_nothing_is_lost_or_repeated(text, sizes):
 @pytest.mark.sized
 @settings(max_examples=examples(50, 200), deadline=None)
 @given(text=TEXTS, longest=st.integers(2, 60), overlap=st.sampled_from([0, 5]))
+@example(text="| a |\n|---|\n각## Two\n1. ", longest=23, overlap=5)  # of two chunks that began at the same place
 def test_long_sections_keep_the_promises_where_they_are_cut(text, longest, overlap):
     """The cuts that keep a long text fast lose nothing and shift nothing either."""
     chunker = chunker_of(12, overlap)
