@@ -30,10 +30,10 @@ __all__ = [
     "MOST_KEPT",
     "Inode",
     "check_no_database",
+    "descriptor_named",
     "descriptors_on",
     "inode_of",
     "is_kept",
-    "is_open",
     "names_of",
     "start_of",
 ]
@@ -86,13 +86,13 @@ def is_kept(descriptor: int, inode: Inode) -> bool:
     return _kept.get(inode) == descriptor
 
 
-def is_open(path: str) -> bool:
-    """Tell whether this process has a file open under a name, which may have been deleted since."""
+def descriptor_named(path: str) -> int | None:
+    """Return a descriptor that this process has of the file of a name, also if that name was deleted since."""
     for descriptor in _numbers():
         with suppress(OSError):
             if os.readlink(f"{_FOLDER}/{descriptor}").removesuffix(" (deleted)") == path:
-                return True
-    return False
+                return descriptor
+    return None
 
 
 def start_of(path: str, size: int) -> bytes:

@@ -135,6 +135,25 @@ def test_f2_the_application_opened_and_closed_the_file_in_a_transaction(notes):
     other.close()
 
 
+def test_f2_a_program_copies_the_file(notes, tmp_path, watcher):
+    """`shutil.copy` drops the lock of the file as well; it is taken again, so that nobody else deletes the log."""
+    with sqlrag.connect(notes) as db:
+        db.execute("INSERT INTO note VALUES (3, 'Snow falls.')")
+        held = watcher.locks(notes)
+        shutil.copy(notes, tmp_path / "copy.db")
+        assert held == {} or watcher.locks(notes) != held
+        assert db.execute("SELECT count(*) FROM note").fetchall() == [(3,)]
+        assert watcher.locks(notes) == held
+        other = Program(plain_sqlite, notes)
+        assert other.ask("INSERT INTO note VALUES (4, 'Fog lies.')") == ([], None)
+        other.close()
+        db.execute("INSERT INTO note VALUES (5, 'Hail comes.')")
+        third = Program(plain_sqlite, notes)
+        assert third.ask("SELECT count(*) FROM note") == ([(5,)], None)
+        third.close()
+        assert db.check() == []
+
+
 def test_f2_no_lock_is_missed_that_was_never_there(notes):
     """Connections come and go, journals change, transactions end: nobody but another library drops a lock."""
     with sqlrag.connect(notes) as db, sqlrag.connect(notes) as second:

@@ -5,6 +5,9 @@ A close of any descriptor of a file drops all POSIX locks that the process has o
 module, need only open and close a file between two calls here: afterwards another process may delete the write-ahead
 log that this connection goes on writing to, or write in the middle of its transaction.
 
+A program that reads the file, to copy it or to compute its hash, drops the locks of the file in the same way, but not
+those of the log's shared memory. As long as these are there, nobody can have begun anew: the lock is taken again.
+
 The kernel tells: a query with F_OFD_GETLK finds the locks of the process itself, as locks of another owner. Only Linux
 has that in Python; elsewhere nothing is found.
 """
@@ -19,7 +22,7 @@ from contextlib import suppress
 import apsw
 
 from sqlrag.errors import LockedError
-from sqlrag.process.open_files import Inode, descriptors_on, is_open
+from sqlrag.process.open_files import Inode, descriptor_named, descriptors_on, inode_of
 
 if sys.platform == "linux":
     import fcntl
@@ -28,6 +31,9 @@ __all__ = ["are_lost", "check_locks"]
 
 _SHARED = 0x4000_0002, 510
 """The bytes of a SQLite file that every reader locks: their first, and their number (SQLite's os.h)."""
+
+_DEAD_MAN = 128, 1
+"""The byte of a log's shared memory that each process locks which has it open: without it, another begins anew."""
 
 _FLOCK = struct.Struct("hhqqi4x")
 """`struct flock` of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid."""
@@ -49,7 +55,8 @@ def check_locks(connection: apsw.Connection, path: str, inode: Inode) -> None:
 
 def are_lost(connection: apsw.Connection, path: str, inode: Inode) -> bool:
     """Tell whether a connection should have a lock on its file that the process does not have."""
-    held = _is_held(inode)
+    descriptors = descriptors_on(inode)
+    held = _is_held(inode, descriptors, _SHARED)
     if held:
         _seen.add(inode)
     if held is not False or inode not in _seen:
@@ -58,16 +65,32 @@ def are_lost(connection: apsw.Connection, path: str, inode: Inode) -> bool:
         in_transaction = connection.txn_state("main") != apsw.SQLITE_TXN_NONE
     except apsw.ThreadingViolationError:  # another thread of the application's is in it
         return False
+    if in_transaction:
+        return True
     # A connection keeps its lock as long as it has the log open, in a transaction or not.
-    return in_transaction or is_open(f"{os.path.realpath(path)}-wal")
+    log = f"{os.path.realpath(path)}-wal"
+    return descriptor_named(log) is not None and not _is_taken_again(log, descriptors)
 
 
-def _is_held(inode: Inode) -> bool | None:
-    """Tell whether this process has a reader's lock on a file, or a stronger one; None if that cannot be known."""
+def _is_taken_again(log: str, descriptors: list[int]) -> bool:
+    """Take a reader's lock again; return whether nobody can have deleted the log in between."""
+    shared_memory = f"{log.removesuffix('-wal')}-shm"
+    written, memory = inode_of(log), inode_of(shared_memory)
+    if memory is None or written is None or not _is_held(memory, descriptors_on(memory), _DEAD_MAN):
+        return False
+    try:
+        fcntl.fcntl(descriptors[0], fcntl.F_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, *_SHARED, 0))
+    except OSError:  # another process is about to delete the log
+        return False
+    return bool(descriptors_on(written)) and inode_of(log) == written
+
+
+def _is_held(inode: Inode, descriptors: list[int], place: tuple[int, int]) -> bool | None:
+    """Tell whether this process has a reader's lock, or a stronger one, on bytes; None if that cannot be known."""
     if sys.platform != "linux" or sys.maxsize < 2**32 or not hasattr(fcntl, "F_OFD_GETLK"):
         return None
-    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *_SHARED, 0)
-    for descriptor in descriptors_on(inode):
+    wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, *place, 0)
+    for descriptor in descriptors:
         try:
             kind, _, _, _, owner = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, wanted))
         except OSError:  # closed meanwhile, or a file system without locks
