@@ -58,6 +58,7 @@ def test_kill_9_at_any_moment(engine, folder, undisturbed, tmp_path):
         assert_holds(db, read_texts(folder))
 
 
+@pytest.mark.usefixtures("real_models")
 def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
     """KeyboardInterrupt comes out as itself; the same connection goes on: sound, and complete after the next run."""
     monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 16)
