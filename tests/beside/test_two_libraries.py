@@ -148,6 +148,15 @@ def test_f2_a_program_copies_the_file(notes, tmp_path, watcher):
         assert other.ask("INSERT INTO note VALUES (4, 'Fog lies.')") == ([], None)
         other.close()
         db.execute("INSERT INTO note VALUES (5, 'Hail comes.')")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE note SET body = 'Hail came.' WHERE id = 5")
+        shutil.copy(notes, tmp_path / "copy.db")
+        if _journal(notes) == "wal":
+            db.execute("COMMIT")
+        else:  # nothing else shows that the transaction is still alone
+            with pytest.raises(LockedError, match=LOST):
+                db.execute("COMMIT")
+            return
         third = Program(plain_sqlite, notes)
         assert third.ask("SELECT count(*) FROM note") == ([(5,)], None)
         third.close()

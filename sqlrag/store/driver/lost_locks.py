@@ -61,15 +61,15 @@ def are_lost(connection: apsw.Connection, path: str, inode: Inode) -> bool:
         _seen.add(inode)
     if held is not False or inode not in _seen:
         return False
+    # A connection keeps its lock as long as it has the log open, in a transaction or not. The locks of the transaction
+    # itself are those of the shared memory then.
+    log = f"{os.path.realpath(path)}-wal"
+    if descriptor_named(log) is not None:
+        return not _is_taken_again(log, descriptors)
     try:
-        in_transaction = connection.txn_state("main") != apsw.SQLITE_TXN_NONE
+        return connection.txn_state("main") != apsw.SQLITE_TXN_NONE
     except apsw.ThreadingViolationError:  # another thread of the application's is in it
         return False
-    if in_transaction:
-        return True
-    # A connection keeps its lock as long as it has the log open, in a transaction or not.
-    log = f"{os.path.realpath(path)}-wal"
-    return descriptor_named(log) is not None and not _is_taken_again(log, descriptors)
 
 
 def _is_taken_again(log: str, descriptors: list[int]) -> bool:
