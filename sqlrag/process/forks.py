@@ -16,6 +16,7 @@ copies hold what the parent was about to write. So
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -105,6 +106,8 @@ _inherited: dict[Inode, str] = {}
 
 class _Forking(threading.local):
     at_rest: Sequence[Inherited] = ()
+    collects = False
+    """Whether the garbage collector was on when the fork began."""
 
 
 _forking = _Forking()
@@ -161,6 +164,9 @@ _LOCKS: tuple[tuple[type, Callable[[], Any]], ...] = (
 def _before() -> None:
     import ctypes  # noqa: F401 - an import in the child could wait for a thread that it does not have
 
+    # What is collected between the two halves of a fork could wait for a lock that this thread holds meanwhile.
+    _forking.collects = gc.isenabled()
+    gc.disable()
     until = time.monotonic() + _PATIENCE
     _forking.at_rest = [one for one in list(_observers) if one.before_fork(max(0.0, until - time.monotonic()))]
 
@@ -169,6 +175,7 @@ def _in_parent() -> None:
     for one in _forking.at_rest:
         one.after_fork()
     _forking.at_rest = ()
+    _collect_again()
 
 
 def _in_child() -> None:
@@ -184,6 +191,12 @@ def _in_child() -> None:
         one.in_child(at_rest=id(one) in at_rest)
     _observers.clear()
     _forking.at_rest = ()
+    _collect_again()
+
+
+def _collect_again() -> None:
+    if _forking.collects:
+        gc.enable()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import duckdb
 import pytest
 
 import sqlrag
+from sqlrag.process.forks import at_fork
 from tests.beside.locks import SHARED_MEMORY, SQLITE
 from tests.beside.test_locks import METHODS
 from tests.conftest import ENGINES, database_path
@@ -402,3 +404,27 @@ def test_f7_multiprocessing_by_fork(notes):
         """,
     )
     assert said == ["Bees dance."] * 4
+
+
+def test_f7_nothing_is_collected_while_locks_are_held_for_a_fork():
+    """The end of a registered connection that is collected waits for a lock that the forking thread may hold."""
+    seen = []
+
+    class Observer:
+        def before_fork(self, _seconds):
+            seen.append(gc.isenabled())
+            return True
+
+        def after_fork(self):
+            seen.append(gc.isenabled())
+
+        def in_child(self, *, at_rest):
+            seen.append(gc.isenabled())
+
+    observer = Observer()
+    at_fork(observer)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if (seen, gc.isenabled()) == ([False, False], True) else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert (seen, gc.isenabled()) == ([False, False], True)
