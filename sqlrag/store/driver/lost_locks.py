@@ -38,8 +38,8 @@ _DEAD_MAN = 128, 1
 _FLOCK = struct.Struct("hhqqi4x")
 """`struct flock` of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid."""
 
-_seen: set[Inode] = set()
-"""Files on which this process was seen to have such a lock: a file that is opened as immutable never has one."""
+_seen: set[tuple[Inode, bool]] = set()
+"""Files on which this process was seen to have such a lock, and whether in a transaction: an immutable one has none."""
 
 
 def check_locks(connection: apsw.Connection, path: str, inode: Inode) -> None:
@@ -55,21 +55,23 @@ def check_locks(connection: apsw.Connection, path: str, inode: Inode) -> None:
 
 def are_lost(connection: apsw.Connection, path: str, inode: Inode) -> bool:
     """Tell whether a connection should have a lock on its file that the process does not have."""
+    try:
+        in_transaction = connection.txn_state("main") != apsw.SQLITE_TXN_NONE
+    except apsw.ThreadingViolationError:  # another thread of the application's is in it
+        return False
     descriptors = descriptors_on(inode)
     held = _is_held(inode, descriptors, _SHARED)
     if held:
-        _seen.add(inode)
-    if held is not False or inode not in _seen:
+        _seen.add((inode, in_transaction))
+    # Without a log, a connection at rest has no lock: then the descriptors need not be searched for one.
+    if held is not False or not ((inode, False) in _seen or (in_transaction and (inode, True) in _seen)):
         return False
     # A connection keeps its lock as long as it has the log open, in a transaction or not. The locks of the transaction
     # itself are those of the shared memory then.
     log = f"{os.path.realpath(path)}-wal"
     if descriptor_named(log) is not None:
         return not _is_taken_again(log, descriptors)
-    try:
-        return connection.txn_state("main") != apsw.SQLITE_TXN_NONE
-    except apsw.ThreadingViolationError:  # another thread of the application's is in it
-        return False
+    return in_transaction
 
 
 def _is_taken_again(log: str, descriptors: list[int]) -> bool:
