@@ -97,9 +97,12 @@ def files(passage_files, tmp_path_factory) -> dict[str, Path]:
 
 
 def counted(counter: Counter, path: Path, call: str) -> tuple[int, int]:
-    """Return the statements of the first call on a connection, and of the next one."""
+    """Return the statements of the first call on a connection, and of the next one.
+
+    No other test asks these questions: the process's reranker remembers scores, and need not read their texts again.
+    """
     with sqlrag.connect(path) as db:
-        questions = ("how long does water take to boil?", "why does a kettle whistle?")
+        questions = (f"how long does water for the {call} take to boil?", f"why does the kettle of {call} whistle?")
         return tuple(counter.of(lambda q=question: CALLS[call](db, q)) for question in questions)
 
 
