@@ -37,7 +37,7 @@ def texts_of(data: Path) -> Iterator[str]:
     """Yield the passages of the training pairs and of the evaluation collections in a folder like ../shared/data."""
     for path in sorted(data.glob("train/*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield from (json.loads(line)["positive"] for line in file)
+            yield from (row["positive"] for row in map(json.loads, file) if "positive" in row)
     for path in sorted(data.glob("eval/*/corpus.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for row in map(json.loads, file):

@@ -10,7 +10,7 @@ from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import InputError
 from sqlrag.store.encoders import Encoders
-from sqlrag.values.arguments import DEFAULT_SYNC_ROWS, check_count, check_flag, check_nprobe, check_score_cache
+from sqlrag.values.arguments import DEFAULT_SYNC_ROWS, check_candidates, check_count, check_flag, check_score_cache
 
 if TYPE_CHECKING:
     from sqlrag.engines.sqlite.registered import RegisteredEngine
@@ -28,7 +28,7 @@ def register(
     reranker: str | Reranker | None = None,
     backend: str = "onnx",
     rerank_limit: int = DEFAULT_RERANK_LIMIT,
-    nprobe: int | None = None,
+    candidates: int | None = None,
     score_cache: int | None = None,
     sync_rows: int = DEFAULT_SYNC_ROWS,
     read_only: bool = False,
@@ -51,7 +51,7 @@ def register(
         reranker: The cross-encoder.
         backend: "onnx" or "torch".
         rerank_limit: How many pairs one statement may score.
-        nprobe: How many cells of a large index a search examines.
+        candidates: How many chunks with the nearest codes a search compares in full.
         score_cache: How many scores to keep in the file. They are written when the connection next runs a statement and
             when it is closed. A `sqlite3.Connection` cannot have a cache: APSW's SQLite would write it, and two SQLite
             libraries can damage a file.
@@ -75,7 +75,7 @@ def register(
     options = ConnectionOptions(
         read_only=check_flag("register", "read_only", read_only),
         rerank_limit=check_count("register", "rerank_limit", rerank_limit),
-        nprobe=check_nprobe("register", nprobe),
+        candidates=check_candidates("register", candidates),
         score_cache=check_score_cache(score_cache),
     )
     sync_rows = check_count("register", "sync_rows", sync_rows)

@@ -205,8 +205,8 @@ class IndexInfo:
             because the table is gone, or its triggers are. `sync` makes triggers again.
         tokenizer: How its full text is split into words.
         vectors: How its vectors are stored, "float32" or "int8".
-        cells: How many cells it has; 0 while every vector is read.
-        nprobe: How many cells a search examines; None without cells.
+        candidates: How many chunks a search for 25 compares in full.
+        recall: How many of the 25 nearest it finds, as measured on the index; None before it was measured.
         cached_scores: Scores in the database's score cache; None without a cache.
         cache_hits: Scores that were read from the cache; None without a cache.
         backlog_seconds: How long the oldest queued row has waited; None if no row is queued.
@@ -234,8 +234,8 @@ class IndexInfo:
     backlog: int | None
     tokenizer: str
     vectors: str
-    cells: int
-    nprobe: int | None
+    candidates: int
+    recall: float | None
     cached_scores: int | None
     cache_hits: int | None
     backlog_seconds: float | None

@@ -1,6 +1,6 @@
 -- An index named `chunks`: the chunk table, its vectors and its full text.
--- Another name takes the place of the word `chunks`; the type of the source's key, sql/index/create_vectors.sql, unless
--- only codes are kept, sql/index/create_cells.sql and sql/index/create_full_text.sql take those of the braces.
+-- Another name takes the place of the word `chunks`; the type of the source's key, sql/index/create_vectors.sql,
+-- sql/index/create_codes.sql and sql/index/create_full_text.sql take those of the braces.
 
 CREATE TABLE main.chunks (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,   -- never used again after a delete
@@ -15,7 +15,7 @@ CREATE TABLE main.chunks (
 
 {vectors}
 
-{cells}
+{codes}
 
 {full_text}
 

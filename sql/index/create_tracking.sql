@@ -17,5 +17,4 @@ CREATE TABLE main.chunks_queue (
 
 -- A trigger that names a table of vec0 makes ALTER TABLE fail, on every table of the file, in each client that has no
 -- vec0: and the user's own have none. Only sqlrag deletes chunks here, and it deletes their vectors itself.
-DROP TRIGGER IF EXISTS main.chunks_vector_after_delete;
-DROP TRIGGER main.chunks_code_after_delete;
+DROP TRIGGER main.chunks_vector_after_delete;

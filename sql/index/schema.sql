@@ -27,22 +27,12 @@ CREATE TABLE IF NOT EXISTS main.sqlrag_indexes (
     tracking        TEXT    NOT NULL DEFAULT ''         -- of changes: triggers, compare or view; '' for documents
 );
 
--- One row an index that has cells (sql/index/create_cells.sql): how they were made.
-CREATE TABLE IF NOT EXISTS main.sqlrag_ivf (
-    index_name TEXT    PRIMARY KEY,
-    first_cell INTEGER NOT NULL,          -- chunks_cells.rowid of the first present one; earlier ones are being emptied
-    cells      INTEGER NOT NULL,
-    chunks     INTEGER NOT NULL,          -- how many the index had then
-    imbalance  REAL    NOT NULL,          -- then: chunks in the cell of an average chunk, to those in an average cell
-    moving     INTEGER NOT NULL,          -- 1 while codes are on their way from older cells
-    ready      INTEGER NOT NULL           -- 0 while chunks have no code yet: until then the index is searched whole
-);
-
--- How many cells to look into for the :k nearest chunks, as measured on vectors of the index itself.
-CREATE TABLE IF NOT EXISTS main.sqlrag_nprobe (
+-- How many chunks of an index a search for the :k nearest compares in full, as measured on vectors of the index itself.
+CREATE TABLE IF NOT EXISTS main.sqlrag_candidates (
     index_name TEXT    NOT NULL,
     k          INTEGER NOT NULL,
-    nprobe     INTEGER NOT NULL,
-    recall     REAL    NOT NULL,          -- of the k nearest chunks, with this nprobe
+    candidates INTEGER NOT NULL,
+    recall     REAL    NOT NULL,          -- of the k nearest chunks, with so many candidates
+    chunks     INTEGER NOT NULL,          -- how many the index had then
     PRIMARY KEY (index_name, k)
 ) WITHOUT ROWID;

@@ -1,4 +1,4 @@
--- vector_top_k beyond the 4,096 rows that one vec0 query may return: every distance, then a sort.
+-- vector_top_k where all chunks are compared in full: exact.
 WITH hit AS MATERIALIZED (
     SELECT   rowid AS id, {distance} AS distance
     FROM     main.{kept} AS kept

@@ -171,7 +171,7 @@ def print_info(path: str, engine: str, size: int, indexes: Sequence[IndexInfo], 
             ("documents", f"{one.documents:,} in {one.source}"),
             ("chunks", f"{one.chunks:,}, {one.tokens:,} tokens"),
             ("chunking", f"up to {one.max_tokens} tokens, {one.overlap} of overlap"),
-            ("vectors", f"{one.vectors}, {_cells(one)}"),
+            ("vectors", f"{one.vectors}, {_candidates(one)}"),
             ("full text", f"{one.tokenizer} tokenizer"),
             ("embedder", f"{one.embedder} ({one.dimension} dimensions, {one.embedder_hash[:12]})"),
             ("reranker", f"{one.reranker} ({one.reranker_hash[:12]})"),
@@ -198,10 +198,9 @@ def _backlog(one: IndexInfo, problem: str | None) -> str:
     return f"{one.backlog:,} rows wait{age}: sqlrag sync brings them in"
 
 
-def _cells(one: IndexInfo) -> str:
-    if not one.cells:
-        return "searched whole"
-    return f"in {one.cells:,} cells, of which a search looks into {one.nprobe}"
+def _candidates(one: IndexInfo) -> str:
+    measured = "" if one.recall is None else f", which finds {one.recall:.1%} of the 25 nearest"
+    return f"of which a search compares {one.candidates:,} in full{measured}"
 
 
 def _score(hit: Hit) -> Styled:

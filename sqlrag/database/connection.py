@@ -30,10 +30,10 @@ from sqlrag.values.arguments import (
     DEFAULT_TOP_KS,
     DEFAULT_TOP_N,
     check_budget,
+    check_candidates,
     check_count,
     check_flag,
     check_k,
-    check_nprobe,
     check_score_cache,
     check_top_n,
     shown,
@@ -66,7 +66,7 @@ def connect(
     read_only: bool = False,
     must_exist: bool = False,
     rerank_limit: int = DEFAULT_RERANK_LIMIT,
-    nprobe: int | None = None,
+    candidates: int | None = None,
     score_cache: int | None = None,
     sync_rows: int = DEFAULT_SYNC_ROWS,
 ) -> Database:
@@ -85,8 +85,8 @@ def connect(
         read_only: Refuse every write. A missing file is then an error.
         must_exist: Make a missing file an error instead of making a database.
         rerank_limit: How many pairs one statement may score.
-        nprobe: How many cells of a large index a search examines; by default as many as the index needed for a recall
-            of 0.95 when its cells were made.
+        candidates: How many chunks with the nearest codes a search compares in full; by default as many as the index
+            needed for a recall of 0.99 when it was last measured.
         score_cache: Keep this many reranking scores in the file, the most recently used, so that repeating a question
             runs no model, in another process either. The scores are the same. Use it only where you trust everyone who
             writes the file. A read-only database reads the cache and does not add to it.
@@ -116,7 +116,7 @@ def connect(
         read_only,
         must_exist,
         check_count("connect", "rerank_limit", rerank_limit),
-        check_nprobe("connect", nprobe),
+        check_candidates("connect", candidates),
         check_score_cache(score_cache),
     )
     check_path(path, must_exist=must_exist)

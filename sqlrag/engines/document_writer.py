@@ -102,9 +102,9 @@ class DocumentWriter:
                 sql = f"DELETE FROM {self._tables.main}.documents WHERE id IN ({_places(some)})"
                 self._tables.rows(sql, some)
 
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
-        self._tables.keep_up(progress, wrote=wrote)
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Measure how many candidates a search needs, if the index has grown since that was last measured."""
+        self._tables.keep_up(progress)
 
     def _stored(self, uris: Sequence[str]) -> dict[str, _Stored]:
         """Return what the database has of those documents that it knows, by their uris."""

@@ -53,7 +53,7 @@ SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after"
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
     "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
-    "vectors", "cells", "nprobe", "cached_scores", "cache_hits", "backlog_seconds",
+    "vectors", "candidates", "recall", "cached_scores", "cache_hits", "backlog_seconds",
 )  # fmt: skip
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -137,11 +137,11 @@ class Functions:
         encoders: Encoders,
         rerank_limit: int = DEFAULT_RERANK_LIMIT,
         score_cache: ScoreCache | None = None,
-        nprobe: int | None = None,
+        candidates: int | None = None,
     ) -> None:
         self.owned = Owned("this connection")
         self.encoders = encoders
-        self._nprobe = nprobe
+        self._compared = candidates
         self.longest_text: int | None = None
         self.on_asked: Callable[[IndexRecord], bool] | None = None
         """Called with an index before it is searched, once a statement; tells whether the index may have changed."""
@@ -256,15 +256,15 @@ class Functions:
         query: object,
         k: object,
         filter: object = None,  # noqa: A002
-        nprobe: object = None,
+        candidates: object = None,
         filter_params: object = None,
     ) -> list[Any]:
         """Return the chunks whose vectors are nearest to the query's.
 
         Parameters:
             query: A text, which is embedded with the index's own model, or a vector from `embed`.
-            nprobe: How many cells of a large index to examine. NULL: the connection's setting, or the number that the
-                index has measured.
+            candidates: How many chunks with the nearest codes to compare in full. NULL: the connection's setting, or
+                the number that the index has measured.
 
         Columns:
             id: The chunk.
@@ -277,11 +277,11 @@ class Functions:
         """
         found = self._open(index)
         k = check_k("vector_top_k", "k", k)
-        nprobe = self._nprobe if nprobe is None else check_k("vector_top_k", "nprobe", nprobe)
+        compared = self._compared if candidates is None else check_k("vector_top_k", "candidates", candidates)
         matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
-        rows = found.vector_top_k(self._vector(found, query), k, matching, nprobe)
+        rows = found.vector_top_k(self._vector(found, query), k, matching, compared)
         return self._remembered(found, rows)
 
     @in_own_process
@@ -343,7 +343,7 @@ class Functions:
             return []
         text = self._text("hybrid_top_k", "query", query)
         rows = found.hybrid_top_k(
-            text, self._vector(found, text), k, matching, vector_weight=weight, nprobe=self._nprobe
+            text, self._vector(found, text), k, matching, vector_weight=weight, candidates=self._compared
         )
         return self._remembered(found, rows)
 
@@ -389,7 +389,7 @@ class Functions:
         if query is None:
             return []
         text = self._text("search", "query", query)
-        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._nprobe)
+        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._compared)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
         scores = self._scores.score(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits], seconds)
@@ -451,8 +451,8 @@ class Functions:
                 its triggers are.
             tokenizer: How full text is cut into words.
             vectors: float32 or int8.
-            cells: How many cells a large index has; 0 if it is searched whole.
-            nprobe: How many of them a search examines.
+            candidates: How many chunks a search for 25 compares in full.
+            recall: How many of the 25 nearest it finds, as measured on the index; NULL before it was measured.
             cached_scores: How many scores the database's score cache holds; NULL if it has none.
             cache_hits: How many scores were taken from it.
             backlog_seconds: How long the oldest row of the backlog has waited.
@@ -471,7 +471,7 @@ class Functions:
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
                 reranker.name, reranker.weights_hash, backlog, record.tokenizer,
-                record.vectors, *index.cells(), *(cached or (None, None)), waiting,
+                record.vectors, *index.measured(), *(cached or (None, None)), waiting,
             ))  # fmt: skip
         return rows
 

@@ -122,8 +122,8 @@ class IndexTables(ABC):
         """
 
     @abstractmethod
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Measure how many candidates a search needs, if the index has grown since that was last measured."""
 
     @abstractmethod
     def new_document_id(self) -> int | None:

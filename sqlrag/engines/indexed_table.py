@@ -111,10 +111,10 @@ class IndexedTable(ABC, Generic[Tables]):
             self._leave_queue(keys)
         return keys
 
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; one that is to take a place has none yet."""
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Measure how many candidates a search needs, unless the index is still to take the place of another."""
         if not self.record.name.endswith(NEXT):
-            self.tables.keep_up(progress, wrote=wrote)
+            self.tables.keep_up(progress)
 
     def _write(self, changed: Sequence[Part[QueuedRow]]) -> None:
         """Put rows' chunks in place of those that they had."""

@@ -20,11 +20,11 @@ class ConnectionOptions:
     """Whether a missing file is an error. `connect` checks it; SQLite's flags make it certain."""
     rerank_limit: int = DEFAULT_RERANK_LIMIT
     """The most pairs that one statement may score."""
-    nprobe: int | None = None
-    """How many cells of a large index a search examines; None for what its index has measured."""
+    candidates: int | None = None
+    """How many chunks with the nearest codes a search compares in full; None for what the index has measured."""
     score_cache: int | None = None
     """How many scores the file keeps; None for no cache."""
 
     def functions(self, indexes: IndexSource, encoders: Encoders, scores: ScoreCache | None) -> Functions:
         """Return the SQL functions of a connection with these options."""
-        return Functions(indexes, encoders, self.rerank_limit, scores, self.nprobe)
+        return Functions(indexes, encoders, self.rerank_limit, scores, self.candidates)

@@ -36,9 +36,6 @@ BATCH_CHUNKS = 256
 BATCH_TEXT = 65_536
 """The most characters of these chunks. A killed ingest loses them: some 16,000 tokens, a second or two of two cores."""
 
-KEEP_UP_BATCHES = 64
-"""After this many batches the index gets new cells if it has outgrown its cells."""
-
 BATCH_CHARS = 16_000_000
 """The most characters of documents in a batch, for documents with few chunks for their size."""
 
@@ -168,8 +165,6 @@ class Ingestion:
         self._writer.write(self._pending)
         self._pending.clear()
         self._batches += 1
-        if self._batches % KEEP_UP_BATCHES == 0:
-            self._keep_up()
         count_chunks(self.report, [chunk.tokens for chunk in chunks], self._writer.record.window)
         self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
         self._tell(self._progress)
@@ -199,20 +194,19 @@ class Ingestion:
             self.report.removed += len(uris)
 
     def _finished(self) -> IngestReport:
-        # Even if nothing was written, because a killed process may have left unfinished cells.
-        self._keep_up(wrote=self._batches > 0)
+        self._keep_up()
         self.report.seconds = time.monotonic() - self._started
         self._tell(self._progress)
         return self.report
 
-    def _keep_up(self, *, wrote: bool = True) -> None:
-        """Make new cells if the index has outgrown its cells. This takes seconds, and minutes for a million chunks."""
+    def _keep_up(self) -> None:
+        """Measure how many candidates a search needs, if the index has grown. For a million chunks it takes seconds."""
 
         def tell(what: str, share: float) -> None:
             self._progress.current = f"index: {what} {share:.0%}"
             self._tell(self._progress)
 
-        self._writer.keep_up(tell, wrote=wrote)
+        self._writer.keep_up(tell)
 
 
 def _checked(document: object) -> Document:

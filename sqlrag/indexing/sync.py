@@ -30,9 +30,6 @@ __all__ = ["Sync"]
 BATCH_ROWS = 256
 """The most rows that are embedded and committed together."""
 
-KEEP_UP_BATCHES = 64
-"""After this many batches the index checks whether it has outgrown its cells."""
-
 STUCK = 3
 """Give up after this many consecutive batches in which every row changed while being embedded."""
 
@@ -64,8 +61,8 @@ class Sync:
                 break
             told.documents_total = told.documents + came
             left = came
-        if batches or self.limits.is_all:  # also finishes the cells that a killed process has begun
-            self._keep_up(told, wrote=batches > 0)
+        if batches or self.limits.is_all:
+            self._keep_up(told)
         self.report.backlog = self.table.backlog()
         self.report.seconds = time.monotonic() - started
         return self.report
@@ -85,8 +82,6 @@ class Sync:
             told.documents += len(written)
             told.chunks, told.tokens = self.report.chunks, self.report.tokens
             self._tell(told)
-            if batches % KEEP_UP_BATCHES == 0:
-                self._keep_up(told)
             if batches == 1 and self.limits.seconds is not None:  # the first batch may have loaded a model
                 until = time.monotonic() + self.limits.seconds
             if stuck == STUCK or time.monotonic() >= until:
@@ -118,12 +113,12 @@ class Sync:
         if self.progress is not None:
             self.progress(told)
 
-    def _keep_up(self, told: IngestProgress, *, wrote: bool = True) -> None:
+    def _keep_up(self, told: IngestProgress) -> None:
         def tell(what: str, share: float) -> None:
             told.current = f"index: {what} {share:.0%}"
             self._tell(told)
 
-        self.table.keep_up(tell, wrote=wrote)
+        self.table.keep_up(tell)
 
 
 def _shown(source_id: Any) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import NotADatabaseError
+from sqlrag.store.codes.blocks import Block, CodeBlocks, layout_of
+from sqlrag.store.codes.quantization import encode
 from sqlrag.store.names import in_main, quote
 from sqlrag.store.precision import kept_parts
+from sqlrag.store.registry import Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import statement
-from sqlrag.store.stored_vectors import stored_blocks
-from sqlrag.store.top_k import Index
+from sqlrag.store.stored_vectors import joined, stored_blocks
 from sqlrag.store.vec0_layout import damaged, places_of
 
 if TYPE_CHECKING:
@@ -22,10 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.models import Embedder
-    from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.registry import Connection, IndexRecord
 
 __all__ = [
     "check_index",
+    "code_problems",
     "foreign_vectors",
     "full_text_is_sound",
     "gone",
@@ -40,6 +44,11 @@ ROUNDING = {"float32": 1e-3, "int8": 0.1}
 LOOKED_AT = 64
 """The most vectors that are computed again for a comparison: half a second."""
 
+_VECTORS_AT_ONCE = 8192
+
+_FACTOR = 1e-5
+"""By which share a factor may differ from the same computed again: its sum may have another order."""
+
 ALIKE = 0.9
 """The least cosine between a vector and the same computed again. Rounding costs a hundredth of the rest to 1."""
 
@@ -51,9 +60,8 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     problems = gone(record, lost)
     if not all("_after_" in part for part in lost):
         return problems  # without the table nothing more can be checked
-    if Index(connection, record).has_cells():
-        misplaced = _misplaced(connection, record)
-        problems += misplaced or _wrong_vectors(connection, record)
+    misplaced = _misplaced(connection, record)
+    problems += misplaced or _wrong_vectors(connection, record)
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
@@ -73,11 +81,11 @@ def gone(record: IndexRecord, parts: Iterable[str]) -> list[str]:
 
 
 def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
-    """Return what is wrong with the places of vectors, codes and centroids in vec0's tables."""
+    """Return what is wrong with the places of vectors in vec0's tables."""
     import apsw
 
     problems = []
-    for table, size in vector_tables(record).items():
+    for table, size in vector_tables(connection, record).items():
         try:
             places = places_of(connection, table, size)
         except apsw.SQLError as error:  # one of vec0's own tables has other columns
@@ -95,13 +103,47 @@ def _misplaced(connection: apsw.Connection, record: IndexRecord) -> list[str]:
 def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return what is wrong with vectors that lie in the right places."""
     problems = []
-    for part in ("check", "check_cells"):
-        sql = statement(f"index/{part}", index=record.name, items="chunks", **kept_parts(record))
-        problems += [f"{record.name}: {count} {what}" for what, count in connection.execute(sql) if count]
-    wrong = sum(int(not_unit(vectors, record).sum()) for _, (_, vectors) in stored_blocks(connection, record))
+    parts = kept_parts(record, layout_of(connection, record))
+    sql = statement("index/check", index=record.name, items="chunks", **parts)
+    problems += [f"{record.name}: {count} {what}" for what, count in connection.execute(sql) if count]
+    wrong = sum(int(not_unit(vectors, record).sum()) for _, vectors in stored_blocks(connection, record))
     if wrong:
         problems.append(f"{record.name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
-    return problems
+    return problems + code_problems(connection, record)
+
+
+def code_problems(connection: Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with the codes of an index, a line each.
+
+    A code whose vector is gone is no problem: a search leaves it out, and the next write removes it.
+    """
+    import numpy as np
+
+    if layout_of(connection, record) != "codes":
+        return []
+    try:
+        blocks = list(CodeBlocks(connection, record).all())
+    except NotADatabaseError as error:
+        return [f"{record.name}: {error}"]
+    ids = np.concatenate([np.empty(0, np.int64), *(block.ids for block in blocks)])
+    if (np.diff(ids) <= 0).any():
+        return [f"{record.name}: {damaged(record.name)}"]
+    found = Block.joined(blocks) if blocks else None
+    missing = other = 0
+    for some, vectors in joined(stored_blocks(connection, record), _VECTORS_AT_ONCE):
+        codes, factors = encode(vectors)
+        has_code = np.isin(some, ids)
+        missing += int((~has_code).sum())
+        if found is not None and has_code.any():
+            there = found.part(np.searchsorted(ids, some[has_code]))
+            same = (there.codes == codes[has_code]).all(axis=1)
+            same &= np.isclose(there.factors, factors[has_code], rtol=_FACTOR, atol=0)
+            other += int((~same).sum())
+    lines = {
+        "vectors have no code, so that no search finds them": missing,
+        "codes are not those of their vectors": other,
+    }
+    return [f"{record.name}: {count} {what}" for what, count in lines.items() if count]
 
 
 def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: Embedder) -> tuple[int, int]:
@@ -111,7 +153,7 @@ def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: 
     """
     import numpy as np
 
-    taken = [pair for _, block in stored_blocks(connection, record) for pair in _some(*block)]
+    taken = [pair for block in stored_blocks(connection, record) for pair in _some(*block)]
     taken = taken[:: -(-len(taken) // LOOKED_AT) or 1]
     find = f"SELECT id, text FROM {in_main(record.name)} WHERE id IN (SELECT value FROM main.json_each(?))"
     texts = dict(connection.execute(find, (json.dumps([id_ for id_, _ in taken]),)))
@@ -129,27 +171,24 @@ def _some(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> list[tuple[in
     return [(int(ids[place]), vectors[place]) for place in places]
 
 
-def vector_tables(record: IndexRecord) -> dict[str, int]:
-    """Return the vec0 tables of an index with the bytes of a vector in each; the one with the kept vectors first."""
-    codes, cells = {f"{record.name}_codes": record.dimension}, {f"{record.name}_cells": 4 * record.dimension}
-    return (codes if record.vectors == "int8" else {f"{record.name}_vec": 4 * record.dimension} | codes) | cells
+def vector_tables(connection: Connection, record: IndexRecord) -> dict[str, int]:
+    """Return the vec0 table of an index with the bytes of a vector in it."""
+    kept = kept_parts(record, layout_of(connection, record))["kept"]
+    return {kept: record.dimension if record.vectors == "int8" else 4 * record.dimension}
 
 
 def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return the tables and triggers of an index that somebody has dropped."""
     name = record.name
-    needed = [name, f"{name}_fts", *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
-    if record.vectors == "float32":
-        needed.append(f"{name}_vec")
-    if Index(connection, record).has_cells():
-        needed += [f"{name}_codes", f"{name}_cells"]
-        if not record.is_over_table:
-            needed.append(f"{name}_code_after_delete")
-            needed += [f"{name}_vector_after_delete"] if record.vectors == "float32" else []
-    for kind, tables in (("vec0", vector_tables(record)), ("fts5", [f"{name}_fts"])):
+    (kept,) = vector_tables(connection, record)
+    needed = [name, f"{name}_fts", kept, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
+    if Registry(connection).look().is_current:
+        needed.append(f"{name}_codes")
+    if kept == f"{name}_vec" and not record.is_over_table:
+        needed.append(f"{name}_vector_after_delete")
+    for kind, table in (("vec0", kept), ("fts5", f"{name}_fts")):
         # Earlier versions of sqlite-vec have no table `info`, and it is never read.
-        parts = [part for part in SHADOWS[kind] if part != "info"]
-        needed += [f"{table}_{part}" for table in tables if table in needed for part in parts]
+        needed += [f"{table}_{part}" for part in SHADOWS[kind] if part != "info"]
     defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
     there = set(defined)
     earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2

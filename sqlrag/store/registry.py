@@ -32,7 +32,7 @@ __all__ = [
     "record_of",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The layout of the tables that this version writes; a database says which one it has."""
 
 
@@ -305,6 +305,8 @@ class Registry:
     def create(self) -> None:
         """Create the registry tables, or what an earlier schema lacks. The caller holds the write transaction."""
         self._connection.execute(statement("index/schema"))
+        for table in ("sqlrag_ivf", "sqlrag_nprobe"):  # of schemas 2 and 3
+            self._connection.execute(f"DROP TABLE IF EXISTS main.{table}")
         sql = "SELECT name FROM main.pragma_table_info('sqlrag_indexes', 'main')"
         for missing in {*COLUMNS} - {name for (name,) in self._connection.execute(sql)}:
             self._connection.execute(statement(f"index/add_{missing}"))
@@ -348,8 +350,7 @@ class Registry:
     def forget(self, name: str) -> None:
         """Forget an index, whose tables are gone."""
         self._connection.execute("DELETE FROM main.sqlrag_indexes WHERE name = ?", (name,))
-        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-            self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (name,))
+        self._connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
         for fact in ("state", "compared", "filters"):
             self._connection.execute("DELETE FROM main.sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
 

@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 __all__ = ["SHADOWS", "check_index_tables", "check_registry"]
 
-REGISTRY = ("sqlrag_meta", "sqlrag_indexes", "sqlrag_ivf", "sqlrag_nprobe")
+REGISTRY = ("sqlrag_meta", "sqlrag_indexes", "sqlrag_candidates", "sqlrag_ivf", "sqlrag_nprobe")
 
 SHADOWS = {"vec0": ("chunks", "rowids", "vector_chunks00", "info"), "fts5": ("data", "idx", "docsize", "config")}
 """The names of the tables behind a virtual table, after its own name and a `_`."""
 
 _VIRTUAL = {
-    "vec": r"vec0\s*\(\s*embedding FLOAT\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
+    "vec": r"vec0\s*\(\s*embedding (FLOAT|INT8)\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
     "cells": r"vec0\s*\(\s*centroid FLOAT\[\d+\]\s*\)",
     "codes": r"vec0\s*\(\s*cell INTEGER PARTITION KEY\s*,\s*code INT8\[\d+\][\w\s=,]*\)",
     "fts": r"fts5\s*\(\s*text\s*,\s*content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'\s*,\s*"
     r"tokenize\s*=\s*'[\w ]+'\s*\)",
 }
-"""How each virtual table of an index is declared in the file, in any version of the schema."""
+"""How each virtual table of an index is declared in the file, in any version of the schema.
+
+Since schema 4 the codes are in a table that is not virtual, and there are no cells.
+"""
 
 _TRIGGER = (
     r"CREATE TRIGGER \w+ AFTER (INSERT|DELETE|UPDATE OF [\w, ]+) ON {name} BEGIN\s+("
@@ -85,7 +88,7 @@ def _own_tables(connection: Connection, index: str, names: Sequence[str]) -> tup
 def _is_as_made(kind: str, name: str, index: str, sql: str, stores: int) -> bool:
     """Tell whether a table is as sqlrag makes it."""
     virtual = _VIRTUAL.get(name.removeprefix(f"{index}_")) if index else None
-    if virtual is not None:
+    if virtual is not None and not (name == f"{index}_codes" and stores):
         return kind == "table" and _matches(rf"CREATE VIRTUAL TABLE \w+ USING {virtual}", index, sql)
     return kind == "table" and bool(stores)
 

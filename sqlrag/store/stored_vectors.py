@@ -7,11 +7,11 @@ vec0 gives them one by one, each with a look-up; its shadow tables hold many in 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import NotADatabaseError
-from sqlrag.store.precision import codes_of
+from sqlrag.store.codes.blocks import layout_of
+from sqlrag.store.precision import from_int8, kept_parts
 from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
@@ -22,62 +22,21 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import Connection, IndexRecord
 
-__all__ = ["Block", "cell_sizes", "centroid_blocks", "code_blocks", "joined", "stored_blocks"]
+__all__ = ["Block", "joined", "stored_blocks"]
 
 Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Ids, (n,), and vectors, (n, dimension)."""
 
 
-def stored_blocks(
-    connection: Connection, record: IndexRecord, *, after: int = 0, most: int = -1
-) -> Iterator[tuple[int, Block]]:
-    """Yield the vectors of an index as they lie: vec0's number of the block, then ids and vectors.
-
-    `after`, `most`: blocks of higher numbers, at most so many. Raises NotADatabaseError for a block that vec0 has not
-    written.
-    """
-    if record.vectors == "int8":
-        yield from code_blocks(connection, record, after=after, most=most)
-    else:
-        yield from _float_blocks(connection, record, f"{record.name}_vec", after, most)
-
-
-def centroid_blocks(connection: Connection, record: IndexRecord) -> Iterator[tuple[int, Block]]:
-    """Yield the centroids of an index with their cells, as `stored_blocks`."""
-    yield from _float_blocks(connection, record, f"{record.name}_cells", 0, -1)
-
-
-def _float_blocks(
-    connection: Connection, record: IndexRecord, table: str, after: int, most: int
-) -> Iterator[tuple[int, Block]]:
+def stored_blocks(connection: Connection, record: IndexRecord) -> Iterator[Block]:
+    """Yield the ids and vectors of an index as they lie. Raises NotADatabaseError for a block that is not vec0's."""
     import numpy as np
 
-    sql = statement("index/vector_blocks", table=table, condition="")
-    for number, *block in connection.execute(sql, {"after": after, "most": most}):
-        ids, vectors = _decoded(record, np.dtype("<f4"), *block)
-        yield number, (ids, vectors)
-
-
-def code_blocks(
-    connection: Connection, record: IndexRecord, *, before_cell: int | None = None, after: int = 0, most: int = -1
-) -> Iterator[tuple[int, Block]]:
-    """Yield the vectors that the codes of an index stand for, as `stored_blocks`; `before_cell`: of earlier cells."""
-    import numpy as np
-
-    condition = "" if before_cell is None else f"AND block.partition00 < {int(before_cell)}"
-    sql = statement("index/vector_blocks", table=f"{record.name}_codes", condition=condition)
-    for number, *block in connection.execute(sql, {"after": after, "most": most}):
-        ids, codes = _decoded(record, np.dtype("i1"), *block)
-        yield number, (ids, codes_of(record).decode(codes))
-
-
-def cell_sizes(connection: Connection, record: IndexRecord, first_cell: int) -> list[int]:
-    """Return how many codes each cell has, from the first of a number on, without cells that have none."""
-    sizes: Counter[int] = Counter()
-    sql = statement("index/cell_sizes", index=record.name)
-    for cell, validity in connection.execute(sql, {"first_cell": first_cell}):
-        sizes[cell] += int.from_bytes(validity, "little").bit_count()
-    return [size for size in sizes.values() if size]
+    numbers = np.dtype("<f4" if record.vectors == "float32" else "i1")
+    kept = kept_parts(record, layout_of(connection, record))["kept"]
+    for block in connection.execute(statement("index/vector_blocks", table=kept)):
+        ids, vectors = _decoded(record, numbers, *block)
+        yield ids, vectors if record.vectors == "float32" else from_int8(vectors)
 
 
 def _decoded(
@@ -96,17 +55,21 @@ def _decoded(
     return ids, np.frombuffer(vectors, numbers).reshape(places, record.dimension)[valid]
 
 
-def joined(blocks: Iterator[tuple[int, Block]], rows: int) -> Iterator[Block]:
-    """Yield blocks put together until they have so many rows, for fewer and larger products."""
+def joined(blocks: Iterator[Block], rows: int) -> Iterator[Block]:
+    """Yield blocks put together until they have so many rows."""
     import numpy as np
 
     waiting: list[Block] = []
     count = 0
-    for _, block in blocks:
+
+    def together() -> Block:
+        return np.concatenate([ids for ids, _ in waiting]), np.concatenate([vectors for _, vectors in waiting])
+
+    for block in blocks:
         waiting.append(block)
         count += len(block[0])
         if count >= rows:
-            yield np.concatenate([ids for ids, _ in waiting]), np.concatenate([vectors for _, vectors in waiting])
+            yield together()
             waiting, count = [], 0
     if count:
-        yield np.concatenate([ids for ids, _ in waiting]), np.concatenate([vectors for _, vectors in waiting])
+        yield together()

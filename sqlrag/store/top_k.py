@@ -1,27 +1,36 @@
-"""The top-k of one index: nearest vectors, BM25 and their fusion, each one statement of `sql/index/`."""
+"""The top-k of one index: nearest vectors, BM25 and their fusion, each one statement of `sql/index/`.
+
+The nearest vectors are found in two steps: the codes of all chunks give candidates (sqlrag/store/codes), whose vectors
+are compared in full. A filter is a set of ids, which the pass over the codes takes into account.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlrag.errors import InputError, NotADatabaseError
-from sqlrag.store.cells.cells import VEC0_MAX_K, CellState, cell_state
-from sqlrag.store.cells.filtered import CANDIDATES, filtered_top_k
-from sqlrag.store.driver.extensions import has_scan
+from sqlrag.errors import NotADatabaseError
+from sqlrag.store.codes.blocks import CodeBlocks, layout_of
+from sqlrag.store.codes.candidates import candidates_for, measured_candidates
+from sqlrag.store.codes.scan import CodeMemory
+from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.full_text import match_expression
 from sqlrag.store.names import in_main
-from sqlrag.store.precision import codes_of, kept_parts
+from sqlrag.store.precision import Layout, encode_query, kept_parts
 from sqlrag.store.registry import Connection, Contents, IndexRecord
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import DEFAULT_TOP_K
 
-__all__ = ["ChunkRow", "Index", "Listing", "Matching"]
+__all__ = ["ChunkRow", "Index", "Matching"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
+
+MORE = 4
+"""Where candidates have no vector any more, so that rows are missing, so many times as many are compared."""
 
 Value = TypeVar("Value")
 
@@ -29,46 +38,43 @@ ChunkRow = tuple[int, int, str]
 """`(id, source_id, text)` of a chunk."""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The ids of chunks: how many, and a JSON array of them."""
-
-    count: int
-    ids: str
-
-
 @dataclass
 class Matching:
     """The ids of the chunks that a filter lets through, as a SELECT of `id` with its bindings."""
 
     select: str
-    passing: Callable[[Sequence[int]], Collection[int]]
-    """Which of some chunks it lets through."""
     bindings: Mapping[str, Any] = field(default_factory=dict)
     has_params: bool = False
     """Whether the bindings are for parameters of the user's."""
-    _listing: Listing | None = None
+    known: bytes | None = None
+    """The ids, 8 bytes each, once they have been read."""
 
-    def listing(self, connection: Connection) -> Listing:
-        """Return the ids, found once: the SELECT reads them from this list from then on."""
-        if self._listing is None:
-            sql = f"SELECT count(*), json_group_array(id) FROM ({self.select})"
-            ((count, ids),) = connection.execute(sql, self.bindings)
-            self._listing = Listing(count, ids)
-            self.select, self.bindings = "SELECT value AS id FROM main.json_each(:matching)", {"matching": ids}
-        return self._listing
+    def ids(self, connection: Connection, *, scans: bool) -> bytes:
+        """Return the ids as a BLOB of 8 bytes each, in any order; they are read once.
+
+        `scans`: whether the connection has sqlrag_ids().
+        """
+        if self.known is None:
+            if scans:
+                ((self.known,),) = connection.execute(f"SELECT sqlrag_ids(id) FROM ({self.select})", self.bindings)
+            else:
+                self.known = array("q", [id_ for (id_,) in connection.execute(self.select, self.bindings)]).tobytes()
+        return self.known
 
     def settle(self, connection: Connection) -> None:
-        """See that the SELECT has no parameters of the user's: they may have the names of a statement's own."""
+        """Replace a SELECT with parameters of the user's, which may have the names of a statement's own."""
         if self.has_params:
-            self.listing(connection)
+            ids = _as_json(self.ids(connection, scans=False))
+            self.select, self.bindings = "SELECT value AS id FROM main.json_each(:matching)", {"matching": ids}
+            self.has_params = False
 
 
 class Index:
     """One index in a SQLite file, for reading.
 
-    `scans`: whether the connection has sqlrag_scan(); it is asked where the caller does not know. `contents`: the
-    registry in the state that is read, which keeps what is found out about the index; without it nothing is kept.
+    `scans`: whether the connection has the functions of sqlrag's C library; it is asked where the caller does not know.
+    `contents`: the registry in the state that is read, which keeps what is found out about the index; without it
+    nothing is kept. `memory`: keeps codes between queries where the C library does not.
     """
 
     def __init__(
@@ -78,153 +84,71 @@ class Index:
         *,
         scans: bool | None = None,
         contents: Contents | None = None,
+        memory: CodeMemory | None = None,
     ) -> None:
         self.record = record
         self._has_scan = scans
         self._contents = contents
         self._connection = connection
+        self._memory = memory or CodeMemory()
+        self._blocks = CodeBlocks(connection, record)
 
     def vector_top_k(
-        self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
+        self, vector: bytes, k: int, matching: Matching | None = None, candidates: int | None = None
     ) -> list[tuple[int, float, int]]:
         """Return `(id, distance, rank)` of the k nearest chunks, nearest first.
 
-        `nprobe`: the cells to look into, where the index has some; by default what it has measured for this k. All of
-        them, or more: exact, where float32 is kept.
+        `candidates`: how many chunks with the nearest codes are compared in full, at least k; by default as many as the
+        index has measured for this k. As many as there are chunks, or more: exact.
         """
-        if k > VEC0_MAX_K and not self.scans():
-            return self._measured(vector, k, matching)
-        state = self._ready()
-        is_exact = nprobe is not None and state is not None and nprobe >= state.cells
-        if k > VEC0_MAX_K or (is_exact and self.record.vectors == "float32"):
-            return self._of_all(vector, k, matching)
-        if matching is None or state is None:
-            return self._probe(vector, k, nprobe=nprobe, matching=matching)
-        return filtered_top_k(self, state, vector, k, matching=matching, nprobe=nprobe)
+        wanted = max(k, self.candidates(k) if candidates is None else candidates)
+        if self._layout() != "codes" or wanted >= self._codes():
+            return self._rows("index/vector_scan", matching, vector=vector, k=k)
+        ids = matching.ids(self._connection, scans=self.scans()) if matching is not None else None
+        most = self._codes() if ids is None else len(ids) // 8
+        while True:
+            rows = self._nearest(vector, k, wanted, ids)
+            if len(rows) >= min(k, most) or wanted >= most:
+                return rows
+            wanted *= MORE
 
-    def _probe(
-        self,
-        vector: bytes,
-        k: int,
-        *,
-        nprobe: int | None = None,
-        matching: Matching | None = None,
-    ) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` of the nearest cells: `nprobe` of them, or as many as the k nearest lie in."""
-        if self.record.vectors != "int8" and self._ready() is None:
-            return self._of_all(vector, k, matching)
+    def _nearest(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         if self.scans():
-            name, part = "index/vector_top_k", "index/nearest_cells_scanned"
-            return self._rows(name, matching, part, vector=vector, wanted=k, nprobe=nprobe, depth=k)
-        ids = self._near_ids(vector, CANDIDATES * k, nprobe=nprobe, depth=k, matching=matching)
-        return self.distances(vector, k, json.dumps(ids))
+            given: dict[str, Any] = {"vector": vector, "k": k, "candidates": candidates, "ids": ids}
+            return self._rows("index/vector_top_k", None, **given)
+        near = self.nearest_codes(vector, candidates, ids)
+        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=json.dumps(near))
 
-    def _of_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` of all chunks, exact."""
-        if self.scans():
-            return self._rows("index/vector_top_k", matching, "index/nearest_flat_scanned", vector=vector, wanted=k)
-        if k >= VEC0_MAX_K:
-            return self._measured(vector, k, matching)
-        rows = self._rows("index/vector_top_k", matching, "index/nearest_flat", vector=vector, wanted=k + 1)
-        # Of those that are as far as the last one vec0 gives any: the ones with the lower ids come first.
-        if len(rows) > k and rows[k][1] == rows[k - 1][1]:
-            return self._measured(vector, k, matching)
-        return rows[:k]
-
-    def _measured(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` of all chunks, each measured by itself."""
-        return self._rows("index/vector_scan", matching, vector=vector, k=k)
-
-    def _near_ids(
-        self, vector: bytes, count: int, *, nprobe: int | None, depth: int, matching: Matching | None = None
-    ) -> list[int]:
-        """Return the ids of `count` chunks with the nearest codes in some cells, as vec0 finds them."""
-        candidates = min(count, VEC0_MAX_K)
-        bindings: dict[str, Any] = {"vector": vector, "candidates": candidates, "nprobe": nprobe, "depth": depth}
-        for each in (candidates, VEC0_MAX_K):
-            rows = self._rows("index/near_ids", matching, each=each, **bindings)
-            if not rows or not rows[0][1]:
-                return [id_ for id_, _ in rows]
-        return [id_ for id_, _ in self._rows("index/near_ids_each", matching, **bindings)]
-
-    def distances(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` among the chunks of a JSON array, one by one: exact, at a look-up for each."""
-        if self.scans():
-            return self._rows("index/vector_top_k", None, "index/nearest_looked_up", vector=vector, wanted=k, ids=ids)
-        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=ids)
-
-    def inside(self, vector: bytes, ids: str, *, nprobe: int) -> Listing:
-        """Return which chunks of a JSON array are in the `nprobe` nearest cells."""
-        ((count, inside),) = self._rows(
-            "index/listed_inside", None, vector=vector, ids=ids, nprobe=min(nprobe, VEC0_MAX_K)
-        )
-        return Listing(count, inside)
-
-    def listed(self, vector: bytes, k: int, ids: str) -> list[tuple[int, float, int]]:
-        """Return `vector_top_k` among the chunks of a JSON array, by their codes first."""
-        return self._rows("index/vector_top_k", None, "index/nearest_listed", vector=vector, wanted=k, ids=ids)
-
-    def near_ids(self, vector: bytes, count: int, *, nprobe: int) -> list[int]:
-        """Return the ids of `count` chunks with the nearest codes in some cells."""
-        if self.scans():
-            return [row[0] for row in self._near_scanned(vector, count, nprobe, None)]
-        return self._near_ids(vector, count, nprobe=nprobe, depth=count)
-
-    def near_listed(self, vector: bytes, count: int, ids: str, *, nprobe: int) -> tuple[list[int], int]:
-        """Return `near_ids` among the chunks of a JSON array, and how many of these are in the cells; by a scan."""
-        rows = self._near_scanned(vector, count, nprobe, ids)
-        return [id_ for id_, _ in rows], rows[0][1] if rows else 0
-
-    def _near_scanned(self, vector: bytes, count: int, nprobe: int, ids: str | None) -> list[Any]:
-        probe, candidates = min(nprobe, VEC0_MAX_K), min(count, VEC0_MAX_K)
-        bindings: dict[str, Any] = {"vector": vector, "candidates": candidates, "nprobe": probe, "ids": ids}
-        return self._rows("index/near_ids_scanned", None, **bindings)
+    def nearest_codes(self, vector: bytes, k: int, ids: bytes | None = None) -> list[int]:
+        """Return the ids of the k chunks whose codes are nearest to a vector, nearest first; `ids`: of these only."""
+        if not self.scans():
+            return self._memory.nearest(self._blocks, vector, k, ids)
+        sql = "SELECT id FROM main.sqlrag_nearest_codes(?, ?, ?, ?)"
+        return [id_ for (id_,) in self._connection.execute(sql, (f"{self.record.name}_codes", vector, k, ids))]
 
     def scans(self) -> bool:
-        """Tell whether sqlrag_scan() finds the vectors: it looks for tables of the main database."""
+        """Tell whether the connection has the functions of sqlrag's C library."""
         if self._has_scan is None:
-            self._has_scan = has_scan(self._connection)
-        return self._has_scan and self.has_cells()
+            self._has_scan = has_codes_scan(self._connection)
+        return self._has_scan
 
-    def has_cells(self) -> bool:
-        """Tell whether the index can have cells: one of schema 1 that nobody has written to since cannot."""
-        sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ?"
-        return self._once(
-            "has_cells", lambda: bool(list(self._connection.execute(sql, (f"{self.record.name}_cells",))))
-        )
+    def candidates(self, k: int) -> int:
+        """Return how many chunks a search for the k nearest compares in full."""
+        return candidates_for(k, self._once("candidates", lambda: measured_candidates(self._connection, self.record)))
 
-    def _ready(self) -> CellState | None:
-        """Return how the cells were made, None while the index is searched whole."""
+    def measured(self) -> tuple[int, float | None]:
+        """Return how many chunks a search for 25 compares in full, and which recall was measured with them."""
+        found = self._once("candidates", lambda: measured_candidates(self._connection, self.record))
+        return self.candidates(DEFAULT_TOP_K), next((one.recall for one in found if one.k == DEFAULT_TOP_K), None)
 
-        def read() -> CellState | None:
-            state = cell_state(self._connection, self.record) if self.has_cells() else None
-            return state if state is not None and state.ready else None
+    def _layout(self) -> Layout:
+        return self._once("layout", lambda: layout_of(self._connection, self.record))
 
-        return self._once("ready", read)
+    def _codes(self) -> int:
+        return self._once("codes", self._blocks.count)
 
     def _once(self, fact: str, look_up: Callable[[], Value]) -> Value:
         return look_up() if self._contents is None else self._contents.once((fact, self.record.name), look_up)
-
-    def cells(self) -> tuple[int, int | None]:
-        """Return how many cells the index has, 0 while it is searched whole, and how many of them a search probes."""
-        state = self._ready()
-        return (0, None) if state is None else (state.cells, dict(self.measured_nprobes()).get(DEFAULT_TOP_K))
-
-    def listing(self, matching: Matching) -> Listing:
-        """Return the ids of all chunks that a filter lets through."""
-        return matching.listing(self._connection)
-
-    def measured_nprobes(self) -> list[tuple[int, int]]:
-        """Return `(k, nprobe)` as measured when the cells were made, in order."""
-
-        def read() -> list[tuple[int, int]]:
-            sql = "SELECT k, nprobe FROM main.sqlrag_nprobe WHERE index_name = ? ORDER BY k"
-            found = [(k, nprobe) for k, nprobe in self._connection.execute(sql, (self.record.name,))]
-            if not all(isinstance(number, int) for row in found for number in row):
-                raise NotADatabaseError(f"this database is damaged: its table sqlrag_nprobe has {found!r}")
-            return found
-
-        return self._once("nprobes", read)
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
@@ -238,16 +162,14 @@ class Index:
         matching: Matching | None = None,
         *,
         vector_weight: float,
-        nprobe: int | None = None,
+        candidates: int | None = None,
     ) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by reciprocal rank fusion, best first.
 
         `vector_weight`: from 0, the words alone, to 1, the vectors alone.
         """
-        if k > VEC0_MAX_K:
-            raise InputError(f"k is {k}: hybrid_top_k() fuses at most {VEC0_MAX_K} candidates")
         depth = max(k, FUSION_DEPTH)
-        near = json.dumps([id_ for id_, _, _ in self.vector_top_k(vector, depth, matching, nprobe)])
+        near = json.dumps([id_ for id_, _, _ in self.vector_top_k(vector, depth, matching, candidates)])
         bindings: dict[str, Any] = {
             "near": near,
             "match": self._match(text),
@@ -274,7 +196,7 @@ class Index:
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the number of documents, chunks, tokens, truncated chunks and vectors."""
-        sql = statement("index/info", index=self.record.name, **kept_parts(self.record))
+        sql = statement("index/info", index=self.record.name, **self._parts())
         ((documents, chunks, tokens, truncated, vectors),) = self._connection.execute(
             sql, {"window": self.record.window}
         )
@@ -283,24 +205,26 @@ class Index:
     def _match(self, text: str) -> str:
         return match_expression(text, self.record.tokenizer)
 
-    def _rows(self, name: str, matching: Matching | None, nearest: str | None = None, **bindings: Any) -> list[Any]:
+    def _parts(self) -> dict[str, str]:
+        return kept_parts(self.record, self._layout())
+
+    def _rows(self, name: str, matching: Matching | None, **bindings: Any) -> list[Any]:
         if matching:
             matching.settle(self._connection)
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
-        parts = kept_parts(self.record) | {
+        parts = self._parts() | {
             "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
-            "ids": f"(SELECT json_group_array(id) FROM ({matching.select}))" if matching else "NULL",
         }
-        parts["nearest"] = statement(nearest, index=self.record.name, **parts) if nearest else ""
         sql = statement(name, index=self.record.name, **parts)
-        if "vector" in bindings:
-            bindings["code"] = self._code(bindings["vector"])
-        if "wanted" in bindings:
-            bindings["candidates"] = min(CANDIDATES * bindings["wanted"], VEC0_MAX_K)
+        if "vector" in bindings and self.record.vectors == "int8":
+            bindings["code"] = encode_query(self.record, bindings["vector"])
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))
 
-    def _code(self, vector: bytes) -> bytes:
-        return codes_of(self.record).encode_query(vector)
+
+def _as_json(ids: bytes) -> str:
+    found = array("q")
+    found.frombytes(ids)
+    return json.dumps(found.tolist())

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import DatabaseError, SQLError
-from sqlrag.store.cells.cells import Cells, cell_state
+from sqlrag.store.codes.blocks import CodeBlocks, layout_of
 from sqlrag.store.full_text import TOKENIZERS
-from sqlrag.store.names import in_main, quote, same_name
-from sqlrag.store.precision import codes_of, kept_parts
+from sqlrag.store.names import in_main, quote
+from sqlrag.store.precision import from_int8, to_int8
 from sqlrag.store.registry import Connection, IndexRecord, Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.statements import statement
+from sqlrag.store.stored_vectors import joined, stored_blocks
 from sqlrag.store.vec0_layout import check_deletable, check_insertable, vectors_at
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ StoredChunk = tuple[int, Any, int, int, int, str, int]
 CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count")
 """The columns of a chunk table, in their order, on both engines."""
 
-PARTS = ("fts", "vec", "codes", "cells", "rows", "queue")
+PARTS = ("fts", "vec", "codes", "rows", "queue")
 """The names of an index's tables, after its own name and a `_`; the chunk table has the name of the index."""
 
 TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
@@ -46,6 +47,8 @@ TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLB
 
 _TXN_WRITE = 2
 """apsw.SQLITE_TXN_WRITE: if no transaction is open on the connection, its running statement writes."""
+
+_VECTORS_AT_ONCE = 8192
 
 _MOST_ID = 1 << 62
 """sqlrag gives no chunk an id beyond this."""
@@ -133,14 +136,18 @@ def made_anew(path: str, index: str) -> str:
 
 
 def upgrade(connection: apsw.Connection) -> None:
-    """Bring the tables of an earlier schema to this one, in one transaction."""
+    """Bring the registry of an earlier schema to this one, in one transaction.
+
+    An index with cells is searched as it is, whole; it gets its codes when it is next written to.
+    """
     registry = Registry(connection)
     with immediate(connection):
         contents = registry.look()
         if contents.exists and not contents.is_current:
             registry.create()
             for record in registry.records():
-                IndexWriter(connection, record).upgrade()
+                if layout_of(connection, record) == "neither":
+                    IndexWriter(connection, record).bring_to_codes()
 
 
 class IndexWriter:
@@ -151,25 +158,28 @@ class IndexWriter:
         self._connection = connection
         self._table = in_main(record.name)
         self._vectors = in_main(f"{record.name}_vec")
-        self._codes = in_main(f"{record.name}_codes")
-        self._cells = Cells(connection, record)
+        self._codes = CodeBlocks(connection, record)
+        self._place = "?" if record.vectors == "float32" else "vec_int8(?)"
 
     def create(self, source_type: str = "INTEGER") -> None:
         """Create the index's tables and record it; `source_type` is that of the source's key."""
         registry = Registry(self._connection)
         registry.create()
-        vectors = "" if self.record.vectors == "int8" else self._made_for("index/create_vectors")
-        cells = self._made_for("index/create_cells")
         sql = statement(
             "index/create",
             index=self.record.name,
-            vectors=vectors,
-            cells=cells,
+            vectors=self._create_vectors(),
+            codes=statement("index/create_codes", index=self.record.name),
             full_text=self._full_text(),
             source_type=source_type,
         )
         self._connection.execute(sql)
         registry.put(self.record)
+
+    def _create_vectors(self) -> str:
+        numbers = "FLOAT" if self.record.vectors == "float32" else "INT8"
+        dimension = self.record.dimension
+        return statement("index/create_vectors", index=self.record.name, numbers=numbers, dimension=dimension)
 
     def _full_text(self) -> str:
         tokenize = TOKENIZERS[self.record.tokenizer]
@@ -183,7 +193,7 @@ class IndexWriter:
         self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
 
     def remake_vectors(self, agreed: NDArray[np.int64]) -> None:
-        """Make the table of float32 vectors anew, with those that lie at these places of the old one."""
+        """Make the table of vectors anew, with those that lie at these places of the old one."""
         name = self.record.name
         self._connection.execute("CREATE TEMP TABLE sqlrag_kept (id INTEGER PRIMARY KEY, vector BLOB)")
         self._connection.executemany(
@@ -191,25 +201,41 @@ class IndexWriter:
         )
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
         self._drop_vec0(f"{name}_vec")
-        self._connection.execute(self._made_for("index/create_vectors"))
+        self._make_vectors()
         self._connection.execute(
-            f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, vector FROM temp.sqlrag_kept "
-            f"WHERE id IN (SELECT id FROM {self._table})"
+            f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, {self._place.replace('?', 'vector')} "
+            f"FROM temp.sqlrag_kept WHERE id IN (SELECT id FROM {self._table})"
         )
         self._connection.execute("DROP TABLE temp.sqlrag_kept")
-        if self.record.is_over_table:  # sql/index/create_tracking.sql says why
-            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
 
-    def remake_cells(self) -> None:
-        """Make the tables of cells and codes anew, empty. An index that keeps float32 is searched as a whole."""
+    def _make_vectors(self) -> None:
+        self._connection.execute(self._create_vectors())
+        if self.record.is_over_table:  # sql/index/create_tracking.sql says why
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{self.record.name}_vector_after_delete')}")
+
+    def remake_codes(self) -> None:
+        """Make the codes of all vectors anew."""
+        name = self.record.name
+        self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{name}_codes')}")
+        self._connection.execute(statement("index/create_codes", index=name))
+        for ids, vectors in joined(stored_blocks(self._connection, self.record), _VECTORS_AT_ONCE):
+            self._codes.insert(ids.tolist(), vectors)
+
+    def bring_to_codes(self) -> None:
+        """Give an index of schema 3 or earlier its codes. For a million chunks that takes half a minute."""
+        if layout_of(self._connection, self.record) == "codes":
+            return
         name = self.record.name
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
-        for table in (f"{name}_codes", f"{name}_cells"):
-            self._drop_vec0(table)
-        self._connection.execute(self._made_for("index/create_cells"))
-        if self.record.is_over_table:
-            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_code_after_delete')}")
-        self._forget_cells()
+        if self.record.vectors == "int8":  # its vectors lie where codes are to come
+            self._make_vectors()
+            self._connection.execute(
+                f"INSERT INTO {self._vectors} (rowid, embedding) SELECT rowid, vec_int8(code) "
+                f"FROM {in_main(f'{name}_codes')} ORDER BY rowid"
+            )
+        for part in ("codes", "cells"):
+            self._drop_vec0(f"{name}_{part}")
+        self.remake_codes()
 
     def _drop_full_text(self) -> None:
         """Drop the full text, after giving it a valid configuration: FTS5 refuses to drop it otherwise."""
@@ -232,16 +258,6 @@ class IndexWriter:
         sql = "SELECT 1 FROM main.sqlite_schema WHERE name = ? COLLATE NOCASE"
         return bool(list(self._connection.execute(sql, (table,))))
 
-    def upgrade(self) -> None:
-        """Give an index of schema 1 its cells."""
-        cells = f"{self.record.name}_cells"
-        names = self._connection.execute("SELECT name FROM main.sqlite_schema")
-        if not any(same_name(name, cells) for (name,) in names):
-            self._connection.execute(self._made_for("index/create_cells"))
-
-    def _made_for(self, name: str) -> str:
-        return statement(name, index=self.record.name, dimension=self.record.dimension)
-
     def next_id(self) -> int:
         """Return the first chunk id that was never used, as far as the file records it."""
         sql = "SELECT seq FROM main.sqlite_sequence WHERE name = ?"
@@ -255,55 +271,29 @@ class IndexWriter:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         ids = [chunk[0] for chunk in chunks]
-        check_insertable(self._connection, self.record.name, kept_parts(self.record)["kept"])
+        self.bring_to_codes()
+        check_insertable(self._connection, self.record.name, f"{self.record.name}_vec")
+        kept: NDArray[Any] = vectors
         if self.record.vectors == "int8":
-            self.insert_codes(ids, vectors)
-            return
+            kept = to_int8(vectors)
+            vectors = from_int8(kept)  # the codes are those of what is kept, so that they can be checked
         self._connection.executemany(
-            f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, ?)",
-            ((id_, vector.tobytes()) for id_, vector in zip(ids, vectors, strict=True)),
+            f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, {self._place})",
+            ((id_, vector.tobytes()) for id_, vector in zip(ids, kept, strict=True)),
         )
-        if cell_state(self._connection, self.record) is not None:
-            self.insert_codes(ids, vectors)
-
-    def insert_codes(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
-        """Insert the codes of vectors into their cells."""
-        if not len(ids):
-            return
-        cells = self._cells.of(vectors)
-        codes = codes_of(self.record).encode(vectors)
-        order = cells.argsort(kind="stable")
-        self._connection.executemany(
-            f"INSERT INTO {self._codes} (rowid, cell, code) VALUES (?, ?, vec_int8(?))",
-            ((int(ids[place]), int(cells[place]), codes[place].tobytes()) for place in order),
-        )
+        self._codes.insert(ids, vectors)
 
     def delete_vectors(self, ids: Sequence[int]) -> None:
         """Delete vectors that have no chunk, with their codes."""
-        self._check_deletable(ids)
-        if self.record.vectors == "float32":
-            self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
-        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
-
-    def drop_cells(self) -> None:
-        """Drop the cells of an index that keeps float32. It is searched as a whole until it has new ones."""
-        for table in (self._codes, in_main(f"{self.record.name}_cells")):
-            self._connection.execute(f"DELETE FROM {table}")
-        self._forget_cells()
-
-    def _forget_cells(self) -> None:
-        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-            self._connection.execute(f"DELETE FROM main.{table} WHERE index_name = ?", (self.record.name,))
-
-    def delete_codes(self, ids: Sequence[int]) -> None:
-        """Delete the codes of vectors that are deleted, or move to other cells."""
-        check_deletable(self._connection, self.record.name, f"{self.record.name}_codes", ids)
-        self._many(f"DELETE FROM {self._codes} WHERE rowid = ?", ids)
+        self.bring_to_codes()
+        check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
+        self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
+        self._codes.delete(ids)
 
     def drop(self) -> None:
         """Drop the index's tables and forget it."""
         self._drop_full_text()
-        for part in ("vec", "codes", "cells"):
+        for part in ("vec",) if layout_of(self._connection, self.record) == "codes" else ("vec", "codes", "cells"):
             self._drop_vec0(f"{self.record.name}_{part}")
         # What an index over documents does not have may be a table of the user's.
         for part in PARTS if self.record.is_over_table else set(PARTS) - {"rows", "queue"}:
@@ -318,18 +308,13 @@ class IndexWriter:
 
     def delete_chunks(self, ids: Sequence[int]) -> None:
         """Delete chunks by their ids. Triggers delete their words, and for documents their vectors, too."""
-        self._check_deletable(ids)
+        self.bring_to_codes()
         if self.record.is_over_table:
-            self.delete_codes(ids)
-            if self.record.vectors != "int8":
-                self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
+            self.delete_vectors(ids)
+        else:
+            check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
+            self._codes.delete(ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
-
-    def _check_deletable(self, ids: Sequence[int]) -> None:
-        sql = "SELECT name FROM main.sqlite_schema WHERE lower(name) IN (lower(?), lower(?))"  # schema 1 has no codes
-        tables = (f"{self.record.name}_vec", f"{self.record.name}_codes")
-        for (table,) in list(self._connection.execute(sql, tables)):
-            check_deletable(self._connection, self.record.name, table, ids)
 
     def _many(self, sql: str, ids: Sequence[Any]) -> None:
         self._connection.executemany(sql, ((id_,) for id_ in ids))

@@ -31,10 +31,10 @@ __all__ = [
     "DEFAULT_VECTORS",
     "DEFAULT_VECTOR_WEIGHT",
     "check_budget",
+    "check_candidates",
     "check_count",
     "check_flag",
     "check_k",
-    "check_nprobe",
     "check_score_cache",
     "check_share",
     "check_text",
@@ -172,9 +172,9 @@ def _most(count: int | None) -> str:
     return f" to {_MAX_K:,}" if count is not None and count > _MAX_K else ""
 
 
-def check_nprobe(function: str, value: object) -> int | None:
-    """Return how many cells a search examines, or None for the number that the index has measured."""
-    return None if value is None else check_k(function, "nprobe", value)
+def check_candidates(function: str, value: object) -> int | None:
+    """Return how many chunks a search compares in full, or None for the number that the index has measured."""
+    return None if value is None else check_k(function, "candidates", value)
 
 
 def check_share(function: str, argument: str, value: object) -> float:

@@ -10,7 +10,7 @@ from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.errors import NotADatabaseError
 from sqlrag.store.check import gone
 from sqlrag.store.names import quote
-from sqlrag.store.precision import codes_of
+from sqlrag.store.precision import to_int8
 from sqlrag.store.writer import CHUNK_COLUMNS
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterat
     for start in range(0, len(ids), ROWS_AT_ONCE):
         some = ids[start : start + ROWS_AT_ONCE]
         vectors = stored_vectors(database, record, some)
-        kept = codes_of(record).encode(vectors) if record.vectors == "int8" else vectors
+        kept = to_int8(vectors) if record.vectors == "int8" else vectors
         for id_, vector in zip(some, kept, strict=True):
             yield id_, vector.tobytes()
 

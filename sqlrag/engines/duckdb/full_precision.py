@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlrag.store.cells.cells import VEC0_MAX_K
 from sqlrag.store.names import quote
 from sqlrag.store.top_k import Index
 
@@ -37,17 +36,17 @@ class RescoredIndex(Index):
         self._duckdb_rows = rows
 
     def vector_top_k(
-        self, vector: bytes, k: int, matching: Matching | None = None, nprobe: int | None = None
+        self, vector: bytes, k: int, matching: Matching | None = None, candidates: int | None = None
     ) -> list[tuple[int, float, int]]:
         """Return `(id, distance, rank)` of the k nearest chunks, nearest first, as `Index.vector_top_k`."""
         import numpy as np
 
-        candidates = super().vector_top_k(vector, max(k, min(RESCORED * k, VEC0_MAX_K)), matching, nprobe)
+        near = super().vector_top_k(vector, max(k, RESCORED * k), matching, candidates)
         sql = (
             f"SELECT id, array_distance(embedding, ?::FLOAT[{self.record.dimension}])::DOUBLE AS distance "
             f"FROM {quote(self.record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) "
             "ORDER BY distance ASC, id ASC LIMIT ?"
         )
         query = np.frombuffer(vector, np.float32).tolist()
-        rows = self._duckdb_rows(sql, [query, [row[0] for row in candidates], k])
+        rows = self._duckdb_rows(sql, [query, [row[0] for row in near], k])
         return [(id_, distance, rank) for rank, (id_, distance) in enumerate(rows, start=1)]

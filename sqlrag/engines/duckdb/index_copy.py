@@ -51,11 +51,10 @@ def _key(name: str) -> str:
 def drop_index(connection: apsw.Connection, name: str) -> None:
     """Remove an index from an index file."""
     with immediate(connection):
-        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_cells", name):
+        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", name):
             connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
         connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
-        for table in ("sqlrag_ivf", "sqlrag_nprobe"):
-            connection.execute(f"DELETE FROM {table} WHERE index_name = ?", (name,))
+        connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
         connection.execute("DELETE FROM sqlrag_meta WHERE key IN (?, ?)", (_key(name), FILES))
 
 

@@ -319,13 +319,11 @@ class IndexFile:
             with immediate(self.connection):
                 self.registry.set_meta(FILES, str(files))
 
-    def keep_up(
-        self, record: IndexRecord, progress: Callable[[str, float], None] | None = None, *, wrote: bool = True
-    ) -> None:
-        """Make new cells for an index if it has outgrown the ones it has; the caller holds the lock."""
-        from sqlrag.store.cells.cell_training import CellTraining
+    def keep_up(self, record: IndexRecord, progress: Callable[[str, float], None] = lambda _what, _share: None) -> None:
+        """Measure how many candidates a search needs, if the index has grown; the caller holds the lock."""
+        from sqlrag.store.upkeep import keep_up
 
-        CellTraining(self.connection, record, progress).keep_up(wrote=wrote)
+        keep_up(self.connection, record, progress)
 
 
 def _has(shown: Contents, record: IndexRecord) -> bool:

@@ -250,11 +250,11 @@ class DuckDBTables(IndexTables):
         is_same = self.source().key in {(), key_columns(self.record.source_key)}
         return is_same and self.key_type() != self.kept_key_type()
 
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Measure how many candidates a search needs, if the index has grown since that was last measured."""
         with self._indexes.lock, translated_sqlite(index_file_of(self.path)):
             self._indexes.catch_up()
-            self._indexes.keep_up(self.record, progress, wrote=wrote)
+            self._indexes.keep_up(self.record, progress)
 
     def new_document_id(self) -> int:
         """Return the id of a new document."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -16,7 +16,8 @@ from sqlrag.engines.duckdb.full_precision import RescoredIndex
 from sqlrag.engines.duckdb.index_file import IndexFile
 from sqlrag.engines.duckdb.table_schema import checked_types
 from sqlrag.errors import DatabaseError, SourceGoneError, SQLError
-from sqlrag.store.driver.extensions import has_scan
+from sqlrag.store.codes.scan import CodeMemory
+from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.names import NEXT
 from sqlrag.store.registry import Contents, IndexRecord
 from sqlrag.store.top_k import Index, Matching
@@ -35,6 +36,7 @@ class DuckDBIndexes(IndexFile):
         self._macros: str | None = None
         self._looked: tuple[Signature | None, Contents | None] = (None, None)
         self._scans: bool | None = None
+        self._memory = CodeMemory()
         super().__init__(database, path, read_only=read_only)
 
     def names(self) -> list[str]:
@@ -70,10 +72,10 @@ class DuckDBIndexes(IndexFile):
         contents = self.registry.look()  # another connection may have made cells, which the database's files don't show
         record = contents.get(name)
         if self._scans is None:
-            self._scans = has_scan(self.connection)
+            self._scans = has_codes_scan(self.connection)
         if record.vectors == "int8":
             return RescoredIndex(self.connection, record, self._rows, scans=self._scans, contents=contents)
-        return Index(self.connection, record, scans=self._scans, contents=contents)
+        return Index(self.connection, record, scans=self._scans, contents=contents, memory=self._memory)
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
@@ -81,13 +83,10 @@ class DuckDBIndexes(IndexFile):
             self._duckdb.execute(self._macros)
             self._macros = None
         ids = passing_ids(self._duckdb, self._path, record, expression, params)
-
-        def passing(wanted: Sequence[int]) -> set[int]:
-            return set(np.intersect1d(np.asarray(wanted, np.int64), ids).tolist())
-
-        if not len(ids):
-            return Matching("SELECT 0 AS id WHERE 0", passing)
-        return Matching("SELECT value AS id FROM carray(:matching)", passing, {"matching": apsw.carray(ids)})
+        known = np.asarray(ids, np.int64).tobytes()
+        if not known:
+            return Matching("SELECT 0 AS id WHERE 0", known=known)
+        return Matching("SELECT value AS id FROM carray(:matching)", {"matching": apsw.carray(ids)}, known=known)
 
     def define(self, macros: str) -> None:
         """Make macros known to filters, too; they are temporary, a connection's own. The first filter runs them."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,11 +13,12 @@ from sqlrag.engines.sqlite.table_functions import SQLValue, TableFunction
 from sqlrag.engines.sqlite.table_schema import checked_columns, has_end
 from sqlrag.engines.sqlite.triggers import Tracking
 from sqlrag.errors import FilterError, SourceGoneError
+from sqlrag.store.codes.scan import CodeMemory
 from sqlrag.store.driver.error_translation import translated
-from sqlrag.store.driver.extensions import has_scan, load_vec, vec_library
+from sqlrag.store.driver.extensions import has_codes_scan, load_vec, vec_library
 from sqlrag.store.names import in_main
 from sqlrag.store.registry import Contents, IndexRecord, Registry
-from sqlrag.store.source_table import key_condition, key_expression, source_of
+from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import statement
 from sqlrag.store.top_k import Index, Matching
 from sqlrag.text.documents import PARTIAL
@@ -63,6 +63,7 @@ class SQLiteIndexes:
         """The registry as it was last looked at."""
         self._path = str(getattr(connection, "filename", ""))
         self._scans = scans
+        self._memory = CodeMemory()
 
     def look(self) -> Contents:
         """Return the registry as it is now; one statement while nothing changes."""
@@ -90,8 +91,8 @@ class SQLiteIndexes:
         """Return an index for reading. Raises UnknownIndexError."""
         record = self.record(name)
         if self._scans is None:
-            self._scans = has_scan(self.connection)
-        return Index(self.connection, record, scans=self._scans, contents=self.seen)
+            self._scans = has_codes_scan(self.connection)
+        return Index(self.connection, record, scans=self._scans, contents=self.seen, memory=self._memory)
 
     def columns(self, record: IndexRecord) -> list[str]:
         """Return the columns of an index's source, for a record that was just read.
@@ -129,18 +130,7 @@ class SQLiteIndexes:
             )
         source_ids = f"SELECT {key} FROM {table} WHERE ({expression}\n)"
         select = f"SELECT id FROM {in_main(record.name)} WHERE source_id IN ({source_ids})"
-
-        def passing(ids: Sequence[int]) -> set[int]:
-            # Each row by its key: the source may have a million, and these are some hundreds.
-            sql = (
-                "SELECT chunk.id FROM main.json_each(:sqlrag_ids) AS wanted "
-                f"CROSS JOIN {in_main(record.name)} AS chunk ON chunk.id = wanted.value "
-                f"AND EXISTS ({source_ids} AND {key_condition(source, 'chunk.source_id')})"
-            )
-            bindings = {**values, "sqlrag_ids": json.dumps(list(ids))}
-            return {id_ for (id_,) in self.connection.execute(sql, bindings)}
-
-        return Matching(select, passing, values, has_params=bool(values))
+        return Matching(select, values, has_params=bool(values))
 
     def _problem(self, table: str, expression: str, values: Mapping[str, Any]) -> str | None:
         """Return why SQLite does not take a filter on a table, None if it does; it is prepared, and not run."""
@@ -191,7 +181,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     chunk = ("ordinal", "start_char", "end_char", "text")
     search = ("index", "query", "top_k", "top_n", "filter", "budget_ms", params)
     return [
-        TableFunction("vector_top_k", distance, (*top_k, "nprobe", params), 3, functions.vector_top_k),
+        TableFunction("vector_top_k", distance, (*top_k, "candidates", params), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, (*top_k, params), 3, functions.text_top_k),
         TableFunction("hybrid_top_k", score, (*top_k, "vector_weight", params), 3, functions.hybrid_top_k),
         TableFunction("search", SEARCH_COLUMNS, search, 2, functions.search),

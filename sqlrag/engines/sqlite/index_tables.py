@@ -15,7 +15,7 @@ from sqlrag.store.check import lost_parts
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import NEXT, in_main
 from sqlrag.store.registry import IndexRecord, Registry
-from sqlrag.store.repair import has_broken_cells, repair_index, repair_places, wrong_rows
+from sqlrag.store.repair import repair_index, repair_vectors, wrong_rows
 from sqlrag.store.source_table import SourceTable, key_expression, source_of
 from sqlrag.store.statements import made_in_main, statement
 from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate
@@ -141,9 +141,8 @@ class SQLiteTables(IndexTables):
             self.connection.execute(
                 f"INSERT INTO {in_main(f'{name}_{part}')} SELECT * FROM {in_main(f'{made.record.name}_{part}')}"
             )
-        vectors = statement(f"index/switch_{self.record.vectors}", index=name)
         with self._without_insert_trigger():
-            self.connection.execute(statement("index/switch", index=name, vectors=vectors))
+            self.connection.execute(statement("index/switch", index=name))
 
     @contextmanager
     def _without_insert_trigger(self) -> Iterator[None]:
@@ -205,25 +204,22 @@ class SQLiteTables(IndexTables):
     def wrong_rows(self) -> list[Any] | None:
         """Repair what can be made from the index's own parts; return the source rows to be indexed again.
 
-        None where a part is gone, or where the codes of an index that keeps nothing else are damaged.
+        None where a part is gone.
         """
         record = self.record
         if lost_parts(self.connection, record) or (record.is_over_table and self.lost()):
             return None
-        if not repair_places(self.connection, record):
-            return None
-        if record.vectors == "int8" and has_broken_cells(self.connection, record):
-            return None
+        repair_vectors(self.connection, record)
         rows = wrong_rows(self.connection, record)
         repair_index(self.connection, record)
         return rows
 
-    def keep_up(self, progress: Callable[[str, float], None], *, wrote: bool = True) -> None:
-        """Make new cells for the index if it has outgrown the ones it has; if nobody `wrote`, finish those begun."""
-        from sqlrag.store.cells.cell_training import CellTraining
+    def keep_up(self, progress: Callable[[str, float], None]) -> None:
+        """Measure how many candidates a search needs, if the index has grown since that was last measured."""
+        from sqlrag.store.upkeep import keep_up
 
         with translated(self.path):
-            CellTraining(self.connection, self.record, progress).keep_up(wrote=wrote)
+            keep_up(self.connection, self.record, progress)
 
     def new_document_id(self) -> None:
         """Return None: SQLite gives a document its id."""

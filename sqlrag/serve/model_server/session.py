@@ -22,7 +22,7 @@ from sqlrag.serve.model_server.remote_connection import RemoteConnection, Remote
 from sqlrag.serve.model_server.served_functions import ModelFunctions, sql_functions
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.encoders import Encoders
-from sqlrag.values.arguments import check_k, check_nprobe
+from sqlrag.values.arguments import check_candidates, check_k
 
 if TYPE_CHECKING:
     from sqlrag.serve.model_server.queue import Job
@@ -115,7 +115,7 @@ class Session:
             values = []
         if not values:
             raise ProtocolError("the first frame is HELLO")
-        version, name, token, nprobe, limit = (*values, None, None, None)[:5]
+        version, name, token, candidates, limit = (*values, None, None, None)[:5]
         if version != VERSION:
             raise ServerError(f"version {version!r:.40} of the protocol: this server speaks version {VERSION}")
         if not isinstance(name, str):
@@ -123,20 +123,20 @@ class Session:
         self._server.check_token(token)
         self.name = name[:80]
         try:
-            nprobe = None if nprobe is None else check_nprobe("HELLO", nprobe)
+            candidates = None if candidates is None else check_candidates("HELLO", candidates)
             limit = DEFAULT_RERANK_LIMIT if limit is None else check_k("HELLO", "rerank_limit", limit)
         except InputError as error:
             raise ServerError(str(error)) from error
-        self._prepare(nprobe, limit)
+        self._prepare(candidates, limit)
         self.is_known = True
         self._channel.send(Frame.WELCOME, as_row(self._server.welcome()))
 
-    def _prepare(self, nprobe: int | None, rerank_limit: int) -> None:
+    def _prepare(self, candidates: int | None, rerank_limit: int) -> None:
         self._connection = RemoteConnection(self._ask)
         self._indexes = SQLiteIndexes(self._connection)
         self._encoders = Encoders(None, self._server.reranker)
         scores = RemoteScores(self._connection)
-        self._functions = Functions(self._indexes, self._encoders, rerank_limit, scores, nprobe)
+        self._functions = Functions(self._indexes, self._encoders, rerank_limit, scores, candidates)
         self._functions.longest_text = LONGEST_TEXT
         self._functions.on_asked = self._log_lacks
         self._changes = Changes(self._connection, self._indexes)

@@ -44,7 +44,7 @@ _HIDDEN_FUNCTION = re.compile(
 )
 """SQLite's message if a table has the name of a table function."""
 
-_LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|cells|codes|fts|queue|rows)$")
+_LOST_TABLE = re.compile(r"no such table: (main\.)?\w+_(vec|codes|fts|queue|rows)$")
 
 
 @contextmanager

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import Connection
 
-__all__ = ["has_scan", "load_vec", "vec_library"]
+__all__ = ["has_codes_scan", "load_vec", "vec_library"]
 
 
-_HAS_SCAN = "EXISTS (SELECT 1 FROM main.pragma_module_list WHERE name = 'sqlrag_scan')"
+_HAS_SCAN = "EXISTS (SELECT 1 FROM main.pragma_module_list WHERE name = 'sqlrag_nearest_codes')"
 _HAS_VEC = "EXISTS (SELECT 1 FROM main.pragma_function_list WHERE name = 'vec_version')"
 
 
-def has_scan(connection: Connection) -> bool:
-    """Tell whether a connection has sqlrag_scan(), of sqlrag's C library (extension/scan.h)."""
+def has_codes_scan(connection: Connection) -> bool:
+    """Tell whether a connection has sqlrag_nearest_codes(), of sqlrag's C library (extension/scan.h)."""
     ((found,),) = connection.execute(f"SELECT {_HAS_SCAN}")
     return bool(found)
 

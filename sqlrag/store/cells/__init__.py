@@ -1,1 +1,0 @@
-"""The cells of an index: made by k-means, searched by nprobe."""

@@ -1,0 +1,1 @@
+"""One-bit codes of vectors: how they are made, kept in blocks, and searched."""
