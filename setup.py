@@ -36,8 +36,8 @@ library = Extension(
     "sqlrag.sqlrag_extension",
     sources=sorted(str(path) for path in FOLDER.glob("*.c") if path.name != "check_layout.c"),
     depends=sorted(map(str, FOLDER.glob("*.h"))),
-    extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
-    libraries=["m", "dl"] if sys.platform == "linux" else [],
+    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    libraries=["m", "dl", "pthread"] if sys.platform == "linux" else [],
     # Without a compiler everything else is installed, and `sqlrag extension` says what is missing.
     optional=True,
 )

@@ -1,77 +1,139 @@
 #include "ids.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const int64_t EMPTY = INT64_MIN;
+/* Ids are given one after the other, and are listed and met in about this order: a page has the bits of 512 neighbours,
+   and the page of the last id is mostly that of the next one, too. */
+enum { PAGE_BITS = 9, PAGE_WORDS = 8, FIRST_SLOTS = 6 };
 
-/* Knuth's multiplicative hash: neighbouring ids are scattered. */
-static size_t slot_of(const struct ids *ids, int64_t id)
+struct id_page {
+    int64_t number; /* of its ids, without their lowest bits */
+    uint64_t words[PAGE_WORDS];
+};
+
+/* Knuth's multiplicative hash. */
+static size_t slot_of(const struct ids *ids, int64_t number)
 {
-    size_t slot = (size_t)(((uint64_t)id * 0x9E3779B97F4A7C15u) >> 32) & ids->mask;
-    while (ids->slots[slot] != EMPTY && ids->slots[slot] != id)
-        slot = (slot + 1) & ids->mask;
+    size_t mask = ((size_t)1 << ids->bits) - 1;
+    size_t slot = (size_t)((uint64_t)number * 0x9E3779B97F4A7C15u >> (64 - ids->bits));
+    while (ids->slots[slot] && ids->pages[ids->slots[slot] - 1].number != number)
+        slot = (slot + 1) & mask;
     return slot;
 }
 
-static void add(struct ids *ids, int64_t id)
-{
-    if (id == EMPTY)
-        ids->has_empty = true;
-    else
-        ids->slots[slot_of(ids, id)] = id;
-    ids->count++;
-}
+static int64_t page_number(int64_t id) { return id >> PAGE_BITS; }
+static size_t word_of(int64_t id) { return (uint64_t)id % ((uint64_t)1 << PAGE_BITS) / 64; }
+static uint64_t bit_of(int64_t id) { return (uint64_t)1 << (uint64_t)id % 64; }
 
-bool ids_have(const struct ids *ids, int64_t id)
+static bool make_room(struct ids *ids)
 {
-    return id == EMPTY ? ids->has_empty : ids->slots[slot_of(ids, id)] == id;
-}
-
-static const char *after_space(const char *at)
-{
-    return at + strspn(at, " \t\r\n");
-}
-
-/* The text ends with a zero, as SQLite's texts do. */
-enum ids_outcome ids_read(struct ids *ids, const char *json, size_t length)
-{
-    size_t most = 1, room = 16;
-    for (size_t place = 0; place < length; place++)
-        most += json[place] == ',';
-    while (room < 2 * most)
-        room *= 2;
-    *ids = (struct ids){.slots = malloc(room * sizeof *ids->slots), .mask = room - 1};
-    if (!ids->slots)
-        return IDS_NO_MEMORY;
-    for (size_t slot = 0; slot < room; slot++)
-        ids->slots[slot] = EMPTY;
-    const char *at = after_space(json);
-    if (*at++ != '[')
-        return IDS_WRONG;
-    at = after_space(at);
-    for (bool is_first = true; *at != ']' || !is_first; is_first = false) {
-        char *end;
-        errno = 0;
-        if (*at != '-' && (*at < '0' || *at > '9'))
-            return IDS_WRONG;
-        int64_t id = strtoll(at, &end, 10);
-        if (end == at || errno)
-            return IDS_WRONG;
-        add(ids, id);
-        at = after_space(end);
-        if (*at == ']')
-            break;
-        if (*at++ != ',')
-            return IDS_WRONG;
-        at = after_space(at);
+    if (ids->page_count == ids->page_room) {
+        size_t room = ids->page_room ? 2 * ids->page_room : 16;
+        struct id_page *pages = realloc(ids->pages, room * sizeof *pages);
+        if (!pages)
+            return false;
+        ids->pages = pages;
+        ids->page_room = room;
     }
-    return *after_space(at + 1) ? IDS_WRONG : IDS_GOOD;
+    if (ids->slots && 2 * ids->page_count < (size_t)1 << ids->bits)
+        return true;
+    free(ids->slots);
+    ids->bits = ids->bits ? ids->bits + 2 : FIRST_SLOTS;
+    ids->slots = calloc((size_t)1 << ids->bits, sizeof *ids->slots);
+    for (size_t place = 0; ids->slots && place < ids->page_count; place++)
+        ids->slots[slot_of(ids, ids->pages[place].number)] = (uint32_t)place + 1;
+    return ids->slots;
+}
+
+/* Returns the page of an id, new where there was none; NULL if memory is short. */
+static struct id_page *page_of(struct ids *ids, int64_t id)
+{
+    if (!make_room(ids))
+        return NULL;
+    size_t slot = slot_of(ids, page_number(id));
+    if (!ids->slots[slot]) {
+        ids->pages[ids->page_count] = (struct id_page){.number = page_number(id)};
+        ids->slots[slot] = (uint32_t)++ids->page_count;
+    }
+    return &ids->pages[ids->slots[slot] - 1];
+}
+
+enum ids_outcome ids_read(struct ids *ids, const void *blob, size_t length)
+{
+    struct id_page *page = NULL;
+    *ids = (struct ids){0};
+    if (length % sizeof(int64_t))
+        return IDS_WRONG;
+    if (!make_room(ids))
+        return IDS_NO_MEMORY;
+    for (size_t at = 0; at < length; at += sizeof(int64_t)) {
+        int64_t id;
+        memcpy(&id, (const char *)blob + at, sizeof id);
+        if (!page || page->number != page_number(id))
+            page = page_of(ids, id);
+        if (!page)
+            return IDS_NO_MEMORY;
+        ids->count += !(page->words[word_of(id)] & bit_of(id));
+        page->words[word_of(id)] |= bit_of(id);
+    }
+    return IDS_GOOD;
+}
+
+bool ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks)
+{
+    static const struct id_page nothing = {0};
+    const struct id_page *page = NULL;
+    int64_t number = 0;
+    bool are_any = false;
+    for (size_t begin = 0; begin < count; begin += 8) {
+        unsigned byte = 0;
+        for (size_t place = begin; place < count && place < begin + 8; place++) {
+            int64_t id = some[place];
+            if (!page || number != page_number(id)) {
+                number = page_number(id);
+                uint32_t found = ids->slots[slot_of(ids, number)];
+                page = found ? &ids->pages[found - 1] : &nothing;
+            }
+            byte |= (unsigned)(page->words[word_of(id)] >> (uint64_t)id % 64 & 1) << place % 8;
+        }
+        marks[begin / 8] = (uint8_t)byte;
+        are_any |= byte;
+    }
+    return are_any;
+}
+
+static int by_number(const void *one, const void *other)
+{
+    int64_t a = ((const struct id_page *)one)->number, b = ((const struct id_page *)other)->number;
+    return (a > b) - (a < b);
+}
+
+int64_t *ids_list(const struct ids *ids)
+{
+    size_t next = 0;
+    int64_t *list = malloc((ids->count ? ids->count : 1) * sizeof *list);
+    struct id_page *pages = malloc((ids->page_count ? ids->page_count : 1) * sizeof *pages);
+    if (list && pages && ids->page_count) {
+        memcpy(pages, ids->pages, ids->page_count * sizeof *pages);
+        qsort(pages, ids->page_count, sizeof *pages, by_number);
+        for (size_t page = 0; page < ids->page_count; page++)
+            for (size_t word = 0; word < PAGE_WORDS; word++)
+                for (uint64_t left = pages[page].words[word]; left; left &= left - 1)
+                    list[next++] = (int64_t)((uint64_t)pages[page].number << PAGE_BITS | word * 64 |
+                                             (uint64_t)__builtin_ctzll(left));
+    }
+    if (!pages) {
+        free(list);
+        list = NULL;
+    }
+    free(pages);
+    return list;
 }
 
 void ids_free(struct ids *ids)
 {
+    free(ids->pages);
     free(ids->slots);
     *ids = (struct ids){0};
 }

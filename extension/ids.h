@@ -1,4 +1,4 @@
-/* A set of ids, to ask of each that a scan comes upon whether it is one of them. */
+/* A set of ids, to ask of each code that a pass comes upon whether it is wanted. */
 
 #ifndef SQLRAG_IDS_H
 #define SQLRAG_IDS_H
@@ -7,18 +7,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct id_page;
+
 struct ids {
-    int64_t *slots;
-    size_t mask;  /* of slots, a power of two, less one */
-    size_t count; /* of ids, as they were listed */
-    bool has_empty; /* the id that stands for an empty slot */
+    struct id_page *pages; /* those that have an id, in no order */
+    size_t page_count, page_room;
+    uint32_t *slots; /* a hash table of pages: the number of each, from 1 */
+    unsigned bits;   /* of the number of slots, a power of two */
+    size_t count;    /* of different ids */
 };
 
 enum ids_outcome { IDS_GOOD, IDS_WRONG, IDS_NO_MEMORY };
 
-/* Reads a JSON array of whole numbers, as json_group_array() writes it. */
-enum ids_outcome ids_read(struct ids *ids, const char *json, size_t length);
-bool ids_have(const struct ids *ids, int64_t id);
+/* Reads a BLOB of int64, little-endian, as sqlrag_ids() makes it: in any order, some perhaps twice. */
+enum ids_outcome ids_read(struct ids *ids, const void *blob, size_t length);
+
+/* Sets the bits of those of some ids that are in the set, the lowest bit of a byte first; the others' are cleared. False
+   if there are none. */
+bool ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks);
+
+/* Lists the set in ascending order, in memory of malloc()'s; NULL if memory is short. */
+int64_t *ids_list(const struct ids *ids);
+
 void ids_free(struct ids *ids);
 
 #endif

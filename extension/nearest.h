@@ -16,7 +16,6 @@ struct nearest {
     struct near *at;
     size_t count, room;
     int64_t wanted;
-    uint64_t seen;
 };
 
 /* Takes one in if it is among the nearest. What is no number is infinitely far. False if memory is short. */

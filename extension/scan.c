@@ -6,21 +6,29 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "codes.h"
+#include "gather.h"
 #include "shadow.h"
 
-enum { ID, DISTANCE, MEASURED, COLUMNS };
-enum { TABLE, METRIC, QUERY, K, IDS, CELLS, PARAMETERS };
+enum { ID, NUMBER, COLUMNS };
+enum { TABLE, METRIC, QUERY, K, IDS, PARAMETERS }; /* nearest_codes has no metric */
 
-#define DECLARED                                                                                                       \
-    "CREATE TABLE x(\"id\", \"distance\", \"measured\", \"table\" HIDDEN, \"metric\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, "  \
-    "\"ids\" HIDDEN"
-
-static const struct table_function SCAN = {
-    "sqlrag_scan", COLUMNS, IDS, PARAMETERS, {"table", "metric", "query", "k", "ids", "cells"},
-    DECLARED ", \"cells\" HIDDEN)",
+static const struct table_function NEAREST_CODES = {
+    "sqlrag_nearest_codes",
+    COLUMNS,
+    3,
+    4,
+    {"table", "query", "k", "ids"},
+    "CREATE TABLE x(\"id\", \"estimate\", \"table\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"ids\" HIDDEN)",
 };
 static const struct table_function LOOK_UP = {
-    "sqlrag_look_up", COLUMNS, CELLS, CELLS, {"table", "metric", "query", "k", "ids"}, DECLARED ")",
+    "sqlrag_look_up",
+    COLUMNS,
+    PARAMETERS,
+    PARAMETERS,
+    {"table", "metric", "query", "k", "ids"},
+    "CREATE TABLE x(\"id\", \"distance\", \"table\" HIDDEN, \"metric\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, "
+    "\"ids\" HIDDEN)",
 };
 
 /* One of the two in one connection. Two SQLite libraries may be in the process: each has its own routines. */
@@ -28,23 +36,27 @@ struct module {
     struct sqlite_routines api;
     sqlite3 *database;
     const struct table_function *function;
+    const struct kernel *kernel;
+    struct shelf **shelves; /* those that this connection has asked for */
+    size_t shelf_count;
 };
 
 struct table {
     sqlite3_vtab base;
-    const struct module *module;
+    struct module *module;
 };
 
 struct cursor {
     sqlite3_vtab_cursor base;
     struct nearest found;
+    bool is_listed; /* nothing was compared */
     size_t row;
 };
 
 static int connect(sqlite3 *database, void *with, int count, const char *const *words, sqlite3_vtab **made,
                    char **message)
 {
-    const struct module *module = with;
+    struct module *module = with;
     (void)count, (void)words, (void)message;
     int code = module->api.declare_vtab(database, module->function->declaration);
     struct table *table = code == SQLITE_OK ? calloc(1, sizeof *table) : NULL;
@@ -84,17 +96,22 @@ static int close_cursor(sqlite3_vtab_cursor *base)
     return SQLITE_OK;
 }
 
-/* What a call was given; NULL for what it was not. */
+/* What a call was given. */
 struct arguments {
-    const struct metric *metric;
     const char *table;
+    const struct metric *metric;
     void *query; /* a copy, where numbers may lie */
     size_t size;
     sqlite3_int64 k;
-    const char *cells;
-    const char *ids;
-    size_t ids_length;
+    bool has_ids;
+    struct ids ids;
 };
+
+static void arguments_free(struct arguments *given)
+{
+    free(given->query);
+    ids_free(&given->ids);
+}
 
 static bool has_no_number(const struct arguments *given)
 {
@@ -108,93 +125,142 @@ static bool has_no_number(const struct arguments *given)
 
 static const char *text_of(const struct sqlite_routines *api, sqlite3_value *value)
 {
-    return value && api->value_type(value) == SQLITE_TEXT ? (const char *)api->value_text(value) : NULL;
+    return api->value_type(value) == SQLITE_TEXT ? (const char *)api->value_text(value) : NULL;
 }
 
-/* Checks the arguments and takes them; otherwise says what is wrong: the caller frees the copy of the query. */
-static const char *take(const struct sqlite_routines *api, sqlite3_value *values[PARAMETERS], struct arguments *given)
+static const char *take_ids(const struct sqlite_routines *api, sqlite3_value *value, bool may_lack,
+                            struct arguments *given, bool *is_short)
 {
+    static const char *const wrong = "ids is a BLOB of whole numbers, 8 bytes each: sqlrag_ids() makes it";
+    if (may_lack && (!value || api->value_type(value) == SQLITE_NULL))
+        return NULL;
+    if (api->value_type(value) != SQLITE_BLOB)
+        return wrong;
+    const void *blob = api->value_blob(value);
+    enum ids_outcome outcome = ids_read(&given->ids, blob, blob ? (size_t)api->value_bytes(value) : 0);
+    given->has_ids = true;
+    *is_short = outcome == IDS_NO_MEMORY;
+    return outcome == IDS_WRONG ? wrong : NULL;
+}
+
+/* Checks the arguments and takes them; otherwise says what is wrong, or that memory is short. */
+static const char *take(const struct sqlite_routines *api, sqlite3_value *values[PARAMETERS], bool is_look_up,
+                        struct arguments *given, bool *is_short)
+{
+    const char *metric = is_look_up ? text_of(api, values[METRIC]) : "float32 L2";
     given->table = text_of(api, values[TABLE]);
-    const char *metric = text_of(api, values[METRIC]);
     given->metric = metric ? metric_named(metric) : NULL;
     if (!given->table)
-        return "table is the name of a vec0 table, such as 'chunks_vec'";
+        return is_look_up ? "table is the name of a vec0 table, such as 'chunks_vec'"
+                          : "table is the name of a table of codes, such as 'chunks_codes'";
     if (!given->metric)
-        return "metric is 'float32 L2', 'int8 L1' or 'int8 L2'";
+        return "metric is 'float32 L2' or 'int8 L2'";
     int length = api->value_type(values[QUERY]) == SQLITE_BLOB ? api->value_bytes(values[QUERY]) : 0;
     given->size = (size_t)length;
     if (!length || given->size % given->metric->width || given->size / given->metric->width > MOST_DIMENSIONS)
-        return "query is a BLOB of the metric's numbers, 65536 at most";
+        return is_look_up ? "query is a BLOB of the metric's numbers, 65536 at most"
+                          : "query is a BLOB of float32 numbers, 65536 at most";
     if (api->value_type(values[K]) != SQLITE_INTEGER || (given->k = api->value_int64(values[K])) < 0)
         return "k is a whole number from 0";
-    for (int place = IDS; place <= CELLS; place++)
-        if (values[place] && api->value_type(values[place]) != SQLITE_NULL && !text_of(api, values[place]))
-            return "cells and ids are JSON arrays, or NULL";
-    given->cells = text_of(api, values[CELLS]);
-    given->ids = text_of(api, values[IDS]);
-    given->ids_length = given->ids ? (size_t)api->value_bytes(values[IDS]) : 0;
     given->query = malloc(given->size);
-    if (!given->query)
+    *is_short = !given->query;
+    if (*is_short)
         return NULL;
     memcpy(given->query, api->value_blob(values[QUERY]), given->size);
-    return has_no_number(given) ? "query has something in it that is no number" : NULL;
+    if (has_no_number(given))
+        return "query has something in it that is no number";
+    return take_ids(api, values[IDS], !is_look_up, given, is_short);
 }
 
-static int run(struct shadow *shadow, const struct arguments *given, bool is_scan, struct nearest *found)
+/* The shelf of a table in this connection's main database; NULL if memory is short. */
+static struct shelf *shelf_of(struct module *module, const char *table)
 {
-    if (is_scan && !given->ids)
-        return shadow_scan(shadow, given->cells, NULL, found);
-    struct ids ids = {0};
-    int code = SQLITE_NOMEM;
-    enum ids_outcome outcome = given->ids ? ids_read(&ids, given->ids, given->ids_length) : IDS_WRONG;
-    if (outcome == IDS_WRONG) {
-        code = SQLITE_ERROR;
-        shadow->message = shadow->api->mprintf("ids is a JSON array of whole numbers");
-    } else if (outcome == IDS_GOOD) {
-        code = is_scan ? shadow_scan(shadow, given->cells, &ids, found) : shadow_look_up(shadow, given->ids, found);
-    }
-    ids_free(&ids);
+    const char *name = module->api.db_filename(module->database, "main");
+    const char *file = name ? name : "";
+    for (size_t place = 0; place < module->shelf_count; place++)
+        if (shelf_is_of(module->shelves[place], file, table))
+            return module->shelves[place];
+    struct shelf **shelves = realloc(module->shelves, (module->shelf_count + 1) * sizeof(*shelves));
+    if (!shelves)
+        return NULL;
+    module->shelves = shelves;
+    struct shelf *shelf = shelf_open(file, module->database, table);
+    if (shelf)
+        shelves[module->shelf_count++] = shelf;
+    return shelf;
+}
+
+static int look_up(struct source *source, const struct arguments *given, struct nearest *found)
+{
+    int64_t *ids = ids_list(&given->ids);
+    int code = ids ? shadow_look_up(source, given->metric, given->query, given->size, ids, given->ids.count, found)
+                   : SQLITE_NOMEM;
+    free(ids);
     return code;
+}
+
+/* So few ids that all are candidates. */
+static int list(const struct ids *ids, struct nearest *found)
+{
+    int64_t *all = ids_list(ids);
+    bool done = all;
+    for (size_t place = 0; done && place < ids->count; place++)
+        done = nearest_take(found, 0, all[place]);
+    free(all);
+    return done ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+static int search_codes(struct module *module, struct source *source, const struct arguments *given,
+                        struct nearest *found)
+{
+    struct pass pass = {.kernel = module->kernel, .ids = given->has_ids ? &given->ids : NULL};
+    struct shelf *shelf = shelf_of(module, given->table);
+    bool is_made = shelf && planes_make(&pass.planes, given->query, given->size / sizeof(float));
+    int code = is_made ? codes_search(source, shelf, &pass, found) : SQLITE_NOMEM;
+    planes_free(&pass.planes);
+    return code;
+}
+
+static int run(struct module *module, struct source *source, const struct arguments *given, struct cursor *cursor)
+{
+    if (!given->k)
+        return SQLITE_OK;
+    if (module->function == &LOOK_UP)
+        return look_up(source, given, &cursor->found);
+    cursor->is_listed = given->has_ids && given->ids.count <= (uint64_t)given->k;
+    return cursor->is_listed ? list(&given->ids, &cursor->found) : search_codes(module, source, given, &cursor->found);
 }
 
 static int filter(sqlite3_vtab_cursor *base, int which, const char *name, int count, sqlite3_value **values)
 {
     struct cursor *cursor = (struct cursor *)base;
-    const struct module *module = ((struct table *)base->pVtab)->module;
-    sqlite3_value *placed[PARAMETERS] = {NULL};
+    struct module *module = ((struct table *)base->pVtab)->module;
     const struct table_function *function = module->function;
+    bool is_look_up = function == &LOOK_UP, is_short = false;
+    sqlite3_value *placed[PARAMETERS] = {NULL};
     int needed = (1 << function->required) - 1;
     (void)name;
     nearest_free(&cursor->found);
     cursor->row = 0;
     if ((which & needed) != needed)
         return arguments_lack(&module->api, base->pVtab, function, which);
-    for (int place = 0, next = 0; place < PARAMETERS; place++)
+    for (int place = 0, next = 0; place < function->parameters; place++)
         if (which >> place & 1 && next < count)
-            placed[place] = values[next++];
+            placed[is_look_up || !place ? place : place + 1] = values[next++];
     struct arguments given = {0};
-    const char *wrong = take(&module->api, placed, &given);
-    if (wrong || !given.query) {
-        free(given.query);
-        if (!wrong)
-            return SQLITE_NOMEM;
-        base->pVtab->zErrMsg = module->api.mprintf("%s(): %s", function->name, wrong);
-        return SQLITE_ERROR;
+    const char *wrong = take(&module->api, placed, is_look_up, &given, &is_short);
+    struct source source = {.api = &module->api, .database = module->database, .table = given.table};
+    int code = SQLITE_NOMEM;
+    if (wrong) {
+        source.message = module->api.mprintf("%s(): %s", function->name, wrong);
+        code = SQLITE_ERROR;
+    } else if (!is_short) {
+        cursor->found.wanted = given.k;
+        code = run(module, &source, &given, cursor);
+        nearest_sort(&cursor->found);
     }
-    struct shadow shadow = {
-        .api = &module->api,
-        .database = module->database,
-        .table = given.table,
-        .metric = given.metric,
-        .query = given.query,
-        .size = given.size,
-    };
-    cursor->found.wanted = given.k;
-    int code = given.k ? run(&shadow, &given, function == &SCAN, &cursor->found) : SQLITE_OK;
-    shadow_close(&shadow);
-    free(given.query);
-    base->pVtab->zErrMsg = shadow.message;
-    nearest_sort(&cursor->found);
+    arguments_free(&given);
+    base->pVtab->zErrMsg = source.message;
     return code;
 }
 
@@ -213,15 +279,14 @@ static int at_end(sqlite3_vtab_cursor *base)
 static int column(sqlite3_vtab_cursor *base, sqlite3_context *context, int place)
 {
     const struct cursor *cursor = (struct cursor *)base;
-    const struct sqlite_routines *api = &((struct table *)base->pVtab)->module->api;
+    const struct module *module = ((struct table *)base->pVtab)->module;
+    const struct near *row = &cursor->found.at[cursor->row];
     if (place == ID)
-        api->result_int64(context, cursor->found.at[cursor->row].id);
-    else if (place == DISTANCE)
-        api->result_double(context, cursor->found.at[cursor->row].distance);
-    else if (place == MEASURED)
-        api->result_int64(context, (sqlite3_int64)cursor->found.seen);
+        module->api.result_int64(context, row->id);
+    else if (place == NUMBER && !cursor->is_listed)
+        module->api.result_double(context, module->function == &LOOK_UP ? row->distance : -row->distance);
     else
-        api->result_null(context);
+        module->api.result_null(context);
     return SQLITE_OK;
 }
 
@@ -245,20 +310,32 @@ static const sqlite3_module METHODS = {
     .xRowid = rowid,
 };
 
+static void destroy(void *held)
+{
+    struct module *module = held;
+    for (size_t place = 0; place < module->shelf_count; place++)
+        shelf_close(module->shelves[place]);
+    free(module->shelves);
+    free(module);
+}
+
 static int declare(sqlite3 *database, const sqlite3_api_routines *routines, const struct table_function *function)
 {
-    struct module *module = malloc(sizeof *module);
+    struct module *module = calloc(1, sizeof *module);
     if (!module)
         return SQLITE_NOMEM;
     take_routines(&module->api, routines);
     module->database = database;
     module->function = function;
-    /* SQLite frees the module if it refuses, too. */
-    return module->api.create_module_v2(database, function->name, &METHODS, module, free);
+    module->kernel = kernel_chosen();
+    /* SQLite calls destroy() if it refuses, too. */
+    return module->api.create_module_v2(database, function->name, &METHODS, module, destroy);
 }
 
 int scan_register(sqlite3 *database, const sqlite3_api_routines *routines)
 {
-    int code = declare(database, routines, &SCAN);
-    return code == SQLITE_OK ? declare(database, routines, &LOOK_UP) : code;
+    int code = declare(database, routines, &NEAREST_CODES);
+    if (code == SQLITE_OK)
+        code = declare(database, routines, &LOOK_UP);
+    return code == SQLITE_OK ? gather_register(database, routines) : code;
 }

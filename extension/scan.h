@@ -1,22 +1,26 @@
-/* What sqlite-vec's own MATCH finds in a vec0 table, at the speed of this processor.
+/* The searches of an index's tables, at the speed of this processor.
 
-       SELECT id, distance, measured FROM sqlrag_scan("table", metric, query, k [, ids [, cells]])
-       SELECT id, distance, measured FROM sqlrag_look_up("table", metric, query, k, ids)
+       SELECT id, estimate FROM sqlrag_nearest_codes("table", query, k [, ids])
+       SELECT id, distance FROM sqlrag_look_up("table", metric, query, k, ids)
+       SELECT sqlrag_ids(id) FROM ...
 
-   The k vectors nearest to the query, nearest first. "table": a vec0 table of the main database with one column of
-   vectors. metric: 'float32 L2', 'int8 L1' or 'int8 L2', what the vectors and the query are and how they are compared.
-   ids: a JSON array of rowids, NULL for all; cells: one of values of the partition key. sqlrag_look_up() looks each id
-   up by itself, where sqlrag_scan() goes through all vectors, of those cells. measured: among how many vectors these are
-   the nearest, the same in each row.
+   sqlrag_nearest_codes() goes through the codes in a table of the main database (codes.h) and gives the k whose vectors
+   are probably nearest to the query, a BLOB of float32, by cosine: nearest first, of equal ones the lower id first. The
+   estimate grows with the cosine. Where no more than k ids are given, these come without an estimate (NULL), whether or
+   not they have a code.
 
-   Which of equally far ones come is written in shadow.h. Nothing is kept between two calls. */
+   sqlrag_look_up() compares the vectors of the ids in a vec0 table with the query, and gives the k nearest. metric:
+   'float32 L2' or 'int8 L2', what the vectors and the query are and how they are compared. Ids that are not there are
+   left out.
+
+   ids: a BLOB of int64, little-endian, in any order, as the aggregate sqlrag_ids() makes it; NULL for all. */
 
 #ifndef SQLRAG_SCAN_H
 #define SQLRAG_SCAN_H
 
 #include "sqlite_api.h"
 
-/* Declares both in a connection, whichever SQLite library that is of. */
+/* Declares all three in a connection, whichever SQLite library that is of. */
 int scan_register(sqlite3 *database, const sqlite3_api_routines *routines);
 
 #endif

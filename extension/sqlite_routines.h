@@ -4,6 +4,7 @@
    part of SQLite's stable interface: new routines are only ever added at its end. The positions are facts taken from
    `struct sqlite3_api_routines` in sqlite3ext.h of 3.40; check_layout.c proves them against the real header. */
 
+ROUTINE(void *, aggregate_context, 0, (sqlite3_context *, int))
 ROUTINE(int, bind_blob, 2, (sqlite3_stmt *, int, const void *, int, void (*)(void *)))
 ROUTINE(int, bind_double, 3, (sqlite3_stmt *, int, double))
 ROUTINE(int, bind_int64, 5, (sqlite3_stmt *, int, sqlite3_int64))
@@ -23,6 +24,7 @@ ROUTINE(void, free, 58, (void *))
 ROUTINE(void *, get_auxdata, 61, (sqlite3_context *, int))
 ROUTINE(int, libversion_number, 67, (void))
 ROUTINE(char *, mprintf, 69, (const char *, ...))
+ROUTINE(int, reset, 77, (sqlite3_stmt *))
 ROUTINE(void, result_blob, 78, (sqlite3_context *, const void *, int, void (*)(void *)))
 ROUTINE(void, result_double, 79, (sqlite3_context *, double))
 ROUTINE(void, result_error, 80, (sqlite3_context *, const char *, int))
@@ -45,10 +47,13 @@ ROUTINE(int, blob_close, 122, (sqlite3_blob *))
 ROUTINE(int, blob_open, 123,
         (sqlite3 *, const char *, const char *, const char *, sqlite3_int64, int, sqlite3_blob **))
 ROUTINE(int, blob_read, 124, (sqlite3_blob *, void *, int, int))
+ROUTINE(void, result_error_nomem, 137, (sqlite3_context *))
+ROUTINE(void, result_error_toobig, 138, (sqlite3_context *))
 ROUTINE(void, result_error_code, 146, (sqlite3_context *, int))
 ROUTINE(int, create_function_v2, 162,
         (sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
          void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *)))
 ROUTINE(int, extended_errcode, 166, (sqlite3 *))
 ROUTINE(int, blob_reopen, 176, (sqlite3_blob *, sqlite3_int64))
+ROUTINE(const char *, db_filename, 180, (sqlite3 *, const char *))
 ROUTINE(int, stmt_readonly, 185, (sqlite3_stmt *))

@@ -1,0 +1,130 @@
+#define _GNU_SOURCE 1 /* sched_getaffinity */
+
+#include "pass.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Codes that are worth a thread: it is begun in less than a tenth of the time that they take. */
+enum { SHARE = 1 << 16, MOST_WORKERS = 64 };
+
+/* The workers take the next block each, until there is none. */
+struct work {
+    const struct pass *pass;
+    const struct blocks *blocks;
+    atomic_size_t next;
+};
+
+struct worker {
+    struct work *work;
+    struct nearest nearest;
+    bool failed;
+    pthread_t thread;
+};
+
+static float bound_of(const struct nearest *nearest) { return (float)-nearest_bound(nearest); }
+
+/* What a damaged factor makes of an estimate is farther than all others. */
+static double distance_of(float estimate) { return isfinite(estimate) ? -(double)estimate : INFINITY; }
+
+static bool take(const struct block *block, size_t group, const struct hits *hits, struct nearest *nearest)
+{
+    for (size_t lane = 0; lane < GROUP; lane++) {
+        size_t place = group * GROUP + lane;
+        if (hits->lanes >> lane & 1 && place < block->count &&
+            !nearest_take(nearest, distance_of(hits->estimates[lane]), block->ids[place]))
+            return false;
+    }
+    return true;
+}
+
+static bool scan(const struct pass *pass, const struct block *block, struct nearest *nearest)
+{
+    uint8_t wanted[MOST_CODES / GROUP];
+    struct hits hits;
+    struct run run = {
+        .words = block->groups, .factors = block->factors, .groups = (block->count + GROUP - 1) / GROUP};
+    if (pass->ids) {
+        if (!ids_mark(pass->ids, block->ids, block->count, wanted))
+            return true;
+        run.wanted = wanted;
+    }
+    for (size_t group = 0;; group++) {
+        group = pass->kernel->find(&pass->planes, &run, group, bound_of(nearest), &hits);
+        if (group == run.groups)
+            return true;
+        if (!take(block, group, &hits, nearest))
+            return false;
+    }
+}
+
+static void *work(void *with)
+{
+    struct worker *worker = with;
+    const struct blocks *blocks = worker->work->blocks;
+    for (size_t next; !worker->failed && (next = atomic_fetch_add(&worker->work->next, 1)) < blocks->count;)
+        worker->failed = !scan(worker->work->pass, blocks->at[next], &worker->nearest);
+    return NULL;
+}
+
+static size_t processors(void)
+{
+#ifdef __linux__
+    cpu_set_t set; /* of the first 1024, enough for MOST_WORKERS */
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        return (size_t)CPU_COUNT(&set);
+#endif
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (size_t)count : 1;
+}
+
+static size_t workers_for(const struct blocks *blocks)
+{
+    size_t codes = 0;
+    for (size_t place = 0; place < blocks->count; place++)
+        codes += blocks->at[place]->count;
+    size_t count = codes / SHARE < MOST_WORKERS ? codes / SHARE : MOST_WORKERS;
+    if (count < 2)
+        return 1;
+    return count < processors() ? count : processors();
+}
+
+/* Begins threads that see no signal: those are the program's. Returns how many there are. */
+static size_t begin(struct worker *workers, size_t count)
+{
+    sigset_t all, before;
+    size_t begun = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (begun < count && !pthread_create(&workers[begun].thread, NULL, work, &workers[begun]))
+        begun++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return begun;
+}
+
+bool pass_run(const struct pass *pass, const struct blocks *blocks, struct nearest *nearest)
+{
+    struct worker others[MOST_WORKERS];
+    struct work shared = {.pass = pass, .blocks = blocks};
+    size_t count = workers_for(blocks) - 1;
+    for (size_t place = 0; place < count; place++)
+        others[place] = (struct worker){.work = &shared, .nearest.wanted = nearest->wanted};
+    count = count ? begin(others, count) : 0;
+    struct worker own = {.work = &shared, .nearest = *nearest};
+    work(&own);
+    *nearest = own.nearest;
+    bool done = !own.failed;
+    for (size_t place = 0; place < count; place++) {
+        pthread_join(others[place].thread, NULL);
+        struct nearest *theirs = &others[place].nearest;
+        done &= !others[place].failed;
+        for (size_t each = 0; done && each < theirs->count; each++)
+            done = nearest_take(nearest, theirs->at[each].distance, theirs->at[each].id);
+        nearest_free(theirs);
+    }
+    return done;
+}
