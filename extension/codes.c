@@ -25,14 +25,17 @@ struct reading {
 /* Puts codes that lie one behind the other into groups. */
 static void transpose(struct block *block, const unsigned char *codes)
 {
-    for (size_t place = 0; place < block->count; place++) {
-        uint64_t *to = block->groups + place / GROUP * GROUP * block->words + place % GROUP;
-        for (size_t word = 0; word < block->words; word++, codes += sizeof *to)
-            memcpy(to + word * GROUP, codes, sizeof *to);
-    }
-    for (size_t place = block->count; place % GROUP; place++)
+    uint64_t *to = block->groups;
+    size_t whole = block->count / GROUP, rest = block->count % GROUP, stride = block->words * sizeof *to;
+    for (size_t group = 0; group < whole; group++, codes += GROUP * stride)
         for (size_t word = 0; word < block->words; word++)
-            block->groups[(place / GROUP * block->words + word) * GROUP + place % GROUP] = 0;
+            for (size_t lane = 0; lane < GROUP; lane++)
+                memcpy(to++, codes + lane * stride + word * sizeof *to, sizeof *to);
+    if (rest)
+        memset(to, 0, GROUP * stride);
+    for (size_t lane = 0; lane < rest; lane++)
+        for (size_t word = 0; word < block->words; word++, codes += sizeof *to)
+            memcpy(&to[word * GROUP + lane], codes, sizeof *to);
 }
 
 /* Makes a block of a row, if it is one that sqlrag has written. */

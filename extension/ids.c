@@ -1,5 +1,6 @@
 #include "ids.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,12 +81,11 @@ enum ids_outcome ids_read(struct ids *ids, const void *blob, size_t length)
     return IDS_GOOD;
 }
 
-bool ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks)
+void ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks)
 {
     static const struct id_page nothing = {0};
     const struct id_page *page = NULL;
     int64_t number = 0;
-    bool are_any = false;
     for (size_t begin = 0; begin < count; begin += 8) {
         unsigned byte = 0;
         for (size_t place = begin; place < count && place < begin + 8; place++) {
@@ -98,9 +98,7 @@ bool ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t 
             byte |= (unsigned)(page->words[word_of(id)] >> (uint64_t)id % 64 & 1) << place % 8;
         }
         marks[begin / 8] = (uint8_t)byte;
-        are_any |= byte;
     }
-    return are_any;
 }
 
 static int by_number(const void *one, const void *other)

@@ -10,6 +10,8 @@
 #include <arm_neon.h>
 #endif
 
+enum { AHEAD = 8 }; /* groups */
+
 #define INLINED static inline __attribute__((always_inline))
 
 /* What all kernels compute of a code: the distance is the sum over the planes of 2^plane * popcount(code XOR plane), at
@@ -29,24 +31,34 @@ INLINED unsigned estimate(const struct planes *query, const int32_t *distances, 
     return lanes;
 }
 
-INLINED unsigned wanted_of(const struct run *run, size_t group) { return run->wanted ? run->wanted[group] : 0xFF; }
+INLINED size_t place_of(const struct run *run, size_t next) { return run->groups ? run->groups[next] : next; }
+INLINED unsigned wanted_of(const struct run *run, size_t group) { return run->groups ? run->wanted[group] : 0xFF; }
+
+/* Asks for the words of a group that comes soon: the processor sees no pattern in the places of a few. */
+INLINED void prefetch(const struct planes *query, const struct run *run, size_t next)
+{
+    if (!run->groups || next + AHEAD >= run->count)
+        return;
+    const uint64_t *words = run->words + run->groups[next + AHEAD] * GROUP * query->words;
+    for (size_t word = 0; word < query->words; word++)
+        __builtin_prefetch(words + word * GROUP);
+}
 
 /* The loop that all share, around what measures one group. */
 #define FIND(name, target, measure)                                                                                    \
-    target static size_t name(const struct planes *query, const struct run *run, size_t group, float bound,            \
+    target static size_t name(const struct planes *query, const struct run *run, size_t next, float bound,             \
                               struct hits *hits)                                                                       \
     {                                                                                                                  \
-        for (; group < run->groups; group++) {                                                                         \
-            unsigned wanted = wanted_of(run, group);                                                                   \
-            if (!wanted)                                                                                               \
-                continue;                                                                                              \
-            heights found;                                                                                           \
+        for (; next < run->count; next++) {                                                                            \
+            size_t group = hits->group = place_of(run, next);                                                          \
+            prefetch(query, run, next);                                                                                \
+            heights found;                                                                                             \
             measure(query, run->words + group * GROUP * query->words, found);                                          \
-            hits->lanes = wanted & estimate(query, found, run->factors + group * GROUP, bound, hits->estimates);       \
-            if (hits->lanes)                                                                                           \
+            hits->lanes = estimate(query, found, run->factors + group * GROUP, bound, hits->estimates);                \
+            if (hits->lanes &= wanted_of(run, group))                                                                  \
                 break;                                                                                                 \
         }                                                                                                              \
-        return group;                                                                                                  \
+        return next;                                                                                                   \
     }
 
 /* For any processor: the bits of each byte are counted side by side, as in Warren, Hacker's Delight, 5-1. Those of four
@@ -135,15 +147,14 @@ WITH_AVX2 INLINED void measure_avx2(const struct planes *query, const uint64_t *
 FIND(find_avx2, WITH_AVX2, measure_avx2)
 
 /* A group a vector: its words meet the four planes' one after the other. */
-WITH_AVX512 static size_t find_avx512(const struct planes *query, const struct run *run, size_t group, float bound,
+WITH_AVX512 static size_t find_avx512(const struct planes *query, const struct run *run, size_t next, float bound,
                                       struct hits *hits)
 {
     const __m256i all = _mm256_set1_epi32(LARGEST * (int)query->dimension);
     const __m256 least = _mm256_set1_ps(bound);
-    for (; group < run->groups; group++) {
-        unsigned wanted = wanted_of(run, group);
-        if (!wanted)
-            continue;
+    for (; next < run->count; next++) {
+        size_t group = place_of(run, next);
+        prefetch(query, run, next);
         const uint64_t *words = run->words + group * GROUP * query->words, *planes = query->bits;
         __m512i sums[PLANES] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                                 _mm512_setzero_si512()};
@@ -157,13 +168,14 @@ WITH_AVX512 static size_t find_avx512(const struct planes *query, const struct r
         __m256i found = _mm512_cvtepi64_epi32(_mm512_add_epi64(low, _mm512_slli_epi64(high, 2)));
         __m256 cosines = _mm256_cvtepi32_ps(_mm256_sub_epi32(all, _mm256_slli_epi32(found, 1)));
         __m256 estimates = _mm256_mul_ps(cosines, _mm256_loadu_ps(run->factors + group * GROUP));
-        hits->lanes = wanted & _mm256_cmp_ps_mask(estimates, least, _CMP_NLT_UQ);
+        hits->lanes = wanted_of(run, group) & _mm256_cmp_ps_mask(estimates, least, _CMP_NLT_UQ);
         if (hits->lanes) {
+            hits->group = group;
             _mm256_storeu_ps(hits->estimates, estimates);
             break;
         }
     }
-    return group;
+    return next;
 }
 
 #elif defined(__aarch64__)

@@ -16,21 +16,23 @@ enum { GROUP = 8 };
 struct run {
     const uint64_t *words;
     const float *factors;
-    const uint8_t *wanted; /* a byte for each group, a bit for each code; NULL: all are wanted */
-    size_t groups;
+    const uint16_t *groups; /* the places of those to look at; NULL: all */
+    const uint8_t *wanted;  /* for each place a bit for each code, where not all are wanted */
+    size_t count;           /* of groups to look at */
 };
 
 /* Those codes of a group that may be among the nearest. */
 struct hits {
+    size_t group;   /* its place */
     unsigned lanes; /* a bit for each */
     float estimates[GROUP];
 };
 
 struct kernel {
     const char *name;
-    /* Goes from a group on to the first one with a wanted code whose estimate is not below the bound (what is no number
-       is not, either) and returns its place; the number of groups where none is left. */
-    size_t (*find)(const struct planes *query, const struct run *run, size_t group, float bound, struct hits *hits);
+    /* Goes on from one of the groups to look at to the first with a wanted code whose estimate is not below the bound
+       (what is no number is not, either), and returns which it is; the count where there is none. */
+    size_t (*find)(const struct planes *query, const struct run *run, size_t next, float bound, struct hits *hits);
 };
 
 /* The fastest one that this processor has, or that the environment's SQLRAG_KERNEL names if the processor has it. They

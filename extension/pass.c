@@ -31,10 +31,10 @@ static float bound_of(const struct nearest *nearest) { return (float)-nearest_bo
 /* What a damaged factor makes of an estimate is farther than all others. */
 static double distance_of(float estimate) { return isfinite(estimate) ? -(double)estimate : INFINITY; }
 
-static bool take(const struct block *block, size_t group, const struct hits *hits, struct nearest *nearest)
+static bool take(const struct block *block, const struct hits *hits, struct nearest *nearest)
 {
     for (size_t lane = 0; lane < GROUP; lane++) {
-        size_t place = group * GROUP + lane;
+        size_t place = hits->group * GROUP + lane;
         if (hits->lanes >> lane & 1 && place < block->count &&
             !nearest_take(nearest, distance_of(hits->estimates[lane]), block->ids[place]))
             return false;
@@ -45,21 +45,24 @@ static bool take(const struct block *block, size_t group, const struct hits *hit
 static bool scan(const struct pass *pass, const struct block *block, struct nearest *nearest)
 {
     uint8_t wanted[MOST_CODES / GROUP];
+    uint16_t groups[MOST_CODES / GROUP];
     struct hits hits;
-    struct run run = {
-        .words = block->groups, .factors = block->factors, .groups = (block->count + GROUP - 1) / GROUP};
+    struct run run = {block->groups, block->factors, NULL, wanted, (block->count + GROUP - 1) / GROUP};
     if (pass->ids) {
-        if (!ids_mark(pass->ids, block->ids, block->count, wanted))
-            return true;
-        run.wanted = wanted;
+        ids_mark(pass->ids, block->ids, block->count, wanted);
+        run.groups = groups;
+        size_t all = run.count;
+        run.count = 0;
+        for (size_t group = 0; group < all; group++) { /* without a branch, which would be guessed wrong */
+            groups[run.count] = (uint16_t)group;
+            run.count += wanted[group] != 0;
+        }
     }
-    for (size_t group = 0;; group++) {
-        group = pass->kernel->find(&pass->planes, &run, group, bound_of(nearest), &hits);
-        if (group == run.groups)
-            return true;
-        if (!take(block, group, &hits, nearest))
+    for (size_t next = 0; (next = pass->kernel->find(&pass->planes, &run, next, bound_of(nearest), &hits)) < run.count;
+         next++)
+        if (!take(block, &hits, nearest))
             return false;
-    }
+    return true;
 }
 
 static void *work(void *with)
