@@ -1,5 +1,6 @@
 #include "rotation.h"
 
+#include <math.h>
 #include <stdint.h>
 
 enum { ROUNDS = 4, WORD = 64 };
@@ -41,8 +42,13 @@ void rotate(float *vector, size_t dimension)
     size_t count = 1;
     while (2 * count <= dimension)
         count *= 2;
+    float longer = sqrtf((float)count); /* what the transform makes its numbers */
     for (uint64_t round = 0; round < ROUNDS; round++) {
+        size_t begin = round % 2 ? dimension - count : 0;
         flip_signs(vector, dimension, round);
-        transform(round % 2 ? vector + (dimension - count) : vector, count);
+        transform(vector + begin, count);
+        for (size_t place = 0; place < dimension; place++)
+            if (place < begin || place >= begin + count)
+                vector[place] *= longer;
     }
 }

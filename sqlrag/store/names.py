@@ -24,7 +24,7 @@ __all__ = [
 MOST_LETTERS = 48
 _INDEX_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = ("sqlite_", "sqlrag_")
-_SUFFIXES = ("_vec", "_codes", "_cells", "_fts", "_embedding", "_rows", "_queue")
+_SUFFIXES = ("_vec", "_codes", "_gone", "_cells", "_fts", "_embedding", "_rows", "_queue")
 
 _SMALL = {capital: capital + 32 for capital in range(ord("A"), ord("Z") + 1)}
 

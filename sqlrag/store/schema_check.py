@@ -41,7 +41,8 @@ _TRIGGER = (
     r"CREATE TRIGGER \w+ AFTER (INSERT|DELETE|UPDATE OF [\w, ]+) ON {name} BEGIN\s+("
     r"INSERT INTO {name}_fts \(rowid, text\) VALUES \(new\.id, new\.text\);\s+"
     r"|INSERT INTO {name}_fts \({name}_fts, rowid, text\) VALUES \('delete', old\.id, old\.text\);\s+"
-    r"|DELETE FROM {name}_(vec|codes) WHERE rowid = old\.id;\s+)+END"
+    r"|DELETE FROM {name}_(vec|codes) WHERE rowid = old\.id;\s+"
+    r"|INSERT OR IGNORE INTO {name}_gone \(id\) VALUES \(old\.id\);\s+)+END"
 )
 """A trigger of sqlrag's own on a chunk table: it does these things and nothing else."""
 
@@ -62,7 +63,7 @@ def check_index_tables(connection: Connection, record: IndexRecord) -> list[str]
     changes.
     """
     name = record.name
-    names = [name, f"{name}_rows", f"{name}_queue", *([] if record.is_over_table else ["documents"])]
+    names = [name, f"{name}_rows", f"{name}_queue", f"{name}_gone", *([] if record.is_over_table else ["documents"])]
     for part, made in _VIRTUAL.items():
         names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
     _, others = _own_tables(connection, name, names)

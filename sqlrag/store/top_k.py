@@ -29,9 +29,6 @@ __all__ = ["ChunkRow", "Index", "Matching"]
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
 
-MORE = 4
-"""Where candidates have no vector any more, so that rows are missing, so many times as many are compared."""
-
 Value = TypeVar("Value")
 
 ChunkRow = tuple[int, int, str]
@@ -105,12 +102,7 @@ class Index:
         if self._layout() != "codes" or wanted >= self._codes():
             return self._rows("index/vector_scan", matching, vector=vector, k=k)
         ids = matching.ids(self._connection, scans=self.scans()) if matching is not None else None
-        most = self._codes() if ids is None else len(ids) // 8
-        while True:
-            rows = self._nearest(vector, k, wanted, ids)
-            if len(rows) >= min(k, most) or wanted >= most:
-                return rows
-            wanted *= MORE
+        return self._nearest(vector, k, wanted + self._gone(), ids)
 
     def _nearest(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         if self.scans():
@@ -143,6 +135,11 @@ class Index:
 
     def _layout(self) -> Layout:
         return self._once("layout", lambda: layout_of(self._connection, self.record))
+
+    def _gone(self) -> int:
+        """Return how many codes are of chunks that are gone."""
+        sql = f"SELECT count(*) FROM {in_main(f'{self.record.name}_gone')}"
+        return self._once("gone", lambda: int(next(iter(self._connection.execute(sql)))[0]))
 
     def _codes(self) -> int:
         return self._once("codes", self._blocks.count)

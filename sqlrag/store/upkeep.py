@@ -37,22 +37,18 @@ QUERIES = 128
 DEPTHS = (25, 100)
 """The numbers of neighbours that it is measured for."""
 
-TARGET = 0.998
-"""Recall with these queries. Questions find less than passages do: 0.99 is promised for them."""
+TARGET = 0.995
+"""Recall with these queries. Questions find less than passages do: 0.99 is promised for them
+(benchmarks/index_questions.py)."""
 
 _SEED = 0
 _ROWS_AT_ONCE = 16_384
 
 
 def keep_up(connection: apsw.Connection, record: IndexRecord, progress: Callable[[str, float], None]) -> None:
-    """Remove codes whose chunks are gone, and measure the candidates if the index has grown.
-
-    The connection has no transaction open.
-    """
+    """Measure the candidates if the index has grown. The connection has no transaction open."""
     if layout_of(connection, record) != "codes":
         return
-    if not record.is_over_table:  # whose chunks anybody may delete, with their vectors
-        _remove_left(connection, record)
     chunks = CodeBlocks(connection, record).count()
     measured = measured_candidates(connection, record)
     if chunks < SMALLEST or (measured and chunks < GROWTH * measured[0].chunks):
@@ -63,17 +59,6 @@ def keep_up(connection: apsw.Connection, record: IndexRecord, progress: Callable
         connection.executemany(
             "INSERT INTO main.sqlrag_candidates VALUES (?, ?, ?, ?, ?)", ((record.name, *one) for one in found)
         )
-
-
-def _remove_left(connection: apsw.Connection, record: IndexRecord) -> None:
-    """Remove codes whose vectors are gone, if there are some."""
-    blocks = CodeBlocks(connection, record)
-    ((vectors,),) = connection.execute(f"SELECT count(*) FROM main.{record.name}_vec_rowids")
-    if blocks.count() > vectors:
-        with immediate(connection):
-            kept = [id_ for (id_,) in connection.execute(f"SELECT rowid FROM main.{record.name}_vec_rowids")]
-            for block in list(blocks.all()):
-                blocks.delete(block.ids[~np.isin(block.ids, kept)].tolist())
 
 
 def _measured(

@@ -39,7 +39,7 @@ StoredChunk = tuple[int, Any, int, int, int, str, int]
 CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count")
 """The columns of a chunk table, in their order, on both engines."""
 
-PARTS = ("fts", "vec", "codes", "rows", "queue")
+PARTS = ("fts", "vec", "codes", "gone", "rows", "queue")
 """The names of an index's tables, after its own name and a `_`; the chunk table has the name of the index."""
 
 TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
@@ -177,9 +177,9 @@ class IndexWriter:
         registry.put(self.record)
 
     def _create_vectors(self) -> str:
-        numbers = "FLOAT" if self.record.vectors == "float32" else "INT8"
-        dimension = self.record.dimension
-        return statement("index/create_vectors", index=self.record.name, numbers=numbers, dimension=dimension)
+        numbers, together = ("FLOAT", 16) if self.record.vectors == "float32" else ("INT8", 64)
+        parts: dict[str, str | int] = {"numbers": numbers, "together": together, "dimension": self.record.dimension}
+        return statement("index/create_vectors", index=self.record.name, **parts)
 
     def _full_text(self) -> str:
         tokenize = TOKENIZERS[self.record.tokenizer]
@@ -199,25 +199,23 @@ class IndexWriter:
         self._connection.executemany(
             "INSERT INTO temp.sqlrag_kept VALUES (?, ?)", vectors_at(self._connection, f"{name}_vec", agreed)
         )
-        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
         self._drop_vec0(f"{name}_vec")
-        self._make_vectors()
+        self._connection.execute(self._create_vectors())
         self._connection.execute(
             f"INSERT INTO {self._vectors} (rowid, embedding) SELECT id, {self._place.replace('?', 'vector')} "
             f"FROM temp.sqlrag_kept WHERE id IN (SELECT id FROM {self._table})"
         )
         self._connection.execute("DROP TABLE temp.sqlrag_kept")
 
-    def _make_vectors(self) -> None:
-        self._connection.execute(self._create_vectors())
-        if self.record.is_over_table:  # sql/index/create_tracking.sql says why
-            self._connection.execute(f"DROP TRIGGER {in_main(f'{self.record.name}_vector_after_delete')}")
-
     def remake_codes(self) -> None:
         """Make the codes of all vectors anew."""
         name = self.record.name
-        self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{name}_codes')}")
+        self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_vector_after_delete')}")
+        for part in ("codes", "gone"):
+            self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{name}_{part}')}")
         self._connection.execute(statement("index/create_codes", index=name))
+        if self.record.is_over_table:  # sql/index/create_tracking.sql says why
+            self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
         for ids, vectors in joined(stored_blocks(self._connection, self.record), _VECTORS_AT_ONCE):
             self._codes.insert(ids.tolist(), vectors)
 
@@ -228,7 +226,7 @@ class IndexWriter:
         name = self.record.name
         self._connection.execute(f"DROP TRIGGER IF EXISTS {in_main(f'{name}_code_after_delete')}")
         if self.record.vectors == "int8":  # its vectors lie where codes are to come
-            self._make_vectors()
+            self._connection.execute(self._create_vectors())
             self._connection.execute(
                 f"INSERT INTO {self._vectors} (rowid, embedding) SELECT rowid, vec_int8(code) "
                 f"FROM {in_main(f'{name}_codes')} ORDER BY rowid"
@@ -272,6 +270,7 @@ class IndexWriter:
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         ids = [chunk[0] for chunk in chunks]
         self.bring_to_codes()
+        self.remove_gone()
         check_insertable(self._connection, self.record.name, f"{self.record.name}_vec")
         kept: NDArray[Any] = vectors
         if self.record.vectors == "int8":
@@ -313,8 +312,16 @@ class IndexWriter:
             self.delete_vectors(ids)
         else:
             check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
-            self._codes.delete(ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
+        self.remove_gone()
+
+    def remove_gone(self) -> None:
+        """Remove the codes of chunks that are gone."""
+        table = in_main(f"{self.record.name}_gone")
+        gone = [id_ for (id_,) in self._connection.execute(f"SELECT id FROM {table}")]
+        if gone:
+            self._codes.delete(gone)
+            self._connection.execute(f"DELETE FROM {table}")
 
     def _many(self, sql: str, ids: Sequence[Any]) -> None:
         self._connection.executemany(sql, ((id_,) for id_ in ids))

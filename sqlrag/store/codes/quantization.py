@@ -10,6 +10,7 @@ and subtracts float32 numbers in a fixed order, and the estimate is an integer t
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
 
 
 def _rotated(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors, `(n, dimension)`, after signs and Hadamard transforms, longer by a power of two.
+    """Return vectors, `(n, dimension)`, after signs and Hadamard transforms, all longer by the same.
 
     The transform takes as many numbers as the largest power of two that fits, of the head and of the tail in turns.
     """
@@ -90,11 +91,14 @@ def _rotated(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
     dimension = vectors.shape[1]
     size = 1 << (dimension.bit_length() - 1)
+    lengthened = np.float32(math.sqrt(size))
     turned = vectors.astype(np.float32).T.copy()  # numbers of one kind lie together: each step is a few long additions
     for number, flips in enumerate(_flips(dimension)):
         turned[flips] *= np.float32(-1)
         start = 0 if number % 2 == 0 else dimension - size
         _transform(turned[start : start + size])
+        turned[:start] *= lengthened  # as the transform does to its numbers
+        turned[start + size :] *= lengthened
     return turned.T
 
 
