@@ -51,7 +51,7 @@ def _key(name: str) -> str:
 def drop_index(connection: apsw.Connection, name: str) -> None:
     """Remove an index from an index file."""
     with immediate(connection):
-        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", name):
+        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_gone", name):
             connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
         connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
         connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
