@@ -9,6 +9,13 @@
 
 static char here; /* an address of ours */
 
+void library_stay(void)
+{
+    Dl_info found;
+    if (dladdr(&here, &found) && found.dli_fname)
+        dlopen(found.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+}
+
 bool library_folder(char *folder, size_t room)
 {
     Dl_info found;

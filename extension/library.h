@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Keeps this library in the process, whoever unloads it: something outside of it will call it. */
+void library_stay(void);
+
 /* Writes the folder of this library; false if it is not known. */
 bool library_folder(char *folder, size_t room);
 

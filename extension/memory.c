@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "library.h"
 
 enum { LINE = 64 }; /* bytes: of a vector of a kernel's, and of a processor's cache */
 
@@ -111,7 +112,12 @@ static bool blocks_copy(struct blocks *to, const struct blocks *from)
 /* A process that is forked while another thread has the lock would find it locked for ever. */
 static void take_lock(void) { pthread_mutex_lock(&lock); }
 static void leave_lock(void) { pthread_mutex_unlock(&lock); }
-static void hold_over_fork(void) { pthread_atfork(take_lock, leave_lock, leave_lock); }
+
+static void hold_over_fork(void)
+{
+    library_stay();
+    pthread_atfork(take_lock, leave_lock, leave_lock);
+}
 
 static void shelf_free(struct shelf *shelf)
 {

@@ -13,7 +13,9 @@
 #include <stdint.h>
 
 /* Bytes that the process keeps at most: four million codes of 384 dimensions. What is beyond is read for each query. */
-enum { MOST_KEPT = 256 << 20 };
+#ifndef MOST_KEPT /* a test makes it less */
+#define MOST_KEPT ((size_t)256 << 20)
+#endif
 
 enum { MOST_CODES = 2048 }; /* of a block */
 

@@ -1,12 +1,12 @@
-"""sqlrag_scan() finds the rows that sqlite-vec finds: the same ids in the same order, at the same distances."""
+"""The C library's searches: sqlrag_nearest_codes(), sqlrag_look_up() and sqlrag_ids(), and what is kept between them."""
 
 from __future__ import annotations
 
-import json
+import os
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
-from itertools import islice
+import threading
 from pathlib import Path
 
 import apsw
@@ -15,414 +15,568 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import sqlrag
-from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
-from sqlrag.errors import NotADatabaseError
-from sqlrag.models import Embedder
-from sqlrag.store.cells import cell_training
-from sqlrag.store.cells.cell_training import CellTraining
-from sqlrag.store.driver import extensions as libraries
+from sqlrag.engines.sqlite.functions import load_vec
 from sqlrag.store.driver.built_library import built_library, loadable_path
-from sqlrag.store.driver.error_translation import translated
-from sqlrag.store.registry import IndexRecord
-from sqlrag.store.top_k import Index, Matching, has_scan
-from sqlrag.store.writer import IndexWriter, immediate
+from sqlrag.store.driver.extensions import has_codes_scan
+from tests.index.codes_reference import CREATE, block, codes_of, nearest
 from tests.sizes import examples
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 
-EVERYWHERE = 4096
+KERNELS = ["plain", "popcnt", "avx2", "avx512", "neon", "none of them"]
+"""Where a processor has not got one, or there is none of that name, the fastest is taken."""
 
 
-@dataclass
-class Stored:
-    """An index of bare vectors in memory."""
-
-    dimension: int
-    vectors: str = "float32"
-    seed: int = 0
-    connection: apsw.Connection = field(default_factory=lambda: apsw.Connection(":memory:"))
-
-    def __post_init__(self) -> None:
-        load_vec(self.connection)
-        self.record = IndexRecord(
-            "papers", "documents", "id", "m", "h", self.dimension, "", "", 256, 200, 0, vectors=self.vectors
-        )
-        self.writer = IndexWriter(self.connection, self.record)
-        self.ids: list[int] = []
-        with immediate(self.connection):
-            self.writer.create()
-
-    def random(self, count: int) -> np.ndarray:
-        """Return unit vectors around some topics."""
-        self.seed += 1
-        generator = np.random.default_rng(self.seed)
-        topics = np.random.default_rng(0).standard_normal((8, self.dimension))
-        found = topics[generator.integers(8, size=count)] + generator.standard_normal((count, self.dimension))
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-
-    def insert(self, vectors: np.ndarray) -> None:
-        with immediate(self.connection):
-            first = self.writer.next_id()
-            ids = range(first, first + len(vectors))
-            self.writer.insert([(id_, id_, 0, 0, 4, "text", 1) for id_ in ids], vectors)
-        self.ids.extend(ids)
-
-    def delete(self, ids: list[int]) -> None:
-        with immediate(self.connection):
-            self.writer.delete_chunks(ids)
-        self.ids = sorted(set(self.ids) - set(ids))
-
-    def keep_up(self, until: float = 1.0) -> None:
-        """Make cells where they are due; until a share of the codes has moved into them."""
-
-        def stop(what: str, share: float) -> None:
-            if what == "moving" and share > until:
-                raise KeyboardInterrupt
-
-        try:
-            CellTraining(self.connection, self.record, stop).keep_up()
-        except KeyboardInterrupt:
-            assert until < 1.0
-
-    def index(self, *, scans: bool) -> Index:
-        return Index(self.connection, self.record, scans=scans)
+def connected(path: str | Path = ":memory:") -> apsw.Connection:
+    """Return a connection that has the library."""
+    connection = apsw.Connection(str(path))
+    load_vec(connection)
+    return connection
 
 
-def assert_same(scanned: list[tuple], found: list[tuple]) -> None:
-    """The same rows: `id, number, rank`."""
-    assert [(row[0], row[2]) for row in scanned] == [(row[0], row[2]) for row in found]
-    assert [row[1] for row in scanned] == pytest.approx([row[1] for row in found], abs=1e-6)
+class Codes:
+    """Codes of random vectors, here and in the table `a_codes`."""
+
+    def __init__(self, count: int, dimension: int, *, seed: int = 0, size: int = 2048, path: str = ":memory:") -> None:
+        self.generator = np.random.default_rng(seed)
+        self.vectors = self.generator.standard_normal((count, dimension)).astype(np.float32)
+        self.vectors[count // 2 :] = self.vectors[: count - count // 2]  # so many are equally near
+        self.ids = np.cumsum(self.generator.integers(1, 4, count)).astype(np.int64)
+        self.codes, self.factors = codes_of(self.vectors)
+        self.size = size
+        self.connection = connected(path)
+        self.connection.execute(CREATE.format("a_codes"))
+        self.write()
+
+    def write(self) -> None:
+        """Write all blocks."""
+        self.connection.execute("BEGIN; DELETE FROM a_codes")
+        for start in range(0, len(self.ids), self.size):
+            part = slice(start, start + self.size)
+            row = block(self.ids[part], self.codes[part], self.factors[part])
+            self.connection.execute("INSERT INTO a_codes VALUES (?, ?, ?, ?, ?)", row)
+        self.connection.execute("COMMIT")
+
+    def query(self) -> np.ndarray:
+        return self.generator.standard_normal(self.vectors.shape[1]).astype(np.float32)
+
+    def nearest(self, query: np.ndarray, k: int, ids: np.ndarray | None = None) -> list:
+        """Return what must be found."""
+        among = slice(None) if ids is None else np.isin(self.ids, ids)
+        return nearest(query, self.ids[among], self.codes[among], self.factors[among], k)
 
 
-def matching(ids: list[int]) -> Matching:
-    """Return a filter that lets these chunks through."""
-    select = "SELECT value AS id FROM json_each(:listed)"
-    return Matching(select, set(ids).intersection, {"listed": json.dumps(ids)})
-
-
-def assert_all_same(stored: Stored, query: np.ndarray, k: int, every: int) -> None:
-    """Whatever an index is asked for, both find it."""
-    scan, vec0, vector = stored.index(scans=True), stored.index(scans=False), query.tobytes()
-    some = stored.ids[::every]
-    for nprobe in (None, 1, 3, EVERYWHERE):
-        assert_same(scan.vector_top_k(vector, k, nprobe=nprobe), vec0.vector_top_k(vector, k, nprobe=nprobe))
-    assert_same(scan.distances(vector, k, json.dumps(some)), vec0.distances(vector, k, json.dumps(some)))
-    assert scan.near_ids(vector, k, nprobe=2) == vec0.near_ids(vector, k, nprobe=2)
-    options = {"vector_weight": 0.7, "nprobe": 2}
-    found = [index.hybrid_top_k("text", vector, k, **options) for index in (scan, vec0)]
-    assert_same(*found)
-    if not scan.cells()[0]:
-        found = [index.vector_top_k(vector, k, matching(some)) for index in (scan, vec0)]
-        assert_same(*found)
-        assert len(found[0]) == min(k, len(some)) or stored.vectors == "int8"
-
-
-@pytest.mark.sized
-@settings(max_examples=examples(8, 25), deadline=None)
-@given(
-    dimension=st.sampled_from([1, 7, 32, 33, 100, 384]),
-    vectors=st.sampled_from(["float32", "int8"]),
-    count=st.integers(1, 400),
-    k=st.sampled_from([1, 10, 40]),
-    every=st.sampled_from([1, 7, 60]),
-    seed=st.integers(0, 10**6),
-)
-def test_an_index_that_is_searched_whole(dimension, vectors, count, k, every, seed):  # noqa: PLR0917
-    """Vectors of any length, after inserts and deletes, with and without a list of ids."""
-    stored = Stored(dimension, vectors, seed)
-    stored.insert(stored.random(count))
-    stored.delete(stored.ids[1::3])
-    stored.insert(stored.random(30))
-    for query in stored.random(3):
-        assert_all_same(stored, query, k, every)
-
-
-@pytest.mark.sized
-@settings(max_examples=examples(4, 12), deadline=None)
-@given(
-    dimension=st.sampled_from([16, 33, 96]),
-    vectors=st.sampled_from(["float32", "int8"]),
-    k=st.sampled_from([1, 10, 40]),
-    until=st.sampled_from([0.0, 0.5, 1.0]),
-    seed=st.integers(0, 10**6),
-)
-def test_an_index_with_cells(dimension, vectors, k, until, seed):
-    """Cells, codes in none, deletes, and codes on their way from older cells to new ones."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("FLAT_CHUNKS", 300), ("QUERIES", 60), ("_BLOCKS_AT_ONCE", 2)):
-            patch.setattr(cell_training, name, value)
-        stored = Stored(dimension, vectors, seed)
-        stored.insert(stored.random(400))
-        stored.keep_up()
-        stored.delete(stored.ids[5:200:2])
-        stored.insert(stored.random(1400))
-        stored.keep_up(until)
-        some = json.dumps(stored.ids[:150:3])
-        stored.connection.execute(  # as while the first codes of an index are made
-            "CREATE TEMP TABLE moved AS SELECT rowid AS id, code FROM papers_codes "
-            "WHERE rowid IN (SELECT value FROM json_each(?))",
-            (some,),
-        )
-        stored.writer.delete_codes(json.loads(some))
-        stored.connection.execute(
-            "INSERT INTO papers_codes (rowid, cell, code) SELECT id, 0, vec_int8(code) FROM moved"
-        )
-    assert stored.index(scans=True).cells()[0]
-    for query in stored.random(3):
-        assert_all_same(stored, query, k, 7)
-
-
-@pytest.mark.parametrize("vectors", ["float32", "int8"])
-def test_of_equally_far_ones_the_same(vectors):
-    """Copies of one vector, more than are wanted: both take the same of them, by the rule in extension/shadow.h."""
-    stored = Stored(20, vectors)
-    copies = np.repeat(stored.random(2), 150, axis=0)
-    stored.insert(copies)
-    stored.delete(stored.ids[::4])
-    assert_all_same(stored, copies[0], 25, 3)
-    assert_all_same(stored, copies[-1], 60, 2)
-
-
-def test_more_rows_than_vec0_gives():
-    """Beyond 4,096 rows: all distances, in order."""
-    stored = Stored(8)
-    stored.insert(stored.random(5000))
-    query = stored.random(1)[0].tobytes()
-    rows = stored.index(scans=True).vector_top_k(query, 4500)
-    assert len(rows) == 4500
-    assert_same(rows, stored.index(scans=False).vector_top_k(query, 4500))
-
-
-@pytest.mark.parametrize("dimension", [8, 384])
-def test_large_pages_and_small_ones(dimension):
-    """Where the vectors lie in the file's pages is nothing that shows."""
-    for size in (512, 4096, 65536):
-        connection = apsw.Connection(":memory:")
-        connection.execute(f"PRAGMA page_size = {size}")
-        stored = Stored(dimension, connection=connection)
-        stored.insert(stored.random(300))
-        assert_all_same(stored, stored.random(1)[0], 20, 5)
-
-
-# What is wrong
-
-
-def scan(connection: apsw.Connection, *arguments: object, function: str = "sqlrag_scan") -> list[tuple]:
+def found(connection: apsw.Connection, query: np.ndarray, *arguments: object, table: str = "a_codes") -> list:
+    """Return what sqlrag_nearest_codes() finds."""
     marks = ", ".join("?" * len(arguments))
-    return list(connection.execute(f"SELECT id, distance, measured FROM {function}({marks})", arguments))
+    sql = f"SELECT id, estimate FROM sqlrag_nearest_codes(?, ?, {marks})"
+    blobs = [given.astype("<i8").tobytes() if isinstance(given, np.ndarray) else given for given in arguments]
+    return list(connection.execute(sql, (table, query.tobytes(), *blobs)))
 
 
-QUERY = np.ones(4, np.float32).tobytes()
+# What is found
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("papers_vec", "float32 L2", QUERY), "needs table, metric, query, k"),
-        ((None, "float32 L2", QUERY, 1), "table is the name"),
-        (("papers_vec", "cosine", QUERY, 1), "metric is 'float32 L2'"),
-        (("papers_vec", "float32 L2", None, 1), "query is a BLOB"),
-        (("papers_vec", "float32 L2", b"", 1), "query is a BLOB"),
-        (("papers_vec", "float32 L2", QUERY[:-1], 1), "query is a BLOB"),
-        (("papers_vec", "int8 L1", bytes(65537), 1), "query is a BLOB"),
-        (("papers_vec", "float32 L2", np.full(4, np.nan, np.float32).tobytes(), 1), "no number"),
-        (("papers_vec", "float32 L2", np.full(4, np.inf, np.float32).tobytes(), 1), "no number"),
-        (("papers_vec", "float32 L2", QUERY, -1), "k is a whole number"),
-        (("papers_vec", "float32 L2", QUERY, None), "k is a whole number"),
-        (("papers_vec", "float32 L2", QUERY, 1.5), "k is a whole number"),
-        (("papers_vec", "float32 L2", QUERY, 1, 7), "JSON arrays"),
-        (("papers_codes", "int8 L1", QUERY, 1, None, "[1"), "malformed JSON"),
-        *(
-            (("papers_vec", "float32 L2", QUERY, 1, ids), "ids is a JSON array")
-            for ids in (
-                "",
-                "[",
-                "[1",
-                "[1,",
-                "[1,]",
-                "[,1]",
-                "[a]",
-                "1",
-                '["1"]',
-                "[1.5]",
-                "[1] x",
-                "[9223372036854775808]",
-            )
-        ),
-        (("papers_vec", "float32 L2", QUERY, 1, None, "[0]"), "no such column: partition00"),
-        (("nothing_vec", "float32 L2", QUERY, 1), "no such table"),
-        (('"; DROP TABLE papers; --', "float32 L2", QUERY, 1), "no such table"),
-        (("papers_vec", "float32 L2", QUERY[:8], 1), "vectors of index 'papers' are damaged"),
-    ],
+@pytest.mark.sized
+@settings(max_examples=examples(12, 60), deadline=None)
+@given(
+    dimension=st.one_of(st.sampled_from([384, 768, 100, 1000]), st.integers(8, 1600)),
+    count=st.sampled_from([1, 7, 8, 9, 500]),
+    k=st.sampled_from([1, 10, 200, 501]),
+    size=st.integers(1, 700),
+    seed=st.integers(0, 10**6),
 )
-def test_arguments_that_are_none(arguments, words):
-    """Each is one clear error."""
-    stored = Stored(4)
-    stored.insert(stored.random(3))
-    with pytest.raises(apsw.Error, match=words) as caught:
-        scan(stored.connection, *arguments)
-    assert "\n" not in str(caught.value)
+def test_every_kernel_finds_what_numpy_finds(dimension, count, k, size, seed):  # noqa: PLR0917
+    """The same ids, in the same order, with the same estimates to the last bit, read and kept; equal codes, too."""
+    stored = Codes(count, dimension, seed=seed, size=size)
+    if count == 500:
+        stored.factors[3:6] = np.nan, np.inf, 3e38
+        stored.write()
+    copy = stored.connection.serialize("main")
+    few = stored.generator.choice(stored.ids, len(stored.ids) // 3 + 1)
+    for kernel in KERNELS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SQLRAG_KERNEL", kernel)
+            connection = connected()
+        connection.deserialize("main", copy)
+        for query in (stored.query(), np.zeros(dimension, np.float32)):
+            for _ in range(2):
+                assert found(connection, query, k) == stored.nearest(query, k)
+            if len(np.unique(few)) > k:
+                assert found(connection, query, k, few) == stored.nearest(query, k, few)
 
 
-def test_a_list_of_no_ids_and_k_0():
-    """Nothing is found among none, and none are found of many."""
-    stored = Stored(4)
-    stored.insert(stored.random(3))
-    assert scan(stored.connection, "papers_vec", "float32 L2", QUERY, 5, " [ ] ") == []
-    assert scan(stored.connection, "papers_vec", "float32 L2", QUERY, 0) == []
-    everything = json.dumps([-(2**63), 2**63 - 1, 2, 2, -5])
-    assert [row[::2] for row in scan(stored.connection, "papers_vec", "float32 L2", QUERY, 5, everything)] == [(2, 1)]
+def test_many_codes_are_shared_among_threads():
+    """More codes than one thread takes, with a filter and without."""
+    stored = Codes(280_000, 8, size=2000)
+    for k in (1, 100, 3000):
+        query = stored.query()
+        assert found(stored.connection, query, k) == stored.nearest(query, k)
+        half = stored.generator.permutation(stored.ids)[: 140_000]
+        assert found(stored.connection, query, k, half) == stored.nearest(query, k, half)
 
 
-DAMAGES = [
-    "UPDATE papers_{table}_vector_chunks00 SET vectors = x'00'",
-    "UPDATE papers_{table}_vector_chunks00 SET vectors = substr(vectors, 2)",
-    "UPDATE papers_{table}_vector_chunks00 SET vectors = zeroblob(3 * length(vectors))",
-    "UPDATE papers_{table}_vector_chunks00 SET vectors = 7",
-    "DELETE FROM papers_{table}_vector_chunks00",
-    "UPDATE papers_{table}_chunks SET validity = x''",
-    "UPDATE papers_{table}_chunks SET validity = x'ff'",
-    "UPDATE papers_{table}_chunks SET validity = 'a text'",
-    "UPDATE papers_{table}_chunks SET rowids = substr(rowids, 4)",
-    "UPDATE papers_{table}_chunks SET rowids = zeroblob(80000)",
-    "UPDATE papers_{table}_chunks SET rowids = 5",
-]
+@pytest.mark.parametrize("every", [1, 2, 13, 400])
+def test_only_the_ids_of_a_filter(every):
+    """In any order, some twice, others that are not there; negative ids and the largest ones as well."""
+    stored = Codes(3000, 64)
+    limits = np.iinfo(np.int64)
+    stored.ids[:20] = limits.min + np.arange(20)
+    stored.ids[-20:] = limits.max - np.arange(20)[::-1]
+    stored.write()
+    wanted = np.concatenate([stored.ids[::-every], stored.ids[:10], [10**15, -(10**15)]])
+    query = stored.query()
+    assert found(stored.connection, query, 7, wanted) == stored.nearest(query, 7, wanted)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("vectors", ["float32", "int8"])
-def test_a_damaged_block_is_named(damage, vectors):
-    """What sqlite-vec has not written so is an error that says what to do."""
-    stored = Stored(4, vectors)
-    stored.insert(stored.random(100))
-    stored.connection.execute(damage.format(table="vec" if vectors == "float32" else "codes"))
-    words = "vectors of index 'papers' are damaged: sqlrag check --repair makes them anew"
-    with pytest.raises(NotADatabaseError, match=words), translated("a.db"):
-        stored.index(scans=True).vector_top_k(QUERY, 5)
+def test_few_ids_come_back_as_they_are():
+    """No more than k: in their order, without an estimate, and no code is read."""
+    stored = Codes(50, 16)
+    stored.connection.execute("UPDATE a_codes SET codes = 7")
+    ids = np.array([9, 2**63 - 1, -4, 9, 9, 1000])
+    rows = [(-4, None), (9, None), (1000, None), (2**63 - 1, None)]
+    assert found(stored.connection, stored.query(), 4, ids) == rows
+    assert found(stored.connection, stored.query(), 5, ids[:0]) == []
+    with pytest.raises(apsw.CorruptError):
+        found(stored.connection, stored.query(), 3, ids)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "UPDATE papers_vec_rowids SET chunk_offset = -1",
-        "UPDATE papers_vec_rowids SET chunk_offset = 64",
-        "UPDATE papers_vec_rowids SET chunk_offset = 9223372036854775807",
-        "UPDATE papers_vec_rowids SET chunk_id = 99",
-        "UPDATE papers_vec_rowids SET chunk_id = NULL",
-        "UPDATE papers_vec_vector_chunks00 SET vectors = zeroblob(length(vectors) - 1)",
-    ],
-)
-def test_a_damaged_place_is_named(damage):
-    """The same where an id is looked up."""
-    stored = Stored(4)
-    stored.insert(stored.random(100))
-    stored.connection.execute(damage)
-    with pytest.raises(apsw.CorruptError, match="vectors of index 'papers' are damaged"):
-        scan(stored.connection, "papers_vec", "float32 L2", QUERY, 1, "[3]", function="sqlrag_look_up")
+def test_k_0_and_k_beyond_all():
+    """Nothing, and everything."""
+    stored = Codes(50, 16)
+    assert found(stored.connection, stored.query(), 0) == []
+    assert len(found(stored.connection, stored.query(), 2**62)) == 50
+    stored.connection.execute("DELETE FROM a_codes")
+    assert found(stored.connection, stored.query(), 5) == []
 
 
-def test_a_stored_vector_that_is_no_number():
-    """It is farther than all others."""
-    stored = Stored(4)
-    stored.insert(stored.random(3))
-    nothing = np.full(4, np.nan, np.float32).tobytes()
-    stored.connection.execute("UPDATE papers_vec SET embedding = ? WHERE rowid = 2", (nothing,))
-    rows = stored.index(scans=True).vector_top_k(QUERY, 5)
-    assert [row[0] for row in rows][-1] == 2
-    assert rows[-1][1] == float("inf")
+def test_numbers_near_the_largest_and_the_smallest():
+    """A query of any finite numbers has an answer."""
+    stored = Codes(50, 16)
+    for number in (3e38, 1e-45, -3e38):
+        assert len(found(stored.connection, np.full(16, number, np.float32), 5)) == 5
+
+
+# What is kept
+
+
+def break_codes(connection: apsw.Connection) -> None:
+    """Write other codes under the same stamps, as nobody does: only who reads them sees it."""
+    connection.execute("UPDATE a_codes SET codes = zeroblob(3)")
+
+
+def test_codes_stay_in_memory(tmp_path):
+    """All connections of the process share them; when the last one that searched is closed they are read again."""
+    path = str(tmp_path / "a.db")
+    stored = Codes(3000, 64, path=path)
+    query = stored.query()
+    rows = stored.nearest(query, 9)
+    assert found(stored.connection, query, 9) == rows
+    break_codes(stored.connection)
+    other = connected(path)
+    assert found(other, query, 9) == rows
+    stored.connection.close()
+    assert found(other, query, 9) == rows
+    other.close()
+    with pytest.raises(apsw.CorruptError):
+        found(connected(path), query, 9)
+
+
+def test_each_database_in_memory_has_its_own():
+    """Two of them have no name by which one could be taken for the other."""
+    one, other = Codes(20, 16), Codes(20, 16, seed=1)
+    other.connection.execute("UPDATE a_codes SET stamp = 5")
+    one.connection.execute("UPDATE a_codes SET stamp = 5")
+    for stored in (one, other, one):
+        query = stored.query()
+        assert found(stored.connection, query, 5) == stored.nearest(query, 5)
+
+
+def rewritten(stored: Codes) -> None:
+    """Let the vectors be others."""
+    stored.vectors = stored.generator.standard_normal(stored.vectors.shape).astype(np.float32)
+    stored.codes, stored.factors = codes_of(stored.vectors)
+
+
+def insert_all(connection: apsw.Connection, stored: Codes) -> None:
+    connection.execute("DELETE FROM a_codes")
+    row = block(stored.ids, stored.codes, stored.factors)
+    connection.execute("INSERT INTO a_codes VALUES (?, ?, ?, ?, ?)", row)
+
+
+@pytest.mark.parametrize("how", ["transaction", "savepoint"])
+def test_what_is_rolled_back_is_not_found(tmp_path, how):
+    """Codes that were searched within a transaction, and with it are gone."""
+    stored = Codes(200, 64, path=str(tmp_path / "a.db"))
+    query = stored.query()
+    before = stored.nearest(query, 9)
+    assert found(stored.connection, query, 9) == before
+    stored.connection.execute("BEGIN" if how == "transaction" else "SAVEPOINT here")
+    rewritten(stored)
+    insert_all(stored.connection, stored)
+    assert found(stored.connection, query, 9) == stored.nearest(query, 9) != before
+    other = connected(tmp_path / "a.db")
+    assert found(other, query, 9) == before
+    stored.connection.execute("ROLLBACK" if how == "transaction" else "ROLLBACK TO here; RELEASE here")
+    assert found(stored.connection, query, 9) == before
+
+
+def test_a_reader_keeps_what_it_has_begun_with(tmp_path):
+    """In a log, an older reader finds the older codes, and the writer its own, in turns."""
+    stored = Codes(200, 64, path=str(tmp_path / "a.db"))
+    stored.connection.execute("PRAGMA journal_mode = WAL")
+    reader, query = connected(tmp_path / "a.db"), stored.query()
+    reader.execute("BEGIN")
+    before = stored.nearest(query, 9)
+    assert found(reader, query, 9) == before
+    rewritten(stored)
+    insert_all(stored.connection, stored)
+    for _ in range(2):
+        assert found(stored.connection, query, 9) == stored.nearest(query, 9)
+        assert found(reader, query, 9) == before
+    reader.execute("COMMIT")
+    assert found(reader, query, 9) == stored.nearest(query, 9)
+
+
+def test_what_another_process_writes_is_found(tmp_path):
+    """It deletes every second block."""
+    stored = Codes(400, 64, size=50, path=str(tmp_path / "a.db"))
+    query = stored.query()
+    assert len(found(stored.connection, query, 400)) == 400
+    program = "import apsw, sys; apsw.Connection(sys.argv[1]).execute('DELETE FROM a_codes WHERE first_id / 100 % 2')"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.db")], check=True)
+    ((left,),) = stored.connection.execute("SELECT sum(length(ids) / 8) FROM a_codes")
+    assert 0 < left < 400
+    assert len(found(stored.connection, query, 400)) == left
+
+
+def test_a_file_that_a_copy_replaces(tmp_path):
+    """The file of yesterday in place of today's, while a connection to the latter is open."""
+    path, copy = tmp_path / "a.db", tmp_path / "copy.db"
+    stored = Codes(200, 64, path=str(path))
+    query = stored.query()
+    before = stored.nearest(query, 9)
+    shutil.copy(path, copy)
+    rewritten(stored)
+    insert_all(stored.connection, stored)
+    assert found(stored.connection, query, 9) == stored.nearest(query, 9)
+    copy.replace(path)
+    restored = connected(path)
+    for _ in range(2):
+        assert found(restored, query, 9) == before
+        assert found(stored.connection, query, 9) == stored.nearest(query, 9)
+
+
+def test_it_holds_nothing_of_the_database(tmp_path):
+    """After a search others may write, change the schema, and the connection may be closed."""
+    stored = Codes(100, 16, path=str(tmp_path / "a.db"))
+    reading, query = connected(tmp_path / "a.db"), stored.query()
+    found(reading, query, 5)
+    stored.connection.execute("ALTER TABLE a_codes ADD COLUMN more; VACUUM")
+    assert found(reading, query, 5) == stored.nearest(query, 5)
+    stored.connection.execute("DROP TABLE a_codes")
+    with pytest.raises(apsw.SQLError, match="no such table"):
+        found(reading, query, 5)
+    reading.close()
+    stored.connection.execute("PRAGMA locking_mode = EXCLUSIVE; CREATE TABLE b (c)")
 
 
 def test_it_can_be_interrupted():
-    """A progress handler, as a time limit has one, ends a scan between two blocks."""
-    stored = Stored(4)
-    stored.insert(stored.random(20_000))
-    calls = [0, 10**9]
+    """A progress handler, as a time limit has one, ends the reading of blocks, and the next search is whole."""
+    stored = Codes(4000, 8, size=2)
+    query, calls = stored.query(), [0, 5000]
 
     def handler() -> bool:
         calls[0] += 1
         return calls[0] > calls[1]
 
     stored.connection.set_progress_handler(handler, 1)
-    scan(stored.connection, "papers_vec", "float32 L2", QUERY, 1)
-    assert calls[0] > 20_000 // 64
-    calls[:] = [0, calls[0] // 2]
     with pytest.raises(apsw.InterruptError):
-        scan(stored.connection, "papers_vec", "float32 L2", QUERY, 1)
+        found(stored.connection, query, 5)
     calls[1] = 10**9
-    assert len(scan(stored.connection, "papers_vec", "float32 L2", QUERY, 1)) == 1
+    assert found(stored.connection, query, 5) == stored.nearest(query, 5)
 
 
-def test_it_holds_nothing_between_two_calls(tmp_path):
-    """After a search others may write, change the schema, and the connection may be closed."""
-    path = str(tmp_path / "index.db")
-    stored = Stored(4, connection=apsw.Connection(path))
-    stored.insert(stored.random(100))
-    reading = apsw.Connection(path)
-    load_vec(reading)
-    index = Index(reading, stored.record)
-    before = index.vector_top_k(QUERY, 100)
-    stored.insert(stored.random(5))
-    stored.connection.execute("VACUUM")
-    assert len(index.vector_top_k(QUERY, 200)) == len(before) + 5
-    reading.close()
-    stored.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    stored.insert(stored.random(1))
+def test_searches_in_threads_while_one_writes(tmp_path):
+    """Every answer is that of the codes before a write or of those after it."""
+    stored = Codes(400, 16, size=40, path=str(tmp_path / "a.db"))
+    stored.connection.execute("PRAGMA journal_mode = WAL")
+    query, answers, failed = stored.query(), [], []
+    expected = [stored.nearest(query, 5)]
+
+    def search() -> None:
+        connection = connected(tmp_path / "a.db")
+        try:
+            answers.extend(found(connection, query, 5) for _ in range(150))
+        except apsw.Error as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        rewritten(stored)
+        expected.append(stored.nearest(query, 5))
+        stored.write()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(answers) == 450
+    assert all(answer in expected for answer in answers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_that_was_forked(tmp_path):
+    """A child searches by a connection of its own, whatever threads of its parent did when it was made."""
+    Codes(3000, 64, path=str(tmp_path / "a.db")).connection.close()
+    program = """
+import os, sys, threading
+sys.path.extend(sys.argv[2:])
+from tests.index.test_scan import connected, found
+import numpy as np
+query, done = np.ones(64, np.float32), False
+def search():
+    connection = connected(sys.argv[1])
+    while not done:
+        found(connection, query, 5)
+threads = [threading.Thread(target=search) for _ in range(2)]
+for thread in threads: thread.start()
+connection = connected(sys.argv[1])
+codes = []
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        os._exit(len(found(connected(sys.argv[1]), query, 5)))
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+done = True
+for thread in threads: thread.join()
+print(codes == [5] * 10, len(found(connection, query, 5)))
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "a.db"), *filter(None, sys.path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=Path(__file__).parents[2])
+    assert (run.returncode, run.stdout) == (0, "True 5\n"), run.stderr
+
+
+# Whole vectors
+
+
+def vectors(count: int, dimension: int, kind: str = "FLOAT", size: int = 16) -> tuple[apsw.Connection, np.ndarray]:
+    """Return a connection with the vec0 table `a_vec`, and what is in it from id 1 on."""
+    generator = np.random.default_rng(dimension)
+    made = generator.standard_normal((count, dimension)).astype(np.float32)
+    if kind == "INT8":
+        made = np.clip(made * 40, -127, 127).astype(np.int8)
+    connection = connected()
+    connection.execute(f"CREATE VIRTUAL TABLE a_vec USING vec0 (embedding {kind}[{dimension}], chunk_size = {size})")
+    value = "vec_int8(?)" if kind == "INT8" else "?"
+    with connection:
+        rows = [(place + 1, vector.tobytes()) for place, vector in enumerate(made)]
+        connection.executemany(f"INSERT INTO a_vec (rowid, embedding) VALUES (?, {value})", rows)
+    return connection, made
+
+
+def looked_up(connection: apsw.Connection, metric: str, query: np.ndarray, k: int, ids: np.ndarray) -> list:
+    sql = "SELECT id, distance FROM sqlrag_look_up('a_vec', ?, ?, ?, ?)"
+    return list(connection.execute(sql, (metric, query.tobytes(), k, ids.astype("<i8").tobytes())))
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("float32 L2", "FLOAT"), ("int8 L2", "INT8")])
+@pytest.mark.parametrize("dimension", [1, 7, 100, 384])
+@pytest.mark.parametrize("page", [512, 4096, 65536])
+def test_vectors_that_are_looked_up(metric, kind, dimension, page):
+    """The k nearest of some ids, as MATCH measures them; ids that are not there are left out."""
+    connection, made = vectors(150, dimension, kind)
+    connection.execute(f"PRAGMA page_size = {page}; VACUUM; DELETE FROM a_vec WHERE rowid % 5 = 0")
+    ids = np.array([*range(150, 0, -2), 3, 3, 7, 10**9, -1])
+    query, there = made[20], [id_ for id_ in {*ids.tolist()} if 0 < id_ <= 150 and id_ % 5]
+    apart = {id_: np.linalg.norm(made[id_ - 1].astype(float) - query.astype(float)) for id_ in there}
+    expected = sorted(there, key=lambda id_: (round(apart[id_], 4), id_))
+    rows = looked_up(connection, metric, query, 1000, ids)
+    assert sorted(row[0] for row in rows) == sorted(expected)
+    assert [row[1] for row in rows] == pytest.approx([apart[row[0]] for row in rows], abs=1e-4)
+    assert [(row[1], row[0]) for row in rows] == sorted((row[1], row[0]) for row in rows)
+    assert looked_up(connection, metric, query, 9, ids) == rows[:9]
+    exact = dict(connection.execute("SELECT rowid, distance FROM a_vec WHERE embedding MATCH "
+                                    f"{'vec_int8(?)' if kind == 'INT8' else '?'} AND k = 150", (query.tobytes(),)))  # fmt: skip
+    assert [row[1] for row in rows] == pytest.approx([exact[row[0]] for row in rows], abs=1e-5)
+
+
+def test_a_stored_vector_that_is_no_number():
+    """It is farther than all others."""
+    connection, made = vectors(3, 4)
+    connection.execute("UPDATE a_vec SET embedding = ? WHERE rowid = 2", (np.full(4, np.nan, np.float32).tobytes(),))
+    rows = looked_up(connection, "float32 L2", made[0], 5, np.array([1, 2, 3]))
+    assert [row[0] for row in rows] == [1, 3, 2]
+    assert rows[-1][1] == float("inf")
+
+
+# Ids
+
+
+def test_ids_are_gathered():
+    """In their order; NULLs are left out, and of no row an empty BLOB is made. In groups as well."""
+    connection = connected()
+    numbers = [5, -(2**63), None, 2**63 - 1, 5, *range(1000)]
+    connection.execute("CREATE TABLE n (id)")
+    connection.executemany("INSERT INTO n VALUES (?)", [(number,) for number in numbers])
+    ((blob,),) = connection.execute("SELECT sqlrag_ids(id) FROM n")
+    assert np.frombuffer(blob, "<i8").tolist() == [number for number in numbers if number is not None]
+    assert connection.execute("SELECT sqlrag_ids(id) FROM n WHERE id = -7").fetchall() == [(b"",)]
+    assert connection.execute("SELECT sqlrag_ids(NULL)").fetchall() == [(b"",)]
+    groups = connection.execute("SELECT sqlrag_ids(id) FROM n WHERE id < 9 AND id >= 0 GROUP BY id % 3").fetchall()
+    assert [np.frombuffer(blob, "<i8").tolist() for (blob,) in groups] == [[0, 3, 6], [1, 4, 7], [5, 5, 2, 5, 8]]
+
+
+@pytest.mark.parametrize("value", ["'1'", "1.5", "x'01'", "''"])
+def test_what_is_no_id_is_not_gathered(value):
+    """Another value is an error, not left out."""
+    with pytest.raises(apsw.SQLError, match=r"sqlrag_ids\(\): id is a whole number"):
+        connected().execute(f"SELECT sqlrag_ids(column1) FROM (VALUES (1), ({value}), (2))").fetchall()
+
+
+# What is wrong
+
+QUERY = np.ones(8, np.float32).tobytes()
+IDS = np.arange(5).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [
+        ("nearest_codes", ("a_codes", QUERY), r"sqlrag_nearest_codes\(\) needs table, query, k: got table, query"),
+        ("nearest_codes", (None, QUERY, 1), "table is the name of a table of codes"),
+        ("nearest_codes", ("a_codes", None, 1), "query is a BLOB of float32"),
+        ("nearest_codes", ("a_codes", b"", 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", "text", 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", QUERY[:-1], 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", bytes(4 * 65537), 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", np.full(8, np.nan, np.float32).tobytes(), 1), "no number"),
+        ("nearest_codes", ("a_codes", np.full(8, np.inf, np.float32).tobytes(), 1), "no number"),
+        ("nearest_codes", ("a_codes", QUERY, -1), "k is a whole number"),
+        ("nearest_codes", ("a_codes", QUERY, None), "k is a whole number"),
+        ("nearest_codes", ("a_codes", QUERY, 1.5), "k is a whole number"),
+        ("nearest_codes", ("a_codes", QUERY, 1, "[1, 2]"), "ids is a BLOB of whole numbers"),
+        ("nearest_codes", ("a_codes", QUERY, 1, 7), "ids is a BLOB"),
+        ("nearest_codes", ("a_codes", QUERY, 1, IDS[:-1]), "ids is a BLOB"),
+        ("nearest_codes", ("nothing", QUERY, 1), "no such table: main.nothing"),
+        ("nearest_codes", ('"; DROP TABLE a_codes; --', QUERY, 1), "no such table"),
+        ("nearest_codes", ("a_vec", QUERY, 1), "no such column: first_id"),
+        ("nearest_codes", ("a_codes", bytes(4 * 65), 1), "vectors of index 'a' are damaged"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, 1), "needs table, metric, query, k, ids: got table, metric, query, k"),
+        ("look_up", (None, "float32 L2", QUERY, 1, IDS), "table is the name of a vec0 table"),
+        ("look_up", ("a_vec", "cosine", QUERY, 1, IDS), "metric is 'float32 L2' or 'int8 L2'"),
+        ("look_up", ("a_vec", None, QUERY, 1, IDS), "metric is 'float32 L2' or 'int8 L2'"),
+        ("look_up", ("a_vec", "float32 L2", None, 1, IDS), "query is a BLOB of the metric's numbers"),
+        ("look_up", ("a_vec", "int8 L2", bytes(65537), 1, IDS), "query is a BLOB"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, None, IDS), "k is a whole number"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, 1, None), "ids is a BLOB"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, 1, "[1]"), "ids is a BLOB"),
+        ("look_up", ("nothing_vec", "float32 L2", QUERY, 1, IDS), "no such table"),
+        ("look_up", ("a_vec", "float32 L2", bytes(28), 1, IDS), "vectors of index 'a' are damaged"),
+    ],
+)  # fmt: skip
+def test_arguments_that_are_none(function, arguments, words):
+    """Each is one clear error."""
+    connection, _ = vectors(20, 8)
+    connection.execute(CREATE.format("a_codes"))
+    codes = block(np.arange(1, 21), *codes_of(np.ones((20, 8))))
+    connection.execute("INSERT INTO a_codes VALUES (?, ?, ?, ?, ?)", codes)
+    marks = ", ".join("?" * len(arguments))
+    with pytest.raises(apsw.Error, match=words) as caught:
+        list(connection.execute(f"SELECT * FROM sqlrag_{function}({marks})", arguments))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ids = x''",
+        "ids = substr(ids, 2)",
+        "ids = substr(ids, 9)",
+        "ids = 5",
+        "ids = 'a text'",
+        "factors = x''",
+        "factors = substr(factors, 5)",
+        "factors = zeroblob(length(factors) + 4)",
+        "factors = 0.5",
+        "codes = x''",
+        "codes = substr(codes, 9)",
+        "codes = zeroblob(2 * length(codes))",
+        "codes = CAST(zeroblob(length(codes)) AS TEXT)",
+        "codes = 7",
+        "stamp = 'a text'",
+        "stamp = x'00'",
+        "stamp = 1.5",
+        "ids = zeroblob(8 * 2049), factors = zeroblob(4 * 2049), codes = zeroblob(8 * 2049)",
+    ],
+)
+def test_a_damaged_block_is_named(damage):
+    """What sqlrag has not written so is an error that says what to do, and the next search of sound codes is whole."""
+    stored = Codes(100, 16, size=30)
+    query = stored.query()
+    stored.connection.execute(f"SAVEPOINT sound; UPDATE a_codes SET {damage}, stamp = stamp + 1"
+                              if "stamp" not in damage else f"SAVEPOINT sound; UPDATE a_codes SET {damage}")  # fmt: skip
+    words = "vectors of index 'a' are damaged: sqlrag check --repair makes them anew"
+    with pytest.raises(apsw.CorruptError, match=words):
+        found(stored.connection, query, 5)
+    stored.connection.execute("ROLLBACK TO sound; RELEASE sound")
+    assert found(stored.connection, query, 5) == stored.nearest(query, 5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE a_vec_rowids SET chunk_offset = -1",
+        "UPDATE a_vec_rowids SET chunk_offset = 64",
+        "UPDATE a_vec_rowids SET chunk_offset = 9223372036854775807",
+        "UPDATE a_vec_rowids SET chunk_id = 99",
+        "UPDATE a_vec_rowids SET chunk_id = NULL",
+        "UPDATE a_vec_vector_chunks00 SET vectors = zeroblob(length(vectors) - 1)",
+        "UPDATE a_vec_vector_chunks00 SET vectors = x''",
+        "UPDATE a_vec_vector_chunks00 SET vectors = 7",
+        "DELETE FROM a_vec_vector_chunks00",
+    ],
+)
+def test_a_damaged_place_is_named(damage):
+    """The same where an id is looked up."""
+    connection, made = vectors(100, 4)
+    connection.execute(damage)
+    with pytest.raises(apsw.CorruptError, match="vectors of index 'a' are damaged"):
+        looked_up(connection, "float32 L2", made[0], 1, np.array([3]))
 
 
 # Where it comes from
 
 
-def test_loading_is_closed_after(monkeypatch):
+def test_loading_is_closed_after():
     """sqlrag loads its library itself, once, and lets nobody load another."""
     connection = apsw.Connection(":memory:")
     load_vec(connection)
     load_vec(connection)
-    assert has_scan(connection)
+    assert has_codes_scan(connection)
     with pytest.raises(apsw.SQLError, match="not authorized"):
         connection.execute("SELECT load_extension(?)", (loadable_path(),))
 
 
-@pytest.mark.parametrize("library", [None, "broken"])
-def test_without_the_library_the_rows_are_the_same(monkeypatch, tmp_path, library):
-    """Where it was not built, or cannot be loaded, sqlite-vec's MATCH does the work."""
-    if library:
-        (tmp_path / "broken").write_text("no library")
-        library = str(tmp_path / "broken")
-    stored = Stored(12)
-    stored.insert(stored.random(200))
-    query = stored.random(1)[0].tobytes()
-    rows = stored.index(scans=True).vector_top_k(query, 10)
-    monkeypatch.setattr(libraries, "built_library", lambda: library)
-    other = apsw.Connection(":memory:")
-    load_vec(other)
-    assert not has_scan(other)
-    with other.backup("main", stored.connection, "main") as copy:
-        copy.step(-1)
-    index = Index(other, stored.record)
-    assert not index.scans()
-    assert_same(rows, index.vector_top_k(query, 10))
-
-
 def test_two_sqlite_libraries_in_one_process(tmp_path):
-    """APSW's and the standard library's sqlite3 each have the scan, in the same process."""
-    path = str(tmp_path / "a.db")
-    stored = Stored(16, connection=apsw.Connection(path))
-    stored.insert(stored.random(300))
+    """APSW's and the standard library's sqlite3 each have all three, in the same process, and share what is kept."""
+    stored = Codes(300, 16, path=str(tmp_path / "a.db"))
     stored.connection.close()
     program = """
 import sqlite3, sys
 sys.path.extend(sys.argv[2:])
 import apsw
-from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
-sql = "SELECT id, distance FROM sqlrag_scan('papers_vec', 'float32 L2', ?, 5)"
-found = []
+from sqlrag.engines.sqlite.functions import load_vec
+ids = "(SELECT sqlrag_ids(value) FROM json_each('[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]'))"
+sql = f"SELECT id, estimate FROM sqlrag_nearest_codes('a_codes', ?, 3, {ids})"
+rows, connections = [], []
 for connect in (apsw.Connection, sqlite3.connect, apsw.Connection):
-    connection = connect(sys.argv[1])
-    load_vec(connection)
-    found.append(list(connection.execute(sql, (bytes(64),))))
+    connections.append(connect(sys.argv[1]))
+    load_vec(connections[-1])
+    rows.append(list(connections[-1].execute(sql, (b"\\0\\0\\x80\\x3f" * 16,))))
+for connection in connections:
     connection.close()
-print(found[0] == found[1] == found[2], len(found[0]), sqlite3.sqlite_version != apsw.sqlite_lib_version())
+print(rows[0] == rows[1] == rows[2], len(rows[0]), sqlite3.sqlite_version != apsw.sqlite_lib_version())
 """
     import sqlite3
 
@@ -434,32 +588,6 @@ print(found[0] == found[1] == found[2], len(found[0]), sqlite3.sqlite_version !=
             str(number).encode() for number in sys.version_info[:2]
         ]:
             pytest.skip("this Python's sqlite3 cannot load extensions, and there is no /usr/bin/python3 of its version")
-    command = [python, "-c", program, path, *filter(None, sys.path)]
+    command = [python, "-c", program, str(tmp_path / "a.db"), *filter(None, sys.path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True 5 True\n"), done.stderr
-
-
-def test_real_embeddings(tmp_path):
-    """Texts and their real neighbours, in the file of each engine."""
-    from sqlrag.cli.standard_library import harvest
-
-    documents = [replace(document, text=document.text[:100]) for document in islice(harvest(), 250)]
-    queries = ["how long does a piece of code take", "read a file line by line", "sorting", "threads and locks"]
-    embedder = Embedder()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_training, "FLAT_CHUNKS", 200)
-        patch.setattr(cell_training, "QUERIES", 100)
-        for name in ("a.db", "a.duckdb"):
-            with sqlrag.connect(tmp_path / name, embedder=embedder) as database:
-                database.ingest(documents)
-            path = str(tmp_path / name)
-            connection = apsw.Connection(path if name == "a.db" else f"{path}.sqlrag")
-            load_vec(connection)
-            (record,) = SQLiteIndexes(connection).records()
-            scan, vec0 = (Index(connection, record, scans=scans) for scans in (True, False))
-            assert scan.cells()[0]
-            for vector in embedder.encode_query(queries):
-                for k, nprobe in ((25, None), (100, 3), (25, EVERYWHERE)):
-                    found = [index.vector_top_k(vector.tobytes(), k, nprobe=nprobe) for index in (scan, vec0)]
-                    assert_same(*found)
-            connection.close()
+    assert (done.returncode, done.stdout) == (0, "True 3 True\n"), done.stderr
