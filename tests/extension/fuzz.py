@@ -95,9 +95,10 @@ class Found:
 
 def make(folder: Path) -> list[Path]:
     """Make the databases: real texts, the bundled embedder, some hundreds of chunks."""
+    from sqlrag.store.cells import cell_training
+
     import sqlrag
     from sqlrag.cli.standard_library import harvest
-    from sqlrag.store.cells import cell_training
 
     taken = harvest()[:330]
     flat, cells = folder / "flat.db", folder / "cells.db"
