@@ -2,7 +2,7 @@
 
     python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/peers.txt
     python benchmarks/index.py --vectors million.npy [--data ../shared/data] [--n 10000 100000 1000000]
-                               [--only sqlrag-cells,faiss-ivf] [--write]
+                               [--only sqlrag,faiss-ivf] [--write]
 
 The vectors are embeddings of real texts, enlarged as index_vectors.py says: from --data, or without it from the
 docstrings of the standard library. --vectors keeps them in a file, and takes what is there. The last 200 are the

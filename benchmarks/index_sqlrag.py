@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from index_candidate import Candidate, blocks
 
 import sqlrag
-from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.store.cells.cell_training import CellTraining
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
 from sqlrag.store.driver.opening import open_sqlite
-from sqlrag.store.registry import IndexRecord, Registry
-from sqlrag.store.top_k import Index
+from sqlrag.store.registry import IndexRecord
+from sqlrag.store.upkeep import keep_up
 from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
 
@@ -24,17 +23,20 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Flat(Candidate):
-    """Searched whole: exact."""
+class Codes(Candidate):
+    """One-bit codes; as many candidates as the index has measured, and some others for the plot."""
 
-    title = "sqlrag, flat"
+    title = "sqlrag"
     package = "sqlrag"
     modules = ("apsw", "sqlite_vec")
+    setting = "candidates"
+    sweep = (None, 25, 50, 100, 200, 400, 800)
     vectors = "float32"
     scans: bool | None = None
-    """Whether sqlrag's C library reads the vectors; None: where it was built."""
+    """Whether sqlrag's C library scans the codes; None: where it was built."""
 
     def build(self, vectors: np.ndarray, folder: Path) -> float | None:
+        """Insert the vectors with their codes, then make all codes anew and measure the candidates, which is timed."""
         connection = open_sqlite(str(folder / "index.db"))
         connection.execute("PRAGMA journal_mode = WAL")
         load_vec(connection)
@@ -48,60 +50,49 @@ class Flat(Candidate):
             with immediate(connection):
                 writer.insert([(id_, id_, 0, 0, 1, "x", 1) for id_ in range(start + 1, start + 1 + len(block))], block)
         started = time.perf_counter()
-        self.make_cells(connection, record)
+        with immediate(connection):
+            writer.remake_codes()
+        keep_up(connection, record, lambda _what, _share: None)
         connection.close()
         return time.perf_counter() - started
-
-    def make_cells(self, connection, record: IndexRecord) -> None:
-        """Make none."""
 
     def open(self, folder: Path) -> None:
         connection = open_sqlite(str(folder / "index.db"), read_only=True)
         load_vec(connection)
-        self._index = Index(connection, Registry(connection).get("chunks"), scans=self.scans)
+        self._indexes = SQLiteIndexes(connection, scans=self.scans)
 
     def tune(self, setting: int | None) -> None:
-        self._nprobe = setting
+        self._candidates = setting
 
     def query(self, vector: np.ndarray) -> bytes:
         return vector.tobytes()
 
     def search(self, query: bytes, k: int) -> list[int]:
-        return [row[0] - 1 for row in self._index.vector_top_k(query, k, nprobe=self._nprobe)]
+        found = self._indexes.open("chunks").vector_top_k(query, k, candidates=self._candidates)
+        return [row[0] - 1 for row in found]
 
 
-class CellsFloat32(Flat):
-    """Cells, made as an ingest makes them; nprobe by itself, and some others for the plot."""
+class CodesByNumpy(Codes):
+    """The same where the C library was not built."""
 
-    title = "sqlrag, cells"
-    setting = "nprobe"
-    sweep = (None, 4, 8, 16, 32, 64, 128)
-
-    def make_cells(self, connection, record: IndexRecord) -> None:
-        CellTraining(connection, record).keep_up()
-
-
-class CellsSQL(CellsFloat32):
-    """The same where the C library was not built: sqlite-vec's MATCH alone."""
-
-    title = "sqlrag, cells, without its C library"
+    title = "sqlrag, without its C library"
     scans = False
 
 
-class CellsInt8(CellsFloat32):
-    """Cells of vectors in a quarter of the space."""
+class CodesInt8(Codes):
+    """Vectors in a quarter of the space."""
 
-    title = "sqlrag, cells, int8"
+    title = "sqlrag, int8"
     vectors = "int8"
 
 
-class OnDuckDB(CellsFloat32):
+class OnDuckDB(Codes):
     """The index file beside a DuckDB database, asked as users do: in SQL, with DuckDB around it.
 
     The time of the index is that of opening the database without its index file, which is made then.
     """
 
-    title = "sqlrag on DuckDB, cells"
+    title = "sqlrag on DuckDB"
     modules = ("apsw", "sqlite_vec", "duckdb", "pyarrow", "onnxruntime")
 
     def build(self, vectors: np.ndarray, folder: Path) -> float | None:
@@ -131,15 +122,14 @@ class OnDuckDB(CellsFloat32):
         return vector.tolist()
 
     def search(self, query: list[float], k: int) -> list[int]:
-        sql = f"SELECT id FROM vector_top_k('chunks', CAST(:q AS FLOAT[{len(query)}]), :k, NULL, :nprobe)"
-        rows = self._database.execute(sql, {"q": query, "k": k, "nprobe": self._nprobe}).fetchall()
+        sql = f"SELECT id FROM vector_top_k('chunks', CAST(:q AS FLOAT[{len(query)}]), :k, NULL, :candidates)"
+        rows = self._database.execute(sql, {"q": query, "k": k, "candidates": self._candidates}).fetchall()
         return [id_ - 1 for (id_,) in rows]
 
 
 CANDIDATES = {
-    "sqlrag-flat": Flat,
-    "sqlrag-cells": CellsFloat32,
-    "sqlrag-cells-sql": CellsSQL,
-    "sqlrag-cells-int8": CellsInt8,
+    "sqlrag": Codes,
+    "sqlrag-numpy": CodesByNumpy,
+    "sqlrag-int8": CodesInt8,
     "sqlrag-duckdb": OnDuckDB,
 }
