@@ -1,12 +1,15 @@
 """What grows with an index: the cost of one insert, of a batch, and of a query, as the index has 10 k to 1 M chunks.
 
-    python benchmarks/growth.py --vectors FILE.npy --keep FOLDER [--n 10000,100000,1000000] [--write]
+    python benchmarks/growth.py --vectors FILE.npy --keep FOLDER [--n 10000,100000,1000000] [--codes 10000000] [--write]
 
 FILE.npy: vectors as of benchmarks/index_vectors.py. Each database is made through sqlrag's own writer, one chunk of 30
-words to a document, its cells as an ingest makes them; FOLDER keeps it, and a second run goes on with it. Then, on a
-connection as `connect` opens it: documents of one chunk, each in a transaction of its own, batches of 64 chunks in a
-transaction, and searches for 25 neighbours. The vectors are given, so no model's time is in it. "Without the disk":
-the same with PRAGMA synchronous = OFF, where a commit does not wait until the disk has it; the rest is work of ours.
+words to a document; FOLDER keeps it, and a second run goes on with it. Then, on a connection as `connect` opens it:
+documents of one chunk, each in a transaction of its own, batches of 64 chunks in a transaction, and searches for 25
+neighbours. The vectors are given, so no model's time is in it. "Without the disk": the same with PRAGMA synchronous =
+OFF, where a commit does not wait until the disk has it; the rest is work of ours.
+
+--codes: how long the pass over so many codes takes, by itself, with a database that has random codes and no vectors:
+the first time, when it reads them from the file, and afterwards.
 
 Last, the tokens per second of `ingest`, of those that the model alone embeds in the same chunks, in turns.
 """
@@ -32,11 +35,15 @@ from index_vectors import QUERIES, K
 import sqlrag
 from sqlrag.cli.standard_library import harvest
 from sqlrag.engines.document_writer import DocumentWriter
-from sqlrag.engines.sqlite.functions import load_vec
+from sqlrag.engines.sqlite.functions import SQLiteIndexes, load_vec
 from sqlrag.engines.sqlite.index_tables import SQLiteTables
+from sqlrag.store.codes.blocks import MOST, Block, CodeBlocks
+from sqlrag.store.codes.candidates import candidates_for
+from sqlrag.store.codes.quantization import words_of
 from sqlrag.store.driver.opening import open_sqlite, use_wal
 from sqlrag.store.encoders import chunker_of
 from sqlrag.store.registry import IndexRecord
+from sqlrag.store.statements import statement
 from sqlrag.store.top_k import Index
 from sqlrag.text.chunking import DEFAULT_MAX_TOKENS, Chunk
 from sqlrag.text.documents import Document, Part
@@ -70,14 +77,14 @@ def parts(vectors: np.ndarray, words: Iterator[str], first: int) -> list[Part]:
     return found
 
 
-def opened(path: Path, dimension: int) -> tuple[DocumentWriter, Index, apsw.Connection]:
-    """Return writer, index and connection of a database, which is made where there is none."""
+def opened(path: Path, dimension: int) -> tuple[DocumentWriter, SQLiteIndexes, apsw.Connection]:
+    """Return writer, indexes and connection of a database, which is made where there is none."""
     connection = open_sqlite(str(path))
     load_vec(connection)
     record = IndexRecord("chunks", "documents", "id", "none", "", dimension, "", "", 256, 200, 0)
     use_wal(connection)
     writer = DocumentWriter(SQLiteTables(connection, str(path), record))
-    return writer, Index(connection, writer.record), connection
+    return writer, SQLiteIndexes(connection), connection
 
 
 def made(path: Path, vectors: np.ndarray) -> float | None:
@@ -107,10 +114,14 @@ def timed(function, *arguments) -> float:
 
 def cost(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, float]:
     """Return the milliseconds of inserts, batches and searches."""
-    writer, index, connection = opened(path, vectors.shape[1])
+    writer, indexes, connection = opened(path, vectors.shape[1])
+
+    def search(query: bytes) -> list[tuple[int, float, int]]:
+        return indexes.open("chunks").vector_top_k(query, K)
+
     words = texts()
     numbers = itertools.count(time.time_ns(), 10**6)
-    searches = [timed(index.vector_top_k, query.tobytes(), K) for query in (*queries[:20], *queries)][20:]
+    searches = [timed(search, query.tobytes()) for query in (*queries[:20], *queries)][20:]
     found = {"query p50": median(searches)}
     for mode, note in (("FULL", ""), ("OFF", ", without the disk")):
         connection.execute(f"PRAGMA synchronous = {mode}")
@@ -120,6 +131,27 @@ def cost(path: Path, vectors: np.ndarray, queries: np.ndarray) -> dict[str, floa
         found |= {f"insert p50{note}": median(singles), f"batch p50{note}": median(batches)}
     connection.close()
     return found
+
+
+def codes_alone(path: Path, n: int, queries: np.ndarray) -> dict[str, float]:
+    """Return the milliseconds of a pass over n random codes: the first one, and the median of the others."""
+    dimension = queries.shape[1]
+    record = IndexRecord("chunks", "documents", "id", "none", "", dimension, "", "", 256, 200, 0)
+    connection = open_sqlite(str(path))
+    if not list(connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'chunks_codes'")):
+        generator = np.random.default_rng(2)
+        connection.execute("BEGIN; CREATE TABLE chunks (id)")
+        connection.execute(statement("index/create_codes"))
+        for start in range(1, n + 1, MOST):
+            ids = np.arange(start, min(start + MOST, n + 1))
+            codes = generator.integers(1 << 64, size=(len(ids), words_of(dimension)), dtype=np.uint64)
+            CodeBlocks(connection, record).append(Block(ids, np.ones(len(ids), np.float32), codes))
+        connection.execute("COMMIT")
+    load_vec(connection)
+    index = Index(connection, record)
+    times = [timed(index.nearest_codes, query.tobytes(), candidates_for(K, [])) for query in queries[:50]]
+    connection.close()
+    return {"codes": n, "first pass": times[0], "pass p50": median(times[1:])}
 
 
 def throughput() -> tuple[float, float]:
@@ -145,6 +177,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--n", default="10000,100000,1000000")
+    parser.add_argument("--codes", default="1000000,3000000,10000000")
     parser.add_argument("--write", action="store_true", help="write benchmarks/growth.md and growth.json")
     options = parser.parse_args()
     vectors = np.load(options.vectors, mmap_mode="r")
@@ -158,16 +191,21 @@ def main() -> None:
         seconds = made(path, indexed)
         rows.append({"chunks": n, "made": seconds, **cost(path, np.array(vectors[-QUERIES - new : -QUERIES]), queries)})
         print(rows[-1], flush=True)
+    passes = [
+        codes_alone(options.keep / f"codes-{n}.db", n, queries)
+        for n in map(int, filter(None, options.codes.split(",")))
+    ]
+    print(*passes, sep="\n", flush=True)
     ingested, alone = throughput()
-    table = report(rows, ingested, alone)
+    table = report(rows, passes, ingested, alone)
     print(table)
     if options.write:
         (HERE / "growth.md").write_text(table, encoding="utf-8")
-        found = {"rows": rows, "ingest tokens/s": ingested, "model tokens/s": alone}
+        found = {"rows": rows, "passes": passes, "ingest tokens/s": ingested, "model tokens/s": alone}
         (HERE / "growth.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def report(rows: list[dict[str, float]], ingested: float, alone: float) -> str:
+def report(rows: list[dict[str, float]], passes: list[dict[str, float]], ingested: float, alone: float) -> str:
     """Return the Markdown of growth.md."""
     lines = [
         "# What grows with an index",
@@ -183,6 +221,8 @@ def report(rows: list[dict[str, float]], ingested: float, alone: float) -> str:
         names = ("insert p50", "insert p50, without the disk", "batch p50", "batch p50, without the disk", "query p50")
         values = [row[name] for name in names]
         lines.append(f"| {row['chunks']:,} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    lines += ["", "| codes alone | the first pass | a pass |", "| --: | --: | --: |"]
+    lines += [f"| {one['codes']:,} | {one['first pass']:.1f} | {one['pass p50']:.2f} |" for one in passes]
     lines += [
         "",
         f"`ingest` embeds {ingested:,.0f} tokens/s, the model alone {alone:,.0f} in the same chunks: "

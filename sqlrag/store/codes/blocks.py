@@ -109,7 +109,7 @@ class CodeBlocks:
         new = Block.joined([Block(np.array(ids, np.int64), factors, codes)])
         last = self._last()
         if last is None or int(new.ids[0]) > int(self.read(last).ids[-1]):
-            self._append(new)
+            self.append(new)
             return
         while len(new):  # among those that are there: into the block in which each belongs
             first = self._block_of(int(new.ids[0]))
@@ -140,7 +140,7 @@ class CodeBlocks:
                 return
         self._replace([first], kept)
 
-    def _append(self, new: Block) -> None:
+    def append(self, new: Block) -> None:
         """Write codes behind all others, joined with the last blocks that are no larger."""
         replaced = []
         sql = f"SELECT first_id, length(ids) / 8 FROM {self.table} ORDER BY first_id DESC LIMIT 64"
