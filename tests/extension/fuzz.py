@@ -2,10 +2,10 @@
 
     python -m tests.extension.fuzz --pages 100000
 
-Two databases of the bundled models, one searched whole, one with cells, lose some bytes of some of their pages; then
-the library's scans and functions are asked, the latter through a server. Many files are tried in one process. Where it
-ends, or doesn't go on, the file is kept beside the report, and another process goes on behind it. A fault in the
-machine code of SQLite or sqlite-vec, which are not ours, is counted by itself.
+Two databases of the bundled models, one of float32 vectors, one of int8 ones as well, lose some bytes of some of their
+pages; then the library's searches and functions are asked, the latter through a server. Many files are tried in one
+process. Where it ends, or doesn't go on, the file is kept beside the report, and another process goes on behind it. A
+fault in the machine code of SQLite or sqlite-vec, which are not ours, is counted by itself.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ NUMBERS = (
 
 ASAN = ("exitcode=99", "detect_leaks=0", "allocator_may_return_null=1", "handle_abort=1", "quarantine_size_mb=32")
 
-SCANS = (
-    "SELECT id, distance, measured FROM sqlrag_scan('{index}_vec', 'float32 L2', :vector, 5)",
-    "SELECT count(*), max(measured) FROM sqlrag_scan('{index}_vec', 'float32 L2', :vector, 5000, '[1, 2, 3, 50, 299]')",
-    "SELECT id, distance FROM sqlrag_look_up('{index}_vec', 'float32 L2', :vector, 3, '[9, 8, 120, 1, 1, 99999]')",
-    "SELECT id FROM sqlrag_scan('{index}_codes', 'int8 L1', :code, 25, NULL, '[0, 1, 2, 3, 4, 5]')",
-    "SELECT id FROM sqlrag_scan('{index}_codes', 'int8 L2', :code, 25)",
-    "SELECT id FROM sqlrag_look_up('{index}_codes', 'int8 L2', :code, 2, '[9, 8, 300]')",
-    "SELECT id FROM sqlrag_scan('{index}_cells', 'float32 L2', :vector, 9)",
+SEARCHES = (
+    "SELECT id, estimate FROM sqlrag_nearest_codes('{index}_codes', :vector, 5)",
+    "SELECT count(*), max(estimate) FROM sqlrag_nearest_codes('{index}_codes', :vector, 5000)",
+    "SELECT id FROM sqlrag_nearest_codes('{index}_codes', :vector, 2, "
+    "(SELECT sqlrag_ids(id) FROM {index} WHERE id % 3))",
+    "SELECT id, distance FROM sqlrag_look_up('{index}_vec', 'float32 L2', :vector, 3, :ids)",
+    "SELECT id, distance FROM sqlrag_look_up('{index}_vec', 'int8 L2', :code, 25, "
+    "(SELECT sqlrag_ids(id) FROM sqlrag_nearest_codes('{index}_codes', :vector, 100)))",
 )
 FUNCTIONS = (
     "SELECT * FROM vector_top_k('{index}', :vector, 5)",
@@ -95,21 +95,18 @@ class Found:
 
 def make(folder: Path) -> list[Path]:
     """Make the databases: real texts, the bundled embedder, some hundreds of chunks."""
-    from sqlrag.store.cells import cell_training
 
     import sqlrag
     from sqlrag.cli.standard_library import harvest
 
     taken = harvest()[:330]
-    flat, cells = folder / "flat.db", folder / "cells.db"
-    with sqlrag.connect(flat) as db:
+    one, two = folder / "one.db", folder / "two.db"
+    with sqlrag.connect(one) as db:
         db.ingest(taken)
-    cell_training.FLAT_CHUNKS, cell_training.QUERIES = 200, 64
-    with sqlrag.connect(cells) as db:
+    with sqlrag.connect(two) as db:
         db.ingest(taken, "chunks")
         db.ingest(taken, "small", vectors="int8")
-        assert all(info.cells for info in db.info())
-    return [flat, cells]
+    return [one, two]
 
 
 # Mutations
@@ -181,6 +178,7 @@ def work(bases: list[Path], library: str, *, seed: int, first: int, pages: int, 
     generator = random.Random(0)
     vector = struct.pack("<384f", *(generator.gauss(0, 0.05) for _ in range(384)))
     code = bytes(generator.randrange(256) for _ in range(384))
+    bindings = {"vector": vector, "code": code, "ids": struct.pack("<7q", 9, 8, 120, 1, 1, 99999, -1)}
     paths = [scratch / f"file{which}.db" for which in range(len(sound))]
     for path, data in zip(paths, sound, strict=True):
         path.write_bytes(data)
@@ -192,7 +190,7 @@ def work(bases: list[Path], library: str, *, seed: int, first: int, pages: int, 
         _write(path, changed)
         functions = FUNCTIONS if number % EVERY == 0 else ()
         indexes = ("chunks", "small")[: which + 1]
-        answers, errors = ask(path, library, {"vector": vector, "code": code}, (*SCANS, *functions), indexes)
+        answers, errors = ask(path, library, bindings, (*SEARCHES, *functions), indexes)
         print(number, len(changed), answers, errors, flush=True)
         _write(path, {place: sound[which][place : place + len(data)] for place, data in changed.items()})
         pages -= len(changed)
