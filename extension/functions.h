@@ -8,8 +8,8 @@ static const struct scalar_function SCALARS[] = {
 };
 
 static const struct table_function TABLES[] = {
-    {"vector_top_k", 3, 3, 6, {"index", "query", "k", "filter", "nprobe", "filter_params"},
-     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"nprobe\" HIDDEN, \"filter_params\" HIDDEN)"},
+    {"vector_top_k", 3, 3, 6, {"index", "query", "k", "filter", "candidates", "filter_params"},
+     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"candidates\" HIDDEN, \"filter_params\" HIDDEN)"},
     {"text_top_k", 3, 3, 5, {"index", "query", "k", "filter", "filter_params"},
      "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"filter_params\" HIDDEN)"},
     {"hybrid_top_k", 3, 3, 6, {"index", "query", "k", "filter", "vector_weight", "filter_params"},
@@ -19,5 +19,5 @@ static const struct table_function TABLES[] = {
     {"chunk_text", 4, 1, 3, {"source", "max_tokens", "overlap"},
      "CREATE TABLE x(\"ordinal\", \"start_char\", \"end_char\", \"text\", \"source\" HIDDEN, \"max_tokens\" HIDDEN, \"overlap\" HIDDEN)"},
     {"sqlrag_info", 22, 0, 0, {NULL},
-     "CREATE TABLE x(\"index\", \"source\", \"documents\", \"chunks\", \"tokens\", \"truncated\", \"max_tokens\", \"overlap\", \"embedder\", \"embedder_hash\", \"dimension\", \"window\", \"reranker\", \"reranker_hash\", \"backlog\", \"tokenizer\", \"vectors\", \"cells\", \"nprobe\", \"cached_scores\", \"cache_hits\", \"backlog_seconds\")"},
+     "CREATE TABLE x(\"index\", \"source\", \"documents\", \"chunks\", \"tokens\", \"truncated\", \"max_tokens\", \"overlap\", \"embedder\", \"embedder_hash\", \"dimension\", \"window\", \"reranker\", \"reranker_hash\", \"backlog\", \"tokenizer\", \"vectors\", \"candidates\", \"recall\", \"cached_scores\", \"cache_hits\", \"backlog_seconds\")"},
 };
