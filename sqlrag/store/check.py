@@ -14,7 +14,7 @@ from sqlrag.store.registry import Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import statement
-from sqlrag.store.stored_vectors import joined, stored_blocks
+from sqlrag.store.stored_vectors import Vectors, joined, stored_blocks, vec0_vectors
 from sqlrag.store.vec0_layout import damaged, places_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "gone",
     "lost_parts",
     "not_unit",
+    "vector_problems",
     "vector_tables",
 ]
 
@@ -53,15 +54,20 @@ ALIKE = 0.9
 """The least cosine between a vector and the same computed again. Rounding costs a hundredth of the rest to 1."""
 
 
-def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
-    """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
+def check_index(connection: apsw.Connection, record: IndexRecord, vectors: Vectors | None = None) -> list[str]:
+    """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound.
+
+    `vectors` yields the vectors of an index file, which has none itself.
+    """
     name = record.name
-    lost = lost_parts(connection, record)
+    lost = lost_parts(connection, record, keeps_vectors=vectors is None)
     problems = gone(record, lost)
     if not all("_after_" in part for part in lost):
         return problems  # without the table nothing more can be checked
-    misplaced = _misplaced(connection, record)
-    problems += misplaced or _wrong_vectors(connection, record)
+    if vectors is None:
+        problems += _misplaced(connection, record) or _wrong_vectors(connection, record)
+    else:
+        problems += vector_problems(connection, record, vectors)
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
@@ -106,13 +112,17 @@ def _wrong_vectors(connection: apsw.Connection, record: IndexRecord) -> list[str
     parts = kept_parts(record, layout_of(connection, record))
     sql = statement("index/check", index=record.name, items="chunks", **parts)
     problems += [f"{record.name}: {count} {what}" for what, count in connection.execute(sql) if count]
-    wrong = sum(int(not_unit(vectors, record).sum()) for _, vectors in stored_blocks(connection, record))
-    if wrong:
-        problems.append(f"{record.name}: {wrong} vectors are not of unit length in {record.dimension} dimensions")
-    return problems + code_problems(connection, record)
+    return problems + vector_problems(connection, record, vec0_vectors(connection, record))
 
 
-def code_problems(connection: Connection, record: IndexRecord) -> list[str]:
+def vector_problems(connection: Connection, record: IndexRecord, vectors: Vectors) -> list[str]:
+    """Return what is wrong with the vectors of an index and with their codes, a line each."""
+    wrong = sum(int(not_unit(some, record).sum()) for _, some in vectors())
+    what = f"{record.name}: {wrong} vectors are not of unit length in {record.dimension} dimensions"
+    return [*([what] if wrong else []), *code_problems(connection, record, vectors)]
+
+
+def code_problems(connection: Connection, record: IndexRecord, stored: Vectors) -> list[str]:
     """Return what is wrong with the codes of an index, a line each.
 
     A code whose vector is gone is no problem: a search leaves it out, and the next write removes it.
@@ -126,11 +136,11 @@ def code_problems(connection: Connection, record: IndexRecord) -> list[str]:
     except NotADatabaseError as error:
         return [f"{record.name}: {error}"]
     ids = np.concatenate([np.empty(0, np.int64), *(block.ids for block in blocks)])
-    if (np.diff(ids) <= 0).any():
+    if (ids[1:] <= ids[:-1]).any():
         return [f"{record.name}: {damaged(record.name)}"]
     found = Block.joined(blocks) if blocks else None
     missing = other = 0
-    for some, vectors in joined(stored_blocks(connection, record), _VECTORS_AT_ONCE):
+    for some, vectors in joined(stored(), _VECTORS_AT_ONCE):
         codes, factors = encode(vectors)
         has_code = np.isin(some, ids)
         missing += int((~has_code).sum())
@@ -177,18 +187,19 @@ def vector_tables(connection: Connection, record: IndexRecord) -> dict[str, int]
     return {kept: record.dimension if record.vectors == "int8" else 4 * record.dimension}
 
 
-def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+def lost_parts(connection: apsw.Connection, record: IndexRecord, *, keeps_vectors: bool = True) -> list[str]:
     """Return the tables and triggers of an index that somebody has dropped."""
     name = record.name
-    (kept,) = vector_tables(connection, record)
-    needed = [name, f"{name}_fts", kept, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
+    kept = next(iter(vector_tables(connection, record))) if keeps_vectors else None
+    needed = [name, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
     if Registry(connection).look().is_current:
         needed += [f"{name}_codes", f"{name}_gone"]
     if kept == f"{name}_vec" and not record.is_over_table:
         needed.append(f"{name}_vector_after_delete")
     for kind, table in (("vec0", kept), ("fts5", f"{name}_fts")):
         # Earlier versions of sqlite-vec have no table `info`, and it is never read.
-        needed += [f"{table}_{part}" for part in SHADOWS[kind] if part != "info"]
+        parts = ["", *(f"_{part}" for part in SHADOWS[kind] if part != "info")]
+        needed += [f"{table}{part}" for part in parts] if table else []
     defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
     there = set(defined)
     earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2

@@ -11,7 +11,7 @@ from sqlrag.store.check import code_problems, full_text_is_sound, not_unit, vect
 from sqlrag.store.names import in_main
 from sqlrag.store.precision import kept_parts
 from sqlrag.store.statements import statement
-from sqlrag.store.stored_vectors import stored_blocks
+from sqlrag.store.stored_vectors import stored_blocks, vec0_vectors
 from sqlrag.store.vec0_layout import places_of
 from sqlrag.store.writer import IndexWriter
 
@@ -48,7 +48,7 @@ def repair_vectors(connection: apsw.Connection, record: IndexRecord) -> None:
     places = places_of(connection, table, size)
     if not places.are_sound:
         writer.remake_vectors(places.agreed)
-    if code_problems(connection, record):
+    if code_problems(connection, record, vec0_vectors(connection, record)):
         writer.remake_codes()
 
 

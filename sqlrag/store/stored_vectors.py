@@ -7,6 +7,8 @@ vec0 gives them one by one, each with a look-up; its shadow tables hold many in 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import NotADatabaseError
@@ -15,17 +17,23 @@ from sqlrag.store.precision import from_int8, kept_parts
 from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
     from sqlrag.store.registry import Connection, IndexRecord
 
-__all__ = ["Block", "joined", "stored_blocks"]
+__all__ = ["Block", "Vectors", "joined", "stored_blocks", "vec0_vectors"]
 
 Block = tuple["NDArray[np.int64]", "NDArray[np.float32]"]
 """Ids, (n,), and vectors, (n, dimension)."""
+
+Vectors = Callable[[], Iterator[Block]]
+"""Yields all vectors of an index, wherever they are kept."""
+
+
+def vec0_vectors(connection: Connection, record: IndexRecord) -> Vectors:
+    """Return the vectors of an index that keeps them in a vec0 table."""
+    return partial(stored_blocks, connection, record)
 
 
 def stored_blocks(connection: Connection, record: IndexRecord) -> Iterator[Block]:

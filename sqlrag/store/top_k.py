@@ -100,11 +100,16 @@ class Index:
         """
         wanted = max(k, self.candidates(k) if candidates is None else candidates)
         if self._layout() != "codes" or wanted >= self._codes():
-            return self._rows("index/vector_scan", matching, vector=vector, k=k)
+            return self.compare_all(vector, k, matching)
         ids = matching.ids(self._connection, scans=self.scans()) if matching is not None else None
-        return self._nearest(vector, k, wanted + self._gone(), ids)
+        return self.compare(vector, k, wanted + self._gone(), ids)
 
-    def _nearest(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
+    def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
+        return self._rows("index/vector_scan", matching, vector=vector, k=k)
+
+    def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
+        """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
         if self.scans():
             given: dict[str, Any] = {"vector": vector, "k": k, "candidates": candidates, "ids": ids}
             return self._rows("index/vector_top_k", None, **given)

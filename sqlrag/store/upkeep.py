@@ -8,7 +8,7 @@ import numpy as np
 
 from sqlrag.store.codes.blocks import CodeBlocks, layout_of
 from sqlrag.store.codes.candidates import Measured, measured_candidates
-from sqlrag.store.stored_vectors import joined, stored_blocks
+from sqlrag.store.stored_vectors import Vectors, joined, vec0_vectors
 from sqlrag.store.top_k import Index
 from sqlrag.store.writer import immediate
 
@@ -45,15 +45,23 @@ _SEED = 0
 _ROWS_AT_ONCE = 16_384
 
 
-def keep_up(connection: apsw.Connection, record: IndexRecord, progress: Callable[[str, float], None]) -> None:
-    """Measure the candidates if the index has grown. The connection has no transaction open."""
+def keep_up(
+    connection: apsw.Connection,
+    record: IndexRecord,
+    progress: Callable[[str, float], None],
+    vectors: Vectors | None = None,
+) -> None:
+    """Measure the candidates if the index has grown. The connection has no transaction open.
+
+    `vectors` yields the vectors of an index file, which has none itself.
+    """
     if layout_of(connection, record) != "codes":
         return
     chunks = CodeBlocks(connection, record).count()
     measured = measured_candidates(connection, record)
     if chunks < SMALLEST or (measured and chunks < GROWTH * measured[0].chunks):
         return
-    found = _measured(connection, record, chunks, progress)
+    found = _measured(connection, record, vectors or vec0_vectors(connection, record), chunks, progress)
     with immediate(connection):
         connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (record.name,))
         connection.executemany(
@@ -62,14 +70,18 @@ def keep_up(connection: apsw.Connection, record: IndexRecord, progress: Callable
 
 
 def _measured(
-    connection: apsw.Connection, record: IndexRecord, chunks: int, progress: Callable[[str, float], None]
+    connection: apsw.Connection,
+    record: IndexRecord,
+    stored: Vectors,
+    chunks: int,
+    progress: Callable[[str, float], None],
 ) -> list[Measured]:
     """Return how many candidates it takes at each depth."""
-    ids, queries = _queries(connection, record)
+    ids, queries = _queries(record, stored)
     nearest = np.full((len(ids), 0), -np.inf, np.float32)
     nearest_ids = np.empty((len(ids), 0), np.int64)
     seen = 0
-    for some, vectors in joined(stored_blocks(connection, record), _ROWS_AT_ONCE):
+    for some, vectors in joined(stored(), _ROWS_AT_ONCE):
         products = queries @ vectors.T
         products[some[None, :] == ids[:, None]] = -np.inf
         nearest = np.concatenate([nearest, products], axis=1)
@@ -91,11 +103,11 @@ def _measured(
     return rows
 
 
-def _queries(connection: apsw.Connection, record: IndexRecord) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _queries(record: IndexRecord, stored: Vectors) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return ids and vectors of QUERIES chunks at random."""
     generator = np.random.default_rng(_SEED)
     ids, vectors, drawn = np.empty(0, np.int64), np.empty((0, record.dimension), np.float32), np.empty(0)
-    for some, block in joined(stored_blocks(connection, record), _ROWS_AT_ONCE):
+    for some, block in joined(stored(), _ROWS_AT_ONCE):
         ids, vectors = np.concatenate([ids, some]), np.concatenate([vectors, block])
         drawn = np.concatenate([drawn, generator.random(len(some))])
         chosen = np.argsort(drawn, kind="stable")[:QUERIES]  # the smallest numbers of all that were drawn

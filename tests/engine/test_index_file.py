@@ -136,7 +136,7 @@ def test_a_file_that_is_of_no_use_is_made_again(path, damage, read_only):
         assert_as_new(path, read_only=True)
 
 
-@pytest.mark.parametrize("table", ["chunks", "chunks_vec_chunks", "chunks_vec_vector_chunks00", "chunks_fts_data"])
+@pytest.mark.parametrize("table", ["chunks", "chunks_codes", "chunks_fts_data"])
 def test_a_damaged_page_is_told_and_made_again(path, table):
     """Damage that only a query meets is one clear error that names the file; deleted, it is made again."""
     data = bytearray(index_file(path).read_bytes())
@@ -288,11 +288,14 @@ CHECKED = {
     ),
     "a vector changed in place": (
         ["UPDATE chunks_embedding SET embedding = (SELECT embedding FROM chunks_embedding WHERE id = 1) WHERE id = 2"],
-        ["chunks: 1 vectors differ between the tables and the index file: `sqlrag check --repair` makes"],
+        ["chunks: 1 codes are not those of their vectors"],
     ),
     "a vector that is not one": (
         ["UPDATE chunks_embedding SET embedding = (SELECT list(0.0) FROM range(384))::FLOAT[384] WHERE id = 2"],
-        ["chunks: 1 vectors differ between the tables and the index file"],
+        [
+            "chunks: 1 vectors are not of unit length in 384 dimensions",
+            "chunks: 1 codes are not those of their vectors",
+        ],
     ),
     "a chunk without a vector": (["DELETE FROM chunks_embedding WHERE id = 1"], ["chunks: 1 chunks have no vector"]),
     "a vector without a chunk": (["DELETE FROM chunks WHERE id IN (1, 2)"], ["chunks: 2 vectors have no chunk"]),
@@ -315,7 +318,7 @@ def test_check_names_what_is_wrong(path, name):
         assert problem.startswith(start.format(file=index_file(path))), found
     index_file(path).unlink()
     with sqlrag.connect(path) as db:
-        left = [problem for problem in db.check() if "differ" in problem]
+        left = [problem for problem in db.check() if "differ" in problem or "codes" in problem]
     assert left == []
 
 

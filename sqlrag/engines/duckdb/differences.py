@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.duckdb.cursors import HERE
-from sqlrag.errors import NotADatabaseError
+from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE
 from sqlrag.store.check import gone
 from sqlrag.store.names import quote
-from sqlrag.store.precision import to_int8
 from sqlrag.store.writer import CHUNK_COLUMNS
 
 if TYPE_CHECKING:
     import apsw
     import duckdb
-    import numpy as np
-    from numpy.typing import NDArray
 
     from sqlrag.store.registry import IndexRecord
 
-__all__ = [
-    "CHUNKS",
-    "ROWS_AT_ONCE",
-    "Differences",
-    "chunk_differences",
-    "lost_tables",
-    "problems_of",
-    "stored_vectors",
-]
+__all__ = ["CHUNKS", "Differences", "chunk_differences", "lost_tables", "problems_of"]
 
 CHUNKS = ", ".join(CHUNK_COLUMNS)
 """The columns of a chunk table, for a SELECT."""
-
-ROWS_AT_ONCE = 5_000
-"""How many rows are taken from DuckDB at a time: a few MB."""
 
 _ALL_IDS = range(-(2**63), 2**63)
 
@@ -76,23 +62,19 @@ def problems_of(
     name, problems = record.name, []
     if lost := lost_tables(database, record):
         return gone(record, lost)
-    table, column = ("codes", "code") if record.vectors == "int8" else ("vec", "embedding")
-    shown = index.execute(f"SELECT rowid, {column} FROM {quote(f'{name}_{table}')} ORDER BY rowid")
-    compared = {
-        "chunks": chunk_differences(database, index, record),
-        "vectors": _differences(_vectors(database, record), shown),
-    }
-    for what, found in compared.items():
-        if found:
-            problems.append(
-                f"{name}: {len(found)} {what} differ between the tables and the index file: "
-                f"`sqlrag check --repair` makes the index file anew, as does deleting {index_file}"
-            )
+    if found := chunk_differences(database, index, record):
+        problems.append(
+            f"{name}: {len(found)} chunks differ between the tables and the index file: "
+            f"`sqlrag check --repair` makes the index file anew, as does deleting {index_file}"
+        )
     chunks, vectors = quote(name), quote(f"{name}_embedding")
     counted = {
         "chunks have no vector": f"{chunks} ANTI JOIN {vectors} USING (id)",
         "chunks are there twice": f"(SELECT 1 FROM {chunks} GROUP BY source_id, ordinal HAVING count(*) > 1)",
         "vectors have no chunk": f"{vectors} ANTI JOIN {chunks} USING (id)",
+        "chunks have a text of another length than their offsets say": (
+            f"{chunks} WHERE length(text) <> end_char - start_char"
+        ),
     }
     if record.is_over_table:
         rows = quote(f"{name}_rows")
@@ -106,21 +88,6 @@ def problems_of(
     return problems
 
 
-def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: Sequence[int]) -> NDArray[np.float32]:
-    """Return the vectors of some chunks, (n, dimension), in the order of their ids."""
-    import numpy as np
-
-    sql = f"SELECT embedding FROM {quote(record.name + '_embedding')} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
-    column = list(database.execute(sql, [list(ids)]).fetchnumpy()["embedding"])
-    if any(np.shape(vector) != (record.dimension,) for vector in column):
-        raise NotADatabaseError(
-            f"this database is damaged: {record.name}_embedding has vectors of another length than {record.dimension}: "
-            f"in DuckDB itself, DELETE FROM {record.name}_embedding WHERE len(embedding) <> {record.dimension}, "
-            "then sqlrag check --repair"
-        )
-    return np.stack(column).astype(np.float32)
-
-
 def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
     chunks, vectors = (
         f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
@@ -130,19 +97,6 @@ def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range
     database.execute(sql, {"first": ids[0], "last": ids[-1]})  # in the transaction that it is in
     while rows := database.fetchmany(ROWS_AT_ONCE):
         yield from rows
-
-
-def _vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Iterator[tuple[int, bytes]]:
-    sql = (
-        f"SELECT id FROM {quote(record.name + '_embedding')} SEMI JOIN {quote(record.name)} USING (id) ORDER BY id ASC"
-    )
-    ids = [row[0] for row in database.execute(sql).fetchall()]
-    for start in range(0, len(ids), ROWS_AT_ONCE):
-        some = ids[start : start + ROWS_AT_ONCE]
-        vectors = stored_vectors(database, record, some)
-        kept = to_int8(vectors) if record.vectors == "int8" else vectors
-        for id_, vector in zip(some, kept, strict=True):
-            yield id_, vector.tobytes()
 
 
 def _differences(truth: Iterable[tuple[Any, ...]], shown: Iterable[tuple[Any, ...]]) -> Differences:

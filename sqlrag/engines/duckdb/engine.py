@@ -33,7 +33,6 @@ from sqlrag.process.database_paths import check_one_name, is_sqlite
 from sqlrag.process.forks import at_fork, check_not_inherited, forget, leave, remember_inherited
 from sqlrag.process.open_files import inode_of
 from sqlrag.results import Result
-from sqlrag.store.check import check_index
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.source_table import SourceTable
@@ -263,7 +262,7 @@ class DuckDBEngine(Engine):
     def _problems_of(self, record: IndexRecord) -> list[str]:
         if self.indexes.state_shown(record.name) is None:
             return []  # it has lost a table, which `differences` names
-        return check_index(self.indexes.connection, record)
+        return self.indexes.problems_of(record)
 
     def _source_problems(self, record: IndexRecord) -> list[str]:
         try:
@@ -282,7 +281,7 @@ class DuckDBEngine(Engine):
         """Make the index file anew if it is not a copy of the tables."""
         try:
             with self._checking():
-                is_wrong = bool(self.indexes.differences() or check_index(self.indexes.connection, record))
+                is_wrong = bool(self.indexes.differences() or self.indexes.problems_of(record))
         except (NotADatabaseError, SQLError):  # damaged
             is_wrong = True
         if is_wrong:

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import CHUNKS, ROWS_AT_ONCE, chunk_differences, stored_vectors
+from sqlrag.engines.duckdb.differences import CHUNKS, chunk_differences
 from sqlrag.engines.duckdb.table_state import TableState
+from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE, stored_vectors
 from sqlrag.store.names import quote
 from sqlrag.store.registry import Contents, Registry
 from sqlrag.store.writer import IndexWriter, immediate
@@ -65,7 +66,7 @@ class IndexCopy:
         self._duckdb = database
         self._index = index
         self._record = record
-        self._writer = IndexWriter(index, record)
+        self._writer = IndexWriter(index, record, keeps_vectors=False)
 
     def bring_to(self, state: TableState) -> None:
         """Let what is gone or changed go, and what is new come.

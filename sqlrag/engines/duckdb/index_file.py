@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
@@ -27,6 +28,7 @@ from sqlrag.engines.duckdb.index_connection import (
 from sqlrag.engines.duckdb.index_copy import FILES, IndexCopy, drop_index, note_state, shown_state
 from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
 from sqlrag.engines.duckdb.table_state import TableState
+from sqlrag.engines.duckdb.vectors import all_vectors
 from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.store.driver.error_translation import translated
 from sqlrag.store.names import quote
@@ -323,7 +325,7 @@ class IndexFile:
         """Measure how many candidates a search needs, if the index has grown; the caller holds the lock."""
         from sqlrag.store.upkeep import keep_up
 
-        keep_up(self.connection, record, progress)
+        keep_up(self.connection, record, progress, partial(all_vectors, self._duckdb, record))
 
 
 def _has(shown: Contents, record: IndexRecord) -> bool:

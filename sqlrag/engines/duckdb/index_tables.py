@@ -293,7 +293,7 @@ class DuckDBTables(IndexTables):
         has this already.
         """
         connection = self._indexes.connection
-        index = IndexWriter(connection, self.record)
+        index = IndexWriter(connection, self.record, keeps_vectors=False)
         with self._indexes.lock, self._indexes.changing, translated_sqlite(index_file_of(self.path)):
             with immediate(connection):
                 shows_before = self._indexes.state_shown(self.record.name) == before

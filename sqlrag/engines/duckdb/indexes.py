@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -12,10 +13,11 @@ from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.error_translation import translated as translated_duckdb
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.engines.duckdb.filter_check import passing_ids
-from sqlrag.engines.duckdb.full_precision import RescoredIndex
 from sqlrag.engines.duckdb.index_file import IndexFile
 from sqlrag.engines.duckdb.table_schema import checked_types
+from sqlrag.engines.duckdb.vectors import DuckDBIndex, all_vectors
 from sqlrag.errors import DatabaseError, SourceGoneError, SQLError
+from sqlrag.store.check import check_index
 from sqlrag.store.codes.scan import CodeMemory
 from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.names import NEXT
@@ -24,6 +26,7 @@ from sqlrag.store.top_k import Index, Matching
 
 if TYPE_CHECKING:
     import duckdb
+    from numpy.typing import NDArray
 
 __all__ = ["DuckDBIndexes"]
 
@@ -69,13 +72,21 @@ class DuckDBIndexes(IndexFile):
         """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
         if isinstance(name, str) and name.lower() in self._lost:
             raise self._lost[name.lower()][1]
-        contents = self.registry.look()  # another connection may have made cells, which the database's files don't show
+        contents = self.registry.look()  # another connection may have measured, which the database's files don't show
         record = contents.get(name)
         if self._scans is None:
             self._scans = has_codes_scan(self.connection)
-        if record.vectors == "int8":
-            return RescoredIndex(self.connection, record, self._rows, scans=self._scans, contents=contents)
-        return Index(self.connection, record, scans=self._scans, contents=contents, memory=self._memory)
+        return DuckDBIndex(
+            self.connection, record, self._columns, scans=self._scans, contents=contents, memory=self._memory
+        )
+
+    def _columns(self, sql: str, params: dict[str, Any]) -> Mapping[str, NDArray[Any]]:
+        with translated_duckdb(self._path):
+            return self._duckdb.execute(sql, params).fetchnumpy()
+
+    def problems_of(self, record: IndexRecord) -> list[str]:
+        """Return what is wrong with an index within the index file, and with its vectors."""
+        return check_index(self.connection, record, partial(all_vectors, self._duckdb, record))
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""

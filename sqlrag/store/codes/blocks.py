@@ -191,7 +191,7 @@ class CodeBlocks:
             if not count or (len(ids), len(factors), len(codes)) != (8 * count, 4 * count, 8 * count * words):
                 raise self._damaged()
             found = np.frombuffer(ids, "<i8").astype(np.int64)
-            if (np.diff(found) <= 0).any():
+            if (found[1:] <= found[:-1]).any():
                 raise self._damaged()
             yield Block(
                 found, np.frombuffer(factors, "<f4").astype(np.float32), np.frombuffer(codes, "<u8").reshape(-1, words)
