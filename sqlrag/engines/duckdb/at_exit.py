@@ -1,7 +1,7 @@
-"""The end of the interpreter, while databases are open and daemon threads ask them.
+"""Closing databases at the end of the interpreter, while daemon threads may still use them.
 
-DuckDB 2.0 fills stderr for each connection with a Python function that is open after it; a thread that runs in DuckDB
-then and wants the interpreter back ends the process (SIGABRT, SIGSEGV), or makes it wait for ever.
+DuckDB 2.0 writes to stderr for each connection with a Python function that is still open after that. A thread that then
+returns from DuckDB to Python crashes the process (SIGABRT, SIGSEGV), or makes it wait for ever.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["close_at_exit", "close_registered_at_exit"]
 
 _SECONDS = 10.0
-"""How long the end waits for what runs: a model cannot be stopped in the middle of a batch."""
+"""How long to wait for running statements: a model cannot be stopped in the middle of a batch."""
 
 _STEP = 0.02
 _UNWINDING = 0.2
-"""Seconds in which a statement comes to its end whose function has raised."""
+"""Seconds that a statement needs to end after its function has raised."""
 
 
 class _Owner(Protocol):
-    """What closes its own connections: a `DuckDBEngine`."""
+    """A `DuckDBEngine`, as far as this module uses it."""
 
     call_lock: CallLock
 
@@ -47,18 +47,18 @@ _registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, Session] = wea
 
 
 def close_at_exit(owner: _Owner) -> None:
-    """Have a database closed when the interpreter ends."""
+    """Close a database when the interpreter ends."""
     _owners.add(owner)
 
 
 def close_registered_at_exit(connection: duckdb.DuckDBPyConnection, session: Session) -> None:
-    """Have a connection that somebody else opened closed when the interpreter ends."""
+    """Close a connection that the user opened when the interpreter ends."""
     _registered[connection] = session
 
 
 @in_child
 def _leave_all() -> None:
-    """Have no part in the parent's connections."""
+    """Forget the parent's connections in a forked child."""
     leave(*_registered)
     _registered.clear()
     _owners.clear()
@@ -74,9 +74,9 @@ def _close_all() -> None:
 
 
 def _close_registered() -> None:
-    """Close the connections that somebody else opened, as soon as no thread is in them.
+    """Close the connections that the user opened, as soon as no thread runs in them.
 
-    Their functions raise, and the threads that called them are left with that error: it is nobody's to read.
+    Their functions raise from now on. That error ends the threads that called them, and is not printed.
     """
     sessions = list(_registered.values())
     if sessions and threading.active_count() > 1:
@@ -86,7 +86,7 @@ def _close_registered() -> None:
             time.sleep(_STEP)
         time.sleep(_UNWINDING)
         if not hasattr(duckdb, "ResourceInUseException"):
-            return  # DuckDB 1 would wait for a thread that is in it, which waits for the interpreter
+            return  # DuckDB 1 would wait for a thread that itself waits for the interpreter
     for connection in list(_registered):
         with suppress(duckdb.Error):
             connection.close()

@@ -28,12 +28,12 @@ _ALL_IDS = range(-(2**63), 2**63)
 
 @dataclass
 class Differences:
-    """Ids of rows; a row that both have with other content is in both lists."""
+    """The ids of chunks that differ. A chunk whose content differs is in both lists."""
 
     stale: list[int] = field(default_factory=list)
-    """What the index file has and the tables have not, or have otherwise."""
+    """Chunks to delete from the index file."""
     missing: list[int] = field(default_factory=list)
-    """What the tables have and the index file has not, or has otherwise."""
+    """Chunks to insert into the index file."""
 
     def __len__(self) -> int:
         return len({*self.stale, *self.missing})
@@ -42,13 +42,13 @@ class Differences:
 def chunk_differences(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
 ) -> Differences:
-    """Compare the chunks that have a vector with those of the index file, text and all; `ids`: only these."""
+    """Compare the chunks in a range of ids, column by column. A chunk without a vector does not belong in the index."""
     sql = f"SELECT {CHUNKS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
     return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
-    """Return which tables of an index are gone."""
+    """Return the tables of an index that are missing."""
     sql = f"SELECT table_name FROM duckdb_tables() WHERE {HERE}"
     there = {table for (table,) in database.execute(sql).fetchall()}
     parts = ["", "_embedding", *(["_rows"] if record.is_over_table else [])]
@@ -89,18 +89,19 @@ def problems_of(
 
 
 def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
+    """Yield the chunks in a range of ids that have a vector, in the order of their ids."""
     chunks, vectors = (
         f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
         for columns, table in ((CHUNKS, record.name), ("id", f"{record.name}_embedding"))
     )
     sql = f"SELECT {CHUNKS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
-    database.execute(sql, {"first": ids[0], "last": ids[-1]})  # in the transaction that it is in
+    database.execute(sql, {"first": ids[0], "last": ids[-1]})
     while rows := database.fetchmany(ROWS_AT_ONCE):
         yield from rows
 
 
 def _differences(truth: Iterable[tuple[Any, ...]], shown: Iterable[tuple[Any, ...]]) -> Differences:
-    """Compare rows in the order of their ids, which come first in each."""
+    """Compare rows that come in the order of their ids, the first value of each."""
     found = Differences()
     others = iter(shown)
     other = next(others, None)

@@ -1,8 +1,8 @@
-"""What shows on the files of a DuckDB database that nothing was committed: in microseconds, at any size.
+"""Telling from the files of a DuckDB database that nothing was committed, in microseconds, whatever their size.
 
 A commit ends with bytes in the write-ahead log, or with a checkpoint in the database file. No transaction starts while
 DuckDB writes the last of these bytes (`DuckTransactionManager::CommitTransaction` flushes the log under the lock that
-`StartTransaction` takes): who sees them on the file and asks DuckDB then, is told of the commit.
+`StartTransaction` takes). So a transaction that starts after the files were seen to change sees the commit.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import time
 __all__ = ["Signature", "file_signature"]
 
 Signature = tuple[tuple[int, int, int] | None, ...]
-"""Number, bytes and time of the last change of each file."""
+"""The inode, size and time of the last change of each file."""
 
 _SUFFIXES = ("", ".wal", ".wal.checkpoint")
-"""The database, its write-ahead log, and the log of what is committed while a checkpoint runs."""
+"""The database, its write-ahead log, and the log that is written while a checkpoint runs."""
 
 _SETTLED = 2_000_000_000
-"""Nanoseconds after which another change has another time, on the file system with the coarsest clock (FAT)."""
+"""Nanoseconds after which a further change gets another time, even on FAT, which has the coarsest clock."""
 
 
 def file_signature(path: str) -> Signature | None:
-    """Return what is the same again as long as nothing is committed, None where the files cannot tell.
+    """Return a value that stays the same until something is committed, or None if the files cannot tell.
 
-    They cannot for a database in memory, on Windows, which writes sizes and times late, and just after a change.
+    They cannot tell for a database in memory, just after a change, or on Windows, which updates sizes and times late.
     """
     if os.name == "nt":
         return None

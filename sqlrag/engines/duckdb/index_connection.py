@@ -1,4 +1,4 @@
-"""Opening the index file beside a DuckDB database: as it is, made again where it is of no use, or in memory."""
+"""Opening the index file beside a DuckDB database, or making it anew, or in memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def index_file_of(path: str) -> str:
 
 
 def open_index(path: str) -> apsw.Connection:
-    """Open an index file for reading and writing; one that is damaged, or of another version, is made again."""
+    """Open an index file for reading and writing. A damaged file, or one of another version, is made anew."""
     try:
         return _open(path)
     except (NotADatabaseError, SchemaVersionError) as error:
@@ -34,7 +34,7 @@ def open_index(path: str) -> apsw.Connection:
 
 
 def open_index_read_only(path: str) -> apsw.Connection | None:
-    """Open an index file for reading; None where it is missing, damaged or of another version."""
+    """Open an index file for reading; return None if it is missing, damaged or of another version."""
     try:
         connection = open_sqlite(path, read_only=True)
         return _prepared(connection, path)
@@ -44,19 +44,19 @@ def open_index_read_only(path: str) -> apsw.Connection | None:
 
 
 def remake_index(path: str, why: Error) -> apsw.Connection:
-    """Remove an index file and return a new one; `why` is logged."""
+    """Replace an index file by a new one, and log why."""
     _log.warning("%s: the index file is made again", why)
     try:
         for suffix in ("", "-wal", "-shm"):
             if os.path.exists(path + suffix):
                 os.remove(path + suffix)
     except OSError as error:
-        raise DatabaseError(f"{path} is of no use and cannot be removed ({error.strerror}): remove it") from why
+        raise DatabaseError(f"{path} must be made anew and cannot be removed ({error.strerror}): remove it") from why
     return _open(path)
 
 
 def in_memory() -> apsw.Connection:
-    """Return an index file that is none: for a database that is open read-only."""
+    """Return a connection to an index in memory."""
     connection = set_aside(apsw.Connection(":memory:"))
     load_vec(connection)
     return connection
@@ -67,7 +67,7 @@ def _open(path: str) -> apsw.Connection:
     with translated(path):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")  # a lost last commit is caught up
+            connection.execute("PRAGMA synchronous = NORMAL")  # a lost commit is made again
         except BaseException:
             connection.close()
             raise
@@ -75,7 +75,7 @@ def _open(path: str) -> apsw.Connection:
 
 
 def _prepared(connection: apsw.Connection, path: str) -> apsw.Connection:
-    """Return the connection with sqlite-vec in it, its file checked."""
+    """Load sqlite-vec and sqlrag's C library, and check the file's version."""
     with translated(path):
         try:
             load_vec(connection)
@@ -87,6 +87,6 @@ def _prepared(connection: apsw.Connection, path: str) -> apsw.Connection:
 
 
 def _check_version(version: str | None, path: str) -> None:
-    """Raise SchemaVersionError if another version of sqlrag, newer or older, made the file."""
+    """Raise SchemaVersionError if the file was made by a version of sqlrag with another schema."""
     if version not in (None, str(SCHEMA_VERSION)):
         raise SchemaVersionError(f"{path} was made by another version of sqlrag (schema {version})")

@@ -1,4 +1,4 @@
-"""Bringing an index of the index file to what DuckDB's tables hold, block by block of ids."""
+"""Bringing an index of the index file to the state of DuckDB's tables, block by block of ids."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "IndexCopy", "drop_index", "note_state", "shown_state"]
 
 FILES = "files"
-"""Key of the index file's sqlrag_meta: the signature of the database's files whose tables all indexes show."""
+"""Key in the index file's sqlrag_meta: the signature that the database's files had when all indexes were up to date."""
 
 _log = logging.getLogger("sqlrag")
 
 
 def shown_state(shown: Contents, name: str) -> TableState | None:
-    """Return which state of DuckDB's tables the registry of the index file notes for an index."""
+    """Return the state of DuckDB's tables that an index was made from, according to the index file."""
     return TableState.parsed(shown.meta(_key(name)))
 
 
 def note_state(registry: Registry, record: IndexRecord, state: TableState) -> None:
-    """Note in the index file, in the caller's transaction, which state of DuckDB's tables it shows."""
+    """Record which state of DuckDB's tables an index was made from. The caller has opened a transaction."""
     registry.put(record)
     registry.set_meta(_key(record.name), str(state))
     forget_files(registry)
 
 
 def forget_files(registry: Registry) -> None:
-    """Forget, in the caller's transaction, which files the index file shows."""
+    """Remove the signature of the database's files. The caller has opened a transaction."""
     if registry.exists():
         registry.set_meta(FILES, "")
 
@@ -52,7 +52,7 @@ def _key(name: str) -> str:
 def drop_index(connection: apsw.Connection, name: str) -> None:
     """Remove an index from an index file."""
     with immediate(connection):
-        for table in (f"{name}_fts", f"{name}_vec", f"{name}_codes", f"{name}_gone", name):
+        for table in (f"{name}_fts", f"{name}_codes", f"{name}_gone", name):
             connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
         connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
         connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
@@ -60,7 +60,7 @@ def drop_index(connection: apsw.Connection, name: str) -> None:
 
 
 class IndexCopy:
-    """One index of the index file, as a copy of DuckDB's tables."""
+    """Copies the rows of one index from DuckDB's tables into the index file."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> None:
         self._duckdb = database
@@ -69,11 +69,11 @@ class IndexCopy:
         self._writer = IndexWriter(index, record, keeps_vectors=False)
 
     def bring_to(self, state: TableState) -> None:
-        """Let what is gone or changed go, and what is new come.
+        """Delete the rows that are gone or changed, and insert those that are new or changed.
 
-        The caller has read the state in the transaction that `database` is in, so that the rows are those of the state,
-        and sees to it that nobody else writes the index file meanwhile. One transaction of the index file for some
-        thousands of rows, and the state at the end: whatever stops it, the next one compares the same blocks.
+        The caller has read the state in the transaction in which `database` reads the rows, and lets nobody else write
+        the index file. Some thousands of rows are written in each transaction, and the state in the last one. If this
+        is stopped before, the next call compares the same blocks again.
         """
         registry = Registry(self._index)
         shown = registry.find(self._record.name)
@@ -96,12 +96,12 @@ class IndexCopy:
         return "INTEGER" if str(described[0][1]) == "BIGINT" else "TEXT"
 
     def _shown_key_type(self) -> str:
-        """Return the type of the keys in the index file, which would make numbers of texts, or texts of numbers."""
+        """Return the type of the keys in the index file. SQLite would convert keys of another type."""
         sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
         return next((str(kind) for (kind,) in self._index.execute(sql, (self._record.name,))), "")
 
     def _all_blocks(self, state: TableState) -> list[int]:
-        """Return the blocks of the tables, and those that the index file has rows in."""
+        """Return the blocks that have rows in DuckDB's tables or in the index file."""
         sql = f"SELECT DISTINCT id >> ? FROM {quote(self._record.name)}"
         shown = (block for (block,) in self._index.execute(sql, (state.bits,)))
         return sorted({*map(int, state.blocks), *shown})
@@ -119,7 +119,7 @@ class IndexCopy:
             self._copy_chunks(found.missing[start : start + ROWS_AT_ONCE])
 
     def _copy_chunks(self, ids: Sequence[int]) -> None:
-        """Copy some chunks with their vectors."""
+        """Insert some chunks, and the codes of their vectors."""
         sql = f"SELECT {CHUNKS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
         chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
         vectors = stored_vectors(self._duckdb, self._record, ids)
@@ -128,5 +128,5 @@ class IndexCopy:
 
 
 def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
-    """Return what an index's tables are made with: of another they are made again."""
+    """Return the settings after a change of which an index is made anew."""
     return record.embedder_hash, record.dimension, record.tokenizer, record.vectors

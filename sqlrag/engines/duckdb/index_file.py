@@ -1,8 +1,8 @@
-"""The index file beside a DuckDB database: a SQLite file with the vectors and the full text.
+"""The index file beside a DuckDB database: a SQLite file with what DuckDB does not have, codes and full text.
 
-DuckDB's tables are the truth; this file is made from them, can be deleted at any time and is caught up whenever it
-shows another state: after a crash between the two commits, after rows were deleted by hand, after the file was
-lost. `papers.duckdb` has `papers.duckdb.sqlrag`.
+`papers.duckdb` has `papers.duckdb.sqlrag`. The file is made from DuckDB's tables and may be deleted at any time. If it
+differs from them, because a process was killed between the two commits or rows were changed by hand, the next query
+brings it up to date.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["IndexFile", "index_file_of"]
 
 
 class IndexFile:
-    """The index file of an open DuckDB database, kept in step with its tables."""
+    """The index file of an open DuckDB database, which `catch_up` keeps up to date with its tables."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self.lock = threading.RLock()
@@ -59,12 +59,11 @@ class IndexFile:
         self._names: list[str] = []
         self._lost: dict[str, tuple[IndexRecord, DatabaseError]] = {}
         self._seen: list[tuple[Any, ...]] | None = None
-        self._file = os.path.abspath(path)  # wherever the process goes
+        self._file = os.path.abspath(path)  # the process may change its folder
         self._files: Signature | None = None
         try:
-            files = file_signature(self._file)  # before the tables: what is committed after this shows next time
-            # What is wrong with the tables is nothing that a new index file could repair.
-            with translated_duckdb(path):
+            files = file_signature(self._file)  # read first, so that a later commit is noticed next time
+            with translated_duckdb(path):  # a new index file would not help against an error in the tables
                 tables = check_tables(self._duckdb)
             self._tables_seen = "sqlrag_indexes" in tables
             check_schema_version(self._meta("schema_version"), path)
@@ -79,17 +78,17 @@ class IndexFile:
             self._close_cursors()
             raise
 
-    # What the writer asks
+    # For the writer
 
     def closing(self, cursor: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-        """Return a cursor that is closed with this: an open one would keep the file locked."""
+        """Close the cursor when this is closed: an open cursor keeps the database file locked."""
         self._cursors.add(cursor)
         return cursor
 
     def state(self, record: IndexRecord, database: duckdb.DuckDBPyConnection | None = None) -> TableState:
-        """Return the state of an index's tables, the present one or that of the transaction which `database` is in.
+        """Return the state of an index's tables: the committed one, or that which `database` sees in its transaction.
 
-        Raises DatabaseError where one is gone.
+        Raises DatabaseError if a table is missing.
         """
         database = database or self._duckdb
         try:
@@ -105,21 +104,21 @@ class IndexFile:
         )
 
     def state_shown(self, name: str) -> TableState | None:
-        """Return which state of DuckDB's tables the index file shows, None where it does not have the index."""
+        """Return the state of DuckDB's tables that the index file was made from; None if it lacks the index."""
         shown = self.registry.look()
         return shown_state(shown, name) if shown.find(name) else None
 
     def record_state(self, record: IndexRecord, state: TableState) -> None:
-        """Note in the index file, in the caller's transaction, that it shows a state of DuckDB's tables."""
+        """Record in the index file which state of DuckDB's tables it has. The caller has opened a transaction."""
         note_state(self.registry, record, state)
 
-    # Keeping the file in step
+    # Keeping the file up to date
 
     def catch_up(self) -> None:
-        """Make the index file show what DuckDB's tables hold."""
+        """Bring the index file to the state of DuckDB's tables."""
         if self._read_only:
-            return  # DuckDB lets nobody else write meanwhile
-        files = file_signature(self._file)  # before the tables: what is committed after this shows next time
+            return  # as long as DuckDB has the file open read-only, nobody can write it
+        files = file_signature(self._file)  # read first, so that a later commit is noticed next time
         if files is not None and files == self._files:
             return
         with self.lock, translated(index_file_of(self._path)), translated_duckdb(self._path):
@@ -133,12 +132,12 @@ class IndexFile:
                 self._note(files)
             if [record.name for record in records] != self._names:
                 self._names = [record.name for record in records]
-                seen = None  # it told of other indexes; one taken now might tell of what is not copied
+                seen = None  # it was about other indexes, and a new one might include rows that are not copied yet
             self._seen, self._files = seen, files
             self._keep_up(brought)
 
     def _show(self, records: Sequence[IndexRecord], states: Mapping[str, TableState]) -> list[IndexRecord]:
-        """Let the index file show these states; return the records of those that it did not show.
+        """Bring the index file to these states; return the records of the indexes that were behind.
 
         The caller holds `changing`.
         """
@@ -155,9 +154,9 @@ class IndexFile:
         return [record for record in behind if self._bring(record.name)]
 
     def _bring(self, name: str) -> bool:
-        """Bring the index file's copy of an index to DuckDB's tables; if they are none of sqlrag's, the index is lost.
+        """Bring one index of the index file up to date; return False if its tables are not usable.
 
-        State and rows are read in one transaction: what others commit meanwhile is in neither.
+        State and rows are read in one transaction, so that both are of the same commit.
         """
         reader = self.closing(own_cursor(self._duckdb, self.catalog))
         record: IndexRecord | None = None
@@ -187,25 +186,25 @@ class IndexFile:
                 self.keep_up(record)
 
     def _states(self, records: Iterable[IndexRecord]) -> dict[str, TableState]:
-        """Return the present states of those indexes that have their tables; the others are lost until a repair."""
+        """Return the state of each index that has its tables. The others are noted as lost, until a repair."""
         states: dict[str, TableState] = {}
         self._lost = {}
         for record in records:
             try:
                 states[record.name] = self.state(record)
-            except DatabaseError as error:  # noqa: PERF203 - there are few
+            except DatabaseError as error:  # noqa: PERF203 - a database has few indexes
                 self._lost[record.name.lower()] = (record, error)
         return states
 
     def copy_again(self) -> None:
-        """Make everything in the index file anew."""
+        """Make the index file anew."""
         with self.lock:
             path = index_file_of(self._path)
             try:
                 with translated(path):
                     for name in self.registry.names():
                         drop_index(self.connection, name)
-            except (NotADatabaseError, SQLError) as error:  # damaged; a full disk is no reason to remove the file
+            except (NotADatabaseError, SQLError) as error:  # not DiskFullError, which is no reason to remove the file
                 self.connection.close()
                 self.connection = remake_index(path, error)
                 self.registry = Registry(self.connection)
@@ -213,7 +212,7 @@ class IndexFile:
             self.catch_up()
 
     def differences(self) -> list[str]:
-        """Return how the index file differs from DuckDB's tables, text by text and number by number; for `check`."""
+        """Compare the index file with DuckDB's tables, row by row, for `check`; return a line for each difference."""
         path = index_file_of(self._path)
         from sqlrag.store.driver.integrity import damage
 
@@ -224,7 +223,7 @@ class IndexFile:
         return problems
 
     def interrupt(self) -> None:
-        """Stop what a function of the running statement asks of the index; may be called from another thread."""
+        """Stop the queries of the SQL function that runs; may be called from another thread."""
         self.connection.interrupt()
         for cursor in list(self._cursors):
             cursor.interrupt()
@@ -243,14 +242,14 @@ class IndexFile:
             cursor.close()
 
     def _glance(self) -> list[tuple[Any, ...]] | None:
-        """Return what changes with any of the states, in one statement: it is asked while files cannot tell."""
+        """Return what changes whenever a state does, in one statement, for as long as files cannot tell."""
         if not self._has_tables():
             return None
         states = "".join(f", {_sums_of(name)}" for name in self._names)
         try:
             return sorted(self._rows(f"SELECT name, embedder_hash, version{states} FROM sqlrag_indexes"))
         except SQLError:
-            return None  # a table is gone: the long way says which
+            return None  # a table is missing: `_states` finds out which
 
     def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with translated_duckdb(self._path):
@@ -269,7 +268,7 @@ class IndexFile:
         return str(rows[0][0]) if rows else None
 
     def _records(self, tables: set[str] | None = None) -> list[IndexRecord]:
-        """Return what DuckDB's tables record of each index; `tables` as for `stored_records`."""
+        """Return the records of the indexes in DuckDB's tables; `tables` as for `stored_records`."""
         with translated_duckdb(self._path):
             return stored_records(self._duckdb, tables) if self._has_tables() else []
 
@@ -278,10 +277,10 @@ class IndexFile:
         return (open_index_read_only(path) or in_memory()) if self._read_only else open_index(path)
 
     def _begin(self, records: Sequence[IndexRecord], files: Signature | None) -> list[IndexRecord]:
-        """Let the index file show DuckDB's tables; return the records of those indexes that it did not show.
+        """Bring the index file up to date when the database is opened; return the records that were behind.
 
-        One that turns out to be damaged is begun anew; for a database that is open read-only, one that is behind is of
-        no use. The caller holds `changing`.
+        A damaged file is made anew. If the database is open read-only and its file is behind, an index in memory takes
+        its place. The caller holds `changing`.
         """
         path = index_file_of(self._path)
         with translated_duckdb(self._path):
@@ -310,9 +309,9 @@ class IndexFile:
                 return self._show(records, self._states(records))
 
     def _note(self, files: Signature | None) -> None:
-        """Note that the index file shows what the database's files are by their signature, for whoever opens it next.
+        """Record the signature of the database's files, so that the next opening need not look at the tables.
 
-        Whatever changes the index file forgets it (see `note_state`).
+        `note_state` removes it again.
         """
         if files is None or self._lost:
             return
@@ -329,38 +328,25 @@ class IndexFile:
 
 
 def _has(shown: Contents, record: IndexRecord) -> bool:
-    """Tell whether the index file records an index as DuckDB's tables do."""
+    """Tell whether the index file has the same record of an index as DuckDB's tables."""
     found = shown.find(record.name)
     return found is not None and found.is_as(record)
 
 
 def _sums_of(name: str) -> str:
-    """Return the columns that tell one state of an index's tables from another, without the blocks of TableState."""
+    """Return columns that differ between any two states of an index's tables."""
     return f"""
         (SELECT [count(*), max(id), sum(id), sum(hash(source_id)), sum(end_char)]::VARCHAR FROM {quote(name)}),
         (SELECT [count(*), sum(id)]::VARCHAR FROM {quote(name + "_embedding")})
     """
 
 
-class _Changing:
-    """Held while an index file is changed: only one connection of the process at a time compares and writes it.
+_changing: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+"""The lock of each index file: only one connection of the process at a time may compare and write it.
 
-    No other process has the database open then (DuckDB sees to it).
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+No other process has the database open then, because DuckDB does not let it in.
+"""
 
 
-_changing: WeakValueDictionary[str, _Changing] = WeakValueDictionary()
-
-
-def _lock_of(path: str) -> _Changing:
-    """Return what those share that change the index file of one database."""
-    return _Changing() if path == ":memory:" else _changing.setdefault(os.path.abspath(path), _Changing())
+def _lock_of(path: str) -> threading.RLock:
+    return threading.RLock() if path == ":memory:" else _changing.setdefault(os.path.abspath(path), threading.RLock())

@@ -1,8 +1,8 @@
-"""The Python functions in a DuckDB instance: registered once, removed with the last `Database` of it.
+"""The Python functions in a DuckDB instance: registered once, and removed with the last `Database` that uses them.
 
-An instance is what all connections of a process to one file share, and its functions stand in a catalog that they share
-too. DuckDB keeps no reference to a Python function whose connection is closed, and a call of it would end the process:
-so the functions live as long as the process, and know their connection by its token (sqlrag/engines/duckdb/session.py).
+All connections of a process to one file share an instance and its functions. DuckDB keeps no reference to a Python
+function whose connection is closed, and a call of it would crash the process. So the functions live as long as the
+process, and are given the token of the connection that calls them (sqlrag/engines/duckdb/session.py).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _registering = threading.Lock()
 def register_in(connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
     """Register the functions, unless the connection's instance has them; return the names of those registered.
 
-    Only this connection can remove them. It is in no transaction.
+    Only this connection can remove them. It must not be in a transaction.
     """
     with _registering:
         connection.execute("BEGIN")
         try:
             for udf in UDFS:
                 udf.register(connection)
-        except duckdb.CatalogException:  # all are there
+        except duckdb.CatalogException:  # they are registered already
             connection.execute("ROLLBACK")
             return ()
         except BaseException:
@@ -48,7 +48,7 @@ def register_in(connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
 
 
 class _Instance:
-    """The instance of one file, with a connection to it that is open as long as a `Database` is."""
+    """The instance of one file. Its connection is open as long as a `Database` uses the instance."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.users = 0
@@ -58,7 +58,7 @@ class _Instance:
         self._preparing = threading.Lock()
 
     def prepare(self, check: Callable[[], None]) -> None:
-        """Register the functions, once; `check` may raise before."""
+        """Register the functions, once. `check` is called before, and may raise."""
         with self._preparing:
             if not self._is_prepared:
                 check()
@@ -66,7 +66,7 @@ class _Instance:
                 self._is_prepared = True
 
     def close(self, *, keep: bool) -> None:
-        """Remove the functions, unless they are to be kept: they go with the instance then."""
+        """Close the connection. Remove the functions, unless `keep`: then they end with the instance."""
         try:
             for name in () if keep else self._registered:
                 self._connection.remove_function(name)
@@ -75,26 +75,26 @@ class _Instance:
 
 
 _instances: dict[str, _Instance] = {}
-_counting = threading.RLock()  # a garbage collection inside of it may let go of another one
+_counting = threading.RLock()  # reentrant: garbage collection may call `_let_go` while it is held
 
 
 class Shared:
-    """What a `Database` has of the functions in its instance."""
+    """The share of one `Database` in the functions of its instance."""
 
     def __init__(self, owner: object, instance: _Instance, path: str) -> None:
         self._instance = instance
         self.let_go = weakref.finalize(owner, _let_go, path, instance)
-        """Lets go of them; it is called when the owner is gone, too. The last one to let go removes them, unless a
-        connection that somebody else opened has them by `lend`."""
+        """Ends the share; called at the latest when the owner is collected. The last call removes the functions, unless
+        a connection that the user opened has them from `lend`."""
         self.let_go.atexit = False
 
     def prepare(self, check: Callable[[], None]) -> None:
-        """Register the functions, if nobody has; `check` looks at the file before, and may raise."""
+        """Register the functions, once for the instance. `check` examines the file before, and may raise."""
         self._instance.prepare(check)
 
 
 def share(owner: object, connection: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> Shared:
-    """Let an owner share the functions in the instance of its connection, until it lets go."""
+    """Give a `Database` a share in the functions of its connection's instance."""
     if path == ":memory:":
         return Shared(owner, _Instance(connection.cursor()), path)
     path = os.path.abspath(path)
@@ -108,7 +108,7 @@ def share(owner: object, connection: duckdb.DuckDBPyConnection, path: str, *, re
 
 def _let_go(path: str, instance: _Instance) -> None:
     if path == ":memory:":
-        return  # they go with the instance, which nobody else has
+        return  # the instance has no other connection, and ends with this one
     with _counting:
         instance.users -= 1
         if not instance.users:
@@ -117,7 +117,7 @@ def _let_go(path: str, instance: _Instance) -> None:
 
 
 class _Borrower:
-    """A connection that somebody else opened, by a cursor of it, which is closed with it."""
+    """A connection that the user opened, known by a cursor of it, which is closed with it."""
 
     def __init__(self, path: str, cursor: duckdb.DuckDBPyConnection, end: Callable[[], object]) -> None:
         self.path = os.path.abspath(path)
@@ -134,12 +134,12 @@ class _Borrower:
         return True
 
     def end_inherited(self) -> None:
-        """Let go of nothing in a forked child."""
+        """Close nothing in a forked child: all of it belongs to the parent."""
         self._is_inherited = True
         remember_inherited(inode_of(self.path), INHERITED)
 
     def let_go(self) -> None:
-        """Let go of all that is open for the connection."""
+        """Close what was opened for the connection."""
         if self._is_inherited:
             return
         _borrowers.discard(self)
@@ -153,15 +153,15 @@ _borrowers: set[_Borrower] = set()
 def lend(
     connection: duckdb.DuckDBPyConnection, cursor: duckdb.DuckDBPyConnection, path: str, end: Callable[[], object]
 ) -> None:
-    """Let the instance of somebody else's connection have the functions; `cursor` is one of the connection's.
+    """Register the functions in the instance of a connection that the user opened; `cursor` is one of this connection.
 
-    `end` is called when the connection is gone, or found closed at another call of this. Nobody says when the last of
-    these connections is closed, so the functions go with the instance.
+    `end` is called when the connection is collected, or when a later call finds it closed. Nothing tells when the last
+    connection to the instance is closed, so the functions are never removed; they end with the instance.
     """
     for borrower in list(_borrowers):
         if not borrower.is_open():
             borrower.let_go()
-    own = connection.cursor()  # whatever transaction the connection is in
+    own = connection.cursor()  # the connection itself may be in a transaction
     try:
         register_in(own)
     finally:
@@ -172,15 +172,16 @@ def lend(
 
 
 INHERITED = (
-    "was open in the process that this one was forked from, and DuckDB would take its copy of what that has in memory "
-    "for the file: open it after the fork only, or start this process otherwise (multiprocessing's 'spawn')"
+    "was open in the process that this one was forked from, and DuckDB would take its copy of that process's memory "
+    "for the file: open it only after the fork, or start this process in another way (multiprocessing's 'spawn')"
 )
 
 
 @in_child
 def _leave_all() -> None:
-    """Leave the parent's instances as they are: the last connection that is closed would write the file."""
-    # DuckDB's own, which `duckdb.extract_statements` uses, is closed when the interpreter ends, and waits for threads.
+    """Leave the parent's instances open: closing the last connection would write to the file."""
+    # DuckDB's default connection, which `duckdb.extract_statements` uses, would wait for the parent's threads when the
+    # interpreter ends.
     leave(*_instances.values(), *_borrowers, duckdb.default_connection())
     for borrower in _borrowers:
         borrower.end_inherited()

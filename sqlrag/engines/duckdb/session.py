@@ -1,7 +1,7 @@
-"""What the SQL functions of one DuckDB connection work with, found by a token.
+"""The session of a DuckDB connection: what its SQL functions need, found by a token.
 
-All connections of a process to one file share the functions that are registered in it (`instance_functions`), so a
-macro passes the token of its connection to them. A token of nobody, or of a closed connection, is an error.
+All connections of a process to one file share the registered functions (`instance_functions`). Each macro therefore
+passes the token of its connection. An unknown token, or that of a closed connection, is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Session", "session_of"]
 
 
 class Session:
-    """The settings, indexes and errors of one connection; `served`: all sessions of a server share it, in turns."""
+    """The settings, indexes and errors of one connection, or, if `served`, of all clients of a server, in turns."""
 
     def __init__(self, functions: Functions, indexes: DuckDBIndexes, raised: Raised, *, served: bool = False) -> None:
         self.token = secrets.token_hex(16)
@@ -35,29 +35,29 @@ class Session:
         self.raised = raised
         self.turns: AbstractContextManager[Any] = indexes.lock if served else nullcontext()
         self.working = 0
-        """How many calls of its functions run."""
+        """The number of its function calls that are running."""
         self._counting = threading.Lock()
         self.key_type = "BIGINT"
         self.maintenance: dict[str, Callable[..., int]] = {}
         self.asking: Callable[[IndexRecord], None] = lambda _: None
-        """Called for each index that a statement asks, when it asks."""
+        """Called with each index that a statement searches, before it is searched."""
         self._transaction: object = None
         _open[self.token] = self
 
     def in_transaction(self, number: object) -> None:
-        """Begin a new statement for `rerank_limit` where this is another transaction than at the last call."""
+        """Begin a new statement for `rerank_limit` if the transaction differs from that of the last call."""
         if number != self._transaction:
             self._transaction = number
             self.functions.begin_statement()
 
     def asks(self, name: object) -> None:
-        """Tell that a statement asks an index; a name that is none's is for the index function to refuse."""
+        """Note that a statement searches an index. The index function itself refuses an unknown name."""
         with suppress(UnknownIndexError):
             self.asking(self.indexes.record(name))
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Count what runs inside. Raises SQLError before and after it if the interpreter ends."""
+        """Count a function call. Raises SQLError, before or after the call, if the interpreter is ending."""
         with self._counting:
             self.working += 1
         try:
@@ -69,7 +69,7 @@ class Session:
                 self.working -= 1
 
     def end(self) -> None:
-        """Let the token be nobody's from now on."""
+        """Make the token invalid."""
         _open.pop(self.token, None)
 
 
@@ -77,7 +77,7 @@ _open: WeakValueDictionary[str, Session] = WeakValueDictionary()
 
 
 def session_of(token: object) -> Session:
-    """Return the session of a token. Raises SQLError where there is none."""
+    """Return the session of a token. Raises SQLError for an unknown token."""
     session = _open.get(token) if isinstance(token, str) else None
     if session is None:
         raise SQLError(
@@ -89,4 +89,4 @@ def session_of(token: object) -> Session:
 
 def _check_not_ending() -> None:
     if is_ending():  # sqlrag/engines/duckdb/at_exit.py waits for the statement
-        raise SQLError("the interpreter ends, and with it this statement")
+        raise SQLError("the interpreter is ending, and this statement was stopped")

@@ -1,4 +1,4 @@
-"""The state of an index's tables in DuckDB: what tells one from another, and in which blocks of ids two differ."""
+"""The state of an index's tables in DuckDB: counts and sums by which two states are compared, block by block of ids."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["TableState"]
 
 _BITS = 14
-"""A block has 2^14 ids: its rows are compared in a tenth of a second."""
+"""A block has 2^14 ids, whose rows are compared in a tenth of a second."""
 
 _BLOCKS_BITS = 8
-"""... or more, so that there are at most 2^8 of them however far apart the ids lie."""
+"""If ids lie far apart, blocks have more ids, so that there are at most 2^8 blocks."""
 
 
 @dataclass(frozen=True)
 class TableState:
-    """Changes whenever chunks or vectors come or go, by sqlrag's hand or another."""
+    """What differs after chunks or vectors were inserted or deleted, by sqlrag or by hand."""
 
     embedder_hash: str
     version: int | None
     bits: int
     """A block has 2^bits ids."""
     blocks: dict[str, str]
-    """Counts and sums of each block, as sql/duckdb/state.sql has them, by its number."""
+    """The counts and sums that sql/duckdb/state.sql returns for each block, by its number."""
 
     @classmethod
     def of(cls, database: duckdb.DuckDBPyConnection, record: IndexRecord) -> TableState:
-        """Return the present state. Raises duckdb.CatalogException where a table is gone."""
+        """Return the state that a connection sees. Raises duckdb.CatalogException if a table is missing."""
         ends = [
             f"(SELECT min(id) AS least, max(id) AS most FROM {quote(table)})"
             for table in (record.name, f"{record.name}_embedding")
         ]
-        if record.is_over_table:  # nothing of it counts, but that it is there
+        if record.is_over_table:  # only to raise an error if it is missing
             ends.append(f"(SELECT NULL AS least, NULL AS most FROM {quote(f'{record.name}_rows')} LIMIT 0)")
         sql = f"""
             SELECT (SELECT max(version) FROM sqlrag_indexes WHERE name = ?), min(least), max(most)
@@ -54,7 +54,7 @@ class TableState:
 
     @classmethod
     def parsed(cls, text: str | None) -> TableState | None:
-        """Return the state that a text is of; None for one that this sqlrag does not write, or none."""
+        """Return the state that `str` made a text of; None for any other text, or for None."""
         try:
             state = cls(**json.loads(text or "null"))
         except (TypeError, ValueError, RecursionError):
@@ -62,14 +62,14 @@ class TableState:
         return state if str(state) == text and state._can_be() else None
 
     def _can_be(self) -> bool:
-        """Tell whether a state read from a file has the types that its fields are declared with."""
+        """Check a state that was read from a file: the types of its fields, and the numbers of its blocks."""
         types = (str, int | None, int, dict)
         fields = (self.embedder_hash, self.version, self.bits, self.blocks)
         is_typed = all(isinstance(value, kind) for value, kind in zip(fields, types, strict=True))
         return is_typed and 0 <= self.bits < 64 and all(self._is_block(block) for block in self.blocks)
 
     def _is_block(self, block: str) -> bool:
-        """Tell whether a text is the number of a block of ids."""
+        """Tell whether a text is the number of a block."""
         is_number = block.removeprefix("-").isdecimal() and len(block) < 20
         return is_number and -(2**63) <= int(block) << self.bits < 2**63
 
@@ -81,10 +81,10 @@ class TableState:
         return range(block << self.bits, (block + 1) << self.bits)
 
     def changed_blocks(self, before: TableState | None) -> list[int] | None:
-        """Return which blocks differ from those of an earlier state, in order; None where all may.
+        """Return the blocks that differ from those of an earlier state, in order; None if any block may differ.
 
-        Rows changed by hand leave the version as it is. Of another version the file may be another database's, and
-        equal sums say nothing.
+        Sums are compared only between states of one version, which rows changed by hand do not alter. A file with
+        another version may belong to another database, and equal sums prove nothing then.
         """
         if before is None or (before.version, before.bits) != (self.version, self.bits):
             return None
