@@ -1,7 +1,7 @@
 """What do questions find? Recall@25 of an index, by the set that the questions are of, with several candidates.
 
-How many candidates are compared in full is measured on passages of the index itself; a question lies farther from all of
-them. The index is of passages of the training pairs and collections in a folder like ../shared/data, in chunks of 64
+How many candidates are compared in full is measured on passages of the index itself; a question lies farther from all
+of them. The index is of passages of the training pairs and collections in a folder like ../shared/data, in chunks of 64
 tokens; the questions are at most 100 of each set, and of 300 passages that are held out.
 
     python benchmarks/index_questions.py ../shared/data --vectors FILE.npy [--write]

@@ -30,7 +30,7 @@ _BLOCK = re.compile(r"chunk_size\s*=\s*(\d+)", re.IGNORECASE)
 _BLOCK_PLACES = 1024
 """Places of a block where the table was made without saying (sqlite-vec's default)."""
 
-_LATEST = 256
+_LATEST = 64
 """So many of the last ids are looked at before vectors are inserted."""
 
 

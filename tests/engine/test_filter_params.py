@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import FilterError, InputError
-from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import apsw
 import duckdb
 import pytest
+from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError
 from sqlrag.models import Reranker
-from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
 from tests.engine.score_caches import table_of

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlrag.store.cells import cell_training
+
 import sqlrag
 import sqlrag.indexing.ingest
 import sqlrag.indexing.sync
-from sqlrag.store.cells import cell_training
 from sqlrag.text.documents import Document
 
 SMALL = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import apsw
 import pytest
+from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import DiskFullError, ReadOnlyError
-from sqlrag.store.cells import cell_training
 from tests.conftest import database_path
 from tests.live.company import COMPANY
 from tests.live.crashes import Case
