@@ -39,8 +39,10 @@ def rotated(vectors: np.ndarray) -> np.ndarray:
     for number in range(4):
         signs = [_splitmix64(number * words + place // 64) >> place % 64 & 1 for place in range(dimension)]
         rows[:, np.array(signs, bool)] *= np.float32(-1)
-        part = slice(0, count) if number % 2 == 0 else slice(dimension - count, dimension)
-        rows[:, part] = _transformed(rows[:, part])
+        start = 0 if number % 2 == 0 else dimension - count
+        rows[:, start : start + count] = _transformed(rows[:, start : start + count])
+        rows[:, :start] *= np.float32(np.sqrt(count))
+        rows[:, start + count :] *= np.float32(np.sqrt(count))
     return rows
 
 
