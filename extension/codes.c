@@ -12,6 +12,7 @@ enum { CODES_AT_ONCE = 1 << 21, BYTES_AT_ONCE = 32 << 20 };
 
 struct reading {
     struct source *source;
+    struct shelf *shelf;
     size_t words;
     sqlite3_stmt *block;   /* reads one */
     struct blocks known;   /* those that were kept before */
@@ -111,7 +112,7 @@ static int take_row(struct reading *reading, sqlite3_stmt *row)
             return code;
         block->first_id = first_id;
         block->stamp = stamp;
-        reading->is_changed |= block_keep(block);
+        reading->is_changed |= shelf_keep(reading->shelf, block);
         if (!block->is_kept)
             reading->bytes += block->bytes;
     }
@@ -151,7 +152,7 @@ static int read_all(struct reading *reading, const struct pass *pass, struct nea
 
 int codes_search(struct source *source, struct shelf *shelf, const struct pass *pass, struct nearest *nearest)
 {
-    struct reading reading = {.source = source, .words = pass->planes.words};
+    struct reading reading = {.source = source, .shelf = shelf, .words = pass->planes.words};
     int code = shelf_look(shelf, &reading.known) ? read_all(&reading, pass, nearest) : SQLITE_NOMEM;
     if (code == SQLITE_OK && (reading.is_changed || reading.kept.count != reading.known.count))
         shelf_put(shelf, &reading.kept);

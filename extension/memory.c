@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels.h"
 #include "library.h"
@@ -15,6 +16,7 @@ struct shelf {
     char *file, *table;
     const void *connection; /* NULL where there is a file */
     struct blocks blocks;
+    time_t searched; /* last, by a clock that only goes forwards */
     unsigned users;
     struct shelf *next;
 };
@@ -61,14 +63,6 @@ void block_release(struct block *block)
     if (block->is_kept)
         atomic_fetch_sub(&kept, block->bytes);
     free(block);
-}
-
-bool block_keep(struct block *block)
-{
-    if (atomic_fetch_add(&kept, block->bytes) + block->bytes <= MOST_KEPT)
-        return block->is_kept = true;
-    atomic_fetch_sub(&kept, block->bytes);
-    return false;
 }
 
 bool blocks_add(struct blocks *blocks, struct block *block)
@@ -185,9 +179,52 @@ void shelf_close(struct shelf *shelf)
         shelf_free(shelf);
 }
 
+static time_t now(void)
+{
+    struct timespec time = {0};
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec;
+}
+
+/* Clears the shelf that has not been searched for the longest time, if that is long enough. */
+static void make_room(const struct shelf *but)
+{
+    struct shelf *oldest = NULL;
+    struct blocks blocks = {0};
+    take_lock();
+    for (struct shelf *shelf = shelves; shelf; shelf = shelf->next)
+        if (shelf != but && shelf->blocks.count && (!oldest || shelf->searched < oldest->searched))
+            oldest = shelf;
+    if (oldest && oldest->searched + REST <= now()) {
+        blocks = oldest->blocks;
+        oldest->blocks = (struct blocks){0};
+    }
+    leave_lock();
+    blocks_free(&blocks);
+}
+
+static bool is_room(size_t bytes)
+{
+    if (atomic_fetch_add(&kept, bytes) + bytes <= MOST_KEPT)
+        return true;
+    atomic_fetch_sub(&kept, bytes);
+    return false;
+}
+
+bool shelf_keep(struct shelf *shelf, struct block *block)
+{
+    block->is_kept = is_room(block->bytes);
+    if (!block->is_kept) {
+        make_room(shelf);
+        block->is_kept = is_room(block->bytes);
+    }
+    return block->is_kept;
+}
+
 bool shelf_look(struct shelf *shelf, struct blocks *blocks)
 {
     take_lock();
+    shelf->searched = now();
     bool done = blocks_copy(blocks, &shelf->blocks);
     leave_lock();
     return done;

@@ -17,6 +17,11 @@
 #define MOST_KEPT ((size_t)256 << 20)
 #endif
 
+/* Seconds after which a table that nobody searches makes room for another one. */
+#ifndef REST
+#define REST 60
+#endif
+
 enum { MOST_CODES = 2048 }; /* of a block */
 
 /* Codes as kernels.h has them. */
@@ -58,7 +63,7 @@ void shelf_close(struct shelf *shelf);
 bool shelf_look(struct shelf *shelf, struct blocks *blocks);
 void shelf_put(struct shelf *shelf, const struct blocks *blocks);
 
-/* Asks for room for a block in what the process keeps. */
-bool block_keep(struct block *block);
+/* Asks for room for a block of a shelf in what the process keeps. */
+bool shelf_keep(struct shelf *shelf, struct block *block);
 
 #endif

@@ -49,13 +49,15 @@ ASKED = [
     "SELECT id, estimate FROM q, sqlrag_nearest_codes('a_codes', vector, 9, (SELECT sqlrag_ids(id) FROM few));",
     "SELECT id, distance FROM q, sqlrag_look_up('a_vec', 'float32 L2', vector, 3, (SELECT sqlrag_ids(id) FROM few));",
     "SELECT id, distance FROM q, sqlrag_look_up('b_vec', 'int8 L2', code, 2, (SELECT sqlrag_ids(id) FROM few));",
+    "SELECT count(*), max(distance) "
+    "FROM q, sqlrag_look_up('a_vec', 'float32 L2', vector, 999, (SELECT sqlrag_ids(rowid) FROM b_vec));",
 ]
 FEW = np.isin(IDS, [1, 8, 9, 300])
 ANSWERS = [
     *map(line, nearest(QUERY, IDS, CODES, FACTORS, 3)),
     *map(line, nearest(QUERY, IDS[FEW], CODES[FEW], FACTORS[FEW], 3)),
     *["1|", "8|", "9|", "300|"],
-    *["8|1.0", "9|2.0", "1|6.0", "8|1.0", "9|2.0"],
+    *["8|1.0", "9|2.0", "1|6.0", "8|1.0", "9|2.0", "240|292.0"],
 ]
 
 DAMAGE = [
@@ -85,6 +87,13 @@ VALUES = [
 def test_it_finds_what_is_nearest(checked):
     """The shell has it with the extension; no server is asked. What is kept has room for some of the blocks only."""
     assert checked.run(*MADE, *ASKED, *ASKED).stdout.split() == 2 * ANSWERS
+
+
+def test_more_tables_than_memory_is_for(checked):
+    """Each is searched in turns; one makes room for the other."""
+    copies = [f"CREATE TABLE {name}_codes AS SELECT * FROM a_codes;" for name in "bcd"]
+    asked = [ASKED[0].replace("a_codes", f"{name}_codes") for name in "abcd"]
+    assert checked.run(*MADE, *copies, *asked, *asked).stdout.split() == 8 * ANSWERS[:3]
 
 
 def test_damaged_tables(checked):
