@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes that the process keeps at most: four million codes of 384 dimensions. What is beyond is read for each query. */
+/* Bytes that the process keeps at most: ten million codes of 384 dimensions. What is beyond is read for each query. */
 #ifndef MOST_KEPT /* a test makes it less */
-#define MOST_KEPT ((size_t)256 << 20)
+#define MOST_KEPT ((size_t)640 << 20)
 #endif
 
 /* Seconds after which a table that nobody searches makes room for another one. */

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CodeMemory"]
 
-MOST_BYTES = 256 << 20
-"""Codes that one connection keeps: those of five million chunks at 384 dimensions. Further ones are read each time."""
+MOST_BYTES = 640 << 20
+"""Codes that one connection keeps: those of ten million chunks at 384 dimensions. Further ones are read each time."""
 
 
 class CodeMemory:
