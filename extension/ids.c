@@ -81,22 +81,36 @@ enum ids_outcome ids_read(struct ids *ids, const void *blob, size_t length)
     return IDS_GOOD;
 }
 
-void ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks)
+/* A page that was met last. */
+struct met {
+    int64_t number;
+    const struct id_page *page; /* NULL: none has been met */
+};
+
+/* The word with an id's bit. */
+static uint64_t word_with(const struct ids *ids, int64_t id, struct met *last)
 {
     static const struct id_page nothing = {0};
-    const struct id_page *page = NULL;
-    int64_t number = 0;
+    if (!last->page || last->number != page_number(id)) {
+        uint32_t found = ids->slots[slot_of(ids, page_number(id))];
+        *last = (struct met){page_number(id), found ? &ids->pages[found - 1] : &nothing};
+    }
+    return last->page->words[word_of(id)];
+}
+
+void ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks)
+{
+    struct met last = {0};
     for (size_t begin = 0; begin < count; begin += 8) {
-        unsigned byte = 0;
-        for (size_t place = begin; place < count && place < begin + 8; place++) {
-            int64_t id = some[place];
-            if (!page || number != page_number(id)) {
-                number = page_number(id);
-                uint32_t found = ids->slots[slot_of(ids, number)];
-                page = found ? &ids->pages[found - 1] : &nothing;
-            }
-            byte |= (unsigned)(page->words[word_of(id)] >> (uint64_t)id % 64 & 1) << place % 8;
-        }
+        size_t in_byte = count - begin < 8 ? count - begin : 8;
+        const int64_t *eight = some + begin;
+        uint64_t shift = (uint64_t)eight[0] % 64, byte = 0;
+        /* They ascend: these are neighbours. */
+        if (in_byte == 8 && (uint64_t)eight[7] - (uint64_t)eight[0] == 7 && shift <= 56)
+            byte = word_with(ids, eight[0], &last) >> shift;
+        else
+            for (size_t place = 0; place < in_byte; place++)
+                byte |= (word_with(ids, eight[place], &last) >> (uint64_t)eight[place] % 64 & 1) << place;
         marks[begin / 8] = (uint8_t)byte;
     }
 }

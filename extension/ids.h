@@ -21,7 +21,8 @@ enum ids_outcome { IDS_GOOD, IDS_WRONG, IDS_NO_MEMORY };
 /* Reads a BLOB of int64, little-endian, as sqlrag_ids() makes it: in any order, some perhaps twice. */
 enum ids_outcome ids_read(struct ids *ids, const void *blob, size_t length);
 
-/* Sets the bits of those of some ids that are in the set, the lowest bit of a byte first; the others' are cleared. */
+/* Sets the bits of those of some ids, in ascending order, that are in the set, the lowest bit of a byte first; the
+   others' are cleared. */
 void ids_mark(const struct ids *ids, const int64_t *some, size_t count, uint8_t *marks);
 
 /* Lists the set in ascending order, in memory of malloc()'s; NULL if memory is short. */

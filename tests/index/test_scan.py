@@ -117,9 +117,12 @@ def test_many_codes_are_shared_among_threads():
 
 
 @pytest.mark.parametrize("every", [1, 2, 13, 400])
-def test_only_the_ids_of_a_filter(every):
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_only_the_ids_of_a_filter(every, neighbours):
     """In any order, some twice, others that are not there; negative ids and the largest ones as well."""
     stored = Codes(3000, 64)
+    if neighbours:
+        stored.ids = np.arange(-1507, 1493)
     limits = np.iinfo(np.int64)
     stored.ids[:20] = limits.min + np.arange(20)
     stored.ids[-20:] = limits.max - np.arange(20)[::-1]
