@@ -54,20 +54,15 @@ ALIKE = 0.9
 """The least cosine between a vector and the same computed again. Rounding costs a hundredth of the rest to 1."""
 
 
-def check_index(connection: apsw.Connection, record: IndexRecord, vectors: Vectors | None = None) -> list[str]:
-    """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound.
-
-    `vectors` yields the vectors of an index file, which has none itself.
-    """
+def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with an index in a SQLite file, a line each; empty when it is sound."""
     name = record.name
-    lost = lost_parts(connection, record, keeps_vectors=vectors is None)
+    lost = lost_parts(connection, record)
     problems = gone(record, lost)
     if not all("_after_" in part for part in lost):
         return problems  # without the table nothing more can be checked
-    if vectors is None:
-        problems += _misplaced(connection, record) or _wrong_vectors(connection, record)
-    else:
-        problems += vector_problems(connection, record, vectors)
+    misplaced = _misplaced(connection, record)
+    problems += misplaced or _wrong_vectors(connection, record)
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
@@ -187,19 +182,18 @@ def vector_tables(connection: Connection, record: IndexRecord) -> dict[str, int]
     return {kept: record.dimension if record.vectors == "int8" else 4 * record.dimension}
 
 
-def lost_parts(connection: apsw.Connection, record: IndexRecord, *, keeps_vectors: bool = True) -> list[str]:
+def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     """Return the tables and triggers of an index that somebody has dropped."""
     name = record.name
-    kept = next(iter(vector_tables(connection, record))) if keeps_vectors else None
-    needed = [name, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
+    (kept,) = vector_tables(connection, record)
+    needed = [name, f"{name}_fts", kept, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
     if Registry(connection).look().is_current:
         needed += [f"{name}_codes", f"{name}_gone"]
     if kept == f"{name}_vec" and not record.is_over_table:
         needed.append(f"{name}_vector_after_delete")
     for kind, table in (("vec0", kept), ("fts5", f"{name}_fts")):
         # Earlier versions of sqlite-vec have no table `info`, and it is never read.
-        parts = ["", *(f"_{part}" for part in SHADOWS[kind] if part != "info")]
-        needed += [f"{table}{part}" for part in parts] if table else []
+        needed += [f"{table}_{part}" for part in SHADOWS[kind] if part != "info"]
     defined = dict(connection.execute("SELECT lower(name), sql FROM main.sqlite_schema"))
     there = set(defined)
     earlier = (f"{name}_after_delete", f"{name}_vectors")  # the triggers that did it before schema 2

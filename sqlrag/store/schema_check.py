@@ -29,8 +29,8 @@ _VIRTUAL = {
     "vec": r"vec0\s*\(\s*embedding (FLOAT|INT8)\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
     "cells": r"vec0\s*\(\s*centroid FLOAT\[\d+\]\s*\)",
     "codes": r"vec0\s*\(\s*cell INTEGER PARTITION KEY\s*,\s*code INT8\[\d+\][\w\s=,]*\)",
-    "fts": r"fts5\s*\(\s*text\s*,\s*content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'\s*,\s*"
-    r"tokenize\s*=\s*'[\w ]+'\s*\)",
+    "fts": r"fts5\s*\(\s*text\s*,\s*(content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'|content = '', "
+    r"contentless_delete = 1)\s*,\s*tokenize\s*=\s*'[\w ]+'\s*\)",
 }
 """How each virtual table of an index is declared in the file, in any version of the schema.
 

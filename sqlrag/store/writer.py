@@ -151,14 +151,10 @@ def upgrade(connection: apsw.Connection) -> None:
 
 
 class IndexWriter:
-    """One index in a SQLite file, for writing; the caller holds the transaction.
+    """One index in a SQLite file, for writing; the caller holds the transaction."""
 
-    `keeps_vectors`: False for the index file of a DuckDB database, whose own tables have the vectors.
-    """
-
-    def __init__(self, connection: apsw.Connection, record: IndexRecord, *, keeps_vectors: bool = True) -> None:
+    def __init__(self, connection: apsw.Connection, record: IndexRecord) -> None:
         self.record = record
-        self._keeps_vectors = keeps_vectors
         self._connection = connection
         self._table = in_main(record.name)
         self._vectors = in_main(f"{record.name}_vec")
@@ -178,13 +174,9 @@ class IndexWriter:
             source_type=source_type,
         )
         self._connection.execute(sql)
-        if not self._keeps_vectors:
-            self._connection.execute(f"DROP TRIGGER {in_main(f'{self.record.name}_vector_after_delete')}")
         registry.put(self.record)
 
     def _create_vectors(self) -> str:
-        if not self._keeps_vectors:
-            return ""
         numbers, together = ("FLOAT", 16) if self.record.vectors == "float32" else ("INT8", 64)
         parts: dict[str, str | int] = {"numbers": numbers, "together": together, "dimension": self.record.dimension}
         return statement("index/create_vectors", index=self.record.name, **parts)
@@ -277,14 +269,8 @@ class IndexWriter:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
         self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
         ids = [chunk[0] for chunk in chunks]
-        if self._keeps_vectors:
-            self.bring_to_codes()
-            vectors = self._insert_vectors(ids, vectors)
+        self.bring_to_codes()
         self.remove_gone()
-        self._codes.insert(ids, vectors)
-
-    def _insert_vectors(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Insert vectors; return them as they are kept."""
         check_insertable(self._connection, self.record.name, f"{self.record.name}_vec")
         kept: NDArray[Any] = vectors
         if self.record.vectors == "int8":
@@ -294,7 +280,7 @@ class IndexWriter:
             f"INSERT INTO {self._vectors} (rowid, embedding) VALUES (?, {self._place})",
             ((id_, vector.tobytes()) for id_, vector in zip(ids, kept, strict=True)),
         )
-        return vectors
+        self._codes.insert(ids, vectors)
 
     def delete_vectors(self, ids: Sequence[int]) -> None:
         """Delete vectors that have no chunk, with their codes."""
@@ -321,13 +307,11 @@ class IndexWriter:
 
     def delete_chunks(self, ids: Sequence[int]) -> None:
         """Delete chunks by their ids. Triggers delete their words, and for documents their vectors, too."""
-        if self._keeps_vectors:
-            self.bring_to_codes()
+        self.bring_to_codes()
+        if self.record.is_over_table:
+            self.delete_vectors(ids)
+        else:
             check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
-            if self.record.is_over_table:
-                self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
-        if self.record.is_over_table or not self._keeps_vectors:  # there is no trigger that notes them as gone
-            self._codes.delete(ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
         self.remove_gone()
 

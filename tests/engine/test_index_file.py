@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from array import array
 from pathlib import Path
 
 import apsw
+import duckdb
 import pytest
 
 import sqlrag
@@ -136,7 +138,7 @@ def test_a_file_that_is_of_no_use_is_made_again(path, damage, read_only):
         assert_as_new(path, read_only=True)
 
 
-@pytest.mark.parametrize("table", ["chunks", "chunks_codes", "chunks_fts_data"])
+@pytest.mark.parametrize("table", ["chunks_codes", "chunks_fts_data", "chunks_fts_docsize"])
 def test_a_damaged_page_is_told_and_made_again(path, table):
     """Damage that only a query meets is one clear error that names the file; deleted, it is made again."""
     data = bytearray(index_file(path).read_bytes())
@@ -323,14 +325,42 @@ def test_check_names_what_is_wrong(path, name):
 
 
 def test_check_finds_what_was_done_to_the_index_file(path):
-    """Rows of the index file that were changed behind its back are found, text, vector and words."""
+    """Rows of the index file that were changed behind its back are found, text, code and words."""
     with apsw.Connection(str(index_file(path))) as connection:
-        connection.execute("DROP TRIGGER chunks_after_update")
-        connection.execute("UPDATE chunks SET text = 'zebra' WHERE id = 5")
+        connection.execute("UPDATE chunks SET hash = zeroblob(16) WHERE id = 5")
+        connection.execute("UPDATE chunks_codes SET codes = zeroblob(length(codes))")
+        connection.execute("DELETE FROM chunks_fts WHERE rowid = 7")
     with sqlrag.connect(path) as db:
         found = db.check()
-    assert any("1 chunks differ between the tables and the index file" in problem for problem in found)
-    assert any("the full text does not match the chunks" in problem for problem in found)
+        assert len(found) == 3
+        assert found[0].startswith(
+            "chunks: 1 chunks differ between the tables and the index file: `sqlrag check --repair`"
+        )
+        assert found[1:] == [
+            "chunks: 25 codes are not those of their vectors",
+            "chunks: the full text does not match the chunks",
+        ]
+        db.repair()
+        assert db.check() == []
+
+
+def test_texts_and_vectors_are_in_duckdb_alone(path):
+    """The index file has neither, however vectors are to be kept; a search returns both as DuckDB has them."""
+    with sqlrag.connect(path) as db:
+        db.ingest(PASSAGES, "rounded", vectors="int8")
+        near = [
+            db.execute(f"SELECT * FROM vector_top_k('{name}', :q, 9)", {"q": QUESTION}).fetchall()
+            for name in db.indexes()
+        ]
+        assert near[0] == near[1]
+    with apsw.Connection(str(index_file(path))) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = index_file(path).read_bytes()
+    with duckdb.connect(str(path)) as connection:
+        rows = connection.execute("SELECT text, embedding FROM chunks JOIN chunks_embedding USING (id)").fetchall()
+    for text, embedding in rows:
+        assert text[:40].encode() not in content
+        assert array("f", embedding[:8]).tobytes() not in content
 
 
 def test_in_memory(tmp_path):

@@ -87,7 +87,7 @@ def test_ctrl_c_at_any_moment(engine, folder, tmp_path, monkeypatch):
 PLACES = {
     "sqlite": ["sqlrag.store.writer.IndexWriter.insert", "sqlrag.engines.document_writer.DocumentWriter._claim"],
     "duckdb": [
-        "sqlrag.store.writer.IndexWriter.insert",
+        "sqlrag.engines.duckdb.index_copy.IndexCopy.insert",
         "sqlrag.engines.duckdb.index_tables.DuckDBTables.insert",
         "sqlrag.engines.duckdb.index_tables.DuckDBTables.write_index_file",
         "sqlrag.engines.duckdb.index_file.IndexFile.record_state",

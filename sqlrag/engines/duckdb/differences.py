@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE
 from sqlrag.store.check import gone
-from sqlrag.store.names import quote
-from sqlrag.store.writer import CHUNK_COLUMNS
+from sqlrag.store.names import in_main, quote
+from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
     import apsw
@@ -18,17 +18,14 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["CHUNKS", "Differences", "chunk_differences", "lost_tables", "problems_of"]
-
-CHUNKS = ", ".join(CHUNK_COLUMNS)
-"""The columns of a chunk table, for a SELECT."""
+__all__ = ["Differences", "chunk_differences", "lost_tables", "problems_of"]
 
 _ALL_IDS = range(-(2**63), 2**63)
 
 
 @dataclass
 class Differences:
-    """The ids of chunks that differ. A chunk whose content differs is in both lists."""
+    """The ids of chunks that differ. A chunk whose text differs is in both lists."""
 
     stale: list[int] = field(default_factory=list)
     """Chunks to delete from the index file."""
@@ -42,9 +39,10 @@ class Differences:
 def chunk_differences(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
 ) -> Differences:
-    """Compare the chunks in a range of ids, column by column. A chunk without a vector does not belong in the index."""
-    sql = f"SELECT {CHUNKS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
-    return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
+    """Compare the chunks in a range of ids. A chunk without a vector does not belong in the index file."""
+    bounds = {"first": ids[0], "last": ids[-1]}
+    sql = f"SELECT id, hash FROM {in_main(record.name)} WHERE id BETWEEN :first AND :last ORDER BY id"
+    return _differences(_chunks(database, record, bounds), index.execute(sql, bounds))
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
@@ -88,14 +86,10 @@ def problems_of(
     return problems
 
 
-def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
-    """Yield the chunks in a range of ids that have a vector, in the order of their ids."""
-    chunks, vectors = (
-        f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
-        for columns, table in ((CHUNKS, record.name), ("id", f"{record.name}_embedding"))
-    )
-    sql = f"SELECT {CHUNKS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
-    database.execute(sql, {"first": ids[0], "last": ids[-1]})
+def _chunks(
+    database: duckdb.DuckDBPyConnection, record: IndexRecord, bounds: dict[str, int]
+) -> Iterator[tuple[Any, ...]]:
+    database.execute(statement("duckdb/chunk_hashes", index=record.name), bounds)
     while rows := database.fetchmany(ROWS_AT_ONCE):
         yield from rows
 

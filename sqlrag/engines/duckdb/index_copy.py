@@ -1,25 +1,32 @@
-"""Bringing an index of the index file to the state of DuckDB's tables, block by block of ids."""
+"""Writing an index of the index file: codes and words of the chunks that are in DuckDB's tables."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import CHUNKS, chunk_differences
+from sqlrag.engines.duckdb.differences import chunk_differences
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE, stored_vectors
-from sqlrag.store.names import quote
-from sqlrag.store.registry import Contents, Registry
-from sqlrag.store.writer import IndexWriter, immediate
+from sqlrag.store.check import full_text_is_sound, gone, vector_problems
+from sqlrag.store.codes.blocks import CodeBlocks
+from sqlrag.store.full_text import TOKENIZERS
+from sqlrag.store.names import in_main, quote
+from sqlrag.store.registry import Contents, IndexRecord, Registry
+from sqlrag.store.statements import statement
+from sqlrag.store.writer import immediate
 
 if TYPE_CHECKING:
     import apsw
     import duckdb
+    import numpy as np
+    from numpy.typing import NDArray
 
-    from sqlrag.store.registry import IndexRecord
+    from sqlrag.store.stored_vectors import Vectors
 
-__all__ = ["FILES", "IndexCopy", "drop_index", "note_state", "shown_state"]
+__all__ = ["FILES", "IndexCopy", "bring_to", "drop_index", "note_state", "shown_state"]
 
 FILES = "files"
 """Key in the index file's sqlrag_meta: the signature that the database's files had when all indexes were up to date."""
@@ -49,84 +56,101 @@ def _key(name: str) -> str:
     return f"state:{name}"
 
 
-def drop_index(connection: apsw.Connection, name: str) -> None:
+def drop_index(index: apsw.Connection, name: str) -> None:
     """Remove an index from an index file."""
-    with immediate(connection):
-        for table in (f"{name}_fts", f"{name}_codes", f"{name}_gone", name):
-            connection.execute(f"DROP TABLE IF EXISTS {quote(table)}")
-        connection.execute("DELETE FROM sqlrag_indexes WHERE name = ?", (name,))
-        connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
-        connection.execute("DELETE FROM sqlrag_meta WHERE key IN (?, ?)", (_key(name), FILES))
+    with immediate(index):
+        for part in ("_fts", "_codes", "_gone", ""):
+            index.execute(f"DROP TABLE IF EXISTS {in_main(name + part)}")
+        index.execute("DELETE FROM main.sqlrag_indexes WHERE name = ?", (name,))
+        index.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
+        index.execute("DELETE FROM main.sqlrag_meta WHERE key IN (?, ?)", (_key(name), FILES))
 
 
 class IndexCopy:
-    """Copies the rows of one index from DuckDB's tables into the index file."""
+    """One index in the index file, for writing. The caller has opened a transaction."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> None:
-        self._duckdb = database
+    def __init__(self, index: apsw.Connection, record: IndexRecord) -> None:
         self._index = index
         self._record = record
-        self._writer = IndexWriter(index, record, keeps_vectors=False)
+        self._chunks, self._words = in_main(record.name), in_main(f"{record.name}_fts")
+        self._codes = CodeBlocks(index, record)
 
-    def bring_to(self, state: TableState) -> None:
-        """Delete the rows that are gone or changed, and insert those that are new or changed.
+    def create(self) -> None:
+        """Create the tables and record the index."""
+        registry, name = Registry(self._index), self._record.name
+        registry.create()
+        codes, tokenize = statement("index/create_codes", index=name), TOKENIZERS[self._record.tokenizer]
+        self._index.execute(statement("duckdb/index_file", index=name, codes=codes, tokenize=tokenize))
+        registry.put(self._record)
 
-        The caller has read the state in the transaction in which `database` reads the rows, and lets nobody else write
-        the index file. Some thousands of rows are written in each transaction, and the state in the last one. If this
-        is stopped before, the next call compares the same blocks again.
-        """
-        registry = Registry(self._index)
-        shown = registry.find(self._record.name)
-        key_type = self._key_type()
-        if shown is not None and (_made_as(shown) != _made_as(self._record) or self._shown_key_type() != key_type):
-            drop_index(self._index, self._record.name)
-            shown = None
-        with immediate(self._index):
-            forget_files(registry)
-            if shown is None:
-                self._writer.create(key_type)
-        blocks = state.changed_blocks(shown_state(registry.look(), self._record.name))
-        for block in self._all_blocks(state) if blocks is None else blocks:
-            self._copy_block(state.ids(block))
-        with immediate(self._index):
-            note_state(registry, self._record, state)
+    def insert(self, chunks: Sequence[tuple[int, str]], vectors: NDArray[np.float32]) -> None:
+        """Insert the ids and texts of chunks, and the codes of their vectors, `(n, dimension)` float32."""
+        hashed = ((id_, hashlib.md5(text.encode(), usedforsecurity=False).digest()) for id_, text in chunks)
+        self._index.executemany(f"INSERT INTO {self._chunks} (id, hash) VALUES (?, ?)", hashed)
+        self._index.executemany(f"INSERT INTO {self._words} (rowid, text) VALUES (?, ?)", chunks)
+        self._codes.insert([id_ for id_, _ in chunks], vectors)
 
-    def _key_type(self) -> str:
-        described = self._duckdb.execute(f"SELECT source_id FROM {quote(self._record.name)} LIMIT 0").description or []
-        return "INTEGER" if str(described[0][1]) == "BIGINT" else "TEXT"
+    def delete(self, ids: Sequence[int]) -> None:
+        """Delete chunks; an id that is not there is left out."""
+        for table in (self._chunks, self._words):
+            self._index.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((id_,) for id_ in ids))
+        self._codes.delete(ids)
 
-    def _shown_key_type(self) -> str:
-        """Return the type of the keys in the index file. SQLite would convert keys of another type."""
-        sql = "SELECT type FROM pragma_table_info(?) WHERE name = 'source_id'"
-        return next((str(kind) for (kind,) in self._index.execute(sql, (self._record.name,))), "")
+    def blocks(self, bits: int) -> set[int]:
+        """Return the blocks of 2^bits ids in which there are chunks."""
+        return {block for (block,) in self._index.execute(f"SELECT DISTINCT id >> ? FROM {self._chunks}", (bits,))}
 
-    def _all_blocks(self, state: TableState) -> list[int]:
-        """Return the blocks that have rows in DuckDB's tables or in the index file."""
-        sql = f"SELECT DISTINCT id >> ? FROM {quote(self._record.name)}"
-        shown = (block for (block,) in self._index.execute(sql, (state.bits,)))
-        return sorted({*map(int, state.blocks), *shown})
+    def problems(self, vectors: Vectors) -> list[str]:
+        """Return what is wrong with the vectors, their codes and the words, a line each."""
+        name = self._record.name
+        there = {table for (table,) in self._index.execute("SELECT name FROM main.sqlite_schema")}
+        if lost := [name + part for part in ("", "_codes", "_fts") if name + part not in there]:
+            return gone(self._record, lost)
+        problems = vector_problems(self._index, self._record, vectors)
+        differ = self._index.execute(statement("duckdb/check_words", index=name)).fetchall()
+        if differ or not (self._index.readonly("main") or full_text_is_sound(self._index, self._record)):
+            problems.append(f"{name}: the full text does not match the chunks")
+        return problems
 
-    def _copy_block(self, ids: range) -> None:
-        found = chunk_differences(self._duckdb, self._index, self._record, ids)
+
+def bring_to(
+    state: TableState, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord
+) -> None:
+    """Bring an index of the index file to a state of DuckDB's tables, block by block of ids.
+
+    The caller has read the state in the transaction in which `database` reads the rows, and lets nobody else write the
+    index file. Some thousands of rows are written in each transaction, and the state in the last one. If this is
+    stopped before, the next call compares the same blocks again.
+    """
+    registry, copy = Registry(index), IndexCopy(index, record)
+    shown = registry.find(record.name)
+    if shown is not None and _made_as(shown) != _made_as(record):
+        drop_index(index, record.name)
+        shown = None
+    with immediate(index):
+        forget_files(registry)
+        if shown is None:
+            copy.create()
+    blocks = state.changed_blocks(shown_state(registry.look(), record.name))
+    for block in sorted({*map(int, state.blocks), *copy.blocks(state.bits)}) if blocks is None else blocks:
+        ids = state.ids(block)
+        found = chunk_differences(database, index, record, ids)
         if len(found.missing) > ROWS_AT_ONCE:
-            _log.info(
-                "index %s: copying %s chunks from %s on", self._record.name, f"{len(found.missing):,}", f"{ids[0]:,}"
-            )
+            _log.info("index %s: copying %s chunks from %s on", record.name, f"{len(found.missing):,}", f"{ids[0]:,}")
         if found.stale:
-            with immediate(self._index):
-                self._writer.delete_chunks(found.stale)
+            with immediate(index):
+                copy.delete(found.stale)
         for start in range(0, len(found.missing), ROWS_AT_ONCE):
-            self._copy_chunks(found.missing[start : start + ROWS_AT_ONCE])
+            some = found.missing[start : start + ROWS_AT_ONCE]
+            sql = f"SELECT id, text FROM {quote(record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
+            chunks = database.execute(sql, [some]).fetchall()
+            vectors = stored_vectors(database, record, some)
+            with immediate(index):
+                copy.insert(chunks, vectors)
+    with immediate(index):
+        note_state(registry, record, state)
 
-    def _copy_chunks(self, ids: Sequence[int]) -> None:
-        """Insert some chunks, and the codes of their vectors."""
-        sql = f"SELECT {CHUNKS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
-        chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
-        vectors = stored_vectors(self._duckdb, self._record, ids)
-        with immediate(self._index):
-            self._writer.insert(chunks, vectors)
 
-
-def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
+def _made_as(record: IndexRecord) -> tuple[str, int, str]:
     """Return the settings after a change of which an index is made anew."""
-    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors
+    return record.embedder_hash, record.dimension, record.tokenizer

@@ -25,7 +25,7 @@ from sqlrag.engines.duckdb.index_connection import (
     open_index_read_only,
     remake_index,
 )
-from sqlrag.engines.duckdb.index_copy import FILES, IndexCopy, drop_index, note_state, shown_state
+from sqlrag.engines.duckdb.index_copy import FILES, bring_to, drop_index, note_state, shown_state
 from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.engines.duckdb.vectors import all_vectors
@@ -165,7 +165,7 @@ class IndexFile:
             record = next((one for one in stored_records(reader) if one.name == name), None)
             if record is not None:
                 with translated(index_file_of(self._path)):
-                    IndexCopy(reader, self.connection, record).bring_to(self.state(record, reader))
+                    bring_to(self.state(record, reader), reader, self.connection, record)
         except SQLError as error:
             if record is None or "UNIQUE constraint failed" not in str(error):
                 raise
@@ -251,9 +251,9 @@ class IndexFile:
         except SQLError:
             return None  # a table is missing: `_states` finds out which
 
-    def _rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, params: list[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with translated_duckdb(self._path):
-            return self._duckdb.execute(sql, list(params)).fetchall()
+            return self._duckdb.execute(sql, params).fetchall()
 
     def _has_tables(self) -> bool:
         if not self._tables_seen:

@@ -14,6 +14,7 @@ import numpy as np
 from sqlrag.engines.duckdb.cursors import HERE, schema_of
 from sqlrag.engines.duckdb.differences import lost_tables
 from sqlrag.engines.duckdb.error_translation import translated
+from sqlrag.engines.duckdb.index_copy import IndexCopy
 from sqlrag.engines.duckdb.index_file import index_file_of
 from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
 from sqlrag.engines.duckdb.table_schema import describe, key_type_of
@@ -23,7 +24,7 @@ from sqlrag.store.names import quote, same_name
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
 from sqlrag.store.source_table import SourceTable, key_columns
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import CHUNK_COLUMNS, IndexWriter, StoredChunk, check_room, immediate
+from sqlrag.store.writer import CHUNK_COLUMNS, StoredChunk, check_room, immediate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,11 +63,11 @@ def upgrade(database: duckdb.DuckDBPyConnection) -> None:
 
 @dataclass
 class _Batch:
-    """What a batch changes, to be done in the index file too."""
+    """What a batch changes, and what is to be changed in the index file too."""
 
     is_touched: bool = False
-    replaced: list[Any] = field(default_factory=list)
-    chunks: list[StoredChunk] = field(default_factory=list)
+    deleted: list[int] = field(default_factory=list)
+    chunks: list[tuple[int, str]] = field(default_factory=list)
     vectors: NDArray[np.float32] | None = None
 
 
@@ -118,7 +119,7 @@ class DuckDBTables(IndexTables):
         finally:
             self._batch = None
         if batch.is_touched:
-            self.write_index_file(before, after, batch.replaced, batch.chunks, batch.vectors)
+            self.write_index_file(before, after, batch)
 
     def existing(self) -> IndexRecord | None:
         """Return the record of the index of this name that the database has, None where it has none."""
@@ -192,7 +193,8 @@ class DuckDBTables(IndexTables):
             self.connection.execute(f"INSERT INTO {name} SELECT * FROM sqlrag_new_rows")
             self.connection.unregister("sqlrag_new_rows")
         if self._batch is not None:
-            self._batch.chunks, self._batch.vectors = list(chunks), vectors
+            self._batch.chunks = [(id_, text) for id_, _, _, _, _, text, _ in chunks]
+            self._batch.vectors = vectors
 
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
         """Delete the chunks of these source rows, and their vectors."""
@@ -202,9 +204,9 @@ class DuckDBTables(IndexTables):
         chosen = f"{self._table} WHERE source_id IN (SELECT unnest($ids))"
         ids = {"ids": list(source_ids)}
         self.connection.execute(f"DELETE FROM {self._vectors} WHERE id IN (SELECT id FROM {chosen})", ids)
-        self.connection.execute(f"DELETE FROM {chosen}", ids)
+        deleted = self.connection.execute(f"DELETE FROM {chosen} RETURNING id", ids).fetchall()
         if self._batch is not None:
-            self._batch.replaced += source_ids
+            self._batch.deleted += [id_ for (id_,) in deleted]
 
     def delete_rows(self, source_ids: Sequence[Any]) -> None:
         """Forget which texts of these rows the index has."""
@@ -278,29 +280,22 @@ class DuckDBTables(IndexTables):
         sql = "UPDATE sqlrag_indexes SET version = ? WHERE name = ?"
         self.rows(sql, [self.record.version, self.record.name])
 
-    def write_index_file(
-        self,
-        before: TableState,
-        after: TableState,
-        replaced: Sequence[Any],
-        chunks: Sequence[StoredChunk],
-        vectors: NDArray[np.float32] | None,
-    ) -> None:
-        """Bring the index file to what DuckDB has just committed; a crash before this is caught up on open.
+    def write_index_file(self, before: TableState, after: TableState, batch: _Batch) -> None:
+        """Write to the index file what DuckDB has just committed. After a crash before this, the next query does it.
 
-        `before`, `after`: the states of DuckDB's tables at the beginning and the end of that transaction, as it saw
-        them: what others commit is in neither. A file that shows another state than `before` lacks more than this, or
-        has this already.
+        `before`, `after`: the states at the beginning and the end of the transaction, as it saw them, without what
+        others have committed. If the file has another state than `before`, it lacks more than this batch, or has it
+        already, and the tables are compared.
         """
         connection = self._indexes.connection
-        index = IndexWriter(connection, self.record, keeps_vectors=False)
+        index = IndexCopy(connection, self.record)
         with self._indexes.lock, self._indexes.changing, translated_sqlite(index_file_of(self.path)):
             with immediate(connection):
                 shows_before = self._indexes.state_shown(self.record.name) == before
                 if shows_before:
-                    index.delete_chunks_of(replaced)
-                    if chunks and vectors is not None:
-                        index.insert(chunks, vectors)
+                    index.delete(batch.deleted)
+                    if batch.vectors is not None:
+                        index.insert(batch.chunks, batch.vectors)
                     self._indexes.record_state(self.record, after)
             if not shows_before:
                 self._indexes.catch_up()

@@ -13,11 +13,11 @@ from sqlrag.engines.duckdb.cursors import HERE
 from sqlrag.engines.duckdb.error_translation import translated as translated_duckdb
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.engines.duckdb.filter_check import passing_ids
+from sqlrag.engines.duckdb.index_copy import IndexCopy
 from sqlrag.engines.duckdb.index_file import IndexFile
 from sqlrag.engines.duckdb.table_schema import checked_types
 from sqlrag.engines.duckdb.vectors import DuckDBIndex, all_vectors
 from sqlrag.errors import DatabaseError, SourceGoneError, SQLError
-from sqlrag.store.check import check_index
 from sqlrag.store.codes.scan import CodeMemory
 from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.names import NEXT
@@ -77,7 +77,13 @@ class DuckDBIndexes(IndexFile):
         if self._scans is None:
             self._scans = has_codes_scan(self.connection)
         return DuckDBIndex(
-            self.connection, record, self._columns, scans=self._scans, contents=contents, memory=self._memory
+            self.connection,
+            record,
+            self._rows,
+            self._columns,
+            scans=self._scans,
+            contents=contents,
+            memory=self._memory,
         )
 
     def _columns(self, sql: str, params: dict[str, Any]) -> Mapping[str, NDArray[Any]]:
@@ -85,8 +91,8 @@ class DuckDBIndexes(IndexFile):
             return self._duckdb.execute(sql, params).fetchnumpy()
 
     def problems_of(self, record: IndexRecord) -> list[str]:
-        """Return what is wrong with an index within the index file, and with its vectors."""
-        return check_index(self.connection, record, partial(all_vectors, self._duckdb, record))
+        """Return what is wrong with the vectors of an index, and with its codes and words in the index file."""
+        return IndexCopy(self.connection, record).problems(partial(all_vectors, self._duckdb, record))
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
         """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""

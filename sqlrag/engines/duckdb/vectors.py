@@ -1,4 +1,4 @@
-"""The vectors of an index, which only DuckDB's own tables have: reading them, and comparing them with a query.
+"""The vectors and texts of an index, which only DuckDB's own tables have, and comparing vectors with a query.
 
 `id IN $ids` uses the primary key: 200 vectors take 2 ms, whatever the size of the table. A copy in the index file would
 take 1.4 ms, and double the space.
@@ -12,6 +12,7 @@ import numpy as np
 
 from sqlrag.errors import NotADatabaseError
 from sqlrag.store.names import quote
+from sqlrag.store.statements import statement
 from sqlrag.store.top_k import Index
 
 if TYPE_CHECKING:
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     from sqlrag.store.codes.scan import CodeMemory
     from sqlrag.store.registry import Connection, Contents, IndexRecord
     from sqlrag.store.stored_vectors import Block
-    from sqlrag.store.top_k import Matching
+    from sqlrag.store.top_k import ChunkRow, Matching
 
-__all__ = ["ROWS_AT_ONCE", "Columns", "DuckDBIndex", "all_vectors", "stored_vectors"]
+__all__ = ["ROWS_AT_ONCE", "Columns", "DuckDBIndex", "Rows", "all_vectors", "stored_vectors"]
 
 ROWS_AT_ONCE = 5_000
 """How many rows are read from DuckDB at a time: a few MB."""
 
 Columns: TypeAlias = "Callable[[str, dict[str, Any]], Mapping[str, NDArray[Any]]]"
 """Runs a statement in DuckDB with named parameters, and returns its columns."""
+
+Rows: TypeAlias = "Callable[[str, Any], list[tuple[Any, ...]]]"
+"""Runs a statement in DuckDB with parameters, and returns its rows."""
 
 
 def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -70,6 +74,7 @@ class DuckDBIndex(Index):
         self,
         connection: Connection,
         record: IndexRecord,
+        rows: Rows,
         columns: Columns,
         *,
         scans: bool,
@@ -77,6 +82,7 @@ class DuckDBIndex(Index):
         memory: CodeMemory,
     ) -> None:
         super().__init__(connection, record, scans=scans, contents=contents, memory=memory)
+        self._rows_of = rows
         self._columns = columns
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
@@ -108,5 +114,17 @@ class DuckDBIndex(Index):
         pairs = zip(ids[order].tolist(), distances[order].tolist(), strict=True)
         return [(id_, distance, rank) for rank, (id_, distance) in enumerate(pairs, start=1)]
 
+    def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
+        """Return the chunks of these ids, in their order; an id that is gone is left out."""
+        sql = f"SELECT id, source_id, text FROM {quote(self.record.name)} WHERE id IN ?"
+        found = {row[0]: row for row in self._rows_of(sql, [list(ids)])}
+        return [found[id_] for id_ in ids if id_ in found]
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Return the number of documents, chunks, tokens, truncated chunks and vectors."""
+        sql = statement("duckdb/info", index=self.record.name)
+        ((documents, chunks, tokens, truncated, vectors),) = self._rows_of(sql, {"window": self.record.window})
+        return documents, chunks, int(tokens), truncated, vectors
+
     def _parts(self) -> dict[str, str]:
-        return {"kept": self.record.name}  # the index file has only chunks that have a vector
+        return {}  # no statement about the index file reads vectors
