@@ -136,21 +136,21 @@ def test_sqlite(*, counter, files, tmp_path, of, call, statements):
 @pytest.mark.parametrize(
     ("of", "call", "statements"),
     [
-        # As long as the database's files show no commit: the index file's state, the vectors and their blocks. Else
+        # As long as the database's files show no commit: the index file's state, its codes, and DuckDB's vectors. Else
         # also one look at the tables, and two more at the registry: before the index is searched, and after it.
-        ("files", "first stage", ((12, 4), (22, 7))),
-        ("files", "two stages", ((12, 4), (22, 7))),
+        ("files", "first stage", ((14, 4), (24, 7))),
+        ("files", "two stages", ((14, 4), (24, 7))),
         # The filter is parsed, prepared on its table, and run.
-        ("files", "filtered", ((16, 7), (26, 10))),
-        ("files", "search", ((13, 5), (24, 9))),
-        ("files", "filtered search", ((17, 8), (28, 12))),
+        ("files", "filtered", ((17, 6), (27, 9))),
+        ("files", "search", ((15, 5), (26, 9))),
+        ("files", "filtered search", ((18, 7), (29, 11))),
         # Just written, the rows are compared: the table is described, then the type of the keys, then what differs.
-        ("table", "first stage", ((15, 4), (24, 10))),
-        ("table", "two stages", ((15, 4), (24, 10))),
+        ("table", "first stage", ((17, 4), (26, 10))),
+        ("table", "two stages", ((17, 4), (26, 10))),
         # A filter or search() needs the description of the table, too.
-        ("table", "filtered", ((20, 8), (29, 14))),
-        ("table", "search", ((17, 6), (27, 13))),
-        ("table", "filtered search", ((22, 10), (32, 17))),
+        ("table", "filtered", ((21, 7), (30, 13))),
+        ("table", "search", ((19, 6), (29, 13))),
+        ("table", "filtered search", ((23, 9), (33, 16))),
     ],
 )
 def test_duckdb(*, counter, files, tmp_path, monkeypatch, of, call, statements, settled):

@@ -70,7 +70,7 @@ def test_an_index_file_on_a_full_disk(tmp_path, disk, monkeypatch):
     """DuckDB's own file has room, the index file has none: one clear error, then the file is caught up."""
     monkeypatch.setattr("sqlrag.indexing.ingest.BATCH_CHUNKS", 32)
     folder, path = write_folder(tmp_path / "docs", 40, 12), database_path(tmp_path, "duckdb")
-    disk.remount("size=1m")
+    disk.remount("size=300k")
     Path(f"{path}.sqlrag").symlink_to(disk.path / "index")
     with sqlrag.connect(path) as db:
         with pytest.raises(DiskFullError) as raised:
@@ -100,7 +100,7 @@ def test_a_file_that_may_not_grow(engine, tmp_path):
     """A limit on the size of files (ulimit -f) is one clear error too; without it the ingest completes."""
     folder, path = write_folder(tmp_path / "docs", 20), database_path(tmp_path, engine)
     with pytest.raises(DatabaseError) as raised:
-        Child(limited_ingest, path, folder, 300_000).result()
+        Child(limited_ingest, path, folder, 100_000).result()
     assert "what was committed before is intact" in str(raised.value)
     assert str(raised.value).startswith(str(path))
     with sqlrag.connect(path) as db:

@@ -71,7 +71,7 @@ DAMAGE = {
         ),
         "a vector is zero": (
             ["UPDATE notes_embedding SET embedding = (SELECT list(0.0) FROM range(384))::FLOAT[384] WHERE id = 2"],
-            "notes: 1 vectors differ",
+            "notes: 1 vectors are not of unit length",
         ),
     },
 }
