@@ -1,6 +1,6 @@
 /* The entry points. `.load sqlrag_extension`, `SELECT load_extension(…)`: it declares the functions and no more; the
-   server that answers them is asked, and started, at the first call. `load_extension(…, 'sqlrag_scan_init')`: the scan
-   of an index alone, for Python, which has the functions itself. */
+   server that answers them is asked, and started, at the first call. `load_extension(…, 'sqlrag_scan_init')`: the
+   searches of an index's tables alone, for Python, which has the functions itself. */
 
 #include "scalars.h"
 #include "scan.h"

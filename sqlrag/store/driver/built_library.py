@@ -10,7 +10,7 @@ from sqlrag.errors import MissingDependencyError
 __all__ = ["SCAN_ENTRY_POINT", "built_library", "loadable_path"]
 
 SCAN_ENTRY_POINT = "sqlrag_scan_init"
-"""The library's second entry point, for `load_extension(path, entry_point)`: the scan of an index, and nothing else."""
+"""The library's second entry point, for `load_extension(path, entry_point)`: the searches alone (extension/scan.h)."""
 
 
 def built_library() -> str | None:

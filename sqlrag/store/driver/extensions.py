@@ -1,4 +1,4 @@
-"""Loading sqlite-vec, and the scan of sqlrag's own C library, into a SQLite connection."""
+"""Loading sqlite-vec, and the searches of sqlrag's own C library, into a SQLite connection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has_codes_scan(connection: Connection) -> bool:
 def load_vec(connection: apsw.Connection | sqlite3.Connection) -> None:
     """Load sqlite-vec into a connection that does not have it, and switch extension loading off again.
 
-    The scan of sqlrag's own library is loaded beside it where that library was built; without it the same rows are
+    The searches of sqlrag's own library are loaded beside it where that library was built; without it the same rows are
     found more slowly.
     """
     own = statements_on(connection)
