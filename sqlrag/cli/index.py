@@ -119,6 +119,7 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
     "--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; unchanged by default."
 )
 @click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are stored; unchanged by default.")
+@click.option("--codes-only", is_flag=True, help="Make only the codes of the vectors anew; nothing is embedded.")
 @json_option
 def reindex(
     *,
@@ -128,21 +129,32 @@ def reindex(
     max_tokens: int | None,
     overlap: int | None,
     vectors: str | None,
+    codes_only: bool,
     as_json: bool,
 ) -> None:
     """Build an index again, with another model or other chunks.
 
     The new index is built beside the old one, which answers meanwhile, and replaces it in one transaction. You may
-    interrupt this command: run it again to continue.
+    interrupt this command: run it again to continue. With --codes-only, an index of an earlier version gets the codes
+    that this version searches, from the vectors that it has.
     """
     import sqlrag
     from sqlrag.cli.progress import interruptible
 
     with sqlrag.connect(db, must_exist=True) as database, interruptible(db) as progress:
         report = database.reindex(
-            index, embedder=model, max_tokens=max_tokens, overlap=overlap, vectors=vectors, progress=progress
+            index,
+            embedder=model,
+            max_tokens=max_tokens,
+            overlap=overlap,
+            vectors=vectors,
+            codes_only=codes_only,
+            progress=progress,
         )
-    _tell(db, report, as_json, "made anew: ")
+    if codes_only and not as_json:
+        click.echo(f"{db}: codes made anew for the chunks of {report.unchanged:,} rows, in {report.seconds:.1f} s.")
+    else:
+        _tell(db, report, as_json, "made anew: ")
 
 
 def _watch(database: Database, index: str | None, as_json: bool) -> None:

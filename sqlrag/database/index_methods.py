@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from sqlrag.errors import InputError
 from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.new_record import IndexOptions
@@ -173,6 +174,7 @@ class IndexMethods:
         max_tokens: int | None = None,
         overlap: int | None = None,
         vectors: str | None = None,
+        codes_only: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
         """Rebuild an index over a table or over documents, with another model or other chunks if you like.
@@ -189,14 +191,17 @@ class IndexMethods:
             max_tokens: Tokens of a chunk, as for `ingest`.
             overlap: Tokens that neighbouring chunks share, as for `ingest`.
             vectors: How vectors are stored, as for `ingest`.
+            codes_only: Make only the codes of the vectors anew, which a search reads first, and measure again how many
+                candidates it needs. No text is embedded, and chunks keep their ids.
             progress: Called several times a second with the progress so far.
 
         Returns:
-            How many rows or documents were indexed.
+            How many rows or documents were indexed. With `codes_only` they are all `unchanged`.
 
         Raises:
             UnknownIndexError: The database has no such index.
-            InputError: The chunks would be longer than the model's window.
+            InputError: The chunks would be longer than the model's window, or `codes_only` is given with an option that
+                needs the texts to be embedded again.
             ReadOnlyError: The database is open read-only.
 
         Examples:
@@ -205,10 +210,17 @@ class IndexMethods:
             >>> db.info()[0].max_tokens
             100
         """
-        from sqlrag.indexing.rebuilding import reindex
+        from sqlrag.indexing.rebuilding import reindex, remake_codes
 
         options = IndexOptions(max_tokens, overlap, None, vectors)
         record = self._record(name)
+        if check_flag("reindex", "codes_only", codes_only):
+            if embedder is not None or options != IndexOptions():
+                raise InputError(
+                    "reindex(): codes_only makes the codes of the present vectors anew: "
+                    "leave out embedder, max_tokens, overlap and vectors, or codes_only"
+                )
+            return remake_codes(self._engine, record, progress)
         report = reindex(self._engine, record.name, embedder=embedder, options=options, progress=progress)
         self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
         return report

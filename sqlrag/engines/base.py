@@ -227,6 +227,14 @@ class Engine(ABC):
         switch(self._indexed_table(new), record)
         self._indexes_changed()
 
+    def remake_codes(self, record: IndexRecord, progress: Callable[[str, float], None]) -> None:
+        """Make the codes of an index's vectors anew, and measure again how many candidates a search needs."""
+        self._check_writable()
+        tables = self._tables(record)
+        with tables.errors():
+            tables.remake_codes()
+        tables.keep_up(progress)
+
     def repair_index(self, record: IndexRecord) -> bool:
         """Take out of an index what is wrong, so that it is indexed again; False where only making it anew helps."""
         from sqlrag.engines.rebuilding import repair_index

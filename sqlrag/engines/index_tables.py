@@ -122,6 +122,10 @@ class IndexTables(ABC):
         """
 
     @abstractmethod
+    def remake_codes(self) -> None:
+        """Make the codes of the vectors anew, and forget how many candidates a search needs; nothing is embedded."""
+
+    @abstractmethod
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Measure how many candidates a search needs, if the index has grown since that was last measured."""
 

@@ -21,7 +21,7 @@ __all__ = ["add_maintenance"]
 
 CREATED = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
 ALTERED = ("text", "filters", "tokenizer")
-REMADE = ("embedder", "max_tokens", "overlap", "vectors")
+REMADE = ("embedder", "max_tokens", "overlap", "vectors", "codes_only")
 """What the JSON object may hold that is the last argument of `sqlrag_create_index`, `_alter_index`, `_reindex`."""
 
 
@@ -91,14 +91,16 @@ def add_maintenance(database: Database, engine: Engine) -> None:
 
         Parameters:
             name: The name of the index.
-            options: A JSON object with any of embedder, max_tokens, overlap, vectors. NULL: the index as it was.
+            options: A JSON object with any of embedder, max_tokens, overlap, vectors, or with codes_only. NULL: the
+                index as it was.
 
         Raises:
             UnknownIndexError: The database has no index of this name.
         """
         checked = check_text("sqlrag_reindex", "name", name)
-        report = database.reindex(checked, **_options("sqlrag_reindex", options, REMADE, engine))
-        return report.added
+        chosen = _options("sqlrag_reindex", options, REMADE, engine)
+        report = database.reindex(checked, **chosen)
+        return report.unchanged if chosen.get("codes_only") else report.added
 
     functions: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
         "sqlrag_create_index": (create_index, (3, 4)),

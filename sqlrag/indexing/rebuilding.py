@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sqlrag.models import Embedder
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["reindex", "repair"]
+__all__ = ["reindex", "remake_codes", "repair"]
 
 
 def reindex(
@@ -47,7 +48,7 @@ def reindex(
         before = rows
     engine.switch(record, new)
     final = engine.indexes.record(record.name)
-    engine.indexed_table(final).keep_up(lambda what, share: _tell_cells(progress, what, share))
+    engine.indexed_table(final).keep_up(lambda what, share: _tell_of_index(progress, what, share))
     total.backlog = 0
     if not final.is_over_table:
         _finish_documents(engine, final, progress)
@@ -56,6 +57,16 @@ def reindex(
     else:  # rows that came at the last moment
         add_report(total, sync(engine, final.name, progress=progress))
     return total
+
+
+def remake_codes(
+    engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None = None
+) -> SyncReport:
+    """Make the codes of an index anew from its vectors. The report counts the rows, none of which is embedded."""
+    started = time.monotonic()
+    engine.remake_codes(record, lambda what, share: _tell_of_index(progress, what, share))
+    rows = engine.indexes.open(record.name).counts()[0]
+    return SyncReport(unchanged=rows, seconds=time.monotonic() - started)
 
 
 def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = None) -> None:
@@ -110,6 +121,6 @@ def _next_of(
     )
 
 
-def _tell_cells(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
+def _tell_of_index(progress: Callable[[IngestProgress], None] | None, what: str, share: float) -> None:
     if progress is not None:
         progress(IngestProgress(current=f"index: {what} {share:.0%}"))

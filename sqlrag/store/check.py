@@ -187,7 +187,7 @@ def lost_parts(connection: apsw.Connection, record: IndexRecord) -> list[str]:
     name = record.name
     (kept,) = vector_tables(connection, record)
     needed = [name, f"{name}_fts", kept, *(f"{name}_after_{event}" for event in ("insert", "delete", "update"))]
-    if Registry(connection).look().is_current:
+    if Registry(connection).look().is_current and layout_of(connection, record) != "cells":
         needed += [f"{name}_codes", f"{name}_gone"]
     if kept == f"{name}_vec" and not record.is_over_table:
         needed.append(f"{name}_vector_after_delete")

@@ -219,6 +219,13 @@ class IndexWriter:
         for ids, vectors in joined(stored_blocks(self._connection, self.record), _VECTORS_AT_ONCE):
             self._codes.insert(ids.tolist(), vectors)
 
+    def renew_codes(self) -> None:
+        """Make the codes of all vectors anew, also for an index of an earlier schema."""
+        if layout_of(self._connection, self.record) == "cells":
+            self.bring_to_codes()
+        else:
+            self.remake_codes()
+
     def bring_to_codes(self) -> None:
         """Give an index of schema 3 or earlier its codes. For a million chunks that takes half a minute."""
         if layout_of(self._connection, self.record) == "codes":
@@ -228,8 +235,9 @@ class IndexWriter:
         if self.record.vectors == "int8":  # its vectors lie where codes are to come
             self._connection.execute(self._create_vectors())
             self._connection.execute(
+                # No ORDER BY: what is sorted loses the type that vec_int8() gives it.
                 f"INSERT INTO {self._vectors} (rowid, embedding) SELECT rowid, vec_int8(code) "
-                f"FROM {in_main(f'{name}_codes')} ORDER BY rowid"
+                f"FROM {in_main(f'{name}_codes')}"
             )
         for part in ("codes", "cells"):
             self._drop_vec0(f"{name}_{part}")

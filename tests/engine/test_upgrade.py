@@ -1,7 +1,8 @@
 """Databases of earlier versions: read as they are, upgraded when they are opened for writing.
 
 In the folder `earlier` are files that the versions themselves have made: of three documents, on SQLite with schema 3 of
-a table with an index, whose triggers are those of then.
+a table with an index, whose triggers are those of then. Two more of schema 3 have cells, whose time has passed: one
+with float32 vectors and a second index, over a table; one with int8 vectors.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import gzip
 from contextlib import closing
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import apsw
 import duckdb
+import numpy as np
 import pytest
 
 import sqlrag
@@ -20,6 +22,7 @@ from sqlrag.engines.sqlite.functions import load_vec
 from sqlrag.engines.sqlite.indexed_table import SQLiteIndexedTable
 from sqlrag.errors import ModelMismatchError
 from sqlrag.models.loaded import load_embedder
+from sqlrag.store.codes.blocks import CodeBlocks
 from sqlrag.store.registry import SCHEMA_VERSION
 from sqlrag.text.documents import Document
 from tests.engine.databases import copy_of
@@ -99,9 +102,14 @@ EARLIER = Path(__file__).parent / "earlier"
 
 def made_by(schema: int, suffix: str, folder: Path) -> Path:
     """Return a copy of the file that a version of this schema has made."""
-    for packed in EARLIER.glob(f"schema{schema}.{suffix}*.gz"):
+    return unpacked(f"schema{schema}.{suffix}", folder)
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    """Return a copy of a file in the folder `earlier`, with its index file if there is one."""
+    for packed in EARLIER.glob(f"{name}*.gz"):
         (folder / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
-    return folder / f"schema{schema}.{suffix}"
+    return folder / name
 
 
 def test_there_is_a_file_of_each_schema():
@@ -170,4 +178,128 @@ def test_triggers_that_the_version_has_made(tmp_path):
         assert database.sync().changed == 1
         texts = database.execute("SELECT text FROM reviews ORDER BY source_id").fetchall()
         assert texts == [("Wombats sleep all day.",), ("It rains again.",), ("Ships sink.",)]
+        assert database.check() == []
+
+
+CELLS = {"float32": "schema3_cells.db", "int8": "schema3_int8.db"}
+QUESTIONS = ("who got a telescope?", "bread and honey", "something to wear", "Parcel 17")
+
+
+@pytest.fixture(params=CELLS)
+def with_cells(request, tmp_path) -> Path:
+    """A file of schema 3 with an index of 26 documents in cells; its model is the bundled one as it still is."""
+    return unpacked(CELLS[request.param], tmp_path)
+
+
+def found(database: sqlrag.Database, index: str = "chunks") -> list[list[tuple[str, float]]]:
+    """Return what is nearest to each question, with the distances."""
+    sql = f"SELECT c.text, hit.distance FROM vector_top_k('{index}', :q, 9) AS hit JOIN {index} AS c ON c.id = hit.id"
+    return [database.execute(f"{sql} ORDER BY hit.rank", {"q": question}).fetchall() for question in QUESTIONS]
+
+
+def compared(path: Path) -> list[list[str]]:
+    """Return the texts nearest to each question, by the vectors that the file has, compared here."""
+    with closing(apsw.Connection(str(path))) as connection:
+        load_vec(connection)
+        is_int8 = "int8" in path.name
+        sql = "SELECT c.text, code FROM chunks_codes AS v" if is_int8 else "SELECT c.text, embedding FROM chunks_vec AS v"
+        texts, blobs = zip(*connection.execute(f"{sql} JOIN chunks AS c ON c.id = v.rowid ORDER BY c.id"), strict=True)
+    vectors = np.stack([np.frombuffer(blob, np.int8 if is_int8 else np.float32).astype(float) for blob in blobs])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    queries = load_embedder().encode_query(list(QUESTIONS))
+    return [[texts[place] for place in np.argsort(-(vectors @ query), kind="stable")[:5]] for query in queries]
+
+
+def parts_of(path: Path) -> set[str]:
+    """Return the names of the tables and triggers in a file."""
+    with closing(apsw.Connection(str(path))) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type <> 'index'")}
+
+
+def test_cells_are_read_as_they_are(with_cells):
+    """Read-only the index is searched whole, exactly, and sound; the file stays as it is."""
+    before, expected = with_cells.read_bytes(), compared(with_cells)
+    with sqlrag.connect(with_cells, read_only=True) as database:
+        assert database.check() == []
+        nearest = found(database)
+        assert [[text for text, _ in rows][:3] for rows in nearest] == [texts[:3] for texts in expected]
+        filtered = database.search("bread", filter="id > 20")
+        assert filtered[0].source_id > 20
+    assert with_cells.read_bytes() == before
+
+
+def test_opening_leaves_the_cells(with_cells):
+    """A connection that may write and only asks needs no time for codes; check has nothing to say."""
+    with sqlrag.connect(with_cells, read_only=True) as database:
+        expected = found(database)
+    with sqlrag.connect(with_cells) as database:
+        assert found(database) == expected
+        assert database.check() == []
+        database.execute("DELETE FROM chunks WHERE id = 1").fetchall()
+        assert database.check() == []
+
+
+WRITES = {
+    "ingest": lambda database: database.ingest([Document("new", "", "A kazoo for the band.", {}, "new")]),
+    "ingest of a change": lambda database: database.ingest([Document("d3", "", "A kazoo for the band.", {}, "new")]),
+    "sync": lambda database: (
+        database.execute("INSERT INTO review VALUES (70, 'A kazoo for the band.')").fetchall(),
+        database.sync(),
+    ),
+    "repair": lambda database: database.repair(),
+    "reindex": lambda database: database.reindex("chunks", codes_only=True),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_the_first_write_makes_codes_of_cells(with_cells, write, monkeypatch):
+    """Of the vectors that are there: nothing but a new text is embedded. What was found is found, as near."""
+    if write == "sync" and "int8" in with_cells.name:
+        pytest.skip("this file has no index over a table")
+    index = "reviews" if write == "sync" else "chunks"
+    with sqlrag.connect(with_cells, read_only=True) as database:
+        expected = found(database, index)
+        ids = {id_ for (id_,) in database.execute(f"SELECT id FROM {index}")}
+    encoded: list[str] = []
+    encode = sqlrag.Embedder.encode_document
+
+    def noted(embedder, texts):
+        encoded.extend(texts)
+        return encode(embedder, texts)
+
+    with sqlrag.connect(with_cells) as database:
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlrag.Embedder, "encode_document", noted)
+            WRITES[write](database)
+        if write != "repair":  # whose check embeds some texts, to compare their vectors
+            assert encoded == ([] if write == "reindex" else ["A kazoo for the band."])
+        there = {id_ for (id_,) in database.execute(f"SELECT id FROM {index}")}
+        assert ids - there == ({4} if write == "ingest of a change" else set())
+        assert database.check() == []
+        nearest = found(database, index)
+        for rows in (*nearest, *expected):  # what is written now, and what the change replaces
+            rows[:] = [row for row in rows if "kazoo" not in row[0] and not row[0].startswith("Parcel 3 ")][:5]
+        assert nearest == expected
+        assert database.repair() == []
+    left = parts_of(with_cells)
+    assert {f"{index}_codes", f"{index}_gone", f"{index}_vec", "sqlrag_candidates"} <= left
+    assert not [name for name in left if name.startswith((f"{index}_cells", f"{index}_codes_", "sqlrag_ivf"))]
+    assert not left & {f"{index}_code_after_delete", "sqlrag_nprobe"}
+    assert (f"{index}_vector_after_delete" in left) == (index == "chunks")
+
+
+def test_a_write_that_is_stopped_leaves_the_cells(with_cells, monkeypatch):
+    """Whatever stops it: the transaction is the first write's own, and the next one makes the codes."""
+    with sqlrag.connect(with_cells) as database:
+        expected = found(database)
+        before = parts_of(with_cells)
+        with monkeypatch.context() as patch:
+            patch.setattr(CodeBlocks, "insert", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                WRITES["ingest"](database)
+        assert parts_of(with_cells) == before
+        assert found(database) == expected
+    with sqlrag.connect(with_cells) as database:
+        WRITES["ingest"](database)
+        assert "chunks_gone" in parts_of(with_cells)
         assert database.check() == []

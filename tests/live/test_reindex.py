@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -88,8 +90,44 @@ def test_other_chunks(reviews):
     assert whole(reviews)
 
 
+def test_codes_only(reviews, monkeypatch):
+    """Codes that are lost or wrong are made of the vectors: no text is embedded, and the chunks keep their ids."""
+    expected = reviews.execute(f"SELECT * FROM vector_top_k('reviews', '{Q}', 9)").fetchall()
+    file = reviews.path if reviews.engine == "sqlite" else f"{reviews.path}.sqlrag"
+    change_tables(Path(file), "UPDATE reviews_codes SET codes = zeroblob(length(codes))")
+    assert reviews.check() != []
+    monkeypatch.setattr(sqlrag.Embedder, "encode_document", Mock(side_effect=AssertionError("embedded")))
+    report = reviews.reindex("reviews", codes_only=True)
+    assert (report.unchanged, report.added, report.chunks) == (25, 0, 0)
+    monkeypatch.undo()
+    assert whole(reviews)
+    assert reviews.execute(f"SELECT * FROM vector_top_k('reviews', '{Q}', 9)").fetchall() == expected
+    change_tables(Path(file), "DELETE FROM reviews_codes")
+    sql = """SELECT sqlrag_reindex('reviews', '{"codes_only": true}')"""
+    assert reviews.execute(sql).fetchall() == [(25,)]
+    assert whole(reviews)
+
+
+def test_codes_only_with_another_option(reviews):
+    """What needs every text to be embedded does not go with it."""
+    for option in ({"max_tokens": 30}, {"embedder": "all-MiniLM-L6-v2"}, {"vectors": "int8"}):
+        with pytest.raises(errors.InputError, match="leave out embedder, max_tokens, overlap and vectors, or codes_only"):
+            reviews.reindex("reviews", codes_only=True, **option)
+    with pytest.raises(errors.InputError, match=r"reindex\(\): codes_only is 'yes'"):
+        reviews.reindex("reviews", codes_only="yes")
+
+
+def test_codes_only_read_only(made, engine, tmp_path):
+    """Nothing can be written."""
+    with (
+        sqlrag.connect(copy_of(made[engine], tmp_path), read_only=True) as reviews,
+        pytest.raises(errors.ReadOnlyError, match="is open read-only"),
+    ):
+        reviews.reindex("reviews", codes_only=True)
+
+
 def test_int8_vectors(reviews):
-    """The vectors may become codes."""
+    """The vectors may be rounded."""
     reviews.reindex("reviews", vectors="int8")
     assert [info.vectors for info in reviews.info() if info.index == "reviews"] == ["int8"]
     assert len(reviews.search(Q, "reviews")) == 3

@@ -211,6 +211,13 @@ class IndexFile:
             self._seen = self._files = None
             self.catch_up()
 
+    def copy_index_again(self, record: IndexRecord) -> None:
+        """Make one index in the index file anew."""
+        with self.lock, self.changing, translated(index_file_of(self._path)):
+            drop_index(self.connection, record.name)
+            self._seen = self._files = None
+            self.catch_up()
+
     def differences(self) -> list[str]:
         """Compare the index file with DuckDB's tables, row by row, for `check`; return a line for each difference."""
         path = index_file_of(self._path)

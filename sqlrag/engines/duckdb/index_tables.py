@@ -252,6 +252,10 @@ class DuckDBTables(IndexTables):
         is_same = self.source().key in {(), key_columns(self.record.source_key)}
         return is_same and self.key_type() != self.kept_key_type()
 
+    def remake_codes(self) -> None:
+        """Make the index anew in the index file, with the codes of DuckDB's vectors; a crash is caught up on open."""
+        self._indexes.copy_index_again(self.record)
+
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Measure how many candidates a search needs, if the index has grown since that was last measured."""
         with self._indexes.lock, translated_sqlite(index_file_of(self.path)):

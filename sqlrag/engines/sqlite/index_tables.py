@@ -214,6 +214,12 @@ class SQLiteTables(IndexTables):
         repair_index(self.connection, record)
         return rows
 
+    def remake_codes(self) -> None:
+        """Make the codes of the vectors anew, in one transaction, and forget how many candidates a search needs."""
+        with self.transaction():
+            self._writer.renew_codes()
+            self.rows("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", [self.record.name])
+
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Measure how many candidates a search needs, if the index has grown since that was last measured."""
         from sqlrag.store.upkeep import keep_up
