@@ -8,8 +8,8 @@ static const struct scalar_function SCALARS[] = {
 };
 
 static const struct table_function TABLES[] = {
-    {"vector_top_k", 3, 3, 6, {"index", "query", "k", "filter", "candidates", "filter_params"},
-     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"candidates\" HIDDEN, \"filter_params\" HIDDEN)"},
+    {"vector_top_k", 3, 3, 7, {"index", "query", "k", "filter", "candidates", "filter_params", "nprobe"},
+     "CREATE TABLE x(\"id\", \"distance\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"candidates\" HIDDEN, \"filter_params\" HIDDEN, \"nprobe\" HIDDEN)"},
     {"text_top_k", 3, 3, 5, {"index", "query", "k", "filter", "filter_params"},
      "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"filter_params\" HIDDEN)"},
     {"hybrid_top_k", 3, 3, 6, {"index", "query", "k", "filter", "vector_weight", "filter_params"},

@@ -164,7 +164,7 @@ static bool greet(struct session *session, struct link *link, int patience)
         put_text(&hello, token, strlen(token));
     else
         put_null(&hello);
-    put_null(&hello); /* nprobe and rerank_limit: the server's */
+    put_null(&hello); /* candidates and rerank_limit: the server's */
     put_null(&hello);
     frame_end(&hello, begin);
     enum outcome outcome = link_send(link, &hello, patience);

@@ -10,7 +10,14 @@ from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT
 from sqlrag.engines.options import ConnectionOptions
 from sqlrag.errors import InputError
 from sqlrag.store.encoders import Encoders
-from sqlrag.values.arguments import DEFAULT_SYNC_ROWS, check_candidates, check_count, check_flag, check_score_cache
+from sqlrag.values.arguments import (
+    DEFAULT_SYNC_ROWS,
+    check_candidates,
+    check_count,
+    check_flag,
+    check_score_cache,
+    without_nprobe,
+)
 
 if TYPE_CHECKING:
     from sqlrag.engines.sqlite.registered import RegisteredEngine
@@ -21,6 +28,7 @@ __all__ = ["keep_in_step", "register"]
 AnyConnection = TypeVar("AnyConnection")
 
 
+@without_nprobe
 def register(
     connection: AnyConnection,
     *,

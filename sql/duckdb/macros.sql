@@ -17,9 +17,12 @@ CREATE OR REPLACE TEMP MACRO rerank_score
     (query, text)        AS _sqlrag_rerank_score('session', query, text, NULL, (SELECT txid_current())),
     (query, text, model) AS _sqlrag_rerank_score('session', query, text, model, (SELECT txid_current()));
 
-CREATE OR REPLACE TEMP MACRO vector_top_k(index, query, k, filter := NULL, candidates := NULL, filter_params := NULL) AS TABLE
+CREATE OR REPLACE TEMP MACRO
+    vector_top_k(index, query, k, filter := NULL, candidates := NULL, filter_params := NULL, nprobe := NULL) AS TABLE
     SELECT hit.id AS id, hit.distance AS distance, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_vector_top_k('session', index, query, k, filter, candidates, filter_params)) AS hit);
+    FROM   (SELECT unnest(
+               _sqlrag_vector_top_k('session', index, query, k, filter, candidates, filter_params, nprobe)
+           ) AS hit);
 
 CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL, filter_params := NULL) AS TABLE
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank

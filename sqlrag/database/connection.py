@@ -37,6 +37,7 @@ from sqlrag.values.arguments import (
     check_score_cache,
     check_top_n,
     shown,
+    without_nprobe,
 )
 from sqlrag.values.bindings import as_json
 
@@ -56,6 +57,7 @@ LONGEST_TEXT = 100_000
 """The longest text, in characters, that a SQL function accepts in a confined database: it cannot be stopped midway."""
 
 
+@without_nprobe
 def connect(
     path: str | os.PathLike[str],
     *,

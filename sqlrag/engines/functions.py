@@ -25,7 +25,9 @@ from sqlrag.values.arguments import (
     DEFAULT_TOP_N,
     DEFAULT_VECTOR_WEIGHT,
     check_budget,
+    check_candidates,
     check_k,
+    check_no_nprobe,
     check_share,
     check_text,
     check_top_n,
@@ -258,13 +260,16 @@ class Functions:
         filter: object = None,  # noqa: A002
         candidates: object = None,
         filter_params: object = None,
+        nprobe: object = None,
     ) -> list[Any]:
         """Return the chunks whose vectors are nearest to the query's.
 
         Parameters:
             query: A text, which is embedded with the index's own model, or a vector from `embed`.
-            candidates: How many chunks with the nearest codes to compare in full. NULL: the connection's setting, or
-                the number that the index has measured.
+            candidates: How many chunks with the nearest codes to compare in full, at least `k`. As many as the index
+                has chunks: the result is exact. NULL: the connection's setting, or the number that the index has
+                measured.
+            nprobe: An option of earlier versions. Anything but NULL is an error.
 
         Columns:
             id: The chunk.
@@ -277,7 +282,8 @@ class Functions:
         """
         found = self._open(index)
         k = check_k("vector_top_k", "k", k)
-        compared = self._compared if candidates is None else check_k("vector_top_k", "candidates", candidates)
+        check_no_nprobe("vector_top_k", nprobe)
+        compared = self._compared if candidates is None else check_candidates("vector_top_k", candidates, k)
         matching = self._matching(found, filter, filter_params)
         if query is None:
             return []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from functools import wraps
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from sqlrag.errors import InputError
 
@@ -35,6 +36,7 @@ __all__ = [
     "check_count",
     "check_flag",
     "check_k",
+    "check_no_nprobe",
     "check_score_cache",
     "check_share",
     "check_text",
@@ -44,7 +46,11 @@ __all__ = [
     "several",
     "shown",
     "whole",
+    "without_nprobe",
 ]
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
 
 DEFAULT_INDEX = "chunks"
 """The index that `ingest` fills unless another is named."""
@@ -172,9 +178,38 @@ def _most(count: int | None) -> str:
     return f" to {_MAX_K:,}" if count is not None and count > _MAX_K else ""
 
 
-def check_candidates(function: str, value: object) -> int | None:
-    """Return how many chunks a search compares in full, or None for the number that the index has measured."""
-    return None if value is None else check_k(function, "candidates", value)
+def check_candidates(function: str, value: object, k: int = 1) -> int | None:
+    """Return how many chunks a search compares in full, or None for the number that the index has measured.
+
+    Raises InputError for fewer than `k`. An older statement may have an nprobe in this place.
+    """
+    candidates = None if value is None else check_k(function, "candidates", value)
+    if candidates is not None and candidates < k:
+        raise InputError(
+            f"{function}(): candidates is {candidates}, fewer than k = {k}: it is how many chunks are compared in full "
+            "(and has taken the place of nprobe, which counted cells): give k or more"
+        )
+    return candidates
+
+
+def check_no_nprobe(function: str, value: object) -> None:
+    """Raise InputError for an nprobe of an older statement or call, unless it is None."""
+    if value is not None:
+        raise InputError(
+            f"{function}(): nprobe is {shown(value)}: indexes have no cells any more. Use candidates instead: how many "
+            "chunks a search compares in full, such as candidates = 500"
+        )
+
+
+def without_nprobe(function: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """Let a call that still gives `nprobe` fail with an InputError that names `candidates`."""
+
+    @wraps(function)
+    def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        check_no_nprobe(function.__name__, kwargs.pop("nprobe", None))
+        return function(*args, **kwargs)
+
+    return checked
 
 
 def check_share(function: str, argument: str, value: object) -> float:

@@ -54,20 +54,16 @@ def test_f19_a_filter_with_values_in_sql(passages, name, kind):
 
 
 @pytest.mark.parametrize("vectors", ["float32", "int8"])
-def test_f19_a_filter_with_values_in_an_index_with_cells(engine, vectors, tmp_path):
-    """Whichever way the rows that pass are found."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_training, "FLAT_CHUNKS", 10)
-        patch.setattr(cell_training, "QUERIES", 5)
-        with sqlrag.connect(database_path(tmp_path, engine)) as db:
-            texts = [f"Text number {n} is about {'bees' if n % 2 else 'money'}." for n in range(60)]
-            db.ingest([Document(f"d{n}", "", text, {}, f"h{n}") for n, text in enumerate(texts)], vectors=vectors)
-            assert db.info()[0].cells
-            for sql in CALLS.values():
-                for most in (3, 20, 60):
-                    given = db.execute(sql.format(filter="'id <= :k'", params=":p"), {"p": json.dumps({"k": most})})
-                    plain = db.execute(sql.format(filter=f"'id <= {most}'", params="NULL"))
-                    assert given.fetchall() == plain.fetchall()
+def test_f19_a_filter_with_values_in_a_search_of_codes(engine, vectors, tmp_path):
+    """Whether few pass, which are compared at once, or many, of which the codes choose."""
+    with sqlrag.connect(database_path(tmp_path, engine), candidates=9) as db:
+        texts = [f"Text number {n} is about {'bees' if n % 2 else 'money'}." for n in range(60)]
+        db.ingest([Document(f"d{n}", "", text, {}, f"h{n}") for n, text in enumerate(texts)], vectors=vectors)
+        for sql in CALLS.values():
+            for most in (3, 20, 60):
+                given = db.execute(sql.format(filter="'id <= :k'", params=":p"), {"p": json.dumps({"k": most})})
+                plain = db.execute(sql.format(filter=f"'id <= {most}'", params="NULL"))
+                assert given.fetchall() == plain.fetchall()
 
 
 def test_f19_a_filter_with_values_in_python(passages):

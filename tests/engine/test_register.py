@@ -19,7 +19,7 @@ from sqlrag.store.cells import cell_training
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError
 from sqlrag.models import Reranker
-from sqlrag.text.documents import Document
+from sqlrag.store.top_k import Index
 from tests.engine.databases import copy_of
 from tests.engine.score_caches import table_of
 from tests.engine.test_conformance import DESIGN_STATEMENT, STATEMENTS, Q, assert_same, rows_of
@@ -178,24 +178,42 @@ def test_a_score_cache_in_a_plain_connection(engine, passage_files, tmp_path):
     second.close()
 
 
-def test_a_plain_connection_may_set_nprobe(engine, passage_files, tmp_path):
-    """It reaches the search: with one cell of many, fewer rows come back."""
+@pytest.mark.parametrize("function", ["vector_top_k", "hybrid_top_k", "search"])
+def test_a_plain_connection_may_set_candidates(engine, passage_files, tmp_path, monkeypatch, function):
+    """It reaches the search: as many are compared in full, at least k."""
     path = copy_of(passage_files[engine], tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell_training, "FLAT_CHUNKS", 10)
-        patch.setattr(cell_training, "QUERIES", 5)
-        with sqlrag.connect(path) as db:
-            db.ingest([Document("one more", "", "Bees dance.", {}, "hash")])
-    sql = "SELECT id FROM vector_top_k('chunks', 'bees', 20)"
-    few, all_cells = (registered(engine, path, nprobe=nprobe) for nprobe in (1, 4096))
-    assert len(few.execute(sql).fetchall()) < len(all_cells.execute(sql).fetchall()) == 20
-    few.close()
-    all_cells.close()
+    asked: list[int | None] = []
+    top_k = Index.vector_top_k
+
+    def noted(index, vector, k, matching=None, candidates=None):
+        asked.append(candidates)
+        return top_k(index, vector, k, matching, candidates)
+
+    monkeypatch.setattr(Index, "vector_top_k", noted)
+    connection = registered(engine, path, candidates=7)
+    assert len(connection.execute(f"SELECT id FROM {function}('chunks', 'bees', 5)").fetchall()) in {3, 5}
+    connection.close()
+    assert asked == [7]
+
+
+def test_nprobe_of_earlier_versions(engine, passage_files, tmp_path):
+    """An older statement fails with an error that names the option of now, whether it gives a name or a place."""
+    connection = registered(engine, copy_of(passage_files[engine], tmp_path))
+    sql = "SELECT id FROM vector_top_k('chunks', 'bees', 20"
+    named = f"{sql}) WHERE nprobe = 5" if engine == "sqlite" else f"{sql}, nprobe := 5)"
+    for statement, error in ((named, "nprobe is 5.*Use candidates"), (f"{sql}, NULL, 5)", "candidates is 5.*nprobe")):
+        with pytest.raises((InputError, duckdb.Error), match=error):
+            connection.execute(statement).fetchall()
+    connection.close()
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"nprobe": 0}, r"register\(\): nprobe is 0"), ({"score_cache": "much"}, "score_cache is 'much'")],
+    [
+        ({"candidates": 0}, r"register\(\): candidates is 0"),
+        ({"nprobe": 5}, r"register\(\): nprobe is 5: .* Use candidates"),
+        ({"score_cache": "much"}, "score_cache is 'much'"),
+    ],
 )
 def test_options_that_are_wrong(option, message):
     """The error names the function, the argument and its value."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import apsw
 import numpy as np
@@ -21,7 +20,7 @@ from sqlrag.store.top_k import Index
 from sqlrag.store.writer import IndexWriter, immediate
 from sqlrag.text.documents import Document
 from tests.conftest import database_path
-from tests.index.test_scan import matching
+from tests.index.stored import matching
 from tests.sizes import LONG, examples
 
 TEXTS = ("Bees dance to tell where food is.", "Money lent at a bank bears interest.", "A ferry crosses the lake.")
@@ -44,11 +43,11 @@ def documents():
     return [Document(f"d{n}", "", text, {}, f"hash {n}") for n, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="module", params=["scan", "vec0"])
+@pytest.fixture(scope="module", params=["C library", "numpy"])
 def finds(request):
-    """Vectors are found by sqlrag's C library, and by sqlite-vec where that was not built."""
+    """Codes are read by sqlrag's C library, and by numpy where that was not built."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "vec0":
+        if request.param == "numpy":
             patch.setattr(libraries, "built_library", lambda: None)
         elif libraries.built_library() is None:
             pytest.skip("sqlrag's C library was not built: apt install gcc")
@@ -61,19 +60,14 @@ def kept(request):
     return request.param.split()
 
 
-@pytest.fixture(scope="module", params=["flat", "cells"])
+@pytest.fixture(scope="module", params=[None, 170], ids=["exact", "codes"])
 def tied(request, finds, kept, tmp_path_factory):
-    """A database of many copies."""
+    """A database of many copies; of its 180 chunks all are compared in full, or those with the nearest codes."""
     engine, vectors = kept
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param == "cells":
-            patch.setattr(cell_training, "FLAT_CHUNKS", 10)
-            patch.setattr(cell_training, "QUERIES", 5)
-        path = database_path(tmp_path_factory.mktemp("ties"), engine)
-        with sqlrag.connect(path, rerank_limit=1_000_000) as db:
-            db.ingest(documents(), vectors=vectors)
-            assert bool(db.info()[0].cells) == (request.param == "cells")
-            yield db
+    path = database_path(tmp_path_factory.mktemp("ties"), engine)
+    with sqlrag.connect(path, rerank_limit=1_000_000, candidates=request.param) as db:
+        db.ingest(documents(), vectors=vectors)
+        yield db
 
 
 @pytest.mark.sized
@@ -97,24 +91,19 @@ def test_f15_a_longer_list_begins_with_the_shorter_one(tied, name, filter_):
 class Copies:
     """Bare vectors of which many are equal, in memory."""
 
-    def __init__(self, vectors: str, places: list[int], *, cells: bool) -> None:
+    def __init__(self, vectors: str, places: list[int]) -> None:
         self.connection = apsw.Connection(":memory:")
         load_vec(self.connection)
         record = IndexRecord("papers", "documents", "id", "m", "h", 16, "", "", 256, 200, 0, vectors=vectors)
         originals = np.random.default_rng(1).standard_normal((6, 16)).astype(np.float32)
         originals /= np.linalg.norm(originals, axis=1, keepdims=True)
         self.vectors = originals[places]
-        self.record = replace(record)
+        self.record = record
         writer = IndexWriter(self.connection, record)
         with immediate(self.connection):
             writer.create()
             ids = range(1, len(places) + 1)
             writer.insert([(id_, id_, 0, 0, 4, "text", 1) for id_ in ids], self.vectors)
-        if cells:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(cell_training, "FLAT_CHUNKS", 1)
-                patch.setattr(cell_training, "QUERIES", 1)
-                CellTraining(self.connection, record).keep_up()
 
 
 @pytest.mark.sized
@@ -122,28 +111,28 @@ class Copies:
 @given(
     places=st.lists(st.integers(0, 5), min_size=30, max_size=120),
     vectors=st.sampled_from(["float32", "int8"]),
-    cells=st.booleans(),
-    ks=st.lists(st.integers(1, 130), min_size=2, max_size=4).map(sorted),
+    candidates=st.sampled_from([25, 4096]),
+    ks=st.lists(st.integers(1, 25), min_size=2, max_size=4).map(sorted),
     step=st.integers(1, 3),
 )
-def test_f15_ties_of_bare_vectors(finds, places, vectors, cells, ks, step):  # noqa: PLR0917 - hypothesis gives them
-    """With a filter and without; among all that there is."""
-    copies = Copies(vectors, places, cells=cells)
+def test_f15_ties_of_bare_vectors(finds, places, vectors, candidates, ks, step):  # noqa: PLR0917 - hypothesis gives them
+    """With a filter and without; among all that there is, or among the candidates that the codes choose."""
+    copies = Copies(vectors, places)
     index = Index(copies.connection, copies.record)
     query = copies.vectors[0].tobytes()
-    assert index.scans() == (finds == "scan")
+    assert index.scans() == (finds == "C library")
     for listed in (None, list(range(1, len(places) + 1, step))):
         filtered = None if listed is None else matching(listed)
-        longest = index.vector_top_k(query, 200, filtered, 4096)
+        longest = index.vector_top_k(query, 25, filtered, candidates)
         assert [row[0] for row in longest] == [row[0] for row in sorted(longest, key=lambda row: (row[1], row[0]))]
         for k in ks:
-            assert index.vector_top_k(query, k, filtered, 4096) == longest[:k]
+            assert index.vector_top_k(query, k, filtered, candidates) == longest[:k]
 
 
 @pytest.mark.parametrize("vectors", ["float32", "int8"])
-def test_f15_more_copies_than_vec0_gives(finds, vectors):
+def test_f15_more_copies_than_candidates(finds, vectors):
     """One text five thousand times: boilerplate. The first ids are found, with a filter too."""
-    copies = Copies(vectors, [0] * 5_000 + [1] * 40, cells=True)
+    copies = Copies(vectors, [0] * 5_000 + [1] * 40)
     index, query = Index(copies.connection, copies.record), copies.vectors[0].tobytes()
     for k in (1, 7, 1500, 4096):
         assert [row[0] for row in index.vector_top_k(query, k)] == list(range(1, k + 1))

@@ -261,7 +261,7 @@ def test_what_is_sent(checked):
             line.send(Frame.RESULT, as_table(1, [(1,)]) if bodies[-1][0] == "embed" else as_table(3, []))
 
     checked.says(script)
-    given = "k = 7 AND \"index\" = 'b' AND nprobe = 3 AND query IS NOT NULL AND query = 'q'"
+    given = "k = 7 AND \"index\" = 'b' AND candidates = 7 AND query IS NOT NULL AND query = 'q'"
     checked.run(
         "SELECT embed('🐝'), embed(1, 2.5), embed(x'00ff', NULL);",
         "SELECT * FROM vector_top_k('a', 1, 2);",

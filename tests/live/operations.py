@@ -1,4 +1,4 @@
-"""What the crash tests interrupt: ingest, sync, cell training, reindex, repair, each on a small database of its own."""
+"""What the crash tests interrupt: ingest, sync, measuring, codes made anew, reindex, repair, each on a small database of its own."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def serving(path, *options, quiet=False, **environment):
 class ExtensionClient(Client):
     """A client that keeps to the protocol as the C extension does: it answers the server's QUERYs from a database."""
 
-    def __init__(self, path, connection, nprobe=None, rerank_limit=None):
-        self._settings = nprobe, rerank_limit
+    def __init__(self, path, connection, candidates=None, rerank_limit=None):
+        self._settings = candidates, rerank_limit
         self._connection = connection
         super().__init__(path, "test")
 

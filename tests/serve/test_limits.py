@@ -142,7 +142,7 @@ def test_another_version(server, version):
         (Frame.HELLO, b"", "ends in the middle"),
         (Frame.HELLO, as_row([1]), "a row of 1 values"),
         (Frame.HELLO, as_row([1, None]), "needs the client's name"),
-        (Frame.HELLO, as_row([1, "test", None, -1]), "nprobe is -1"),
+        (Frame.HELLO, as_row([1, "test", None, -1]), "candidates is -1"),
         (Frame.HELLO, as_row([1, "test", None, None, "x"]), "rerank_limit is 'x'"),
     ],
 )

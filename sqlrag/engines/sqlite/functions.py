@@ -181,7 +181,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     chunk = ("ordinal", "start_char", "end_char", "text")
     search = ("index", "query", "top_k", "top_n", "filter", "budget_ms", params)
     return [
-        TableFunction("vector_top_k", distance, (*top_k, "candidates", params), 3, functions.vector_top_k),
+        TableFunction("vector_top_k", distance, (*top_k, "candidates", params, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, (*top_k, params), 3, functions.text_top_k),
         TableFunction("hybrid_top_k", score, (*top_k, "vector_weight", params), 3, functions.hybrid_top_k),
         TableFunction("search", SEARCH_COLUMNS, search, 2, functions.search),
