@@ -1,4 +1,4 @@
--- vector_top_k where all chunks are compared in full: exact.
+-- vector_top_k where all chunks are compared in full, without sqlrag's C library: exact.
 WITH hit AS MATERIALIZED (
     SELECT   rowid AS id, {distance} AS distance
     FROM     main.{kept} AS kept

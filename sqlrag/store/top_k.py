@@ -106,7 +106,8 @@ class Index:
 
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
-        return self._rows("index/vector_scan", matching, vector=vector, k=k)
+        name = "index/vector_compared" if self.scans() else "index/vector_scan"
+        return self._rows(name, matching, vector=vector, k=k)
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
@@ -215,6 +216,7 @@ class Index:
             matching.settle(self._connection)
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
         parts = self._parts() | {
+            "passing": matching.select if matching else f"SELECT id FROM {in_main(self.record.name)}",
             "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
         }

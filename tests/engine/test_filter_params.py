@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import FilterError, InputError

@@ -14,7 +14,6 @@ from pathlib import Path
 import apsw
 import duckdb
 import pytest
-from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import InputError, MissingDependencyError

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlrag.store.cells import cell_training
-from sqlrag.store.cells.cell_training import CellTraining
 
 import sqlrag
 from sqlrag.engines.sqlite.functions import load_vec

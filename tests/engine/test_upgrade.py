@@ -202,8 +202,11 @@ def compared(path: Path) -> list[list[str]]:
     with closing(apsw.Connection(str(path))) as connection:
         load_vec(connection)
         is_int8 = "int8" in path.name
-        sql = "SELECT c.text, code FROM chunks_codes AS v" if is_int8 else "SELECT c.text, embedding FROM chunks_vec AS v"
-        texts, blobs = zip(*connection.execute(f"{sql} JOIN chunks AS c ON c.id = v.rowid ORDER BY c.id"), strict=True)
+        kept = (
+            "SELECT rowid AS id, code FROM chunks_codes" if is_int8 else "SELECT rowid AS id, embedding FROM chunks_vec"
+        )
+        rows = connection.execute(f"SELECT text, v.* FROM ({kept}) AS v JOIN chunks AS c ON c.id = v.id ORDER BY c.id")
+        texts, _, blobs = zip(*rows, strict=True)
     vectors = np.stack([np.frombuffer(blob, np.int8 if is_int8 else np.float32).astype(float) for blob in blobs])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries = load_embedder().encode_query(list(QUESTIONS))

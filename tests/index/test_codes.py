@@ -257,8 +257,9 @@ def test_the_statement_needs_nothing_but_sqlite_vec(tmp_path):
     bare.load_extension(sqlite_vec.loadable_path())
     sql = statement("index/vector_scan", filter="", **kept_parts(stored.record))
     rows = list(bare.execute(sql, {"vector": query.tobytes(), "k": 25}))
-    assert rows == stored.top_k(query, 25, None, ALL)
-    assert [row[0] for row in rows] == stored.exact(query, 25)
+    found = stored.top_k(query, 25, None, ALL)
+    assert [row[0] for row in rows] == [row[0] for row in found] == stored.exact(query, 25)
+    assert [row[1] for row in rows] == pytest.approx([row[1] for row in found], abs=1e-6)
 
 
 def test_int8_vectors_take_a_quarter_of_the_space(tmp_path):

@@ -111,7 +111,9 @@ def test_codes_only(reviews, monkeypatch):
 def test_codes_only_with_another_option(reviews):
     """What needs every text to be embedded does not go with it."""
     for option in ({"max_tokens": 30}, {"embedder": "all-MiniLM-L6-v2"}, {"vectors": "int8"}):
-        with pytest.raises(errors.InputError, match="leave out embedder, max_tokens, overlap and vectors, or codes_only"):
+        with pytest.raises(
+            errors.InputError, match="leave out embedder, max_tokens, overlap and vectors, or codes_only"
+        ):
             reviews.reindex("reviews", codes_only=True, **option)
     with pytest.raises(errors.InputError, match=r"reindex\(\): codes_only is 'yes'"):
         reviews.reindex("reviews", codes_only="yes")
