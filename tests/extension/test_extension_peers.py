@@ -269,7 +269,8 @@ def test_what_is_sent(checked):
     )
     assert bodies == [
         ["embed", "🐝"], ["embed", 1, 2.5], ["embed", b"\0\xff", None],
-        ["vector_top_k", "a", 1, 2, None, None, None], ["vector_top_k", "b", "q", 7, None, 3, None],
+        ["vector_top_k", "a", 1, 2, None, None, None, None],
+        ["vector_top_k", "b", "q", 7, None, 7, None, None],
     ]  # fmt: skip
 
 
