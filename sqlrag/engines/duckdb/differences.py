@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlrag.engines.duckdb.cursors import HERE
-from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE
+from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.store.check import gone
 from sqlrag.store.names import in_main, quote
 from sqlrag.store.statements import statement
@@ -18,31 +16,34 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["Differences", "chunk_differences", "lost_tables", "problems_of"]
-
-_ALL_IDS = range(-(2**63), 2**63)
+__all__ = ["Differences", "all_blocks", "chunk_differences", "lost_tables", "problems_of"]
 
 
-@dataclass
-class Differences:
-    """The ids of chunks that differ. A chunk whose text differs is in both lists."""
+class Differences(NamedTuple):
+    """The ids of chunks that differ, in order. A chunk whose text differs is in both lists."""
 
-    stale: list[int] = field(default_factory=list)
+    stale: list[int]
     """Chunks to delete from the index file."""
-    missing: list[int] = field(default_factory=list)
+    missing: list[int]
     """Chunks to insert into the index file."""
-
-    def __len__(self) -> int:
-        return len({*self.stale, *self.missing})
 
 
 def chunk_differences(
-    database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
+    database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range
 ) -> Differences:
     """Compare the chunks in a range of ids. A chunk without a vector does not belong in the index file."""
     bounds = {"first": ids[0], "last": ids[-1]}
-    sql = f"SELECT id, hash FROM {in_main(record.name)} WHERE id BETWEEN :first AND :last ORDER BY id"
-    return _differences(_chunks(database, record, bounds), index.execute(sql, bounds))
+    truth = dict(database.execute(statement("duckdb/chunk_hashes", index=record.name), bounds).fetchall())
+    sql = f"SELECT id, hash FROM {in_main(record.name)} WHERE id BETWEEN :first AND :last"
+    shown: dict[Any, Any] = dict(index.execute(sql, bounds))
+    differing = {id_ for id_, _ in truth.items() ^ shown.items()}
+    return Differences(sorted(differing & shown.keys()), sorted(differing & truth.keys()))
+
+
+def all_blocks(index: apsw.Connection, record: IndexRecord, state: TableState) -> list[int]:
+    """Return the blocks of ids in which DuckDB's tables or the index file have chunks, in order."""
+    shown = index.execute(f"SELECT DISTINCT id >> ? FROM {in_main(record.name)}", (state.bits,))
+    return sorted({*map(int, state.blocks), *(block for (block,) in shown)})
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
@@ -60,9 +61,13 @@ def problems_of(
     name, problems = record.name, []
     if lost := lost_tables(database, record):
         return gone(record, lost)
-    if found := chunk_differences(database, index, record):
+    state, differing = TableState.of(database, record), 0
+    for block in all_blocks(index, record, state):
+        found = chunk_differences(database, index, record, state.ids(block))
+        differing += len({*found.stale, *found.missing})
+    if differing:
         problems.append(
-            f"{name}: {len(found)} chunks differ between the tables and the index file: "
+            f"{name}: {differing} chunks differ between the tables and the index file: "
             f"`sqlrag check --repair` makes the index file anew, as does deleting {index_file}"
         )
     chunks, vectors = quote(name), quote(f"{name}_embedding")
@@ -84,32 +89,3 @@ def problems_of(
         ((count,),) = database.execute(f"SELECT count(*) FROM {rows}").fetchall()
         problems += [f"{name}: {count} {what}"] if count else []
     return problems
-
-
-def _chunks(
-    database: duckdb.DuckDBPyConnection, record: IndexRecord, bounds: dict[str, int]
-) -> Iterator[tuple[Any, ...]]:
-    database.execute(statement("duckdb/chunk_hashes", index=record.name), bounds)
-    while rows := database.fetchmany(ROWS_AT_ONCE):
-        yield from rows
-
-
-def _differences(truth: Iterable[tuple[Any, ...]], shown: Iterable[tuple[Any, ...]]) -> Differences:
-    """Compare rows that come in the order of their ids, the first value of each."""
-    found = Differences()
-    others = iter(shown)
-    other = next(others, None)
-    for row in truth:
-        while other is not None and other[0] < row[0]:
-            found.stale.append(other[0])
-            other = next(others, None)
-        if other is None or other[0] > row[0]:
-            found.missing.append(row[0])
-            continue
-        if other != row:
-            found.stale.append(row[0])
-            found.missing.append(row[0])
-        other = next(others, None)
-    if other is not None:
-        found.stale += [other[0], *(row[0] for row in others)]
-    return found

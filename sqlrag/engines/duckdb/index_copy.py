@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import chunk_differences
+from sqlrag.engines.duckdb.differences import all_blocks, chunk_differences
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE, stored_vectors
 from sqlrag.store.check import full_text_is_sound, gone, vector_problems
@@ -96,10 +96,6 @@ class IndexCopy:
             self._index.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((id_,) for id_ in ids))
         self._codes.delete(ids)
 
-    def blocks(self, bits: int) -> set[int]:
-        """Return the blocks of 2^bits ids in which there are chunks."""
-        return {block for (block,) in self._index.execute(f"SELECT DISTINCT id >> ? FROM {self._chunks}", (bits,))}
-
     def problems(self, vectors: Vectors) -> list[str]:
         """Return what is wrong with the vectors, their codes and the words, a line each."""
         name = self._record.name
@@ -132,7 +128,7 @@ def bring_to(
         if shown is None:
             copy.create()
     blocks = state.changed_blocks(shown_state(registry.look(), record.name))
-    for block in sorted({*map(int, state.blocks), *copy.blocks(state.bits)}) if blocks is None else blocks:
+    for block in all_blocks(index, record, state) if blocks is None else blocks:
         ids = state.ids(block)
         found = chunk_differences(database, index, record, ids)
         if len(found.missing) > ROWS_AT_ONCE:

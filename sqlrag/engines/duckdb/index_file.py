@@ -258,9 +258,12 @@ class IndexFile:
         except SQLError:
             return None  # a table is missing: `_states` finds out which
 
-    def _rows(self, sql: str, params: list[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    def _run(self, sql: str, params: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         with translated_duckdb(self._path):
-            return self._duckdb.execute(sql, params).fetchall()
+            return self._duckdb.execute(sql, params)
+
+    def _rows(self, sql: str, params: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        return self._run(sql, params).fetchall()
 
     def _has_tables(self) -> bool:
         if not self._tables_seen:

@@ -1,4 +1,4 @@
-"""The tables of one index in DuckDB: chunks and vectors are written in one transaction, then the index file is."""
+"""The tables of one index in DuckDB. A transaction writes chunks and vectors; then the index file is written."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ class DuckDBTables(IndexTables):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run the body as one transaction. The index file is not written: it is to be caught up afterwards."""
+        """Run the body as one transaction. The index file is not written; the next query brings it up to date."""
         with translated(self.path), transaction(self.connection):
             yield
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Run the body as one transaction; what it inserts and deletes is then written to the index file, too."""
+        """Run the body as one transaction, and then write what it has inserted and deleted to the index file."""
         self._batch = batch = _Batch()
         try:
             with self.transaction():
@@ -122,13 +122,13 @@ class DuckDBTables(IndexTables):
             self.write_index_file(before, after, batch)
 
     def existing(self) -> IndexRecord | None:
-        """Return the record of the index of this name that the database has, None where it has none."""
+        """Return the record of the index of this name in the database, or None."""
         records = stored_records(self.connection)
         return next((record for record in records if same_name(record.name, self.record.name)), None)
 
     def create(self, *, first_id: int = 1, queue: bool = True) -> None:
-        """Create the tables and record the index. Raises DatabaseError where a table stands in the way."""
-        del queue  # there is none: rows are compared
+        """Create the tables and record the index. Raises DatabaseError if a table of the user's has such a name."""
+        del queue  # DuckDB has none: rows are compared
         record, source_type = self.record, self.key_type()
         check_room(self.path, record.name, self._columns(), documents=not record.is_over_table)
         self.connection.execute(statement("duckdb/schema", main=self.main))
@@ -143,7 +143,7 @@ class DuckDBTables(IndexTables):
 
     def drop(self) -> None:
         """Drop the tables and forget the index."""
-        # What an index over documents does not have may be a table of the user's.
+        # An index over documents has no table of rows, so one of that name is the user's.
         for table in (
             (self._table, self._vectors, self._rows) if self.record.is_over_table else (self._table, self._vectors)
         ):
@@ -152,7 +152,7 @@ class DuckDBTables(IndexTables):
         self.rows("DELETE FROM sqlrag_indexes WHERE name = ?", [self.record.name])
 
     def alter(self, old: IndexRecord) -> None:
-        """Record the text, filters and tokenizer that the index is to have; rows and words are compared afterwards."""
+        """Record a new template, filters and tokenizer. Rows and words are compared with them afterwards."""
         del old
         record = self.record
         sql = "UPDATE sqlrag_indexes SET template = ?, filters = ?, tokenizer = ? WHERE name = ?"
@@ -160,14 +160,14 @@ class DuckDBTables(IndexTables):
         self._touch()
 
     def take_over(self, made: DuckDBTables) -> None:
-        """Copy what another index has into the tables of this one, which are empty."""
+        """Copy the rows of another index into the tables of this one, which are empty."""
         for part in ("", "_embedding", *(["_rows"] if self.record.is_over_table else [])):
             into, taken = (quote(f"{name}{part}") for name in (self.record.name, made.record.name))
             self.connection.execute(f"INSERT INTO {into} SELECT * FROM {taken}")
         self._touch()
 
     def unused_id(self) -> int:
-        """Return a chunk id such that neither it nor a greater one was ever used."""
+        """Return the first chunk id that was never used."""
         sql = "SELECT coalesce(last_value + increment_by, start_value) FROM duckdb_sequences() WHERE sequence_name = ?"
         return int(next(iter(self.column(sql, [f"{self.record.name}_ids"])), 1))
 
@@ -209,36 +209,36 @@ class DuckDBTables(IndexTables):
             self._batch.deleted += [id_ for (id_,) in deleted]
 
     def delete_rows(self, source_ids: Sequence[Any]) -> None:
-        """Forget which texts of these rows the index has."""
+        """Delete the hashes of these rows' texts."""
         if source_ids:
             self.rows(f"DELETE FROM {self._rows} WHERE source_id IN (SELECT unnest(?))", [list(source_ids)])
 
     def insert_rows(self, hashes: Sequence[tuple[Any, bytes]]) -> None:
-        """Note which texts the index has: keys of rows, and the hashes of their texts."""
+        """Insert the keys of rows, and the hashes of the texts that were indexed."""
         if hashes:
             keys, texts = zip(*hashes, strict=True)
             sql = f"INSERT INTO {self._rows} SELECT unnest(?), unnest(?)"
             self.rows(sql, [list(keys), [text.decode() for text in texts]])
 
     def source(self) -> SourceTable:
-        """Return what the database says of the table or view that the index is over."""
+        """Describe the table or view that the index is over."""
         return describe(self.connection, self.record.source_table)
 
     def kept_key_type(self) -> str:
-        """Return the type that the index's table of rows has its keys in."""
+        """Return the type of the keys in the index's table of rows."""
         described = self.connection.execute(f"SELECT source_id FROM {self._rows} LIMIT 0").description or []
         return str(described[0][1])
 
     def key_type(self, table: SourceTable | None = None) -> str:
-        """Return the type of a column that holds the keys of the source as it is now, which may be described before."""
+        """Return the type of a column for the keys of the source as it is now; `table`: its description, if known."""
         if not self.record.is_over_table:
             return "BIGINT"
         return key_type_of(key_columns(self.record.source_key), (table or self.source()).types)
 
     def wrong_rows(self) -> list[Any] | None:
-        """Delete the vectors that no chunk has; return the source rows whose chunks are to be made again.
+        """Delete the vectors without a chunk; return the source rows whose chunks must be made again.
 
-        None where a table is gone, or where the source's key is of another type than the keys that the index has.
+        None if a table is missing, or if the source's key has another type than the keys in the index.
         """
         if lost_tables(self.connection, self.record) or self._has_other_keys():
             return None
@@ -268,7 +268,7 @@ class DuckDBTables(IndexTables):
         return int(id_)
 
     def state(self) -> TableState:
-        """Return the state of the tables, as the transaction sees it. Raises DatabaseError where one is gone."""
+        """Return the state of the tables, as the transaction sees it. Raises DatabaseError if one is missing."""
         return self._indexes.state(self.record, self.connection)
 
     def _touch(self) -> None:
@@ -278,8 +278,8 @@ class DuckDBTables(IndexTables):
             self._batch.is_touched = True
 
     def _bump_version(self) -> None:
-        """Give the tables another version, by which an index file knows whether it shows them."""
-        # By the clock, not by one: two copies of a database that went different ways never have the same version.
+        """Give the tables a new version, by which an index file is compared with them."""
+        # From the clock, so that two copies of a database that were changed differently never have the same version.
         self.record = replace(self.record, version=max(self.record.version + 1, time.time_ns()))
         sql = "UPDATE sqlrag_indexes SET version = ? WHERE name = ?"
         self.rows(sql, [self.record.version, self.record.name])

@@ -1,4 +1,4 @@
-"""The indexes of a DuckDB database, as the SQL functions ask them; the index file answers."""
+"""The indexes of a DuckDB database, as the SQL functions see them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from sqlrag.store.top_k import Index, Matching
 
 if TYPE_CHECKING:
     import duckdb
-    from numpy.typing import NDArray
 
 __all__ = ["DuckDBIndexes"]
 
@@ -47,14 +46,14 @@ class DuckDBIndexes(IndexFile):
         return [record.name for record in self.records()]
 
     def records(self) -> list[IndexRecord]:
-        """Return what is recorded of each index."""
+        """Return the records of the indexes, by name."""
         with self.lock:
             found = {record.name: record for record in self._look().records}
             found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
             return [found[name] for name in sorted(found)]
 
     def _look(self) -> Contents:
-        """Return the registry of the index file; no statement is run as long as the database's files show no commit."""
+        """Return the registry of the index file, without a statement if nothing was committed since the last call."""
         files = file_signature(self._file)
         looked_at, contents = self._looked
         if contents is None or files is None or files != self._files or files != looked_at:
@@ -63,13 +62,13 @@ class DuckDBIndexes(IndexFile):
         return contents
 
     def record(self, name: object) -> IndexRecord:
-        """Return what is recorded of an index. Raises UnknownIndexError."""
+        """Return the record of an index. Raises UnknownIndexError."""
         if isinstance(name, str) and (lost := self._lost.get(name.lower())):
             return lost[0]
         return self._look().get(name)
 
     def open(self, name: object) -> Index:
-        """Return an index for reading. Raises UnknownIndexError, DatabaseError for one that has lost a table."""
+        """Return an index for reading. Raises UnknownIndexError, or DatabaseError if it has lost a table."""
         if isinstance(name, str) and name.lower() in self._lost:
             raise self._lost[name.lower()][1]
         contents = self.registry.look()  # another connection may have measured, which the database's files don't show
@@ -79,23 +78,18 @@ class DuckDBIndexes(IndexFile):
         return DuckDBIndex(
             self.connection,
             record,
-            self._rows,
-            self._columns,
+            self._run,
             scans=self._scans,
             contents=contents,
             memory=self._memory,
         )
-
-    def _columns(self, sql: str, params: dict[str, Any]) -> Mapping[str, NDArray[Any]]:
-        with translated_duckdb(self._path):
-            return self._duckdb.execute(sql, params).fetchnumpy()
 
     def problems_of(self, record: IndexRecord) -> list[str]:
         """Return what is wrong with the vectors of an index, and with its codes and words in the index file."""
         return IndexCopy(self.connection, record).problems(partial(all_vectors, self._duckdb, record))
 
     def matching(self, record: IndexRecord, expression: str, params: Mapping[str, Any]) -> Matching:
-        """Return the chunks whose source row satisfies a checked expression, as DuckDB finds them."""
+        """Return the chunks whose source row satisfies a checked expression. DuckDB finds them."""
         if self._macros is not None:
             self._duckdb.execute(self._macros)
             self._macros = None
@@ -106,11 +100,11 @@ class DuckDBIndexes(IndexFile):
         return Matching("SELECT value AS id FROM carray(:matching)", {"matching": apsw.carray(ids)}, known=known)
 
     def define(self, macros: str) -> None:
-        """Make macros known to filters, too; they are temporary, a connection's own. The first filter runs them."""
+        """Keep temporary macros for the first filter, which creates them in the connection that runs filters."""
         self._macros = macros
 
     def is_tracked(self, record: IndexRecord) -> bool:
-        """Tell whether changes are noticed: the rows of a table or view are compared as long as it is there."""
+        """Tell whether changes of the index's source are noticed, as they are unless it is gone."""
         if not record.is_over_table:
             return True
         try:
@@ -121,7 +115,7 @@ class DuckDBIndexes(IndexFile):
         return True
 
     def backlog(self, record: IndexRecord) -> tuple[int | None, float | None]:
-        """Return how many documents are ingested in part; of a table with an index, how many rows it has not seen.
+        """Return how many documents are ingested in part, or, of an index over a table, how many rows have changed.
 
         None if the rows cannot be compared; `sync` and `check` say what is wrong with the table.
         """
@@ -134,11 +128,11 @@ class DuckDBIndexes(IndexFile):
         return int(self._rows(sql, [record.name])[0][0]), None
 
     def default_embedder(self) -> str | None:
-        """Return the database's own model, None for a database without an index."""
+        """Return the database's own model, or None for a database without an index."""
         return self._meta("embedder")
 
     def key_type(self) -> str:
-        """Return the type of search()'s source_id: VARCHAR where an index has other keys than whole numbers."""
+        """Return the type of search()'s source_id: VARCHAR if an index has keys that are not whole numbers."""
         sql = (
             "SELECT count(*) FROM duckdb_columns() WHERE column_name = 'source_id' AND data_type <> 'BIGINT' "
             f"AND {HERE} AND lower(table_name) IN (SELECT lower(name) FROM sqlrag_indexes)"
@@ -146,10 +140,7 @@ class DuckDBIndexes(IndexFile):
         return "VARCHAR" if self._has_tables() and self._rows(sql)[0][0] else "BIGINT"
 
     def unseen_by(self, transaction: duckdb.DuckDBPyConnection, record: IndexRecord) -> int:
-        """Return how many rows of its table an index has not seen, as a transaction of the user's sees both.
-
-        Of a view nothing is known.
-        """
+        """Return how many rows have changed since they were indexed, as a transaction sees it; 0 for a view."""
         from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 
         if record.tracking == "view":
@@ -159,9 +150,9 @@ class DuckDBIndexes(IndexFile):
             return len(transaction.execute(sql).fetchall())
 
     def unseen(self, record: IndexRecord) -> int:
-        """Return how many rows of its table an index has not seen; looked for only when the files show a commit.
+        """Return how many rows have changed since they were indexed; 0 for a view, which only `sync` compares.
 
-        Of a view nothing is known until `sync` compares.
+        Rows are compared only after a commit.
         """
         from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 

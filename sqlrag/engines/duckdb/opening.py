@@ -1,4 +1,4 @@
-"""What the SQL functions of a DuckDB connection need: the index file, the score cache, a warning of missing rows."""
+"""Opening what the SQL functions of a DuckDB connection need: index file, score cache, warnings of missing rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def score_table(path: str, options: ConnectionOptions) -> ScoreTable:
 
 
 def warning(indexes: DuckDBIndexes, why: str, remedy: str) -> Callable[[IndexRecord], None]:
-    """Return a function that warns if an index lacks rows, for connections that index none before a statement."""
+    """Return a function that warns of changed rows, for connections that do not index them before a statement."""
 
     def warn(record: IndexRecord) -> None:
         if record.is_over_table and (backlog := indexes.backlog(record)[0]):
@@ -48,7 +48,7 @@ def open_session(
     scores: ScoreTable,
     raised: Raised,
 ) -> Session:
-    """Bring the index file up to date, and return what the SQL functions of a connection work with."""
+    """Bring the index file up to date, and return the session of a connection."""
     with translated(path, raised):
         indexes = DuckDBIndexes(connection, path, read_only=options.read_only)
         encoders.use_recorded(indexes.default_embedder())

@@ -1,4 +1,4 @@
-"""The SQL functions in a DuckDB connection that somebody else opened."""
+"""The SQL functions in a DuckDB connection that the user opened."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["register_duckdb"]
 
 
 def register_duckdb(connection: duckdb.DuckDBPyConnection, encoders: Encoders, options: ConnectionOptions) -> None:
-    """Give a DuckDB connection the functions; the index file stands beside its database."""
+    """Register the functions in a DuckDB connection. The index file is beside its database."""
     # All rows are fetched: DuckDB 2 registers no function while a result is unfinished.
     ((path, read_only),) = connection.execute(
         "SELECT path, readonly FROM duckdb_databases() WHERE database_name = current_database()"

@@ -229,12 +229,12 @@ def _without_nulls_at_end(values: Sequence[Any]) -> Sequence[Any]:
 
 
 def _table(name: str, columns: dict[str, str], function: Callable[..., list[Any]], *, asks: bool = False) -> UDF:
-    """Return a function that gives a list of structs, of which a macro makes rows; the indexes are caught up before.
+    """Return a function that brings the indexes up to date, and returns a list of structs, of which a macro makes rows.
 
     `asks`: its first argument names the index that it searches.
 
-    It is volatile: otherwise the optimiser calls it while it plans (EXPLAIN would search), and carries the list through
-    each of its passes, for 1.5 ms.
+    It is volatile, so that the optimiser does not call it: EXPLAIN would search, and carrying the list through all
+    passes of the optimiser would take 1.5 ms.
     """
 
     def rows(session: Session, *arguments: Any) -> pa.Array:

@@ -27,16 +27,13 @@ if TYPE_CHECKING:
     from sqlrag.store.stored_vectors import Block
     from sqlrag.store.top_k import ChunkRow, Matching
 
-__all__ = ["ROWS_AT_ONCE", "Columns", "DuckDBIndex", "Rows", "all_vectors", "stored_vectors"]
+__all__ = ["ROWS_AT_ONCE", "DuckDBIndex", "Run", "all_vectors", "stored_vectors"]
 
 ROWS_AT_ONCE = 5_000
 """How many rows are read from DuckDB at a time: a few MB."""
 
-Columns: TypeAlias = "Callable[[str, dict[str, Any]], Mapping[str, NDArray[Any]]]"
-"""Runs a statement in DuckDB with named parameters, and returns its columns."""
-
-Rows: TypeAlias = "Callable[[str, Any], list[tuple[Any, ...]]]"
-"""Runs a statement in DuckDB with parameters, and returns its rows."""
+Run: TypeAlias = "Callable[[str, dict[str, Any]], duckdb.DuckDBPyConnection]"
+"""Runs a statement in DuckDB with named parameters; the connection has its result."""
 
 
 def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -74,16 +71,14 @@ class DuckDBIndex(Index):
         self,
         connection: Connection,
         record: IndexRecord,
-        rows: Rows,
-        columns: Columns,
+        run: Run,
         *,
         scans: bool,
         contents: Contents,
         memory: CodeMemory,
     ) -> None:
         super().__init__(connection, record, scans=scans, contents=contents, memory=memory)
-        self._rows_of = rows
-        self._columns = columns
+        self._run = run
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
@@ -105,7 +100,7 @@ class DuckDBIndex(Index):
             SELECT id, array_distance(embedding, $query::FLOAT[{self.record.dimension}])::DOUBLE AS distance
             FROM   {quote(self.record.name + "_embedding")} {condition}
         """
-        return self._columns(sql, {"query": memoryview(vector).cast("f").tolist(), **bindings})
+        return self._run(sql, {"query": memoryview(vector).cast("f").tolist(), **bindings}).fetchnumpy()
 
     @staticmethod
     def _ranked(found: Mapping[str, NDArray[Any]], k: int) -> list[tuple[int, float, int]]:
@@ -116,15 +111,16 @@ class DuckDBIndex(Index):
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
-        sql = f"SELECT id, source_id, text FROM {quote(self.record.name)} WHERE id IN ?"
-        found = {row[0]: row for row in self._rows_of(sql, [list(ids)])}
+        sql = f"SELECT id, source_id, text FROM {quote(self.record.name)} WHERE id IN $ids"
+        found = {row[0]: row for row in self._run(sql, {"ids": list(ids)}).fetchall()}
         return [found[id_] for id_ in ids if id_ in found]
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return the number of documents, chunks, tokens, truncated chunks and vectors."""
         sql = statement("duckdb/info", index=self.record.name)
-        ((documents, chunks, tokens, truncated, vectors),) = self._rows_of(sql, {"window": self.record.window})
-        return documents, chunks, int(tokens), truncated, vectors
+        (counts,) = self._run(sql, {"window": self.record.window}).fetchall()
+        documents, chunks, tokens, truncated, vectors = map(int, counts)
+        return documents, chunks, tokens, truncated, vectors
 
     def _parts(self) -> dict[str, str]:
         return {}  # no statement about the index file reads vectors
