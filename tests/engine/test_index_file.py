@@ -9,6 +9,8 @@ from pathlib import Path
 
 import apsw
 import duckdb
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import sqlrag
@@ -361,6 +363,33 @@ def test_texts_and_vectors_are_in_duckdb_alone(path):
     for text, embedding in rows:
         assert text[:40].encode() not in content
         assert array("f", embedding[:8]).tobytes() not in content
+
+
+def test_candidates_are_compared_in_duckdb(path):
+    """The codes choose among many chunks, and DuckDB compares: nearly all of the nearest, at their exact distances."""
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((1_200, 384), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = vectors[7] + vectors[900]
+    ids = pa.array(range(1_000, 2_200))
+    embeddings = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 384)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM chunks_embedding; DELETE FROM chunks")
+        connection.register("made", pa.table({"id": ids, "embedding": embeddings}))
+        connection.execute("INSERT INTO chunks SELECT id, id % 2 + 1, id, 0, 1, 'x', 1 FROM made")
+        connection.execute("INSERT INTO chunks_embedding SELECT * FROM made")
+    distances = np.linalg.norm(vectors - query, axis=1)
+    sql = "SELECT id, distance FROM vector_top_k('chunks', CAST(:q AS FLOAT[384]), 20, :filter, :candidates)"
+    with sqlrag.connect(path) as db:
+        for where, of in ((None, range(1_200)), ("id = 2", range(1, 1_200, 2))):
+            exact = [1_000 + place for place in sorted(of, key=distances.__getitem__)[:20]]
+            for candidates, most_missed in ((None, 1), (5_000, 0), (20, 19)):
+                bindings = {"q": query.tolist(), "filter": where, "candidates": candidates}
+                found = db.execute(sql, bindings).fetchall()
+                assert len(found) == 20
+                assert len(set(exact) - {id_ for id_, _ in found}) <= most_missed
+                assert all(distance == pytest.approx(distances[id_ - 1_000], abs=1e-5) for id_, distance in found)
+                assert found == sorted(found, key=lambda row: row[::-1])
 
 
 def test_in_memory(tmp_path):
