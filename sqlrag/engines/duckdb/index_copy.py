@@ -43,13 +43,7 @@ def note_state(registry: Registry, record: IndexRecord, state: TableState) -> No
     """Record which state of DuckDB's tables an index was made from. The caller has opened a transaction."""
     registry.put(record)
     registry.set_meta(_key(record.name), str(state))
-    forget_files(registry)
-
-
-def forget_files(registry: Registry) -> None:
-    """Remove the signature of the database's files. The caller has opened a transaction."""
-    if registry.exists():
-        registry.set_meta(FILES, "")
+    registry.set_meta(FILES, "")
 
 
 def _key(name: str) -> str:
@@ -124,9 +118,9 @@ def bring_to(
         drop_index(index, record.name)
         shown = None
     with immediate(index):
-        forget_files(registry)
         if shown is None:
             copy.create()
+        registry.set_meta(FILES, "")
     blocks = state.changed_blocks(shown_state(registry.look(), record.name))
     for block in all_blocks(index, record, state) if blocks is None else blocks:
         ids = state.ids(block)

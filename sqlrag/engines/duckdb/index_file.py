@@ -36,7 +36,6 @@ from sqlrag.store.registry import Contents, IndexRecord, Registry, check_schema_
 from sqlrag.store.writer import immediate
 
 if TYPE_CHECKING:
-    import apsw
     import duckdb
 
 __all__ = ["IndexFile", "index_file_of"]
@@ -69,7 +68,8 @@ class IndexFile:
             check_schema_version(self._meta("schema_version"), path)
             records = self._records(tables)
             with self.changing:
-                self.connection = self._open()
+                file = index_file_of(path)
+                self.connection = (open_index_read_only(file) or in_memory()) if read_only else open_index(file)
                 self.registry = Registry(self.connection)
                 brought = self._begin(records, files)
             self._keep_up(brought)
@@ -281,10 +281,6 @@ class IndexFile:
         """Return the records of the indexes in DuckDB's tables; `tables` as for `stored_records`."""
         with translated_duckdb(self._path):
             return stored_records(self._duckdb, tables) if self._has_tables() else []
-
-    def _open(self) -> apsw.Connection:
-        path = index_file_of(self._path)
-        return (open_index_read_only(path) or in_memory()) if self._read_only else open_index(path)
 
     def _begin(self, records: Sequence[IndexRecord], files: Signature | None) -> list[IndexRecord]:
         """Bring the index file up to date when the database is opened; return the records that were behind.

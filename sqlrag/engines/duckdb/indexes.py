@@ -75,14 +75,8 @@ class DuckDBIndexes(IndexFile):
         record = contents.get(name)
         if self._scans is None:
             self._scans = has_codes_scan(self.connection)
-        return DuckDBIndex(
-            self.connection,
-            record,
-            self._run,
-            scans=self._scans,
-            contents=contents,
-            memory=self._memory,
-        )
+        options = {"scans": self._scans, "contents": contents, "memory": self._memory}
+        return DuckDBIndex(self._run, self.connection, record, **options)
 
     def problems_of(self, record: IndexRecord) -> list[str]:
         """Return what is wrong with the vectors of an index, and with its codes and words in the index file."""

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import duckdb
     from numpy.typing import NDArray
 
-    from sqlrag.store.codes.scan import CodeMemory
-    from sqlrag.store.registry import Connection, Contents, IndexRecord
+    from sqlrag.store.registry import Connection, IndexRecord
     from sqlrag.store.stored_vectors import Block
     from sqlrag.store.top_k import ChunkRow, Matching
 
@@ -67,17 +66,8 @@ def all_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> Ite
 class DuckDBIndex(Index):
     """An index whose codes and words are in the index file, and whose vectors DuckDB compares in full."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        record: IndexRecord,
-        run: Run,
-        *,
-        scans: bool,
-        contents: Contents,
-        memory: CodeMemory,
-    ) -> None:
-        super().__init__(connection, record, scans=scans, contents=contents, memory=memory)
+    def __init__(self, run: Run, connection: Connection, record: IndexRecord, **options: Any) -> None:
+        super().__init__(connection, record, **options)
         self._run = run
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
