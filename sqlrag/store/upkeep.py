@@ -98,7 +98,7 @@ def _measured(
     rows = []
     for depth in DEPTHS:
         needed = np.sort(places[:, :depth].ravel())
-        candidates = int(needed[int(np.ceil(TARGET * len(needed))) - 1])
+        candidates = min(MOST, int(needed[int(np.ceil(TARGET * len(needed))) - 1]))
         rows.append(Measured(depth, candidates, float((needed <= candidates).mean()), chunks))
     return rows
 
@@ -116,7 +116,10 @@ def _queries(record: IndexRecord, stored: Vectors) -> tuple[NDArray[np.int64], N
 
 
 def _places(index: Index, id_: int, query: NDArray[np.float32], nearest: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return at which place, from 1 on, each of a query's neighbours stands in the order of the codes; MOST at most."""
+    """Return at which place, from 1 on, each of a query's neighbours stands in the order of the codes.
+
+    For a place beyond MOST, return MOST + 1.
+    """
     near = [other for other in index.nearest_codes(query.tobytes(), MOST + 1) if other != id_]
-    place_of = {other: place for place, other in enumerate(near, start=1)}
-    return np.array([place_of.get(other, MOST) for other in nearest.tolist()])
+    place_of = {other: place for place, other in enumerate(near[:MOST], start=1)}
+    return np.array([place_of.get(other, MOST + 1) for other in nearest.tolist()])

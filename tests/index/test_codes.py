@@ -331,6 +331,18 @@ def test_measured_as_the_index_grows(monkeypatch):
     assert [one.chunks for one in measured()] == [3000, 3000]
 
 
+def test_a_neighbour_that_no_candidate_is_counts_as_missed(monkeypatch):
+    """Where the nearest codes that are looked at do not have all neighbours, the recall says so."""
+    monkeypatch.setattr(upkeep, "SMALLEST", 500)
+    monkeypatch.setattr(upkeep, "MOST", 30)
+    stored = Stored()
+    stored.insert(vectors_of(1_000, topics=1_000))
+    stored.keep_up()
+    measured = measured_candidates(stored.connection, stored.record)
+    assert [one.candidates for one in measured] == [30, 30]
+    assert all(0.1 < one.recall < 0.95 for one in measured)
+
+
 def test_candidates_between_and_beyond_what_was_measured():
     """They grow with a power of k, and are never fewer than without measurements."""
     measured = [Measured(25, 1000, 1, 10_000), Measured(100, 4000, 1, 10_000)]
