@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from sqlrag.text.documents import Unreadable
 
-__all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result", "SyncReport", "UnreadableRow"]
+__all__ = [
+    "Comparison",
+    "Context",
+    "Hit",
+    "IndexInfo",
+    "IngestProgress",
+    "IngestReport",
+    "Passage",
+    "Result",
+    "SyncReport",
+    "UnreadableRow",
+]
 
 
 class Rows(Protocol):
@@ -180,6 +191,64 @@ class Comparison:
         """The hits that only the first stage had among its `top_n`, in the order of the first stage."""
         out = [hit for hit in self.candidates if hit.rank_before <= self.top_n < hit.rank_after]
         return sorted(out, key=lambda hit: hit.rank_before)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage of a `Context`: a chunk, or several neighbouring chunks as one text.
+
+    Attributes:
+        number: The number to cite it by, from 1.
+        chunks: Ids of its chunks, in the order of the text.
+        source_id: Id of the document, or the key of the row in the indexed table.
+        uri: Where the document came from; None in an index over a table.
+        title: Title of the document; None in an index over a table.
+        metadata: Metadata of the document, or the row's columns that are `filters` of the index.
+        start_char: Offset of its first character in the document.
+        end_char: Offset after its last character.
+        score: The reranker's score of its best chunk.
+        rank_before: Rank of that chunk among the candidates of the first stage.
+        rank_after: Rank of that chunk after reranking.
+        text: The text.
+    """
+
+    number: int
+    chunks: list[int]
+    source_id: Any
+    uri: str | None
+    title: str | None
+    metadata: dict[str, Any]
+    start_char: int
+    end_char: int
+    score: float | None
+    rank_before: int
+    rank_after: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The passages to put into the prompt of a language model. `str()` of it is its text.
+
+    Attributes:
+        question: The question.
+        text: The numbered passages with their sources, in the format that was asked for.
+        tokens: Tokens of `text`, as the index's embedder counts them.
+        passages: The passages, in the order of the text.
+
+    Examples:
+        >>> context = db.context("how do I undo a migration?", max_tokens=60)
+        >>> context.passages[0].title, context.passages[0].number, context.tokens <= 60
+        ('Migrations', 1, True)
+    """
+
+    question: str
+    text: str
+    tokens: int
+    passages: list[Passage]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)

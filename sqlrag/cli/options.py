@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
 
 __all__ = [
+    "candidate_options",
     "database_argument",
     "engine_option",
     "existing_database",
@@ -134,6 +135,18 @@ def new_index_options(command: Command) -> Command:
 
 def search_options(command: Command) -> Command:
     """Add `--index`, `--top-k`, `--top-n`, `--filter`, `--param` and `--reranker`."""
+    top_n = click.option(
+        "--top-n",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Hits to keep after reranking.",
+    )
+    return candidate_options(top_n)(command)
+
+
+def candidate_options(top_n: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return what adds the options of `search_options`, with another `--top-n`."""
     options = (
         index_option,
         click.option(
@@ -143,13 +156,7 @@ def search_options(command: Command) -> Command:
             show_default=True,
             help="Candidates that the first stage (vectors) finds.",
         ),
-        click.option(
-            "--top-n",
-            type=click.IntRange(min=1),
-            default=3,
-            show_default=True,
-            help="Hits to keep after reranking.",
-        ),
+        top_n,
         click.option(
             "--filter",
             "filter_",
@@ -167,9 +174,13 @@ def search_options(command: Command) -> Command:
         ),
         reranker_option,
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def opened_for_query(db: str, reranker: str | None) -> Database:

@@ -16,12 +16,13 @@ from sqlrag.indexing.freshness import Freshness
 from sqlrag.indexing.maintenance import add_maintenance
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
-from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
+from sqlrag.results import HIT_COLUMNS, Comparison, Context, Hit, IndexInfo, IngestProgress, IngestReport, Result
 from sqlrag.store.encoders import Encoders, chunker_of
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
     DEFAULT_INDEX,
+    DEFAULT_MAX_CONTEXT,
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
@@ -400,6 +401,61 @@ class Database(IndexMethods):
         check_top_n(top_n, check_k("compare", "top_k", top_k))
         candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
         return Comparison(query, top_k, top_n, candidates)
+
+    def context(
+        self,
+        question: str,
+        index: str | None = None,
+        *,
+        max_tokens: int = DEFAULT_MAX_CONTEXT,
+        top_k: int = DEFAULT_TOP_K,
+        top_n: int | None = None,
+        filter: str | None = None,  # noqa: A002
+        params: Mapping[str, Any] | None = None,
+        order: str = "ends",
+        format: str = "markdown",  # noqa: A002 - the word of the command line
+    ) -> Context:
+        """Return the best passages that fit into the prompt of a language model, numbered, with their sources.
+
+        Candidates are taken in their order after reranking while they fit. Neighbouring chunks of a document become one
+        passage. A text that is already there is left out.
+
+        Parameters:
+            question: The question; this and the next arguments are those of `search`.
+            index: Name of the index.
+            max_tokens: Tokens of the whole text, at most, as the index's embedder counts them. Other models count
+                differently, a larger vocabulary mostly fewer.
+            top_k: How many candidates the first stage finds.
+            top_n: How many chunks are taken, at most; by default as many as fit.
+            filter: A boolean SQL expression.
+            params: Values of the filter's parameters.
+            order: "ends" puts the best passage first and the second best last, because models overlook what is in the
+                middle of a long prompt (Liu et al., Lost in the Middle, 2023, https://arxiv.org/abs/2307.03172).
+                "score" puts the best first. "document" keeps the passages of a document together, in the order of its
+                text; the document with the best passage comes first.
+            format: "markdown", "json" or "xml". Only JSON and XML keep a passage from looking like two.
+
+        Returns:
+            The text, its tokens, and its passages. There are none if even the shortest candidate does not fit.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: An argument is wrong.
+
+        Examples:
+            >>> print(db.context("how do I undo a migration?", top_k=1))
+            ### [1] Migrations (...migrations.md)
+            <BLANKLINE>
+            To roll back a migration, run the downgrade command.
+        """
+        from sqlrag.database.context import check_context, gather
+
+        max_tokens = check_context(max_tokens, order, format)
+        top_n = check_k("context", "top_k", top_k) if top_n is None else top_n
+        hits = self.search(question, index, top_k=top_k, top_n=top_n, filter=filter, params=params)
+        with self._call_lock:
+            count = self._engine.encoders.embedder_of(self._record(index)).token_count
+            return gather(question, hits, count, max_tokens=max_tokens, order=order, form=format)
 
     @one_at_a_time
     def evaluate(

@@ -165,6 +165,7 @@ class _ToolsOf(Tools):
     """The tools of a process, with the signatures of `Tools`."""
 
     search = _asked(Tools.search)
+    context = _asked(Tools.context)
     read_chunk = _asked(Tools.read_chunk)
     sql = _asked(Tools.sql)
     describe = _asked(Tools.describe)

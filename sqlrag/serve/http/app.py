@@ -119,6 +119,8 @@ def make_app(tools: Tools, url: str) -> ASGIApp:
     found = responses.Found
     _add(app, queue, "GET", "/search", tools.search, "search", found, _ASKED)
     _add(app, queue, "POST", "/search", tools.search, "searchByPost", found, _POSTED)
+    _add(app, queue, "GET", "/context", tools.context, "context", responses.Context, _ASKED)
+    _add(app, queue, "POST", "/context", tools.context, "contextByPost", responses.Context, _POSTED)
     _add(app, queue, "GET", "/chunks/{id}", tools.read_chunk, "readChunk", responses.Passage, _ASKED)
     _add(app, queue, "POST", "/sql", tools.sql, "sql", responses.Rows, _POSTED)
     _add(app, queue, "GET", "/describe", tools.describe, "describe", responses.Described, (400, 408, 422, 503))

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Described", "Found", "Passage", "Problem", "Rows"]
+__all__ = ["Context", "Described", "Found", "Passage", "Problem", "Rows"]
 
 
 class _Answer(BaseModel):  # type: ignore[misc]  # checked without the extra, too
@@ -37,6 +37,21 @@ class Found(_Answer):
     """The best hits first."""
 
     hits: list[Hit]
+    note: str | None = Field(description="Which indexes lack changed rows.")
+
+
+class CitedPassage(Hit):
+    """A chunk, or neighbouring chunks as one text."""
+
+    number: int = Field(description="To cite it by, from 1.")
+    chunks: list[int] = Field(description="Ids of its chunks, in the order of the text.")
+
+
+class Context(_Answer):
+    """The passages that fit, in the order that was asked for."""
+
+    hits: list[CitedPassage]
+    tokens: int = Field(description="Of all passages with their sources, as Markdown.")
     note: str | None = Field(description="Which indexes lack changed rows.")
 
 
