@@ -27,6 +27,7 @@ from lists import PASSAGE_TOKENS, QUERY_TOKENS, Lists
 from numpy.typing import NDArray
 from reader import Reader
 from safetensors import safe_open
+from torch import Tensor
 from train_reader import Data, gathered, word_vectors
 
 import sqlrag
@@ -85,7 +86,7 @@ def _found(db: sqlrag.Database, stage: str, query: str) -> list[int]:
     return [row[0] for row in db.execute(sql, [query])]
 
 
-def read_collection(name: str, cache: Path, form: Form) -> tuple[Collection, Data]:
+def read_collection(name: str, cache: Path, form: Form, words: Tensor, rare: Tensor) -> tuple[Collection, Data]:
     """Return a collection, and its texts as a reader takes them."""
     told = json.loads((cache / f"{name}.json").read_text(encoding="utf-8"))
     queries = [Query(**query) for query in told["queries"]]
@@ -97,6 +98,8 @@ def read_collection(name: str, cache: Path, form: Form) -> tuple[Collection, Dat
         gathered(asked, f"{name}-queries", cache, None),
         gathered(passages, f"{name}-{components}", cache, form),
         form,
+        words,
+        rare,
     )
     chunks = {identifier: number for number, identifier in enumerate(told["ids"])}
     return Collection(queries, chunks, told["documents"]), data
@@ -164,15 +167,16 @@ def table(collection: Collection, score: Score, most: int) -> dict[str, float]:
     return {name: fmean(values) for name, values in found.items()}
 
 
-def read_model(weights: Path, path: Path) -> tuple[Reader, Form, dict[str, str]]:
-    """Return what train_reader.py wrote: the reader, its form and what it says of itself."""
+def read_model(path: Path) -> tuple[Reader, Form, Tensor, dict[str, str]]:
+    """Return what train_reader.py wrote: reader, form, how rare word pieces are, and what it says of itself."""
     with safe_open(path, "pt") as file:
         told = file.metadata()
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     form = Form(**{name: state.pop(f"form.{name}").numpy() for name in Form.__dataclass_fields__})
-    model = Reader(state["idf"], word_vectors(weights), state["basis"], int(told["blocks"]), int(told["hidden"]))
+    rare = state.pop("rare")
+    model = Reader(state["basis"], int(told["blocks"]), int(told["hidden"]))
     model.load_state_dict(state)
-    return model.eval(), form, told
+    return model.eval(), form, rare, told
 
 
 def main() -> None:
@@ -189,11 +193,12 @@ def main() -> None:
         for name in COLLECTIONS:
             prepare(name, arguments.data, arguments.cache)
         return
-    model, form, told = read_model(arguments.weights, arguments.model)
+    model, form, rare, told = read_model(arguments.model)
+    words = word_vectors(arguments.weights)
     print(told)
     rows: dict[str, list[float]] = defaultdict(list)
     for name in COLLECTIONS:
-        collection, data = read_collection(name, arguments.cache, form)
+        collection, data = read_collection(name, arguments.cache, form, words, rare)
         values = table(collection, lambda query, chunks, data=data: logits(model, data, query, chunks), arguments.most)
         for row, value in values.items():
             rows[row].append(value)

@@ -31,19 +31,21 @@ _FAR = -30_000.0
 class Batch:
     """Queries with the same number of candidates each; pair `q * candidates + c` is query q's candidate c.
 
-    `ids`, `query`: `(queries, query tokens)`, word pieces and mask; `states`: their unit states, `(.., 384)`; `vector`:
-    the queries' embeddings. `passage_ids`, `passage`: `(pairs, tokens)`; `kept`: unit compact states,
-    `(pairs, tokens, components)`; `vectors`: the passages' embeddings, `(pairs, 384)`.
+    `query`: `(queries, query tokens)`, the mask; `rare`: how rare each token is; `states`: their unit states,
+    `(.., 384)`; `vector`: the queries' embeddings. `passage`: `(pairs, tokens)`, the mask; `kept`: unit compact states,
+    `(pairs, tokens, components)`; `vectors`: the passages' embeddings, `(pairs, 384)`. `same`: 1 where a token of the
+    query is that of the passage, `words`: the cosine of the two words' embeddings, `(pairs, query tokens, tokens)`.
     """
 
-    ids: Tensor
     query: Tensor
+    rare: Tensor
     states: Tensor
     vector: Tensor
-    passage_ids: Tensor
     passage: Tensor
     kept: Tensor
     vectors: Tensor
+    same: Tensor
+    words: Tensor
 
 
 def piece_measures(query: Tensor, kept: Tensor, passage: Tensor) -> list[Tensor]:
@@ -118,7 +120,7 @@ class Block(nn.Module):
     def mix(self, tokens: Tensor, query: Tensor) -> Tensor:
         """Let the query's tokens attend to each other."""
         parts = self.self_in(tokens).unflatten(-1, (3, HEADS, HEAD)).permute(2, 0, 3, 1, 4)
-        mask = ((1 - query) * _FAR).view(len(tokens), 1, 1, -1).to(tokens.dtype)
+        mask = ((1 - query) * _FAR).view(tokens.shape[0], 1, 1, -1).to(tokens.dtype)
         scores = torch.matmul(parts[0] / HEAD**0.5, parts[1].transpose(-1, -2)) + mask
         found = torch.matmul(torch.softmax(scores, -1), parts[2]).transpose(1, 2).flatten(2)
         return self.self_norm(tokens + self.self_out(found))
@@ -129,18 +131,12 @@ class Block(nn.Module):
 
 
 class Reader(nn.Module):
-    """From a batch to logits.
+    """From a batch to logits. `basis`, `(384, components)`, is that of the compact states."""
 
-    `idf`: how rare each word piece is, `(vocabulary,)`; `words`: unit word embeddings, `(vocabulary, 384)`; `basis`,
-    `(384, components)`: that of the compact states.
-    """
-
-    def __init__(self, idf: Tensor, words: Tensor, basis: Tensor, blocks: int = 2, hidden: int = 1_536) -> None:
+    def __init__(self, basis: Tensor, blocks: int = 2, hidden: int = 1_536) -> None:
         super().__init__()
         # The blocks in bfloat16, the measures as they are: for training.
         self.half = False
-        self.register_buffer("idf", idf)
-        self.register_buffer("words", words, persistent=False)
         self.register_buffer("basis", basis)
         self.importance = nn.Linear(DIMENSION + 1, 1)
         self.topic = nn.Linear(DIMENSION, _TOPIC)
@@ -193,52 +189,46 @@ class Reader(nn.Module):
         return [*self.linear.parameters(), *self.pair.parameters()]
 
     @torch.no_grad()
-    def measures(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the measures of tokens, those of pairs, and which tokens are the same."""
-        each = len(batch.passage_ids) // len(batch.ids)
-        ids, query = batch.ids.repeat_interleave(each, 0), batch.query.repeat_interleave(each, 0)
+    def measures(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the measures of tokens and those of pairs."""
+        each = batch.passage.shape[0] // batch.query.shape[0]
+        query = batch.query.repeat_interleave(each, 0)
         states = nn.functional.normalize(batch.states @ self.basis, dim=-1).repeat_interleave(each, 0)
         upper = torch.matmul(states, batch.kept.transpose(1, 2))
-        # Every word of the vocabulary once for each query token, then looked up.
-        spelled = self.words[batch.ids] @ self.words.T
-        rows = ids.shape[1]
-        wanted = batch.passage_ids.view(len(batch.ids), 1, -1).expand(-1, rows, -1)
-        words = torch.gather(spelled, 2, wanted).view(len(batch.ids), rows, each, -1).transpose(1, 2).flatten(0, 1)
-        same = (ids.unsqueeze(2) == batch.passage_ids.unsqueeze(1)).float()
-        tokens = token_measures({"upper": upper, "words": words}, same, query, batch.passage)
+        tokens = token_measures({"upper": upper, "words": batch.words}, batch.same, query, batch.passage)
         cosine = (batch.vector.repeat_interleave(each, 0) * batch.vectors).sum(-1)
         pieces = piece_measures((states * query.unsqueeze(-1)).sum(1), batch.kept, batch.passage)
-        return tokens, torch.stack([cosine, *pieces], -1), same
+        return tokens, torch.stack([cosine, *pieces], -1)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits, `(pairs,)`."""
-        tokens, pairs, same = self.measures(batch)
-        each = len(batch.passage_ids) // len(batch.ids)
-        idf = self.idf[batch.ids].unsqueeze(-1)
-        weight = nn.functional.softplus(self.importance(torch.cat([batch.states * 4, idf], -1))).squeeze(-1)
+        tokens, pairs = self.measures(batch)
+        each = batch.passage.shape[0] // batch.query.shape[0]
+        rare = batch.rare.unsqueeze(-1)
+        weight = nn.functional.softplus(self.importance(torch.cat([batch.states * 4, rare], -1))).squeeze(-1)
         weight = weight * batch.query
         weight = (weight / (weight.sum(-1, keepdim=True) + 1e-6)).repeat_interleave(each, 0)
         topic = self.topic(batch.states * 4).repeat_interleave(each, 0)
-        idf = idf.repeat_interleave(each, 0)
-        longer = torch.log(batch.passage.sum(1).view(-1, 1, 1) / 100 + 0.1).expand(*idf.shape)
-        seen = torch.cat([tokens, idf / 8, longer], -1)
+        rare = rare.repeat_interleave(each, 0)
+        longer = torch.log(batch.passage.sum(1).view(-1, 1, 1) / 100 + 0.1).expand(*rare.shape)
+        seen = torch.cat([tokens, rare / 8, longer], -1)
         found = (self.linear(tokens) + self.finer(torch.cat([seen, topic], -1))).squeeze(-1)
         logits = (found * weight).sum(-1) + self.pair(pairs).squeeze(-1)
         if self.blocks:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-                read = self.read(batch, same, seen).float()
-            logits = logits + ((self.found(read).squeeze(-1) * weight).sum(-1))
+                read = self.read(batch, seen).float()
+            logits = logits + (self.found(read).squeeze(-1) * weight).sum(-1)
             logits = logits + self.whole((read * weight.unsqueeze(-1)).sum(1)).squeeze(-1)
         return logits
 
-    def read(self, batch: Batch, same: Tensor, seen: Tensor) -> Tensor:
+    def read(self, batch: Batch, seen: Tensor) -> Tensor:
         """Return the query's tokens after having read the passage, `(pairs, query tokens, 384)`."""
-        each = len(batch.passage_ids) // len(batch.ids)
+        each = batch.passage.shape[0] // batch.query.shape[0]
         tokens = self.blocks[0].mix(batch.states * NORM, batch.query)
         query = batch.query.repeat_interleave(each, 0)
         look = self.blocks[0].look(tokens).repeat_interleave(each, 0)
         tokens = tokens.repeat_interleave(each, 0) + self.measured(seen)
-        keys = keys_of(batch.kept, same, batch.passage).to(look.dtype)
+        keys = keys_of(batch.kept, batch.same, batch.passage).to(look.dtype)
         for number, block in enumerate(self.blocks):
             if number:
                 tokens = block.mix(tokens, query)

@@ -73,10 +73,14 @@ class Texts:
 
 
 class Data:
-    """Lists with all that a batch is made of."""
+    """Lists with all that a batch is made of.
 
-    def __init__(self, lists: Lists, queries: Texts, passages: Texts, form: Form) -> None:
+    `words`: unit word embeddings, `(vocabulary, 384)`; `rare`: how rare each word piece is, `(vocabulary,)`.
+    """
+
+    def __init__(self, lists: Lists, queries: Texts, passages: Texts, form: Form, words: Tensor, rare: Tensor) -> None:
         self.lists, self.queries, self.passages, self.form = lists, queries, passages, form
+        self.words, self.rare = words, rare
 
     def batch(self, chosen: list[tuple[int, list[int]]]) -> Batch:
         """Return a batch of queries and the candidates of each, as many for each query."""
@@ -90,16 +94,23 @@ class Data:
         codes = np.zeros((*passage_ids.shape, found[0][1].shape[1]), np.uint8)
         for row, (_, kept) in enumerate(found):
             codes[row, : len(kept)] = kept
+        by_query = passage_ids.view(len(chosen), -1, passage_ids.shape[1])
         return Batch(
-            ids,
             query,
+            self.rare[ids] * query,
             states,
             torch.from_numpy(self.queries.vectors[[number for number, _ in chosen]]),
-            passage_ids,
             passage,
             torch.from_numpy(self.form.values(codes)) * passage.unsqueeze(-1),
             torch.from_numpy(self.passages.vectors[[number for _, candidates in chosen for number in candidates]]),
+            (ids.view(len(chosen), 1, -1, 1) == by_query.unsqueeze(2)).float().flatten(0, 1),
+            torch.cat([self._spelled(*pair) for pair in zip(ids, by_query, strict=True)]),
         )
+
+    def _spelled(self, ids: Tensor, passage_ids: Tensor) -> Tensor:
+        """Return the cosines of words, `(candidates, query tokens, tokens)`; each word is compared once."""
+        different, places = torch.unique(passage_ids, return_inverse=True)
+        return (self.words[ids] @ self.words[different].T)[:, places].transpose(0, 1)
 
 
 def _padded(rows: list[NDArray[np.uint16]]) -> tuple[Tensor, Tensor]:
@@ -141,8 +152,8 @@ def _unit(part: States) -> NDArray[np.float32]:
     return states / np.linalg.norm(states, axis=1, keepdims=True)
 
 
-def read_data(cache: Path) -> tuple[Data, Tensor]:
-    """Return what to train on, and how rare each word piece is in the passages, `(vocabulary,)`."""
+def read_data(cache: Path, weights: Path) -> Data:
+    """Return what to train on."""
     lists = Lists.read(cache / "lists.json")
     name = f"corpus-{COMPONENTS}"
     if (cache / f"{name}.npz").exists() and (cache / "queries.npz").exists():
@@ -158,7 +169,7 @@ def read_data(cache: Path) -> tuple[Data, Tensor]:
     for begin, end in zip(passages.start[:-1], passages.start[1:], strict=True):
         frequency[np.unique(passages.ids[begin:end])] += 1
     rare = np.log((len(passages.start)) / (frequency + 0.5))
-    return Data(lists, queries, passages, form), torch.tensor(rare, dtype=torch.float32)
+    return Data(lists, queries, passages, form, word_vectors(weights), torch.tensor(rare, dtype=torch.float32))
 
 
 class Drawing:
@@ -286,11 +297,10 @@ class Settings:
 class Run:
     """A training that can be stopped at any time."""
 
-    def __init__(self, folder: Path, weights: Path, data: Data, rare: Tensor, settings: Settings) -> None:
+    def __init__(self, folder: Path, weights: Path, data: Data, settings: Settings) -> None:
         self.folder, self.data, self.settings = folder, data, settings
         torch.manual_seed(settings.seed)
-        words, basis = word_vectors(weights), torch.from_numpy(data.form.basis)
-        self.model = Reader(rare, words, basis, settings.blocks, settings.hidden)
+        self.model = Reader(torch.from_numpy(data.form.basis), settings.blocks, settings.hidden)
         if settings.blocks and settings.hidden == 1_536:
             self.model.begin_as(last_layers(weights, settings.blocks))
         self.model.half = True
@@ -377,7 +387,9 @@ class Run:
         form = {f"form.{name}": torch.from_numpy(value) for name, value in vars(self.data.form).items()}
         path = self.folder / "model.safetensors"
         told = {name: str(value) for name, value in dataclasses.asdict(self.settings).items()}
-        save_file({**state, **form}, path.with_suffix(".new"), told | {"pairs": str(self.pairs)})
+        save_file(
+            {**state, **form, "rare": self.data.rare}, path.with_suffix(".new"), told | {"pairs": str(self.pairs)}
+        )
         path.with_suffix(".new").rename(path)
 
     def _write(self) -> None:
@@ -426,8 +438,7 @@ def main() -> None:
     else:
         settings = Settings(**{name.name: getattr(arguments, name.name) for name in dataclasses.fields(Settings)})
         told.write_text(json.dumps(dataclasses.asdict(settings)))
-    data, rare = read_data(arguments.cache)
-    run = Run(arguments.run, arguments.weights, data, rare, settings)
+    run = Run(arguments.run, arguments.weights, read_data(arguments.cache, arguments.weights), settings)
     run.train(arguments.steps, 60 * arguments.minutes, arguments.every)
 
 

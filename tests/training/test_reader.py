@@ -36,7 +36,9 @@ def data():
 
     states = DRAWN.standard_normal((500, 384)).astype(np.float32)
     form = Form.fitted(states / np.linalg.norm(states, axis=1, keepdims=True), states[:50], 96)
-    return Data(Lists(), texts_of([3, 9, 1], 384, 127), texts_of([20, 7, 45, 1, 0, 30], 96, 4), form)
+    queries, passages = texts_of([3, 9, 1], 384, 127), texts_of([20, 7, 45, 1, 0, 30], 96, 4)
+    words = torch.nn.functional.normalize(torch.randn(VOCABULARY, 384), dim=-1)
+    return Data(Lists(), queries, passages, form, words, torch.rand(VOCABULARY) * 8)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,7 @@ def reader(data):
     from reader import Reader
 
     torch.manual_seed(0)
-    words = torch.nn.functional.normalize(torch.randn(VOCABULARY, 384), dim=-1)
-    reader = Reader(torch.rand(VOCABULARY) * 8, words, torch.from_numpy(data.form.basis)).eval()
+    reader = Reader(torch.from_numpy(data.form.basis)).eval()
     for parameter in reader.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return reader
