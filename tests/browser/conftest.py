@@ -20,10 +20,23 @@ ARGUMENTS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 els
 
 def until(page, condition: str) -> None:
     """Wait until an expression is true on the page: Playwright's own way needs eval(), which the page forbids."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not page.evaluate(condition):
         assert time.monotonic() < end, condition
         page.wait_for_timeout(50)
+
+
+def let_in(page, token: str) -> None:
+    """Enter the token in the form that is shown, and wait for the page behind it."""
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Enter").click()
+    is_there(page)
+
+
+def is_there(page) -> None:
+    """Wait until the page knows of its database."""
+    page.locator("#tab-ask").wait_for()
+    until(page, "about !== null")
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +77,9 @@ def enter(browser, server) -> Callable:
         page.said = []
         page.on("console", lambda message: page.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: page.said.append(f"error: {error}"))
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.goto(at.url + path)
-        page.get_by_label("Token").fill(at.token)
-        page.get_by_role("button", name="Enter").click()
-        page.locator("#tab-ask").wait_for()
-        until(page, "about !== null")
+        let_in(page, at.token)
         del page.said[:]  # of the refusal, 401
         return page
 

@@ -8,7 +8,7 @@ import threading
 import httpx2
 import pytest
 
-from tests.browser.conftest import until
+from tests.browser.conftest import is_there, let_in, until
 from tests.engine.databases import copy_of
 from tests.http.servers import served
 
@@ -34,7 +34,7 @@ def test_a_link_that_works_once(browser, opened):
         page.goto("about:blank")
         page.goto(server.page)
         page.wait_for_url(server.url + "/")
-        until(page, "about !== null")
+        is_there(page)
         (cookie,) = context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         assert cookie["name"] == f"sqlrag-{server.port}"
@@ -56,9 +56,7 @@ def test_a_link_that_works_once(browser, opened):
             == 401
         )
         page.reload()
-        page.get_by_label("Token").fill(server.token)
-        page.get_by_role("button", name="Enter").click()
-        until(page, "about !== null")
+        let_in(page, server.token)
 
 
 def test_the_token_in_a_form(browser, server):
@@ -68,8 +66,7 @@ def test_the_token_in_a_form(browser, server):
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Enter").click()
     page.get_by_text("The token is wrong.").wait_for()
-    page.get_by_label("Token").fill(server.token)
-    page.get_by_role("button", name="Enter").click()
+    let_in(page, server.token)
     page.wait_for_url(server.url + "/?q=tides+%3Cb%3E")
     page.locator("article.hit").first.wait_for()
     assert page.get_by_label("Question", exact=True).input_value() == "tides <b>"
@@ -158,9 +155,7 @@ def test_a_page_of_another_port(browser, server):
         context = browser.new_context()
         page = context.new_page()
         page.goto(server.url)
-        page.get_by_label("Token").fill(server.token)
-        page.get_by_role("button", name="Enter").click()
-        until(page, "about !== null")
+        let_in(page, server.token)
         statuses: dict[str, int] = {}
         page.on("response", lambda response: statuses.update({response.url: response.status}))
         page.goto(f"http://127.0.0.1:{other.server_port}/")

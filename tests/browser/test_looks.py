@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser.conftest import until
+from tests.browser.conftest import let_in, until
 
 pytestmark = pytest.mark.slow
 
@@ -141,8 +141,7 @@ def test_nothing_from_elsewhere(launch, server, tmp_path):
     context = browser.new_context()
     page = context.new_page()
     page.goto(server.url + ASKED)
-    page.get_by_label("Token").fill(server.token)
-    page.get_by_role("button", name="Enter").click()
+    let_in(page, server.token)
     for _ in views(page):
         pass
     browser.close()
