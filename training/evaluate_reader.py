@@ -21,6 +21,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
+from candidates import BM25, vector_top_k
 from compact import Form
 from kept_states import encode
 from lists import PASSAGE_TOKENS, QUERY_TOKENS, Lists
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from reader import Reader
 from safetensors import safe_open
 from torch import Tensor
-from train_reader import Data, gathered, word_vectors
+from train_reader import Data, gathered, read_data, word_vectors
 
 import sqlrag
 from sqlrag.engines.measures import MEASURES
@@ -167,6 +168,30 @@ def table(collection: Collection, score: Score, most: int) -> dict[str, float]:
     return {name: fmean(values) for name, values in found.items()}
 
 
+def graded_table(model: Reader, data: Data, cache: Path) -> dict[str, float]:
+    """Return nDCG@10 of the graded lists that are held back, by what they are ordered by."""
+    lists = data.lists
+    texts = json.loads((cache / "texts.json").read_text(encoding="utf-8"))[: lists.searched]
+    lexical = BM25(texts)
+    numbers = [row for row, kept in enumerate(lists.held_back) if kept and "graded" in lists.collections[row]]
+    nearest = vector_top_k(data.queries.vectors[numbers], data.passages.vectors[: lists.searched], DEEPEST)
+    found = defaultdict(list)
+    for row, number in enumerate(numbers):
+        candidates, grades = lists.candidates[number], np.array(lists.grades[number])
+        ranks = {"vector": nearest[row].tolist(), "text": lexical.top_k(lists.queries[number], DEEPEST).tolist()}
+        query = Query(lists.queries[number], {}, ranks)
+        scores = logits(model, data, number, candidates)
+        orders = {
+            "graded: cosine": data.passages.vectors[candidates] @ data.queries.vectors[number],
+            "graded: reranked": scores,
+            "graded: last order": fused(query, candidates, scores, WEIGHT),
+        }
+        for name, order in orders.items():
+            rows = enumerate((grades[np.argsort(-order, kind="stable")] * 3).tolist(), start=1)
+            found[name].append(MEASURES["ndcg"].of(rows, 10) or 0.0)
+    return {name: fmean(values) for name, values in found.items()}
+
+
 def read_model(path: Path) -> tuple[Reader, Form, Tensor, dict[str, str]]:
     """Return what train_reader.py wrote: reader, form, how rare word pieces are, and what it says of itself."""
     with safe_open(path, "pt") as file:
@@ -196,6 +221,9 @@ def main() -> None:
     model, form, rare, told = read_model(arguments.model)
     words = word_vectors(arguments.weights)
     print(told)
+    lists = read_data(arguments.cache, arguments.weights)
+    for name, value in graded_table(model, lists, arguments.cache).items():
+        print(f"{name}: {value:.4f}", flush=True)
     rows: dict[str, list[float]] = defaultdict(list)
     for name in COLLECTIONS:
         collection, data = read_collection(name, arguments.cache, form, words, rare)

@@ -45,9 +45,9 @@ _NUMBER = re.compile(r"^([A-Z]?[\d.]+\s+)+")
 
 @dataclass
 class Lists:
-    """Queries with their candidates: list i is `start[i]:start[i + 1]` of `candidates` (numbers of passages).
+    """Queries with their candidates, by the numbers of passages.
 
-    `grades`: 0 to 1. `graded`: the candidates are to be taken as they are, not drawn from a pool.
+    `grades`: 0 to 1. `searched`: how many of the passages the graded lists' searches go through.
     """
 
     queries: list[str] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Lists:
     held_back: list[bool] = field(default_factory=list)
     candidates: list[list[int]] = field(default_factory=list)
     grades: list[list[float]] = field(default_factory=list)
+    searched: int = 0
 
     def add(self, query: str, collection: str, held_back: bool, candidates: list[int], grades: list[float]) -> None:
         """Add a list."""
@@ -196,7 +197,7 @@ def main() -> None:
     print(f"{len(corpus.texts):,} passages, {len(asked):,} queries", flush=True)
     vectors = vectors_of(encode(corpus.texts, PASSAGE_TOKENS, cache, "corpus", threads))
     asked_vectors = vectors_of(encode(asked, QUERY_TOKENS, cache, "queries", threads))
-    lists = Lists()
+    lists = Lists(searched=len(corpus.rows))
     numbers = {row["id"]: number for number, row in enumerate(corpus.rows)}
     for row in graded:
         chosen = [numbers[identifier] for identifier, _ in row["candidates"]]
