@@ -29,7 +29,8 @@ _VIRTUAL = {
     "vec": r"vec0\s*\(\s*embedding FLOAT\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
     "cells": r"vec0\s*\(\s*centroid FLOAT\[\d+\]\s*\)",
     "codes": r"vec0\s*\(\s*cell INTEGER PARTITION KEY\s*,\s*code INT8\[\d+\][\w\s=,]*\)",
-    "fts": r"fts5\s*\(\s*text\s*,\s*content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'\s*,\s*"
+    "fts": r"fts5\s*\(\s*(context\s*,\s*text\s*,\s*words|text)\s*,\s*"
+    r"content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'\s*,\s*"
     r"tokenize\s*=\s*'[\w ]+'\s*\)",
 }
 """How each virtual table of an index is declared in the file, in any version of the schema."""
@@ -38,6 +39,10 @@ _TRIGGER = (
     r"CREATE TRIGGER \w+ AFTER (INSERT|DELETE|UPDATE OF [\w, ]+) ON {name} BEGIN\s+("
     r"INSERT INTO {name}_fts \(rowid, text\) VALUES \(new\.id, new\.text\);\s+"
     r"|INSERT INTO {name}_fts \({name}_fts, rowid, text\) VALUES \('delete', old\.id, old\.text\);\s+"
+    r"|INSERT INTO {name}_fts \(rowid, context, text, words\) "
+    r"VALUES \(new\.id, new\.context, new\.text, new\.words\);\s+"
+    r"|INSERT INTO {name}_fts \({name}_fts, rowid, context, text, words\)\s+"
+    r"VALUES \('delete', old\.id, old\.context, old\.text, old\.words\);\s+"
     r"|DELETE FROM {name}_(vec|codes) WHERE rowid = old\.id;\s+)+END"
 )
 """A trigger of sqlrag's own on a chunk table: it does these things and nothing else."""

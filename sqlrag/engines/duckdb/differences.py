@@ -11,7 +11,7 @@ from sqlrag.errors import NotADatabaseError
 from sqlrag.store.check import gone
 from sqlrag.store.names import quote
 from sqlrag.store.precision import codes_of
-from sqlrag.store.writer import CHUNK_COLUMNS
+from sqlrag.store.writer import chunk_columns
 
 if TYPE_CHECKING:
     import apsw
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
 
 __all__ = [
-    "CHUNKS",
     "ROWS_AT_ONCE",
     "Differences",
     "chunk_differences",
+    "listed_columns",
     "lost_tables",
     "problems_of",
     "stored_vectors",
 ]
-
-CHUNKS = ", ".join(CHUNK_COLUMNS)
-"""The columns of a chunk table, for a SELECT."""
 
 ROWS_AT_ONCE = 5_000
 """How many rows are taken from DuckDB at a time: a few MB."""
@@ -57,8 +54,14 @@ def chunk_differences(
     database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range = _ALL_IDS
 ) -> Differences:
     """Compare the chunks that have a vector with those of the index file, text and all; `ids`: only these."""
-    sql = f"SELECT {CHUNKS} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
+    columns = listed_columns(record)
+    sql = f"SELECT {columns} FROM {quote(record.name)} WHERE id BETWEEN ? AND ? ORDER BY id ASC"
     return _differences(_chunks(database, record, ids), index.execute(sql, (ids[0], ids[-1])))
+
+
+def listed_columns(record: IndexRecord) -> str:
+    """Return the columns of an index's chunk table, for a SELECT."""
+    return ", ".join(chunk_columns(record))
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
@@ -122,11 +125,12 @@ def stored_vectors(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids
 
 
 def _chunks(database: duckdb.DuckDBPyConnection, record: IndexRecord, ids: range) -> Iterator[tuple[Any, ...]]:
+    listed = listed_columns(record)
     chunks, vectors = (
         f"(SELECT {columns} FROM {quote(table)} WHERE id BETWEEN $first AND $last)"
-        for columns, table in ((CHUNKS, record.name), ("id", f"{record.name}_embedding"))
+        for columns, table in ((listed, record.name), ("id", f"{record.name}_embedding"))
     )
-    sql = f"SELECT {CHUNKS} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
+    sql = f"SELECT {listed} FROM {chunks} SEMI JOIN {vectors} USING (id) ORDER BY id ASC"
     database.execute(sql, {"first": ids[0], "last": ids[-1]})  # in the transaction that it is in
     while rows := database.fetchmany(ROWS_AT_ONCE):
         yield from rows

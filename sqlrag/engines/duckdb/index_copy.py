@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import CHUNKS, ROWS_AT_ONCE, chunk_differences, stored_vectors
+from sqlrag.engines.duckdb.differences import ROWS_AT_ONCE, chunk_differences, listed_columns, stored_vectors
 from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.store.names import quote
 from sqlrag.store.registry import Contents, Registry
@@ -120,13 +120,14 @@ class IndexCopy:
 
     def _copy_chunks(self, ids: Sequence[int]) -> None:
         """Copy some chunks with their vectors."""
-        sql = f"SELECT {CHUNKS} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
+        columns = listed_columns(self._record)
+        sql = f"SELECT {columns} FROM {quote(self._record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
         chunks = self._duckdb.execute(sql, [list(ids)]).fetchall()
         vectors = stored_vectors(self._duckdb, self._record, ids)
         with immediate(self._index):
             self._writer.insert(chunks, vectors)
 
 
-def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
+def _made_as(record: IndexRecord) -> tuple[str, int, str, str, str]:
     """Return what an index's tables are made with: of another they are made again."""
-    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors
+    return record.embedder_hash, record.dimension, record.tokenizer, record.vectors, record.context

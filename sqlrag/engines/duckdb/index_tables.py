@@ -23,7 +23,7 @@ from sqlrag.store.names import quote, same_name
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
 from sqlrag.store.source_table import SourceTable, key_columns
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import CHUNK_COLUMNS, IndexWriter, StoredChunk, check_room, immediate
+from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, chunk_columns, immediate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -183,7 +183,8 @@ class DuckDBTables(IndexTables):
 
         vectors = vectors.astype(np.float32, copy=False)
         columns = list(zip(*chunks, strict=True))
-        chunk_table = pa.table({name: list(column) for name, column in zip(CHUNK_COLUMNS, columns, strict=True)})
+        names = chunk_columns(self.record)
+        chunk_table = pa.table({name: list(column) for name, column in zip(names, columns, strict=False)})
         flat = pa.array(vectors.reshape(-1))
         fixed = pa.FixedSizeListArray.from_arrays(flat, self.record.dimension)
         vector_table = pa.table({"id": list(columns[0]), "embedding": fixed})
