@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from sqlrag.text.chunking import Chunk
     from sqlrag.text.documents import Unreadable
 
 __all__ = [
@@ -258,7 +259,7 @@ class IndexInfo:
     Attributes:
         index: Name of the index.
         source: The table or view that it is over; `documents` for ingested documents.
-        documents: How many documents or rows it has.
+        documents: How many documents it has, or how many rows have a chunk.
         chunks: How many chunks it has.
         tokens: Tokens of all chunks.
         truncated: Chunks that are longer than the model's window, which reads only their beginning.
@@ -350,6 +351,7 @@ class _Report:
     chunks: int = 0
     tokens: int = 0
     truncated: int = 0
+    unknown: int = 0
     seconds: float = 0.0
 
 
@@ -365,8 +367,11 @@ class IngestReport(_Report):
         chunks: Chunks that were written.
         tokens: Tokens of these chunks.
         truncated: Chunks that are longer than the model's window.
+        unknown: Tokens that stand for characters which the model does not know.
         unreadable: Files and rows that could not be read, with the reason.
         skipped: Files of unknown kinds.
+        ignored: Files and folders that patterns, a .gitignore, or their names (`node_modules`, `venv`) leave out.
+        empty: New or changed documents without any text, in which nothing can be found.
         seconds: How long it took.
 
     Examples:
@@ -377,6 +382,8 @@ class IngestReport(_Report):
 
     unreadable: list[Unreadable] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -404,6 +411,7 @@ class SyncReport(_Report):
         chunks: Chunks that were written.
         tokens: Tokens of these chunks.
         truncated: Chunks that are longer than the model's window.
+        unknown: Tokens that stand for characters which the model does not know.
         backlog: Rows that still wait to be indexed.
         unreadable: Rows that could not be indexed, with the reason.
         seconds: How long it took.
@@ -418,11 +426,12 @@ class SyncReport(_Report):
     unreadable: list[UnreadableRow] = field(default_factory=list)
 
 
-def count_chunks(report: _Report, tokens: Sequence[int], window: int) -> None:
-    """Count chunks that were embedded, given the tokens of each and the window of the model."""
-    report.chunks += len(tokens)
-    report.tokens += sum(tokens)
-    report.truncated += sum(number > window for number in tokens)
+def count_chunks(report: _Report, chunks: Sequence[Chunk], window: int) -> None:
+    """Count chunks that were embedded, given the window of the model."""
+    report.chunks += len(chunks)
+    report.tokens += sum(chunk.tokens for chunk in chunks)
+    report.truncated += sum(chunk.tokens > window for chunk in chunks)
+    report.unknown += sum(chunk.unknown for chunk in chunks)
 
 
 def columns_of(description: Sequence[Any] | None) -> list[str]:

@@ -17,7 +17,7 @@ from sqlrag.indexing.maintenance import add_maintenance
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
 from sqlrag.results import HIT_COLUMNS, Comparison, Context, Hit, IndexInfo, IngestProgress, IngestReport, Result
-from sqlrag.store.encoders import Encoders, chunker_of
+from sqlrag.store.encoders import Encoders, index_chunker
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
@@ -246,6 +246,11 @@ class Database(IndexMethods):
         embedder: str | Embedder | None = None,
         tokenizer: str | None = None,
         vectors: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        gitignored: bool = False,
+        encoding: str | None = None,
+        max_errors: int | None = None,
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
@@ -257,7 +262,7 @@ class Database(IndexMethods):
         Parameters:
             sources: A path, a list of paths, or an iterable of `sqlrag.text.Document`.
             index: Name of the index, which is made if it does not exist.
-            text: The column, or columns, that hold the text in jsonl, csv and parquet files.
+            text: The column, or columns, that hold the text in jsonl, json, csv and parquet files.
             title: Their column with the title; by default "title".
             id: Their column with an id that is unique within the file.
             metadata: Their columns that become the document's metadata; by default all others.
@@ -268,6 +273,13 @@ class Database(IndexMethods):
                 "unicode61" (words as they are) or "trigram" (any three characters: for languages without spaces, and
                 for parts of words).
             vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
+            include: Patterns as in .gitignore, relative to a named folder, such as "*.md" or "/src/": only files that
+                match one are read, also those of kinds that are otherwise left out (as text).
+            exclude: Patterns of files and folders to leave out.
+            gitignored: Read what a .gitignore names, too.
+            encoding: The encoding of text files, such as "cp1252", that have no byte order mark and, if they are pages,
+                are not UTF-8.
+            max_errors: Stop after more files and rows than this could not be read; by default all are read.
             prune: Remove documents from the index whose files are gone: those under the given paths that this call does
                 not find again. If `sources` are documents, the others of the index are removed, except those whose
                 `uri` is the path of a file that exists.
@@ -277,7 +289,7 @@ class Database(IndexMethods):
             How many documents were added, changed, unchanged or removed, and which files could not be read.
 
         Raises:
-            SourceError: A path does not exist.
+            SourceError: A path does not exist, or there were more than `max_errors` errors.
             InputError: An argument is wrong, the index exists with another chunking or tokenizer, or `prune` would
                 remove documents although `sources` has none.
             ReadOnlyError: The database is open read-only.
@@ -291,14 +303,18 @@ class Database(IndexMethods):
         """
         from sqlrag.indexing.ingest import Ingestion
         from sqlrag.indexing.table_indexes import check_over_documents
-        from sqlrag.text.file_search import find_sources
+        from sqlrag.text.file_search import Choice, find_sources
 
         check_new_index_name(index)
         options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
-        found = find_sources(paths) if paths is not None else None  # first: a wrong path is reported before all else
+        choice = Choice(include, exclude, check_flag("ingest", "gitignored", gitignored), encoding)
+        if max_errors is not None:
+            max_errors = check_count("ingest", "max_errors", max_errors)
+        # First: a wrong path is reported before all else.
+        found = find_sources(paths, choice) if paths is not None else None
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
         if any(same_name(index, name) for name in self.indexes()):
             new = self._engine.indexes.record(index)
@@ -309,7 +325,7 @@ class Database(IndexMethods):
         record = writer.record
         check_made_with(record, options, chosen)
         maker = self._engine.encoders.embedder_of(record)
-        run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
+        run = Ingestion(writer, maker, index_chunker(maker, record), progress, max_errors)
         if found is None or paths is None:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
