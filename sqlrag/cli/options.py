@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,7 @@ __all__ = [
     "print_json",
     "reranker_option",
     "search_options",
+    "writes_unicode",
 ]
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -200,8 +202,16 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON. Dataclasses become objects, NaN and infinity become null."""
-    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str))
+    """Print a value as JSON. Dataclasses become objects, NaN and infinity become null.
+
+    Characters beyond ASCII are escaped where the encoding of stdout may lack them.
+    """
+    click.echo(json.dumps(_plain(value), ensure_ascii=not writes_unicode(), indent=2, default=str))
+
+
+def writes_unicode() -> bool:
+    """Return whether stdout takes every character."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf16", "utf8sig")
 
 
 def _plain(value: Any) -> Any:
