@@ -12,7 +12,7 @@ CREATE TABLE {main}.chunks (
     end_char    BIGINT  NOT NULL,
     text        VARCHAR NOT NULL,
     token_count BIGINT  NOT NULL,         -- in the embedder's tokens; beyond its window it is cut
-    context     VARCHAR NOT NULL          -- title and headings above it, embedded before its text: context || text
+    context     VARCHAR NOT NULL DEFAULT ''  -- title and headings above it, embedded before its text: context || text
 );
 
 CREATE TABLE {main}.chunks_embedding (
