@@ -162,8 +162,8 @@ CHANGES = {
     "vectors deleted, chunks left": ["DELETE FROM chunks_embedding WHERE id IN (3, 5, 8)"],
     "all deleted": ["DELETE FROM chunks_embedding", "DELETE FROM chunks"],
     "rows added": [
-        f"INSERT INTO chunks {COLUMNS} SELECT id + 100, source_id, ordinal + 1, start_char, end_char, 'copy of ' || text, "
-        "token_count + 2 FROM chunks WHERE id < 4",
+        f"INSERT INTO chunks {COLUMNS} SELECT id + 100, source_id, ordinal + 1, start_char, end_char, "
+        "'copy of ' || text, token_count + 2 FROM chunks WHERE id < 4",
         "INSERT INTO chunks_embedding SELECT id + 100, embedding FROM chunks_embedding WHERE id < 4",
     ],
     "a row replaced": [
