@@ -81,11 +81,11 @@ def main(folder: Path, most: int) -> None:
                 document = cleaned(item)
                 chunks = chunker.chunks(document.text, document.title, kind_of_metadata(document.metadata))
                 chunked[source.kind] += len(chunks)
+                sizes[source.kind] += len(document.text.encode())
                 if wrong := problem(document, chunks):
                     problems.append(f"{document.uri}: {wrong}")
             seconds[source.kind] += time.process_time() - started
             counts[source.kind] += 1
-            sizes[source.kind] += os.path.getsize(source.path)
     print("# Real files of many kinds\n")
     print(f"Made by `python benchmarks/files.py {folder} {most}`, which says what is measured.\n")
     print(
@@ -93,7 +93,7 @@ def main(folder: Path, most: int) -> None:
         f"{len(found.ignored):,} ignored, {len(found.unreadable) + len(unreadable):,} unreadable; "
         f"{len(missing):,} not accounted for. {sum(chunked.values()):,} chunks, {len(problems):,} problems.\n"
     )
-    print("| kind | files | MB | chunks | seconds a MB |")
+    print("| kind | files | MB of text | chunks | seconds a MB |")
     print("| --- | --: | --: | --: | --: |")
     for kind, count in counts.most_common():
         size = sizes[kind] / 1e6

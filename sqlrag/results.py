@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.values.arguments import check_count
@@ -133,6 +133,7 @@ class Hit:
         rank_after: Rank after reranking. Chunks without a score follow those that have one, in the order of the first
             stage.
         reranked: How many candidates were scored: all of them, unless the search had a budget.
+        copies: The uris of other documents that have the same passage.
 
     Examples:
         >>> hit = db.search("how do I undo a migration?")[0]
@@ -154,9 +155,27 @@ class Hit:
     rank_before: int
     rank_after: int
     reranked: int
+    copies: tuple[str, ...] = ()
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit))
+HIT_COLUMNS = tuple(field.name for field in fields(Hit))[:-1]
+"""The fields of a hit that a statement fills: all but the copies."""
+
+COPIES = 4
+"""Where copies of a passage fill the candidates, so many times as many are looked at."""
+
+
+def without_copies(hits: Sequence[Hit]) -> list[Hit]:
+    """Return hits in their order, each passage once, with the documents that have it, too; ranks count from 1."""
+    best: dict[str, Hit] = {}
+    copies: dict[str, list[str]] = {}
+    for hit in hits:
+        if best.setdefault(hit.text, hit) is not hit and hit.uri is not None:
+            copies.setdefault(hit.text, []).append(hit.uri)
+    return [
+        replace(hit, rank_after=rank, copies=tuple(dict.fromkeys(copies.get(text, ()))))
+        for rank, (text, hit) in enumerate(best.items(), 1)
+    ]
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), _score(hit), "  ", movement(hit))
         print_indented(printable(hit.text.strip()), 3)
+        if hit.copies:
+            print_line((f"   also in {', '.join(map(escaped, hit.copies))}", "dim"))
         print_line()
 
 

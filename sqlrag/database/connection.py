@@ -16,7 +16,18 @@ from sqlrag.indexing.freshness import Freshness
 from sqlrag.indexing.maintenance import add_maintenance
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
-from sqlrag.results import HIT_COLUMNS, Comparison, Context, Hit, IndexInfo, IngestProgress, IngestReport, Result
+from sqlrag.results import (
+    COPIES,
+    HIT_COLUMNS,
+    Comparison,
+    Context,
+    Hit,
+    IndexInfo,
+    IngestProgress,
+    IngestReport,
+    Result,
+    without_copies,
+)
 from sqlrag.store.encoders import Encoders, index_chunker
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
@@ -49,6 +60,7 @@ if TYPE_CHECKING:
     from sqlrag.evaluation import Evaluation, Progress
     from sqlrag.evaluation.files import Qrels, Queries, Run
     from sqlrag.models import Embedder, Reranker
+    from sqlrag.store.registry import IndexRecord
     from sqlrag.text.documents import Document
 
 __all__ = ["LONGEST_TEXT", "Database", "connect"]
@@ -356,7 +368,7 @@ class Database(IndexMethods):
                 The first is scored in any case, except with a budget of 0: then only known scores are used.
 
         Returns:
-            The hits, best first.
+            The hits, best first. A passage that several documents have is one hit, and `Hit.copies` names the others.
 
         Raises:
             UnknownIndexError: The database has no such index.
@@ -375,9 +387,21 @@ class Database(IndexMethods):
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
-        bindings = {"query": query, "top_k": top_k, "top_n": top_n, "filter": filter, "budget_ms": budget_ms}
-        bindings["filter_params"] = as_json(params)
-        rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), bindings).fetchall()
+        bindings = {"query": query, "filter": filter, "budget_ms": budget_ms, "filter_params": as_json(params)}
+        if record.is_over_table:  # rows with the same text are rows of their own
+            return self._hits(record, {**bindings, "top_k": top_k, "top_n": top_n})
+        hits = self._hits(record, {**bindings, "top_k": top_k, "top_n": top_k})
+        found = without_copies(hits)
+        if len(found) < min(top_n, len(hits)) and len(hits) == top_k:  # copies have taken the place of others
+            more = COPIES * top_k
+            found = without_copies(self._hits(record, {**bindings, "top_k": more, "top_n": more}))
+        return found[:top_n]
+
+    def _hits(self, record: IndexRecord, bindings: dict[str, Any]) -> list[Hit]:
+        """Return the hits of the function search(), given its arguments."""
+        rows = self.execute(
+            self._engine.search_statement(record, filtered=bindings["filter"] is not None), bindings
+        ).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
         ]
@@ -414,8 +438,11 @@ class Database(IndexMethods):
             >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
             (['Migrations'], 3)
         """
-        check_top_n(top_n, check_k("compare", "top_k", top_k))
-        candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
+        top_k = check_k("compare", "top_k", top_k)
+        check_top_n(top_n, top_k)
+        bindings = {"query": query, "top_k": top_k, "top_n": top_k, "filter": filter, "budget_ms": None}
+        with self._call_lock:
+            candidates = self._hits(self._record(index), {**bindings, "filter_params": as_json(params)})
         return Comparison(query, top_k, top_n, candidates)
 
     def context(

@@ -203,3 +203,18 @@ def test_documents_of_the_caller_with_a_nul(fresh):
     fresh.ingest([Document("a", "t", "x\0y", {"k": "\0"}, "h")])
     assert fresh.execute("SELECT text FROM documents").fetchall() == [("x\ufffdy",)]
     assert fresh.check() == []
+
+
+def test_v_copies_of_a_passage_are_one_hit(fresh, tmp_path):
+    """Thirty copies of a file do not fill the answer; the hit names them all."""
+    for number in range(30):
+        (tmp_path / f"copy{number:02}.txt").write_text("The ferry leaves at nine in the morning.")
+    (tmp_path / "other.txt").write_text("A ferry crosses the lake. In winter it leaves at ten.")
+    (tmp_path / "third.txt").write_text("Bread is baked before dawn.")
+    fresh.ingest(tmp_path)
+    hits = fresh.search("when does the ferry leave?")
+    assert [hit.rank_after for hit in hits] == [1, 2, 3]
+    assert len({hit.text for hit in hits}) == 3
+    [ferry] = [hit for hit in hits if hit.text.startswith("The ferry")]
+    assert len({ferry.uri, *ferry.copies}) == 30
+    assert len(fresh.compare("when does the ferry leave?").candidates) == 25
