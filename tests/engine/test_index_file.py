@@ -207,7 +207,9 @@ def test_rows_changed_by_hand_while_open(path, change):
 def test_a_vector_that_comes_after_its_chunk(path):
     """A chunk without a vector is not in the index yet; when the vector comes, it is."""
     with sqlrag.connect(path) as db:
-        db.execute(f"INSERT INTO chunks {COLUMNS} VALUES (99, 1, 7, 0, 12, 'a lone zebra', 3)").fetchall()
+        document = "(999, 'chunks', 'zebra', '', '{}', 'a hash', 'a lone zebra')"
+        db.execute(f"INSERT INTO documents VALUES {document}").fetchall()
+        db.execute(f"INSERT INTO chunks {COLUMNS} VALUES (99, 999, 0, 0, 12, 'a lone zebra', 3)").fetchall()
         assert db.execute("SELECT id FROM text_top_k('chunks', 'zebra', 5)").fetchall() == []
         assert db.check() == ["chunks: 1 chunks have no vector"]
         db.execute("INSERT INTO chunks_embedding SELECT 99, embed_document('a lone zebra')").fetchall()
