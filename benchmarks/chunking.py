@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import semchunk
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from sqlrag.models import Embedder
 from sqlrag.text.chunking import Chunker
 
 if TYPE_CHECKING:
+    from semantic_text_splitter import MarkdownSplitter, TextSplitter
     from tokenizers import Tokenizer
 
 K = 5
@@ -64,11 +64,15 @@ def semantic_chunk(tokenizer: Tokenizer, size: int, overlap: int) -> Splitter:
 
 def plain(tokenizer: Tokenizer, size: int, overlap: int) -> Splitter:
     """Cut with semantic-text-splitter's TextSplitter."""
+    from semantic_text_splitter import TextSplitter
+
     return _semantic_text_splitter(TextSplitter.from_huggingface_tokenizer(tokenizer, size, overlap))
 
 
 def markdown(tokenizer: Tokenizer, size: int, overlap: int) -> Splitter:
     """Cut with semantic-text-splitter's MarkdownSplitter."""
+    from semantic_text_splitter import MarkdownSplitter
+
     return _semantic_text_splitter(MarkdownSplitter.from_huggingface_tokenizer(tokenizer, size, overlap))
 
 

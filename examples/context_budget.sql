@@ -1,5 +1,6 @@
 -- What fits into a prompt: passages, best first, until their tokens reach the budget.
 -- `token_count` is stored with each chunk; token_count('…') counts any other text.
+-- `sqlrag context` does this too, merges neighbouring chunks, leaves repetitions out and numbers the passages.
 -- sqlrag sql python-stdlib.db -f examples/context_budget.sql -p q="how do I send an e-mail?" -p budget=400
 
 WITH ranked AS (

@@ -25,15 +25,27 @@ if TYPE_CHECKING:
     from sqlrag.errors import BacklogWarning, Error
     from sqlrag.models import Embedder, Reranker
     from sqlrag.registration import register
-    from sqlrag.results import Comparison, Hit
+    from sqlrag.results import Comparison, Context, Hit
 
-__all__ = ["BacklogWarning", "Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register"]
+__all__ = [
+    "BacklogWarning",
+    "Comparison",
+    "Context",
+    "Database",
+    "Embedder",
+    "Error",
+    "Hit",
+    "Reranker",
+    "connect",
+    "register",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BacklogWarning": "sqlrag.errors",
     "Comparison": "sqlrag.results",
+    "Context": "sqlrag.results",
     "Database": "sqlrag.database",
     "Embedder": "sqlrag.models",
     "Error": "sqlrag.errors",

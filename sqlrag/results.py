@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.values.arguments import check_count
@@ -12,9 +12,21 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from sqlrag.text.chunking import Chunk
     from sqlrag.text.documents import Unreadable
 
-__all__ = ["Comparison", "Hit", "IndexInfo", "IngestProgress", "IngestReport", "Result", "SyncReport", "UnreadableRow"]
+__all__ = [
+    "Comparison",
+    "Context",
+    "Hit",
+    "IndexInfo",
+    "IngestProgress",
+    "IngestReport",
+    "Passage",
+    "Result",
+    "SyncReport",
+    "UnreadableRow",
+]
 
 
 class Rows(Protocol):
@@ -121,6 +133,7 @@ class Hit:
         rank_after: Rank after reranking. Chunks without a score follow those that have one, in the order of the first
             stage.
         reranked: How many candidates were scored: all of them, unless the search had a budget.
+        copies: The uris of other documents that have the same passage.
 
     Examples:
         >>> hit = db.search("how do I undo a migration?")[0]
@@ -142,9 +155,27 @@ class Hit:
     rank_before: int
     rank_after: int
     reranked: int
+    copies: tuple[str, ...] = ()
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit))
+HIT_COLUMNS = tuple(field.name for field in fields(Hit))[:-1]
+"""The fields of a hit that a statement fills: all but the copies."""
+
+COPIES = 4
+"""Where copies of a passage fill the candidates, so many times as many are looked at."""
+
+
+def without_copies(hits: Sequence[Hit]) -> list[Hit]:
+    """Return hits in their order, each passage once, with the documents that have it, too; ranks count from 1."""
+    best: dict[str, Hit] = {}
+    copies: dict[str, list[str]] = {}
+    for hit in hits:
+        if best.setdefault(hit.text, hit) is not hit and hit.uri is not None:
+            copies.setdefault(hit.text, []).append(hit.uri)
+    return [
+        replace(hit, rank_after=rank, copies=tuple(dict.fromkeys(copies.get(text, ()))))
+        for rank, (text, hit) in enumerate(best.items(), 1)
+    ]
 
 
 @dataclass(frozen=True)
@@ -183,13 +214,71 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A passage of a `Context`: a chunk, or several neighbouring chunks as one text.
+
+    Attributes:
+        number: The number to cite it by, from 1.
+        chunks: Ids of its chunks, in the order of the text.
+        source_id: Id of the document, or the key of the row in the indexed table.
+        uri: Where the document came from; None in an index over a table.
+        title: Title of the document; None in an index over a table.
+        metadata: Metadata of the document, or the row's columns that are `filters` of the index.
+        start_char: Offset of its first character in the document.
+        end_char: Offset after its last character.
+        score: The reranker's score of its best chunk.
+        rank_before: Rank of that chunk among the candidates of the first stage.
+        rank_after: Rank of that chunk after reranking.
+        text: The text.
+    """
+
+    number: int
+    chunks: list[int]
+    source_id: Any
+    uri: str | None
+    title: str | None
+    metadata: dict[str, Any]
+    start_char: int
+    end_char: int
+    score: float | None
+    rank_before: int
+    rank_after: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """The passages to put into the prompt of a language model. `str()` of it is its text.
+
+    Attributes:
+        question: The question.
+        text: The numbered passages with their sources, in the format that was asked for.
+        tokens: Tokens of `text`, as the index's embedder counts them.
+        passages: The passages, in the order of the text.
+
+    Examples:
+        >>> context = db.context("how do I undo a migration?", max_tokens=60)
+        >>> context.passages[0].title, context.passages[0].number, context.tokens <= 60
+        ('Migrations', 1, True)
+    """
+
+    question: str
+    text: str
+    tokens: int
+    passages: list[Passage]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
 class IndexInfo:
     """One index, as a row of `sqlrag_info()` describes it.
 
     Attributes:
         index: Name of the index.
         source: The table or view that it is over; `documents` for ingested documents.
-        documents: How many documents or rows it has.
+        documents: How many documents it has, or how many rows have a chunk.
         chunks: How many chunks it has.
         tokens: Tokens of all chunks.
         truncated: Chunks that are longer than the model's window, which reads only their beginning.
@@ -281,6 +370,7 @@ class _Report:
     chunks: int = 0
     tokens: int = 0
     truncated: int = 0
+    unknown: int = 0
     seconds: float = 0.0
 
 
@@ -296,8 +386,11 @@ class IngestReport(_Report):
         chunks: Chunks that were written.
         tokens: Tokens of these chunks.
         truncated: Chunks that are longer than the model's window.
+        unknown: Tokens that stand for characters which the model does not know.
         unreadable: Files and rows that could not be read, with the reason.
         skipped: Files of unknown kinds.
+        ignored: Files and folders that patterns, a .gitignore, or their names (`node_modules`, `venv`) leave out.
+        empty: New or changed documents without any text, in which nothing can be found.
         seconds: How long it took.
 
     Examples:
@@ -308,6 +401,8 @@ class IngestReport(_Report):
 
     unreadable: list[Unreadable] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -335,6 +430,7 @@ class SyncReport(_Report):
         chunks: Chunks that were written.
         tokens: Tokens of these chunks.
         truncated: Chunks that are longer than the model's window.
+        unknown: Tokens that stand for characters which the model does not know.
         backlog: Rows that still wait to be indexed.
         unreadable: Rows that could not be indexed, with the reason.
         seconds: How long it took.
@@ -349,11 +445,12 @@ class SyncReport(_Report):
     unreadable: list[UnreadableRow] = field(default_factory=list)
 
 
-def count_chunks(report: _Report, tokens: Sequence[int], window: int) -> None:
-    """Count chunks that were embedded, given the tokens of each and the window of the model."""
-    report.chunks += len(tokens)
-    report.tokens += sum(tokens)
-    report.truncated += sum(number > window for number in tokens)
+def count_chunks(report: _Report, chunks: Sequence[Chunk], window: int) -> None:
+    """Count chunks that were embedded, given the window of the model."""
+    report.chunks += len(chunks)
+    report.tokens += sum(chunk.tokens for chunk in chunks)
+    report.truncated += sum(chunk.tokens > window for chunk in chunks)
+    report.unknown += sum(chunk.unknown for chunk in chunks)
 
 
 def columns_of(description: Sequence[Any] | None) -> list[str]:

@@ -22,7 +22,8 @@ HEAVY = ("apsw", "duckdb", "onnxruntime", "numpy", "pyarrow", "tokenizers", "tor
 def test_the_public_names():
     """Nothing is exported by accident, and each name is there."""
     assert sqlrag.__all__ == [
-        "BacklogWarning", "Comparison", "Database", "Embedder", "Error", "Hit", "Reranker", "connect", "register",
+        "BacklogWarning", "Comparison", "Context", "Database", "Embedder", "Error", "Hit", "Reranker", "connect",
+        "register",
     ]  # fmt: skip
     assert all(getattr(sqlrag, name).__doc__ for name in sqlrag.__all__)
     assert [name for name in dir(sqlrag) if not name.startswith("_")] == sqlrag.__all__

@@ -11,7 +11,8 @@ CREATE TABLE {main}.chunks (
     start_char  BIGINT  NOT NULL,         -- substr(<the source's text>, start_char + 1, end_char - start_char) = text
     end_char    BIGINT  NOT NULL,
     text        VARCHAR NOT NULL,
-    token_count BIGINT  NOT NULL          -- in the embedder's tokens; beyond its window it is cut
+    token_count BIGINT  NOT NULL,         -- in the embedder's tokens; beyond its window it is cut
+    context     VARCHAR NOT NULL DEFAULT ''  -- title and headings above it, embedded before its text: context || text
 );
 
 CREATE TABLE {main}.chunks_embedding (

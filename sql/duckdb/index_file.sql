@@ -4,7 +4,7 @@
 -- The chunks that are indexed, which are those with a vector.
 CREATE TABLE main.chunks (
     id   INTEGER PRIMARY KEY,
-    hash BLOB NOT NULL                    -- MD5 of the text, to notice that it has changed
+    hash BLOB NOT NULL                    -- MD5 of context and text, to notice a change
 );
 
 {codes}
@@ -13,4 +13,6 @@ CREATE TABLE main.chunks (
 DROP TRIGGER main.chunks_vector_after_delete;
 
 -- The words, without the texts (https://www.sqlite.org/fts5.html#contentless_delete_tables).
-CREATE VIRTUAL TABLE main.chunks_fts USING fts5 (text, content = '', contentless_delete = 1, tokenize = '{tokenize}');
+CREATE VIRTUAL TABLE main.chunks_fts USING fts5 (
+    context, text, words, content = '', contentless_delete = 1, tokenize = '{tokenize}'
+);

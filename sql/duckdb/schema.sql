@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS {main}.sqlrag_indexes (
     vectors         VARCHAR NOT NULL DEFAULT 'float32',
     template        VARCHAR NOT NULL DEFAULT '',
     filters         VARCHAR NOT NULL DEFAULT '[]',
-    tracking        VARCHAR NOT NULL DEFAULT ''
+    tracking        VARCHAR NOT NULL DEFAULT '',
+    context         VARCHAR NOT NULL DEFAULT ''
 );
 
 -- Schema 1 to 2.
@@ -36,6 +37,9 @@ ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS vectors VARCHAR DEFAULT 'flo
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS template VARCHAR DEFAULT '';
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS filters VARCHAR DEFAULT '[]';
 ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS tracking VARCHAR DEFAULT '';
+
+-- Schema 3 to 4.
+ALTER TABLE sqlrag_indexes ADD COLUMN IF NOT EXISTS context VARCHAR DEFAULT '';
 
 -- The documents that were ingested, as in sql/index/documents.sql.
 CREATE SEQUENCE IF NOT EXISTS {main}.documents_ids;

@@ -10,6 +10,8 @@ CREATE TABLE main.chunks (
     end_char    INTEGER NOT NULL,
     text        TEXT    NOT NULL,
     token_count INTEGER NOT NULL,         -- in the embedder's tokens; beyond its window it is cut
+    context     TEXT    NOT NULL DEFAULT '',   -- title and headings above it, embedded before its text: context || text
+    words       TEXT    NOT NULL DEFAULT '',   -- what full text finds besides: "office" for a ligature, pairs of Han
     UNIQUE (source_id, ordinal)
 );
 
@@ -20,14 +22,16 @@ CREATE TABLE main.chunks (
 {full_text}
 
 CREATE TRIGGER main.chunks_after_insert AFTER INSERT ON chunks BEGIN
-    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+    INSERT INTO chunks_fts (rowid, context, text, words) VALUES (new.id, new.context, new.text, new.words);
 END;
 
 CREATE TRIGGER main.chunks_after_delete AFTER DELETE ON chunks BEGIN
-    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
+    INSERT INTO chunks_fts (chunks_fts, rowid, context, text, words)
+        VALUES ('delete', old.id, old.context, old.text, old.words);
 END;
 
-CREATE TRIGGER main.chunks_after_update AFTER UPDATE OF id, text ON chunks BEGIN
-    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
-    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+CREATE TRIGGER main.chunks_after_update AFTER UPDATE OF id, context, text, words ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, context, text, words)
+        VALUES ('delete', old.id, old.context, old.text, old.words);
+    INSERT INTO chunks_fts (rowid, context, text, words) VALUES (new.id, new.context, new.text, new.words);
 END;

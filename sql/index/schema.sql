@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS main.sqlrag_indexes (
     vectors         TEXT    NOT NULL DEFAULT 'float32', -- how vectors are kept: float32 or int8
     template        TEXT    NOT NULL DEFAULT '',        -- a row's text: '{title}: {body}'; '' for documents
     filters         TEXT    NOT NULL DEFAULT '[]',      -- JSON: the source's columns that hits carry along
-    tracking        TEXT    NOT NULL DEFAULT ''         -- of changes: triggers, compare or view; '' for documents
+    tracking        TEXT    NOT NULL DEFAULT '',        -- of changes: triggers, compare or view; '' for documents
+    context         TEXT    NOT NULL DEFAULT ''         -- 'headings': chunks have a context; '' before schema 4
 );
 
 -- How many chunks of an index a search for the :k nearest compares in full, as measured on vectors of the index itself.

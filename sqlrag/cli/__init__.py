@@ -36,6 +36,7 @@ def main() -> None:
         signal(SIGINT, end_at_once)
     _use_utf8()
     _open_standard_files()
+    _replace_what_cannot_be_shown()
     from sqlrag.cli.program import cli
 
     cli(prog_name="sqlrag")
@@ -57,3 +58,13 @@ def _open_standard_files() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
     if is_closed:
         sys.exit("Error: standard output is closed: let it go to a file, or to /dev/null")
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Let output be replaced where the encoding of stdout lacks a character, as cp1252 does in a pipe on Windows.
+
+    Input that is not in the encoding of stdin is an error, and not lone surrogates, which no database takes.
+    """
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace"), (sys.stdin, "strict")):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=errors)

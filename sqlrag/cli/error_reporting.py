@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-__all__ = ["Commands", "Interrupted", "one_line", "printable"]
+__all__ = ["Commands", "Interrupted", "escaped", "one_line", "printable"]
 
 
 class Interrupted(click.ClickException):
@@ -112,7 +112,7 @@ class Commands(click.Group):
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
     """Print a warning as one line on stderr, without the place in the code that issued it."""
-    click.echo(f"Note: {one_line(str(message))}", err=True)
+    click.echo(f"Note: {escaped(one_line(str(message)))}", err=True)
 
 
 def one_line(text: str) -> str:
@@ -125,10 +125,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def escaped(text: str) -> str:
+    """Return a text of one line, such as a file's name, with characters that could control a terminal as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _line(error: click.ClickException) -> str:
     if isinstance(error, Interrupted):
-        return f"Interrupted: {error.message}"
-    line = f"Error: {one_line(error.format_message())}"
+        return f"Interrupted: {escaped(error.message)}"
+    line = f"Error: {escaped(one_line(error.format_message()))}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         line += f" (see: {error.ctx.command_path} --help)"
     return line

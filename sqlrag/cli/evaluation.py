@@ -104,10 +104,12 @@ def evaluate(
 
         check_plots(plots)
     from sqlrag.cli.progress import steps_bar
+    from sqlrag.evaluation.kept import keep
 
     with sqlrag.connect(db, read_only=True, reranker=reranker) as database, steps_bar() as progress:
         options["first_stages"] = options["first_stages"] or None
         evaluation = database.evaluate(index=index, progress=progress, **options)
+    keep(evaluation)
     drawn = []
     if plots is not None:
         from sqlrag.evaluation.plots import draw_plots

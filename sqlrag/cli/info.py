@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from sqlrag.cli.ingest import UNKNOWN_SHARE, unknown_text
 from sqlrag.cli.options import database_argument, json_option, print_json
 
 __all__ = ["check", "extension", "info"]
@@ -19,6 +20,7 @@ def info(db: str, as_json: bool) -> None:
     with sqlrag.connect(db, read_only=True) as database:
         indexes = database.info()
         engine, size = database.engine, database.size()
+        unknown = {one.index: database._unknown_share(one.index) for one in indexes if not as_json}  # noqa: SLF001
         problems = database._source_errors()  # noqa: SLF001 - `check` says so in public, and reads every index for it
     if as_json:
         print_json({"path": db, "engine": engine, "bytes": size, "indexes": indexes})
@@ -26,6 +28,9 @@ def info(db: str, as_json: bool) -> None:
     from sqlrag.cli.render import print_info
 
     print_info(db, engine, size, indexes, problems)
+    for index, share in unknown.items():
+        if share >= UNKNOWN_SHARE:
+            click.echo(f"Note: index {index}: {unknown_text(share)}", err=True)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
 
 __all__ = [
+    "candidate_options",
     "database_argument",
     "engine_option",
     "existing_database",
@@ -27,6 +29,7 @@ __all__ = [
     "print_json",
     "reranker_option",
     "search_options",
+    "writes_unicode",
 ]
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
@@ -134,6 +137,18 @@ def new_index_options(command: Command) -> Command:
 
 def search_options(command: Command) -> Command:
     """Add `--index`, `--top-k`, `--top-n`, `--filter`, `--param` and `--reranker`."""
+    top_n = click.option(
+        "--top-n",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Hits to keep after reranking.",
+    )
+    return candidate_options(top_n)(command)
+
+
+def candidate_options(top_n: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return what adds the options of `search_options`, with another `--top-n`."""
     options = (
         index_option,
         click.option(
@@ -143,13 +158,7 @@ def search_options(command: Command) -> Command:
             show_default=True,
             help="Candidates that the first stage (vectors) finds.",
         ),
-        click.option(
-            "--top-n",
-            type=click.IntRange(min=1),
-            default=3,
-            show_default=True,
-            help="Hits to keep after reranking.",
-        ),
+        top_n,
         click.option(
             "--filter",
             "filter_",
@@ -167,9 +176,13 @@ def search_options(command: Command) -> Command:
         ),
         reranker_option,
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def opened_for_query(db: str, reranker: str | None) -> Database:
@@ -189,8 +202,16 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON. Dataclasses become objects, NaN and infinity become null."""
-    click.echo(json.dumps(_plain(value), ensure_ascii=False, indent=2, default=str))
+    """Print a value as JSON. Dataclasses become objects, NaN and infinity become null.
+
+    Characters beyond ASCII are escaped where the encoding of stdout may lack them.
+    """
+    click.echo(json.dumps(_plain(value), ensure_ascii=not writes_unicode(), indent=2, default=str))
+
+
+def writes_unicode() -> bool:
+    """Return whether stdout takes every character."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf16", "utf8sig")
 
 
 def _plain(value: Any) -> Any:

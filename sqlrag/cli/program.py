@@ -21,6 +21,7 @@ _COMMANDS = {
     "index": "index:index",
     "search": "query:search",
     "compare": "query:compare",
+    "context": "query:context",
     "sql": "sql:sql",
     "shell": "shell:shell",
     "sync": "index:sync",

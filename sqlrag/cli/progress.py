@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from sqlrag.cli.error_reporting import Interrupted
+import click
+
+from sqlrag.cli.error_reporting import Interrupted, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["interruptible", "progress_bar", "steps_bar"]
 
+_SECONDS_A_LINE = 10
+
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[IngestProgress], None] | None]:
-    """Show a bar on stderr and yield what takes each `IngestProgress`; None if stderr is no terminal."""
+    """Show a bar on stderr and yield what takes each `IngestProgress`; a line now and then if stderr is no terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield _Lines().show
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -47,10 +51,32 @@ def progress_bar() -> Iterator[Callable[[IngestProgress], None] | None]:
                 completed=done,
                 total=total,
                 rate=f"{rate:,.0f} tokens/s" if progress.tokens else "",
-                current=_shortened(progress.current),
+                current=escaped(_shortened(progress.current)),
             )
 
         yield show
+
+
+class _Lines:
+    """Progress as lines, for a log: none in the first seconds, then one every few seconds."""
+
+    def __init__(self) -> None:
+        self._started = self._said = time.monotonic()
+
+    def show(self, progress: IngestProgress) -> None:
+        """Print a line if the last one was printed long enough ago."""
+        now = time.monotonic()
+        if now - self._said < _SECONDS_A_LINE:
+            return
+        self._said = now
+        done, total = _share(progress)
+        share = f"{done / total:.0%}, " if total else ""
+        rate = progress.tokens / max(now - self._started, 1e-3)
+        click.echo(
+            f"{share}{progress.documents:,} documents, {progress.chunks:,} chunks, {rate:,.0f} tokens/s, "
+            f"{escaped(_shortened(progress.current))}",
+            err=True,
+        )
 
 
 @contextmanager

@@ -1,15 +1,24 @@
-"""`sqlrag search` and `sqlrag compare`: ask a database a question."""
+"""`sqlrag search`, `sqlrag compare` and `sqlrag context`: ask a database a question."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
 import click
 
-from sqlrag.cli.options import database_argument, json_option, opened_for_query, print_json, search_options
+from sqlrag.cli.options import (
+    candidate_options,
+    database_argument,
+    json_option,
+    opened_for_query,
+    print_json,
+    search_options,
+)
+from sqlrag.values.arguments import DEFAULT_MAX_CONTEXT
 
-__all__ = ["compare", "search"]
+__all__ = ["compare", "context", "search"]
 
 
 @click.command()
@@ -94,3 +103,76 @@ def compare(
     from sqlrag.cli.render import print_comparison
 
     print_comparison(comparison)
+
+
+@click.command()
+@database_argument
+@click.argument("question")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=DEFAULT_MAX_CONTEXT,
+    show_default=True,
+    help="Tokens of the whole text, at most, as the index's embedder counts them.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["markdown", "json", "xml"]),
+    default="markdown",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["ends", "score", "document"]),
+    default="ends",
+    show_default=True,
+    help="Best passages at both ends, since models overlook the middle of a long prompt; best first; or as in their "
+    "documents.",
+)
+@candidate_options(
+    click.option("--top-n", type=click.IntRange(min=1), help="Chunks to take, at most; by default as many as fit.")
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def context(
+    *,
+    db: str,
+    question: str,
+    max_tokens: int,
+    form: str,
+    order: str,
+    index: str | None,
+    top_k: int,
+    top_n: int | None,
+    filter_: str | None,
+    params: dict[str, Any] | None,
+    reranker: str | None,
+    as_json: bool,
+) -> None:
+    """Print passages that answer a QUESTION, for a prompt.
+
+    The best passages that fit into --max-tokens of a language model, numbered, with their sources to cite.
+    Neighbouring chunks become one passage, and no text comes twice.
+
+    sqlrag context notes.db "how do I roll back a migration?" | llm "Answer from these passages and cite their numbers"
+    """
+    with opened_for_query(db, reranker) as database:
+        found = database.context(
+            question,
+            index,
+            max_tokens=max_tokens,
+            top_k=top_k,
+            top_n=top_n,
+            filter=filter_,
+            params=params,
+            order=order,
+            format="json" if as_json else form,
+        )
+    if found.text:
+        click.echo(found.text)
+    if not found.passages:
+        click.echo(f"Note: nothing that was found fits into {max_tokens:,} tokens", err=True)
+    elif sys.stdout.isatty():
+        count = len(found.passages)
+        click.echo(f"Note: {count} passage{'s' * (count != 1)}, {found.tokens:,} of {max_tokens:,} tokens", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from sqlrag.cli.error_reporting import one_line, printable
+from sqlrag.cli.error_reporting import escaped, one_line, printable
 
 # Rich takes 30 ms to import, so it is imported where it is used: a search in a pipe does not need it.
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def movement(hit: Hit) -> Styled:
 def title_of(hit: Hit) -> str:
     """Return the title of a hit's document, or the key of its row, with the number of the part from the second on."""
     is_row = hit.uri is None and hit.source_id is not None
-    title = printable(hit.title or "") or (f"row {printable(str(hit.source_id))}" if is_row else f"chunk {hit.id}")
+    title = escaped(hit.title or "") or (f"row {escaped(str(hit.source_id))}" if is_row else f"chunk {hit.id}")
     return f"{title}, part {hit.ordinal + 1}" if hit.ordinal else title
 
 
@@ -86,6 +86,8 @@ def print_hits(hits: Sequence[Hit]) -> None:
     for hit in hits:
         print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), _score(hit), "  ", movement(hit))
         print_indented(printable(hit.text.strip()), 3)
+        if hit.copies:
+            print_line((f"   also in {', '.join(map(escaped, hit.copies))}", "dim"))
         print_line()
 
 
@@ -208,7 +210,7 @@ def _score(hit: Hit) -> Styled:
 
 
 def _origin(hit: Hit) -> str:
-    return "  ".join(name for name in (title_of(hit), printable(hit.uri or "")) if name)
+    return "  ".join(name for name in (title_of(hit), escaped(hit.uri or "")) if name)
 
 
 def bytes_text(size: int) -> str:

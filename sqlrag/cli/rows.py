@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sqlrag.cli.error_reporting import one_line, printable
+from sqlrag.cli.options import writes_unicode
 from sqlrag.values.json_values import BLOB, distinct, json_value
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _write_json(columns: Sequence[str], rows: Iterator[Row]) -> None:
     before = "["
     for row in rows:
         item = {column: json_value(value) for column, value in zip(columns, row, strict=True)}
-        click.echo(before + json.dumps(item, ensure_ascii=False, default=str), nl=False)
+        click.echo(before + json.dumps(item, ensure_ascii=not writes_unicode(), default=str), nl=False)
         before = ",\n "
     click.echo("]" if before != "[" else "[]")
 

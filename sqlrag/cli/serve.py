@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -35,7 +36,7 @@ _time_limit_option = click.option(
 
 @click.command(short_help="Hold the models for other processes, or serve a database.")
 @click.argument("db", required=False, callback=existing_database)
-@click.option("--http", is_flag=True, help="Serve DB as a JSON API, described at /openapi.json.")
+@click.option("--http", is_flag=True, help="Serve DB as a page for people, and as a JSON API (/openapi.json).")
 @click.option("--postgres", is_flag=True, help="Serve DB to clients of PostgreSQL: psql, drivers, BI tools.")
 @click.option("--quack", is_flag=True, help="Serve DB to DuckDB, over its quack protocol.")
 @click.option(
@@ -43,6 +44,7 @@ _time_limit_option = click.option(
     type=click.IntRange(0, 65535),
     help="With DB: port on 127.0.0.1; 8366 for --http, 5433 for --postgres, 9494 for --quack; 0: any free one.",
 )
+@click.option("--open", "opens", is_flag=True, help="With --http: open the page in a browser.")
 @_time_limit_option
 @click.option(
     "--certificate",
@@ -71,6 +73,7 @@ def serve(
     postgres: bool,
     quack: bool,
     port: int | None,
+    opens: bool,
     time_limit: float,
     certificate: str | None,
     path: str | None,
@@ -85,28 +88,30 @@ def serve(
     your own processes can connect. It ends with Ctrl-C, with `sqlrag stop`, or when nobody has used it for a while.
 
     With DB: it listens on 127.0.0.1 and answers clients that send the token (SQLRAG_TOKEN) or, for PostgreSQL, the
-    password (SQLRAG_POSTGRES_PASSWORD). It takes them from the environment, or makes and prints new ones. Nothing can
-    be written, and SQL reaches no other file and no network. --http needs: pip install "sqlrag[http]". --quack needs:
-    pip install "sqlrag[quack]".
+    password (SQLRAG_POSTGRES_PASSWORD). It takes them from the environment, or makes and prints new ones. --http has a
+    page for people as well, which --open opens. Nothing can be written, and SQL reaches no other file and no network.
+    --http needs: pip install "sqlrag[http]". --quack needs: pip install "sqlrag[quack]".
     """
     if [http, postgres, quack].count(True) != (db is not None):
         raise click.UsageError("a database is served in one way: DB with --http, --postgres or --quack")
     _check_given(_OF_A_DATABASE if db is None else _OF_MODELS, "with" if db is None else "without")
     if certificate is not None and not postgres:
         raise click.UsageError("--certificate goes with --postgres")
+    if opens and not http:
+        raise click.UsageError("--open goes with --http")
     if db is None:
         serve_models(path, idle, reranker, background=background, as_json=as_json)
         return
     from sqlrag.cli import serve_database
 
     port = _PORTS["http" if http else "postgres" if postgres else "quack"] if port is None else port
-    if postgres:
-        serve_database.serve_postgres(
-            db, port=port, time_limit=time_limit, reranker=reranker, certificate=certificate, as_json=as_json
-        )
+    options: dict[str, Any] = {"port": port, "time_limit": time_limit, "reranker": reranker, "as_json": as_json}
+    if http:
+        serve_database.serve_http(db, opens=opens, **options)
+    elif postgres:
+        serve_database.serve_postgres(db, certificate=certificate, **options)
     else:
-        serve_one = serve_database.serve_http if http else serve_database.serve_quack
-        serve_one(db, port=port, time_limit=time_limit, reranker=reranker, as_json=as_json)
+        serve_database.serve_quack(db, **options)
 
 
 def _check_given(names: tuple[str, ...], word: str) -> None:

@@ -18,7 +18,16 @@ from urllib.parse import quote
 
 import click
 
-__all__ = ["PASSWORD", "TOKEN", "credential", "port_errors", "serve_http", "serve_postgres", "serve_quack"]
+__all__ = [
+    "PASSWORD",
+    "TOKEN",
+    "check_http",
+    "credential",
+    "port_errors",
+    "serve_http",
+    "serve_postgres",
+    "serve_quack",
+]
 
 TOKEN = "SQLRAG_TOKEN"  # noqa: S105 - the name of a variable
 PASSWORD = "SQLRAG_POSTGRES_PASSWORD"  # noqa: S105 - the name of a variable
@@ -35,20 +44,56 @@ _LOOK_SECONDS = 0.5
 """How often the statements that run are looked at."""
 
 
-def serve_http(db: str, *, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
-    """Serve a database over HTTP until Ctrl-C, and print the URL. Raises MissingDependencyError without the extra."""
+def check_http() -> None:
+    """Raise MissingDependencyError if the extra for HTTP is not installed."""
     from sqlrag.errors import MissingDependencyError
-    from sqlrag.process.stderr import bound
-    from sqlrag.serve.tool_process import ToolProcess
 
     try:
-        from sqlrag.serve.http.app import serve_http as serve
+        import sqlrag.serve.http.app  # noqa: F401 - only to know whether it can be imported
     except ImportError as error:
         raise MissingDependencyError(f'this needs a web server ({error}): pip install "sqlrag[http]"') from error
+
+
+def serve_http(
+    db: str,
+    *,
+    port: int,
+    time_limit: float,
+    reranker: str | None,
+    as_json: bool,
+    opens: bool = False,
+    first: str = "/",
+) -> None:
+    """Serve a database over HTTP until Ctrl-C, and print the URL. Raises MissingDependencyError without the extra.
+
+    `opens`: also print a link that lets one browser in, and open it; `first`: the path that it leads to.
+    """
+    check_http()
+    from sqlrag.process.stderr import bound
+    from sqlrag.serve.http.app import serve_http as serve
+    from sqlrag.serve.tool_process import ToolProcess
+
     token, say = credential(TOKEN, as_json)
+
+    def ready(url: str, link: str) -> None:
+        say(url, **({"page": link} if opens else {}))
+        if opens:
+            _open(link)
+
     bound()
     with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process, port_errors(port):
-        serve(process, port, token, say)
+        serve(process, port, token, ready, first)
+
+
+def _open(link: str) -> None:
+    """Open a link in the user's browser, where there is one: a browser for the terminal would take the terminal."""
+    import webbrowser
+
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        click.echo("Note: there is no display: open the page's address in a browser of this machine", err=True)
+        return
+    # Some browsers do not return at once, or never.
+    threading.Thread(target=webbrowser.open, args=(link,), name="sqlrag-open", daemon=True).start()
 
 
 def serve_postgres(
@@ -122,7 +167,7 @@ def _free(port: int) -> int:
 
 def credential(
     variable: str, as_json: bool, *, what: str = "token", shortest: int = 16, without: str = " '\""
-) -> tuple[str, Callable[[str], None]]:
+) -> tuple[str, Callable[..., None]]:
     """Return the token or password of an environment variable, and a function that prints where the server listens.
 
     Where the variable is not set, a new token is made, and printed with the URL. Raises click.ClickException for one
@@ -135,8 +180,8 @@ def credential(
         raise click.ClickException(f"{variable} is no {what}: it takes {shortest} letters and digits or more")
     token = secrets.token_urlsafe() if given is None else given
 
-    def say(url: str) -> None:
-        shown = {"url": url} if given is not None else {"url": url, what: token}
+    def say(url: str, **more: str) -> None:
+        shown = {"url": url, **({} if given is not None else {what: token}), **more}
         lines = (f"{name}: {value}" for name, value in shown.items())
         click.echo(json.dumps(shown) if as_json else "\n".join(lines))
         sys.stdout.flush()

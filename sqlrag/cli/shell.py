@@ -147,8 +147,15 @@ def _turn(session: _Session, pieces: Iterator[str]) -> Iterator[str]:
 def _read(session: _Session) -> None:
     """Run what comes through a pipe; the first that fails ends it."""
     with contextlib.suppress(EOFError), stopped_by_ctrl_c():
-        for text in _pieces(lambda _continued: sys.stdin.readline(), session.splitter):
+        for text in _pieces(lambda _continued: _read_line(), session.splitter):
             session.run(text)
+
+
+def _read_line() -> str:
+    try:
+        return sys.stdin.readline()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the statements on stdin are not {error.encoding.upper()}: {error.reason}") from error
 
 
 def _pieces(read: Callable[[bool], str], splitter: Splitter) -> Iterator[str]:

@@ -106,4 +106,4 @@ def _script(statement: str | None, file: TextIO | None) -> str:
     try:
         return (file or sys.stdin).read()
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"the statements are not UTF-8: {error}") from error
+        raise click.UsageError(f"the statements are not {error.encoding.upper()}: {error.reason}") from error

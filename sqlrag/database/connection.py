@@ -16,12 +16,24 @@ from sqlrag.indexing.freshness import Freshness
 from sqlrag.indexing.maintenance import add_maintenance
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.process.database_paths import as_path, check_path
-from sqlrag.results import HIT_COLUMNS, Comparison, Hit, IndexInfo, IngestProgress, IngestReport, Result
-from sqlrag.store.encoders import Encoders, chunker_of
+from sqlrag.results import (
+    COPIES,
+    HIT_COLUMNS,
+    Comparison,
+    Context,
+    Hit,
+    IndexInfo,
+    IngestProgress,
+    IngestReport,
+    Result,
+    without_copies,
+)
+from sqlrag.store.encoders import Encoders, index_chunker
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
     DEFAULT_INDEX,
+    DEFAULT_MAX_CONTEXT,
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
     DEFAULT_SPLIT,
@@ -49,6 +61,7 @@ if TYPE_CHECKING:
     from sqlrag.evaluation import Evaluation, Progress
     from sqlrag.evaluation.files import Qrels, Queries, Run
     from sqlrag.models import Embedder, Reranker
+    from sqlrag.store.registry import IndexRecord
     from sqlrag.text.documents import Document
 
 __all__ = ["LONGEST_TEXT", "Database", "connect"]
@@ -247,6 +260,11 @@ class Database(IndexMethods):
         embedder: str | Embedder | None = None,
         tokenizer: str | None = None,
         vectors: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        gitignored: bool = False,
+        encoding: str | None = None,
+        max_errors: int | None = None,
         prune: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> IngestReport:
@@ -258,7 +276,7 @@ class Database(IndexMethods):
         Parameters:
             sources: A path, a list of paths, or an iterable of `sqlrag.text.Document`.
             index: Name of the index, which is made if it does not exist.
-            text: The column, or columns, that hold the text in jsonl, csv and parquet files.
+            text: The column, or columns, that hold the text in jsonl, json, csv and parquet files.
             title: Their column with the title; by default "title".
             id: Their column with an id that is unique within the file.
             metadata: Their columns that become the document's metadata; by default all others.
@@ -269,6 +287,13 @@ class Database(IndexMethods):
                 "unicode61" (words as they are) or "trigram" (any three characters: for languages without spaces, and
                 for parts of words).
             vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
+            include: Patterns as in .gitignore, relative to a named folder, such as "*.md" or "/src/": only files that
+                match one are read, also those of kinds that are otherwise left out (as text).
+            exclude: Patterns of files and folders to leave out.
+            gitignored: Read what a .gitignore names, too.
+            encoding: The encoding of text files, such as "cp1252", that have no byte order mark and, if they are pages,
+                are not UTF-8.
+            max_errors: Stop after more files and rows than this could not be read; by default all are read.
             prune: Remove documents from the index whose files are gone: those under the given paths that this call does
                 not find again. If `sources` are documents, the others of the index are removed, except those whose
                 `uri` is the path of a file that exists.
@@ -278,7 +303,7 @@ class Database(IndexMethods):
             How many documents were added, changed, unchanged or removed, and which files could not be read.
 
         Raises:
-            SourceError: A path does not exist.
+            SourceError: A path does not exist, or there were more than `max_errors` errors.
             InputError: An argument is wrong, the index exists with another chunking or tokenizer, or `prune` would
                 remove documents although `sources` has none.
             ReadOnlyError: The database is open read-only.
@@ -292,14 +317,18 @@ class Database(IndexMethods):
         """
         from sqlrag.indexing.ingest import Ingestion
         from sqlrag.indexing.table_indexes import check_over_documents
-        from sqlrag.text.file_search import find_sources
+        from sqlrag.text.file_search import Choice, find_sources
 
         check_new_index_name(index)
         options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
-        found = find_sources(paths) if paths is not None else None  # first: a wrong path is reported before all else
+        choice = Choice(include, exclude, check_flag("ingest", "gitignored", gitignored), encoding)
+        if max_errors is not None:
+            max_errors = check_count("ingest", "max_errors", max_errors)
+        # First: a wrong path is reported before all else.
+        found = find_sources(paths, choice) if paths is not None else None
         chosen = self._engine.encoders.give(embedder) if embedder is not None else None
         if any(same_name(index, name) for name in self.indexes()):
             new = self._engine.indexes.record(index)
@@ -310,7 +339,7 @@ class Database(IndexMethods):
         record = writer.record
         check_made_with(record, options, chosen)
         maker = self._engine.encoders.embedder_of(record)
-        run = Ingestion(writer, maker, chunker_of(maker, record.max_tokens, record.overlap), progress)
+        run = Ingestion(writer, maker, index_chunker(maker, record), progress, max_errors)
         if found is None or paths is None:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
@@ -341,7 +370,7 @@ class Database(IndexMethods):
                 The first is scored in any case, except with a budget of 0: then only known scores are used.
 
         Returns:
-            The hits, best first.
+            The hits, best first. A passage that several documents have is one hit, and `Hit.copies` names the others.
 
         Raises:
             UnknownIndexError: The database has no such index.
@@ -360,9 +389,21 @@ class Database(IndexMethods):
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
-        bindings = {"query": query, "top_k": top_k, "top_n": top_n, "filter": filter, "budget_ms": budget_ms}
-        bindings["filter_params"] = as_json(params)
-        rows = self.execute(self._engine.search_statement(record, filtered=filter is not None), bindings).fetchall()
+        bindings = {"query": query, "filter": filter, "budget_ms": budget_ms, "filter_params": as_json(params)}
+        if record.is_over_table:  # rows with the same text are rows of their own
+            return self._hits(record, {**bindings, "top_k": top_k, "top_n": top_n})
+        hits = self._hits(record, {**bindings, "top_k": top_k, "top_n": top_k})
+        found = without_copies(hits)
+        if len(found) < min(top_n, len(hits)) and len(hits) == top_k:  # copies have taken the place of others
+            more = COPIES * top_k
+            found = without_copies(self._hits(record, {**bindings, "top_k": more, "top_n": more}))
+        return found[:top_n]
+
+    def _hits(self, record: IndexRecord, bindings: dict[str, Any]) -> list[Hit]:
+        """Return the hits of the function search(), given its arguments."""
+        rows = self.execute(
+            self._engine.search_statement(record, filtered=bindings["filter"] is not None), bindings
+        ).fetchall()
         return [
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
         ]
@@ -399,9 +440,67 @@ class Database(IndexMethods):
             >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
             (['Migrations'], 3)
         """
-        check_top_n(top_n, check_k("compare", "top_k", top_k))
-        candidates = self.search(query, index, top_k=top_k, top_n=top_k, filter=filter, params=params)
+        top_k = check_k("compare", "top_k", top_k)
+        check_top_n(top_n, top_k)
+        bindings = {"query": query, "top_k": top_k, "top_n": top_k, "filter": filter, "budget_ms": None}
+        with self._call_lock:
+            candidates = self._hits(self._record(index), {**bindings, "filter_params": as_json(params)})
         return Comparison(query, top_k, top_n, candidates)
+
+    def context(
+        self,
+        question: str,
+        index: str | None = None,
+        *,
+        max_tokens: int = DEFAULT_MAX_CONTEXT,
+        top_k: int = DEFAULT_TOP_K,
+        top_n: int | None = None,
+        filter: str | None = None,  # noqa: A002
+        params: Mapping[str, Any] | None = None,
+        order: str = "ends",
+        format: str = "markdown",  # noqa: A002 - the word of the command line
+    ) -> Context:
+        """Return the best passages that fit into the prompt of a language model, numbered, with their sources.
+
+        Candidates are taken in their order after reranking while they fit. Neighbouring chunks of a document become one
+        passage. A text that is already there is left out.
+
+        Parameters:
+            question: The question; this and the next arguments are those of `search`.
+            index: Name of the index.
+            max_tokens: Tokens of the whole text, at most, as the index's embedder counts them. Other models count
+                differently, a larger vocabulary mostly fewer.
+            top_k: How many candidates the first stage finds.
+            top_n: How many chunks are taken, at most; by default as many as fit.
+            filter: A boolean SQL expression.
+            params: Values of the filter's parameters.
+            order: "ends" puts the best passage first and the second best last, because models overlook what is in the
+                middle of a long prompt (Liu et al., Lost in the Middle, 2023, https://arxiv.org/abs/2307.03172).
+                "score" puts the best first. "document" keeps the passages of a document together, in the order of its
+                text; the document with the best passage comes first.
+            format: "markdown", "json" or "xml". Only JSON and XML keep a passage from looking like two.
+
+        Returns:
+            The text, its tokens, and its passages. There are none if even the shortest candidate does not fit.
+
+        Raises:
+            UnknownIndexError: The database has no such index.
+            InputError: An argument is wrong.
+
+        Examples:
+            >>> print(db.context("how do I undo a migration?", top_k=1))
+            ### [1] Migrations (...migrations.md)
+            <BLANKLINE>
+            To roll back a migration, run the downgrade command.
+        """
+        from sqlrag.database.context import check_context, gather
+
+        max_tokens = check_context(max_tokens, order, format)
+        top_n = check_k("context", "top_k", top_k) if top_n is None else top_n
+        hits = self.search(question, index, top_k=top_k, top_n=top_n, filter=filter, params=params)
+        with self._call_lock:
+            count = self._engine.encoders.embedder_of(self._record(index)).token_count
+            return gather(question, hits, count, max_tokens=max_tokens, order=order, form=format)
 
     @one_at_a_time
     def evaluate(

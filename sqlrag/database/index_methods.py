@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import InputError
 from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
+from sqlrag.store.names import quote
 from sqlrag.store.new_record import IndexOptions
 from sqlrag.values.arguments import DEFAULT_INDEX, check_flag
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
 
 __all__ = ["IndexMethods"]
+
+_SAMPLE = 64
+"""So many chunks of an index say how much of it the model does not know."""
 
 
 class IndexMethods:
@@ -345,6 +349,19 @@ class IndexMethods:
             []
         """
         return self._engine.check()
+
+    @one_at_a_time
+    def _unknown_share(self, index: str) -> float:
+        """Return which share of the tokens of some chunks the index's model does not know."""
+        from sqlrag.text.counting import TokenCounter
+
+        record = self._engine.indexes.record(index)
+        chunks = f"{self._engine.schema}.{quote(record.name)}"
+        counter = TokenCounter(self._engine.encoders.embedder_of(record).tokenizer)
+        ((count,),) = self._engine.execute(f"SELECT count(*) FROM {chunks}", None)
+        sql = f"SELECT text FROM {chunks} WHERE id % {max(1, count // _SAMPLE)} = 0 LIMIT {_SAMPLE}"
+        counts = [counter.counts(text) for (text,) in self._engine.execute(sql, None)]
+        return sum(unknown for _, unknown in counts) / max(sum(tokens for tokens, _ in counts), 1)
 
     def _record(self, index: str | None) -> IndexRecord:
         """Return the record of an index, by default of the only one, else of "chunks". Raises UnknownIndexError."""

@@ -256,7 +256,10 @@ class Engine(ABC):
                 problems += self._problems_of(record)
                 if record.is_over_table:
                     problems += self._source_problems(record)
-                elif backlog := self.indexes.backlog(record)[0]:
+                    continue
+                if not problems:  # otherwise a table may be gone, or hold anything
+                    problems += self._tables(record).offset_problems()
+                if backlog := self.indexes.backlog(record)[0]:
                     problems.append(
                         f"{record.name}: {backlog} documents are ingested in part: run the same ingest again"
                     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,23 @@ class DocumentWriter:
             for some in _slices(ids):
                 sql = f"DELETE FROM {self._tables.main}.documents WHERE id IN ({_places(some)})"
                 self._tables.rows(sql, some)
+
+    def places(self) -> dict[str, dict[str, Any]]:
+        """Return the metadata of the documents that are files, by their uris."""
+        sql = (
+            f"SELECT uri, metadata FROM {self._tables.main}.documents "
+            "WHERE index_name = ? AND CAST(metadata AS TEXT) LIKE '%\"folder\": %'"
+        )
+        with self._tables.errors():
+            return {uri: json.loads(metadata) for uri, metadata in self._tables.rows(sql, [self.record.name])}
+
+    def update_metadata(self, metadata: Mapping[str, dict[str, Any]]) -> None:
+        """Write the metadata of documents, by their uris, whose content stays as it is."""
+        sql = f"UPDATE {self._tables.main}.documents SET metadata = ? WHERE index_name = ? AND uri = ?"
+        for some in _slices(list(metadata.items())):
+            with self._tables.batch():
+                for uri, value in some:
+                    self._tables.rows(sql, [json.dumps(value, ensure_ascii=False), self.record.name, uri])
 
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Measure how many candidates a search needs, if the index has grown since that was last measured."""

@@ -85,6 +85,9 @@ class IndexSource(Protocol):
     def is_tracked(self, record: IndexRecord) -> bool:
         """Tell whether the changes of an index's table are noticed."""
 
+    def documents(self, record: IndexRecord) -> int:
+        """Return how many documents an index over documents has, with those that have no text."""
+
     def backlog(self, record: IndexRecord) -> tuple[int | None, float | None]:
         """Return how many documents are still to be finished, or rows queued, and since when in seconds.
 
@@ -377,7 +380,8 @@ class Functions:
         Columns:
             id: The chunk.
             text: Its text.
-            score: The score of `rerank_score`; NULL if the budget did not suffice.
+            score: The score of `rerank_score` for the chunk's context and text (`context || text`); NULL if the budget
+                did not suffice.
             distance: The distance of `vector_top_k`.
             rank_before: The rank after the first stage, from 1.
             rank_after: The rank after the second stage, from 1.
@@ -398,14 +402,15 @@ class Functions:
         hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._compared)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         hits = [hit for hit in hits if hit[0] in chunks]
-        scores = self._scores.score(self.encoders.reranker, text, [chunks[hit[0]][2] for hit in hits], seconds)
+        passages = [chunks[hit[0]][3] + chunks[hit[0]][2] for hit in hits]
+        scores = self._scores.score(self.encoders.reranker, text, passages, seconds)
         reranked = len(scores) - scores.count(None)
         # Equal scores keep the order of the first stage, and so do those without one, behind the others.
         order = sorted(range(len(hits)), key=lambda place: (-_or_lowest(scores[place]), hits[place][2]))
         rows = []
         for rank_after, place in enumerate(order[:top_n], start=1):
             (id_, distance, rank_before), score = hits[place], scores[place]
-            _, source_id, passage = chunks[id_]
+            _, source_id, passage, _ = chunks[id_]
             rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked))
         return rows
 
@@ -441,7 +446,7 @@ class Functions:
         Columns:
             index: Its name, and that of its chunk table.
             source: The table or view that it is over.
-            documents: How many documents or rows it has.
+            documents: How many documents it has, or how many rows have a chunk.
             chunks: How many chunks it has.
             tokens: How many tokens they have together.
             truncated: How many chunks exceed the model's window.
@@ -470,6 +475,8 @@ class Functions:
             index = self._indexes.open(name)
             record = index.record
             documents, chunks, tokens, truncated, _ = index.counts()
+            if not record.is_over_table:
+                documents = self._indexes.documents(record)
             backlog, waiting = self._indexes.backlog(record)
             if not self._indexes.is_tracked(record):
                 backlog = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.store.names import quote
 from sqlrag.store.statements import statement
+from sqlrag.text.documents import kind_of_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,6 +163,29 @@ class IndexTables(ABC):
         (chunks,) = self._names("")
         sql = f"SELECT DISTINCT source_id FROM {chunks} WHERE source_id NOT IN (SELECT id FROM {self.main}.documents)"
         return self.column(sql)
+
+    def offset_problems(self) -> list[str]:
+        """Return what is wrong between the chunks of documents and the texts of these, a line each."""
+        (chunks,) = self._names("")
+        wrong = nul = 0
+        for id_ in self.column(f"SELECT id FROM {self.main}.documents WHERE index_name = ?", [self.record.name]):
+            ((text,),) = self.rows(f"SELECT text FROM {self.main}.documents WHERE id = ?", [id_])
+            nul += "\0" in text
+            sql = f"SELECT start_char, end_char, text FROM {chunks} WHERE source_id = ?"
+            wrong += sum(text[start:end] != chunk for start, end, chunk in self.rows(sql, [id_]))
+        lines = {
+            f"{nul:,} documents have a NUL, at which SQL's functions end a text: ingest their files again": nul,
+            f"{wrong:,} chunks are not what their document has at their offsets: sqlrag reindex makes them anew": wrong,
+        }
+        return [f"{self.record.name}: {line}" for line, count in lines.items() if count]
+
+    def headings_of(self, documents: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Return the title of each of these documents, and the kind of the file that it was made from."""
+        if not documents:
+            return {}
+        places = ", ".join("?" for _ in documents)
+        sql = f"SELECT id, title, metadata FROM {self.main}.documents WHERE id IN ({places})"
+        return {id_: (title or "", kind_of_metadata(metadata)) for id_, title, metadata in self.rows(sql, documents)}
 
     def column(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Run a statement and return the first column of its rows."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from sqlrag.store.names import quote
 from sqlrag.store.statements import statement
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ class Stages:
         """Return the SQL function of a first stage; on SQLite by the name that no table of the user can hide."""
         return f"main.sqlrag_{FIRST_STAGES[name]}" if self._db.engine == "sqlite" else FIRST_STAGES[name]
 
+    @cached_property
+    def _passage(self) -> str:
+        """What is reranked: a chunk's text behind its context, which an index made before schema 4 has not."""
+        columns = self._db.describe(f"SELECT * FROM {self._db.schema}.{quote(self._index)}")
+        return "chunk.context || chunk.text" if any(name == "context" for name, _ in columns) else "chunk.text"
+
     def _score(self, query_id: str, query: str, times: Times) -> None:
         """Score the candidates of a query.
 
@@ -95,10 +103,11 @@ class Stages:
         params = {"query_id": query_id, "query": query}
         reranker = self._db.reranker
         started, before = time.perf_counter(), reranker.pairs_scored
-        sql = statement("evaluation/texts", index=self._index, main=self._db.schema)
+        parts = {"main": self._db.schema, "passage": self._passage}
+        sql = statement("evaluation/texts", index=self._index, **parts)
         texts = [row[0] for row in self._db.execute(sql, {"query_id": query_id})]
         reranker.score(query, texts)
-        self._db.execute(statement("evaluation/scores", index=self._index, main=self._db.schema), params).fetchall()
+        self._db.execute(statement("evaluation/scores", index=self._index, **parts), params).fetchall()
         times.second += time.perf_counter() - started
         times.candidates += len(texts)
         times.pairs += reranker.pairs_scored - before

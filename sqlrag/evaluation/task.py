@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import InputError, SQLError
 from sqlrag.store.names import quote
 from sqlrag.store.statements import statement
+from sqlrag.text.kinds import ROW_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,8 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENT_ID", "Prepared", "Task", "load_qrels", "load_queries", "load_run", "prepare"]
 
-DOCUMENT_ID = "CASE instr(uri, '#') WHEN 0 THEN uri ELSE substr(uri, instr(uri, '#') + 1) END"
-"""The id of an ingested document: for a row of a file the part of its uri after `#`, for a file its path."""
+
+def _document_id() -> str:
+    """Return SQL for the id of an ingested document."""
+    is_file = "(metadata ->> 'path') IS NOT NULL AND (metadata ->> 'folder') IS NOT NULL"
+    ends = [f".{kind}{packed}#" for kind in sorted(ROW_KINDS | {"json"}) for packed in ("", ".gz")]
+    rows = " ".join(f"WHEN instr(lower(uri), '{end}') > 0 THEN instr(lower(uri), '{end}') + {len(end)}" for end in ends)
+    place = f"CASE {rows} ELSE instr(uri, '#') + 1 END"
+    return f"CASE WHEN {is_file} OR instr(uri, '#') = 0 THEN uri ELSE substr(uri, {place}) END"
+
+
+DOCUMENT_ID = _document_id()
+"""The id of an ingested document: for a row of a file what follows the `#` behind the file's name, for a file its path,
+in which a `#` may stand too."""
+
+_EXAMPLE = "substr(uri, instr(uri, '#') + 1)"
 
 _EXAMPLES = 3
 
@@ -135,7 +149,7 @@ def _map_documents(db: Database, info: IndexInfo, task: Task) -> None:
         said = str(error).splitlines()[0]
         raise InputError(
             f"document_id {expression!r} cannot be used: {said}; it is an expression over the columns of "
-            f"{info.source} that gives the id that the qrels have, such as {DOCUMENT_ID!r}"
+            f"{info.source} that gives the id that the qrels have, such as {_EXAMPLE!r}"
         ) from error
 
 

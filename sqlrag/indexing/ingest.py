@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, SourceError
 from sqlrag.results import IngestProgress, IngestReport, count_chunks
-from sqlrag.text.documents import Document, Part, Unreadable, embed_parts
-from sqlrag.text.file_search import ROW_KINDS
-from sqlrag.text.loading import FileContent, read_documents, read_file, row_columns
+from sqlrag.text.documents import Document, Json, Part, Unreadable, cleaned, embed_parts, kind_of_metadata
+from sqlrag.text.kinds import MANY_KINDS, kind_of
+from sqlrag.text.loading import FileContent, file_metadata, read_documents, read_file, row_columns
 
 if TYPE_CHECKING:
     from sqlrag.engines.document_writer import DocumentWriter
@@ -49,8 +49,12 @@ class Ingestion:
         embedder: Embedder,
         chunker: Chunker,
         progress: Callable[[IngestProgress], None] | None = None,
+        max_errors: int | None = None,
     ) -> None:
         self.report = IngestReport()
+        self._max_errors = max_errors
+        self._errors = 0
+        self._moved: dict[str, dict[str, Json]] = {}
         self._writer = writer
         self._embedder = embedder
         self._chunker = chunker
@@ -58,7 +62,7 @@ class Ingestion:
         self._seen: set[str] = set()
         self._pending: list[Part[Document]] = []
         self._batches = 0
-        # Files and folders that this run could not read completely. Their documents are not pruned.
+        # Files and folders that this run has left out or could not read completely. Their documents are not pruned.
         self._incomplete: list[str] = []
         self._progress = IngestProgress()
         self._tell = progress or (lambda _: None)
@@ -75,7 +79,8 @@ class Ingestion:
         sizes = [_size(source) for source in found.sources]
         self._progress.files_total = len(sizes)
         self._progress.bytes_total = sum(sizes)
-        self.report.skipped = found.skipped
+        self.report.skipped, self.report.ignored = found.skipped, found.ignored
+        self._incomplete += [uri for uri in (path.rstrip("/") for path in found.ignored) if os.path.lexists(uri)]
         for unreadable in found.unreadable:
             self._unreadable(unreadable)
         for source, size in zip(found.sources, sizes, strict=True):
@@ -84,6 +89,7 @@ class Ingestion:
             self._progress.bytes_done += size
             self._tell(self._progress)
         self._flush()
+        self._write_metadata()
         if prune_under is not None:
             self._prune([os.path.abspath(path) for path in prune_under])
         return self._finished()
@@ -112,12 +118,12 @@ class Ingestion:
     def _file(self, source: Source, columns: RowColumns) -> None:
         self._progress.current = source.uri
         documents: Iterable[Document | Unreadable]
-        if source.kind in ROW_KINDS:
+        if source.kind in MANY_KINDS:
             documents = read_documents(source, columns)
         else:
             content = read_file(source)
             if isinstance(content, FileContent) and content.content_hash == self._hashes.get(source.uri):
-                self._unchanged(source.uri)
+                self._unchanged(source.uri, file_metadata(source))
                 return
             documents = [content.document() if isinstance(content, FileContent) else content]
         for document in documents:
@@ -127,15 +133,18 @@ class Ingestion:
                 self._document(document)
 
     def _document(self, document: Document) -> None:
+        document = cleaned(document)
         known = self._hashes.get(document.uri)
         if document.uri in self._seen:
             again = Unreadable(document.uri, "left out: another document of this run has the same uri")
             self.report.unreadable.append(again)
             return
         if known == document.content_hash:
-            self._unchanged(document.uri)
+            self._unchanged(document.uri, document.metadata)
             return
         self._seen.add(document.uri)
+        if not document.text.strip():
+            self.report.empty.append(document.uri)
         resumed = known == document.partial_hash
         done = self._writer.chunks_done(document.uri) if resumed else 0
         if known is None or resumed:
@@ -144,7 +153,8 @@ class Ingestion:
             self.report.changed += 1
         self._progress.documents += 1
         self._progress.current = document.uri
-        for pending in _parts(document, self._chunker.chunks(document.text)[done:]):
+        chunks = self._chunker.chunks(document.text, document.title, kind_of_metadata(document.metadata))
+        for pending in _parts(document, chunks[done:]):
             self._pending.append(pending)
             if self._is_batch():
                 self._flush()
@@ -165,18 +175,39 @@ class Ingestion:
         self._writer.write(self._pending)
         self._pending.clear()
         self._batches += 1
-        count_chunks(self.report, [chunk.tokens for chunk in chunks], self._writer.record.window)
+        count_chunks(self.report, chunks, self._writer.record.window)
         self._progress.chunks, self._progress.tokens = self.report.chunks, self.report.tokens
         self._tell(self._progress)
 
-    def _unchanged(self, uri: str) -> None:
+    def _unchanged(self, uri: str, metadata: dict[str, Json]) -> None:
         self._seen.add(uri)
         self.report.unchanged += 1
         self._progress.documents += 1
+        if _FOLDER in metadata:
+            self._moved[uri] = {name: metadata[name] for name in _PLACE if name in metadata}
+
+    def _write_metadata(self) -> None:
+        """Bring the place of unchanged files up to date: it depends on the folder that this call has named."""
+        if not self._moved:
+            return
+        stored = self._writer.places()
+        changed = {}
+        for uri, place in self._moved.items():
+            before = stored.get(uri)
+            if before is not None and {name: before.get(name) for name in place} != place:
+                changed[uri] = before | place
+        self._writer.update_metadata(changed)
 
     def _unreadable(self, unreadable: Unreadable) -> None:
         self.report.unreadable.append(unreadable)
         self._incomplete.append(unreadable.uri)
+        self._errors += unreadable.rows or 1
+        if self._max_errors is not None and self._errors > self._max_errors:
+            self._flush()
+            raise SourceError(
+                f"stopped at more than {self._max_errors:,} errors (max_errors), the last of them {unreadable.uri}: "
+                f"{unreadable.reason}; what was read before is in the index"
+            )
 
     def _prune(self, roots: Sequence[str]) -> None:
         """Remove the documents under these files and folders that this run has not found."""
@@ -252,8 +283,22 @@ def _parts(document: Document, chunks: Sequence[Chunk]) -> Iterator[Part[Documen
         start = end
 
 
+_FOLDER = "folder"
+_PLACE = ("path", "name", _FOLDER)
+"""The metadata of a file that says where it is."""
+
+
 def _is_under(uri: str, roots: Sequence[str]) -> bool:
-    return any(uri == root or uri.startswith((root.rstrip("/") + "/", root + "#")) for root in roots)
+    """Return whether a document is one of these files, or a row of one, or in one of these folders."""
+    return any(
+        uri == root or uri.startswith(root.rstrip("/") + "/") or (_has_rows(root) and uri.startswith(root + "#"))
+        for root in roots
+    )
+
+
+def _has_rows(path: str) -> bool:
+    """Return whether a file of this name may hold many documents, whose keys stand behind a `#`."""
+    return kind_of(os.path.basename(path)) in MANY_KINDS
 
 
 def _file_remains(uri: str) -> bool:
@@ -263,8 +308,8 @@ def _file_remains(uri: str) -> bool:
     """
     if not os.path.isabs(uri):
         return False  # made by the caller: the files of `ingest` have absolute paths
-    ends = [len(uri), *(place for place, character in enumerate(uri) if character == "#")]
-    return any(_path_remains(uri[:end]) for end in ends)
+    rows_of = (uri[:place] for place, character in enumerate(uri) if character == "#")
+    return _path_remains(uri) or any(_has_rows(path) and _path_remains(path) for path in rows_of)
 
 
 def _path_remains(path: str) -> bool:

@@ -10,7 +10,7 @@ from sqlrag.errors import NotADatabaseError, SourceGoneError, SQLError
 from sqlrag.indexing.ingest import Ingestion
 from sqlrag.indexing.table_indexes import add_report, sync
 from sqlrag.results import IngestProgress, SyncReport
-from sqlrag.store.encoders import chunker_of
+from sqlrag.store.encoders import index_chunker
 from sqlrag.store.names import NEXT
 from sqlrag.store.new_record import IndexOptions
 
@@ -93,7 +93,7 @@ def _finish_documents(
 ) -> None:
     """Index the documents of which some chunks are missing. Their texts are in the database."""
     embedder = engine.encoders.embedder_of(record)
-    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    chunker = index_chunker(embedder, record)
     writer = engine.writer(record)
     Ingestion(writer, embedder, chunker, progress).documents(engine.partial_documents(record), prune=False)
     writer.keep_up(lambda _what, _share: None)

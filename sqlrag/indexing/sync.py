@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from sqlrag.text.documents import Part, embed_parts
 if TYPE_CHECKING:
     from sqlrag.engines.indexed_table import IndexedTable
     from sqlrag.models import Embedder
-    from sqlrag.text.chunking import Chunker
+    from sqlrag.text.chunking import Chunk, Chunker
 
 __all__ = ["Sync"]
 
@@ -90,10 +90,19 @@ class Sync:
 
     def _embedded(self, queued: Sequence[QueuedRow]) -> list[Part[QueuedRow]]:
         """Chunk and embed the texts that differ from those of the index."""
-        parts = [Part(row, self.chunker.chunks(row.text) if row.is_changed and row.text else []) for row in queued]
+        headings: dict[int, tuple[str, str]] = {}
+        if self.table.record.tracking == "documents":
+            headings = self.table.tables.headings_of([row.source_id for row in queued if row.text])
+        parts = [Part(row, self._chunks(row, headings)) for row in queued]
         chunks = embed_parts(parts, self.embedder.encode_document)
-        count_chunks(self.report, [chunk.tokens for chunk in chunks], self.table.record.window)
+        count_chunks(self.report, chunks, self.table.record.window)
         return parts
+
+    def _chunks(self, row: QueuedRow, headings: Mapping[int, tuple[str, str]]) -> Sequence[Chunk]:
+        """Return the chunks of a row. A document has a title and a kind; a row of a table has neither."""
+        if not row.is_changed or not row.text:
+            return []
+        return self.chunker.chunks(row.text, *headings.get(row.source_id, ()))
 
     def _count(self, written: Sequence[QueuedRow]) -> None:
         report = self.report

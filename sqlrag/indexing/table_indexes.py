@@ -11,7 +11,7 @@ from sqlrag.engines.changed_rows import ALL, Limits
 from sqlrag.errors import InputError, SourceGoneError
 from sqlrag.indexing.sync import Sync
 from sqlrag.results import IngestProgress, SyncReport
-from sqlrag.store.encoders import chunker_of
+from sqlrag.store.encoders import index_chunker
 from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
@@ -113,7 +113,7 @@ def _sync_one(
     table = engine.indexed_table(record)
     table.prepare(compare=compare or (limits.is_all and record.tracking != "triggers"))
     embedder = engine.encoders.embedder_of(record)
-    chunker = chunker_of(embedder, record.max_tokens, record.overlap)
+    chunker = index_chunker(embedder, record)
     report = Sync(table, embedder, chunker, progress, limits).run()
     if report.backlog and limits.is_all:
         now = engine.indexes.record(record.name)

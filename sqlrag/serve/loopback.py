@@ -28,6 +28,7 @@ from starlette.responses import Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sqlrag.process.descriptors import room
+from sqlrag.serve.sessions import ENTRANCE, Sessions
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -86,16 +87,22 @@ def listening(port: int) -> socket.socket:
 
 
 def serve(
-    app: ASGIApp, listener: socket.socket, token: str, *, ready: Callable[[], None], end: Callable[[], None]
+    app: ASGIApp,
+    listener: socket.socket,
+    token: str,
+    *,
+    ready: Callable[[], None],
+    end: Callable[[], None],
+    sessions: Sessions | None = None,
 ) -> None:
-    """Answer clients that have the token until the server is stopped.
+    """Answer clients that have the token until the server is stopped, and browsers that have a session.
 
     `ready` is called when the server listens and Ctrl-C ends it in good order; `end`, which ends what still runs, when
     it has been stopped.
     """
     # h11 has the same limits and answers everywhere. Malformed requests are not logged.
     config = uvicorn.Config(
-        OnThisMachine(app, token, listener.getsockname()[1]),
+        OnThisMachine(app, token, listener.getsockname()[1], sessions),
         http=_Connection,
         ws="none",
         lifespan="auto",
@@ -213,19 +220,25 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # checked without the extr
 class OnThisMachine:
     """An ASGI application that refuses requests without the token, or with another machine's Host or Origin.
 
-    It hands on the others to `app` when their whole body has arrived.
+    It hands on the others to `app` when their whole body has arrived. `sessions`: the browsers that may ask without the
+    token; None where there is no page.
     """
 
-    def __init__(self, app: ASGIApp, token: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, token: str, port: int, sessions: Sessions | None = None) -> None:
         self._app = app
         self._expected = f"Bearer {token}".encode()
         self._hosts = {f"{name}:{port}".encode() for name in (LOOPBACK, "localhost")}
         self._origins = {b"http://" + name for name in self._hosts}
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
 
         async def send_once(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", []))
+                there = {name.lower() for name, _ in headers}
+                message["headers"] = headers + [one for one in _EVERYWHERE if one[0] not in there]
             # If garbage follows a valid request, uvicorn has already answered 400.
             with suppress(h11.LocalProtocolError):
                 await send(message)
@@ -233,23 +246,31 @@ class OnThisMachine:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope["headers"])
-        if refusal is None:
+        sent: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            sent.setdefault(name, []).append(value)
+        refusal: Response | None
+        if self._sessions is not None and self._enters(scope, sent):
+            refusal, receive = await _whole(scope, receive)
+            refusal = refusal or await self._entered(scope, receive, sent, self._sessions)
+        elif (refusal := self._refusal(scope, sent)) is None:
             scope["state"].pop("connection").is_owner = True
             refusal, receive = await _whole(scope, receive)
         await (refusal or self._app)(scope, receive, send_once)
 
-    def _refusal(self, headers: list[tuple[bytes, bytes]]) -> Response | None:
+    def _refusal(self, scope: Scope, sent: Mapping[bytes, list[bytes]]) -> Response | None:
         """Return the refusal of a request, None if it is allowed."""
-        if len(headers) > _MOST_HEADERS:
-            return Problem(431, f"{len(headers)} headers: send at most {_MOST_HEADERS}")
-        sent: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
-            sent.setdefault(name, []).append(value)
+        if (number := len(scope["headers"])) > _MOST_HEADERS:
+            return Problem(431, f"{number} headers: send at most {_MOST_HEADERS}")
         tokens: list[Any] = sent.get(b"authorization", [])
+        if not tokens and self._sessions is not None:
+            return self._elsewhere(sent) or self._without_token(scope, sent, self._sessions)
         if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self._expected):
-            detail = "the token is missing or wrong: send the header Authorization: Bearer TOKEN"
-            return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
+            return _no_token()
+        return self._elsewhere(sent)
+
+    def _elsewhere(self, sent: Mapping[bytes, list[bytes]]) -> Response | None:
+        """Return the refusal of a request that was meant for another machine, or comes from another site's page."""
         hosts = sent.get(b"host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             names = " or ".join(sorted(host.decode() for host in self._hosts))
@@ -257,6 +278,45 @@ class OnThisMachine:
         if not self._origins.issuperset(origin.lower() for origin in sent.get(b"origin", [])):
             return Problem(403, "the header Origin names another site: its pages may not ask")
         return None
+
+    def _without_token(self, scope: Scope, sent: Mapping[bytes, list[bytes]], sessions: Sessions) -> Response | None:
+        """Return the refusal of a browser without a session; it is a page where a person will read it."""
+        if sessions.allows(scope["method"], scope["path"], sent):
+            return None
+        if scope["path"] == "/" and b"text/html" in b",".join(sent.get(b"accept", [])):
+            query = scope["query_string"].decode("ascii", "replace")
+            return sessions.refusal("This page needs a key.", f"/?{query}" if query else "/")
+        return _no_token()
+
+    def _enters(self, scope: Scope, sent: Mapping[bytes, list[bytes]]) -> bool:
+        """Tell whether a browser asks to be let in, at this server and not from another site's page."""
+        is_asked = scope["path"] == ENTRANCE and b"authorization" not in sent
+        return is_asked and len(scope["headers"]) <= _MOST_HEADERS and self._elsewhere(sent) is None
+
+    async def _entered(
+        self, scope: Scope, receive: Receive, sent: Mapping[bytes, list[bytes]], sessions: Sessions
+    ) -> Response:
+        if scope["method"] == "GET":
+            return sessions.by_link(scope["query_string"], sent)
+        if scope["method"] == "POST":
+            return sessions.by_token(await Request(scope, receive).body())
+        return Problem(405, "GET and POST are for this path", {"Allow": "GET, POST"})
+
+
+_EVERYWHERE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"same-origin"),
+)
+"""Headers of every answer: no page of another site can make anything of one, or learns an address from it.
+
+With `no-referrer` a browser would send a form of our own with the header `Origin: null`.
+"""
+
+
+def _no_token() -> Problem:
+    detail = "the token is missing or wrong: send the header Authorization: Bearer TOKEN"
+    return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
 async def _whole(scope: Scope, receive: Receive) -> tuple[Response | None, Receive]:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from sqlrag.errors import Error, ServerError, SQLError, error_named
 from sqlrag.serve.memory import give_back, limit_memory
-from sqlrag.serve.tools import Tools
+from sqlrag.serve.page_tools import PageTools
 from sqlrag.serve.untrusted import open_limited, too_slow
 
 __all__ = ["ToolProcess", "main"]
@@ -48,7 +48,8 @@ class ToolProcess:
     """
 
     def __init__(self, path: str, *, reranker: str | None, seconds: float) -> None:
-        self.tools: Tools = _ToolsOf(self)
+        self.tools: PageTools = _ToolsOf(self)
+        self.path, self.reranker = path, reranker
         self._seconds = seconds
         options = json.dumps([path, reranker, seconds])
         # The new process finds the modules where this one does.
@@ -161,13 +162,17 @@ def _asked(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     return ask
 
 
-class _ToolsOf(Tools):
-    """The tools of a process, with the signatures of `Tools`."""
+class _ToolsOf(PageTools):
+    """The tools of a process, with the signatures of `PageTools`."""
 
-    search = _asked(Tools.search)
-    read_chunk = _asked(Tools.read_chunk)
-    sql = _asked(Tools.sql)
-    describe = _asked(Tools.describe)
+    search = _asked(PageTools.search)
+    context = _asked(PageTools.context)
+    read_chunk = _asked(PageTools.read_chunk)
+    sql = _asked(PageTools.sql)
+    describe = _asked(PageTools.describe)
+    about = _asked(PageTools.about)
+    two_stages = _asked(PageTools.two_stages)
+    marks = _asked(PageTools.marks)
 
     def __init__(self, process: ToolProcess) -> None:
         self.process = process
@@ -184,11 +189,11 @@ def main() -> None:
     warnings.showwarning = _note  # type: ignore[assignment]  # it takes all further arguments
     questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(questions,), daemon=True).start()
-    opened: list[Tools] = []
+    opened: list[PageTools] = []
 
     def begin() -> None:
         database = open_limited(path, reranker=reranker, seconds=seconds, ends_process=True)
-        opened.append(Tools(database, path))
+        opened.append(PageTools(database, path))
 
     _answer(answers, begin)
     while opened:

@@ -1,4 +1,4 @@
-"""The four tools of MCP and of the JSON API: `search`, `read_chunk`, `sql` and `describe`."""
+"""The tools of MCP and of the JSON API: `search`, `context`, `read_chunk`, `sql` and `describe`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sqlrag.store.names import is_internal, quote
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import (
     DEFAULT_INDEX,
+    DEFAULT_MAX_CONTEXT,
     DEFAULT_TOP_K,
     DEFAULT_TOP_N,
     check_count,
@@ -47,6 +48,15 @@ Index = Annotated[str | None, Field(description="Name of an index; by default th
 Question = Annotated[str, Field(description="What to look for, in natural language.")]
 TopK = Annotated[int, Field(description="Candidates that the first stage (vectors) finds and the second reads.")]
 TopN = Annotated[int, Field(description="Hits that are left, the best first; at most top_k.")]
+MostPassages = Annotated[int | None, Field(description="Chunks that are taken, at most; by default as many as fit.")]
+MaxTokens = Annotated[int, Field(description="Tokens of all passages together, at most.")]
+Order = Annotated[
+    str,
+    Field(
+        description="'score': the best passage first; 'ends': the second best last, as models overlook the middle of a "
+        "long prompt; 'document': the passages of a document in the order of its text."
+    ),
+]
 Filter = Annotated[
     str | None,
     Field(
@@ -100,6 +110,47 @@ class Tools:
                 for hit in hits
             ]
             return {"hits": json_value(found), "note": "; ".join(messages) or None}
+
+        return self._database.run(ask)
+
+    def context(  # noqa: PLR0917 - arguments of JSON, which have no order
+        self,
+        question: Question,
+        index: Index = None,
+        top_k: TopK = DEFAULT_TOP_K,
+        top_n: MostPassages = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
+        max_tokens: MaxTokens = DEFAULT_MAX_CONTEXT,
+        order: Order = "score",
+    ) -> dict[str, Any]:
+        """Find the passages that answer a question best, by meaning, as many as fit, numbered: cite them as [1].
+
+        Neighbouring chunks of a document are one passage, and no text comes twice. Each passage has its text, where it
+        is from (`source`), its score (higher is more relevant, above 0.5 more likely relevant than not) and its ranks
+        before and after reranking. `read_chunk` shows what stands around its `id`.
+        """
+        top_k = check_k("context", "top_k", top_k)
+        top_n = None if top_n is None else check_top_n(top_n, top_k)
+
+        def ask(database: Database) -> dict[str, Any]:
+            with told() as messages:
+                found = database.context(
+                    question, index, max_tokens=max_tokens, top_k=top_k, top_n=top_n, filter=filter, order=order
+                )
+            hits = [
+                {
+                    "number": one.number,
+                    "id": one.chunks[0],
+                    "chunks": one.chunks,
+                    "text": one.text,
+                    "score": one.score,
+                    "rank_before": one.rank_before,
+                    "rank_after": one.rank_after,
+                    "source": _source(one.source_id, one.uri, one.title, one.metadata),
+                }
+                for one in found.passages
+            ]
+            return {"hits": json_value(hits), "tokens": found.tokens, "note": "; ".join(messages) or None}
 
         return self._database.run(ask)
 

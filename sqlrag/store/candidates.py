@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlrag.store.top_k import Index
+    from sqlrag.store.top_k import ChunkRow, Index
 
 __all__ = ["MAX_CANDIDATES", "Candidates"]
 
@@ -35,7 +35,16 @@ class _Result:
     @cached_property
     def texts(self) -> dict[str, None]:
         """The distinct texts of the result in its order, read when they are first needed."""
-        return dict.fromkeys(text for _, _, text in self.index.chunks(self.ids))
+        return dict.fromkeys(text for _, _, text, _ in self._chunks)
+
+    @cached_property
+    def passages(self) -> dict[str, None]:
+        """The same texts behind their contexts, for a statement that scores `context || text`."""
+        return dict.fromkeys(context + text for _, _, text, context in self._chunks)
+
+    @cached_property
+    def _chunks(self) -> list[ChunkRow]:
+        return self.index.chunks(self.ids)
 
 
 class Candidates:
@@ -59,8 +68,9 @@ class Candidates:
         At most `at_most` texts are to be scored, `text` among them. A result is given once: it is scored then.
         """
         for result in reversed(self._results):
-            if text in result.texts:
+            texts = next((texts for texts in (result.texts, result.passages) if text in texts), None)
+            if texts is not None:
                 self._results.remove(result)
-                others = [other for other in result.texts if other != text]
+                others = [other for other in texts if other != text]
                 return others[: max(at_most - 1, 0)]
         return []

@@ -160,7 +160,8 @@ def foreign_vectors(connection: apsw.Connection, record: IndexRecord, embedder: 
 
     taken = [pair for block in stored_blocks(connection, record) for pair in _some(*block)]
     taken = taken[:: -(-len(taken) // LOOKED_AT) or 1]
-    find = f"SELECT id, text FROM {in_main(record.name)} WHERE id IN (SELECT value FROM main.json_each(?))"
+    passage = "context || text" if record.context else "text"
+    find = f"SELECT id, {passage} FROM {in_main(record.name)} WHERE id IN (SELECT value FROM main.json_each(?))"
     texts = dict(connection.execute(find, (json.dumps([id_ for id_, _ in taken]),)))
     pairs = [(texts[id_], vector) for id_, vector in taken if isinstance(texts.get(id_), str)]
     if not pairs:

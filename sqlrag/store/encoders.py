@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
     from sqlrag.text.chunking import Chunker
 
-__all__ = ["Encoders", "chunker_of"]
+__all__ = ["Encoders", "chunker_of", "index_chunker"]
 
 
 class Encoders:
@@ -176,11 +176,19 @@ def _check_known(name: str, kind: Kind, given: str | None) -> None:
 
 
 @lru_cache(maxsize=8, typed=True)
-def chunker_of(embedder: Embedder, max_tokens: object, overlap: object) -> Chunker:
+def chunker_of(embedder: Embedder, max_tokens: object, overlap: object, context_tokens: int = 0) -> Chunker:
     """Return the chunker that counts in a model's tokens; it remembers the words that it has counted.
 
     Raises InputError for sizes that cannot be.
     """
     from sqlrag.text.chunking import Chunker
 
-    return Chunker(embedder.tokenizer, max_tokens, overlap)  # type: ignore[arg-type]  # it checks them
+    return Chunker(embedder.tokenizer, max_tokens, overlap, context_tokens)  # type: ignore[arg-type]  # it checks them
+
+
+def index_chunker(embedder: Embedder, record: IndexRecord) -> Chunker:
+    """Return the chunker of an index. A context takes what the window leaves beside the longest chunk."""
+    from sqlrag.text.chunking import CONTEXT_TOKENS
+
+    room = min(CONTEXT_TOKENS, max(0, record.window - record.max_tokens)) if record.context else 0
+    return chunker_of(embedder, record.max_tokens, record.overlap, room)

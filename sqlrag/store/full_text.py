@@ -14,6 +14,7 @@ import re
 import unicodedata
 
 from sqlrag.errors import InputError
+from sqlrag.text.words import UNSPACED, bigrams, search_text
 
 __all__ = ["TOKENIZERS", "check_tokenizer", "match_expression"]
 
@@ -59,12 +60,6 @@ _FUNCTION_WORDS = _ENGLISH.union(
     )
 )
 
-# Scripts without spaces between words: Thai and Lao, Myanmar, Khmer, Kana, Han.
-_UNSPACED = (
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff]"
-)
-
 
 def match_expression(text: str, tokenizer: str) -> str:
     """Return the FTS5 expression for any of the words of `text`, for a full text made with this tokenizer.
@@ -72,11 +67,17 @@ def match_expression(text: str, tokenizer: str) -> str:
     It is an empty phrase, which matches nothing, if no word can be found: with trigram, if none has three characters.
     """
     terms: dict[str, str] = {}
-    for word in _words(text[:_MAX_CHARS]):
+    for word in _words(search_text(text[:_MAX_CHARS])):
         for term in _terms(word, tokenizer):
             terms.setdefault(term.lower(), term)
     kept = _without_function_words(list(terms.values()))
-    return " OR ".join(f'"{term}"' for term in kept[:_MAX_WORDS]) or '""'
+    return " OR ".join(_quoted(term, tokenizer) for term in kept[:_MAX_WORDS]) or '""'
+
+
+def _quoted(term: str, tokenizer: str) -> str:
+    """Return a term as FTS5 reads it. A single letter of a script without spaces begins a pair of letters."""
+    is_prefix = len(term) == 1 and tokenizer != _TRIGRAM and re.match(UNSPACED, term)
+    return f'"{term}"*' if is_prefix else f'"{term}"'
 
 
 def _words(text: str) -> list[str]:
@@ -87,12 +88,18 @@ def _words(text: str) -> list[str]:
 
 def _terms(word: str, tokenizer: str) -> list[str]:
     """Return the terms of a word: the word itself, or parts of it in a script without spaces between words."""
-    unspaced = re.search(_UNSPACED, word)  # compiled at the first word, since most processes never see one
+    if word.isascii():
+        return [word] if tokenizer != _TRIGRAM or len(word) >= _GRAM else []
+    unspaced = re.search(UNSPACED, word)
     if tokenizer == _TRIGRAM:
         if len(word) < _GRAM:
             return []
         return [word[place : place + _GRAM] for place in range(len(word) - _GRAM + 1)] if unspaced else [word]
-    return _WORD.findall(word) if unspaced else [word]
+    if not unspaced:
+        return [word]
+    # Pairs, as the index has them, and the runs as they are, which an index made before schema 4 has.
+    runs = _WORD.findall(word)
+    return [term for run in runs for part in re.findall(f"{UNSPACED}+", run) for term in bigrams(part)] + runs
 
 
 def _without_function_words(terms: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from sqlrag.store.encoders import chunker_of
 from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import check_index_name
 from sqlrag.store.precision import check_vectors
-from sqlrag.store.registry import IndexRecord
+from sqlrag.store.registry import HEADINGS, IndexRecord
 from sqlrag.values.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS, shown, whole
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class IndexOptions:
             template=template,
             filters=filters,
             tracking=tracking,
+            context=HEADINGS,
         )
 
 

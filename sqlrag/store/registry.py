@@ -21,6 +21,7 @@ from sqlrag.store.source_table import TRACKING, check_template, key_columns, tem
 from sqlrag.store.statements import statement
 
 __all__ = [
+    "HEADINGS",
     "SCHEMA_VERSION",
     "Connection",
     "Contents",
@@ -35,6 +36,8 @@ __all__ = [
 SCHEMA_VERSION = 4
 """The layout of the tables that this version writes; a database says which one it has."""
 
+HEADINGS = "headings"
+"""`IndexRecord.context` of an index whose chunks are embedded with their titles and headings; "" before schema 4."""
 
 _TXN_WRITE = 2
 """apsw.SQLITE_TXN_WRITE: of a connection that has no transaction open, the statement that runs writes."""
@@ -76,6 +79,7 @@ class IndexRecord:
     template: str = ""
     filters: str = "[]"
     tracking: str = ""
+    context: str = ""
 
     @property
     def is_over_table(self) -> bool:
@@ -128,6 +132,8 @@ def _checked_record(columns: Sequence[str], row: Sequence[Any]) -> IndexRecord:
         _check_source(record)
     except (InputError, ValueError, RecursionError) as error:  # the last: of JSON
         raise _damaged(row, str(error)) from error
+    if record.context not in ("", HEADINGS):
+        raise _damaged(row, f"context is {record.context!r}")
     if min(record.dimension, record.window, record.max_tokens) < 1 or not 0 <= record.overlap < record.max_tokens:
         raise _damaged(row, "its sizes cannot be")
     return record

@@ -29,8 +29,9 @@ _VIRTUAL = {
     "vec": r"vec0\s*\(\s*embedding (FLOAT|INT8)\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
     "cells": r"vec0\s*\(\s*centroid FLOAT\[\d+\]\s*\)",
     "codes": r"vec0\s*\(\s*cell INTEGER PARTITION KEY\s*,\s*code INT8\[\d+\][\w\s=,]*\)",
-    "fts": r"fts5\s*\(\s*text\s*,\s*(content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'|content = '', "
-    r"contentless_delete = 1)\s*,\s*tokenize\s*=\s*'[\w ]+'\s*\)",
+    "fts": r"fts5\s*\(\s*(context\s*,\s*text\s*,\s*words|text)\s*,\s*"
+    r"(content\s*=\s*'{name}'\s*,\s*content_rowid\s*=\s*'id'|content = '', contentless_delete = 1)\s*,\s*"
+    r"tokenize\s*=\s*'[\w ]+'\s*\)",
 }
 """How each virtual table of an index is declared in the file, in any version of the schema.
 
@@ -41,6 +42,10 @@ _TRIGGER = (
     r"CREATE TRIGGER \w+ AFTER (INSERT|DELETE|UPDATE OF [\w, ]+) ON {name} BEGIN\s+("
     r"INSERT INTO {name}_fts \(rowid, text\) VALUES \(new\.id, new\.text\);\s+"
     r"|INSERT INTO {name}_fts \({name}_fts, rowid, text\) VALUES \('delete', old\.id, old\.text\);\s+"
+    r"|INSERT INTO {name}_fts \(rowid, context, text, words\) "
+    r"VALUES \(new\.id, new\.context, new\.text, new\.words\);\s+"
+    r"|INSERT INTO {name}_fts \({name}_fts, rowid, context, text, words\)\s+"
+    r"VALUES \('delete', old\.id, old\.context, old\.text, old\.words\);\s+"
     r"|DELETE FROM {name}_(vec|codes) WHERE rowid = old\.id;\s+"
     r"|INSERT OR IGNORE INTO {name}_gone \(id\) VALUES \(old\.id\);\s+)+END"
 )

@@ -31,8 +31,8 @@ FUSION_DEPTH = 100
 
 Value = TypeVar("Value")
 
-ChunkRow = tuple[int, int, str]
-"""`(id, source_id, text)` of a chunk."""
+ChunkRow = tuple[int, int, str, str]
+"""`(id, source_id, text, context)` of a chunk; `context + text` is what was embedded and is reranked."""
 
 
 @dataclass
@@ -184,13 +184,14 @@ class Index:
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
+        context = "chunk.context" if self.record.context else "''"
         sql = (
-            f"SELECT chunk.id, chunk.source_id, chunk.text FROM main.json_each(?) AS wanted "
+            f"SELECT chunk.id, chunk.source_id, chunk.text, {context} FROM main.json_each(?) AS wanted "
             f"CROSS JOIN {in_main(self.record.name)} AS chunk ON chunk.id = wanted.value ORDER BY wanted.key"
         )
         found = list(self._connection.execute(sql, (json.dumps(list(ids)),)))
-        for id_, _, text in found:
-            if not isinstance(text, str):
+        for id_, _, text, above in found:
+            if not isinstance(text, str) or not isinstance(above, str):
                 raise NotADatabaseError(
                     f"this database is damaged: the text of chunk {id_} of index {self.record.name!r} is no text: "
                     "sqlrag check --repair makes it anew"

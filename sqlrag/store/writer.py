@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from sqlrag.store.names import in_main, quote
 from sqlrag.store.precision import from_int8, to_int8
 from sqlrag.store.registry import Connection, IndexRecord, Registry
 from sqlrag.store.schema_check import SHADOWS
-from sqlrag.store.statements import statement
+from sqlrag.store.statements import made_in_main, statement
 from sqlrag.store.stored_vectors import joined, stored_blocks
 from sqlrag.store.vec0_layout import check_deletable, check_insertable, vectors_at
+from sqlrag.text.words import further_words
 
 if TYPE_CHECKING:
     import apsw
@@ -28,16 +29,30 @@ __all__ = [
     "IndexWriter",
     "StoredChunk",
     "check_room",
+    "chunk_columns",
     "immediate",
     "made_anew",
     "upgrade",
+    "words_beside",
 ]
 
-StoredChunk = tuple[int, Any, int, int, int, str, int]
+StoredChunk = tuple[int, Any, int, int, int, str, int, str]
 """A row of the chunk table: the values of CHUNK_COLUMNS."""
 
-CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count")
+CHUNK_COLUMNS = ("id", "source_id", "ordinal", "start_char", "end_char", "text", "token_count", "context")
 """The columns of a chunk table, in their order, on both engines."""
+
+
+def words_beside(record: IndexRecord, context: str, text: str) -> str:
+    """Return what the full text indexes of a chunk besides its context and its text."""
+    pairs = record.tokenizer != "trigram"
+    return " ".join(filter(None, (further_words(context, pairs=pairs), further_words(text, pairs=pairs))))
+
+
+def chunk_columns(record: IndexRecord) -> tuple[str, ...]:
+    """Return the columns of an index's chunk table: without `context` if the index was made before schema 4."""
+    return CHUNK_COLUMNS if record.context else CHUNK_COLUMNS[:-1]
+
 
 PARTS = ("fts", "vec", "codes", "gone", "rows", "queue")
 """The names of an index's tables, after its own name and a `_`; the chunk table has the name of the index."""
@@ -181,16 +196,39 @@ class IndexWriter:
         parts: dict[str, str | int] = {"numbers": numbers, "together": together, "dimension": self.record.dimension}
         return statement("index/create_vectors", index=self.record.name, **parts)
 
-    def _full_text(self) -> str:
+    def _full_text(self, columns: str = "context, text, words") -> str:
         tokenize = TOKENIZERS[self.record.tokenizer]
-        return statement("index/create_full_text", index=self.record.name, tokenize=tokenize)
+        return statement("index/create_full_text", index=self.record.name, columns=columns, tokenize=tokenize)
 
     def remake_full_text(self) -> None:
         """Make the full text anew, with the record's tokenizer."""
         words = quote(f"{self.record.name}_fts")
         self._drop_full_text()
-        self._connection.execute(self._full_text())
+        self._connection.execute(self._full_text() if self._has_words() else self._full_text("text"))
+        if self.record.context:
+            self._remake_words()
         self._connection.execute(f"INSERT INTO main.{words} ({words}) VALUES ('rebuild')")
+
+    def _has_words(self) -> bool:
+        """Tell whether the chunk table has the columns that schema 4 has brought."""
+        sql = "SELECT 1 FROM main.pragma_table_info(?, 'main') WHERE name = 'words'"
+        return bool(list(self._connection.execute(sql, (self.record.name,))))
+
+    def _remake_words(self) -> None:
+        """Write anew what the full text indexes besides contexts and texts; the full text is rebuilt afterwards."""
+        chunks = list(self._connection.execute(f"SELECT id, context, text, words FROM {self._table}"))
+        changed = [
+            (words, id_)
+            for id_, context, text, before in chunks
+            if isinstance(text, str) and (words := words_beside(self.record, str(context), text)) != before
+        ]
+        trigger = in_main(f"{self.record.name}_after_update")
+        find = "SELECT sql FROM main.sqlite_schema WHERE type = 'trigger' AND name = ? COLLATE NOCASE"
+        made = [sql for (sql,) in self._connection.execute(find, (f"{self.record.name}_after_update",))]
+        if changed and made:
+            self._connection.execute(f"DROP TRIGGER {trigger}")  # it would index the words of a full text that is empty
+            self._connection.executemany(f"UPDATE {self._table} SET words = ? WHERE id = ?", changed)
+            self._connection.execute(made_in_main(made[0]))
 
     def remake_vectors(self, agreed: NDArray[np.int64]) -> None:
         """Make the table of vectors anew, with those that lie at these places of the old one."""
@@ -275,7 +313,13 @@ class IndexWriter:
 
     def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
         """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
-        self._connection.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
+        columns = chunk_columns(self.record)
+        rows: Iterable[tuple[Any, ...]] = (chunk[: len(columns)] for chunk in chunks)
+        if self.record.context:
+            columns += ("words",)
+            rows = ((*chunk, words_beside(self.record, chunk[-1], chunk[5])) for chunk in chunks)
+        places = ", ".join("?" for _ in columns)
+        self._connection.executemany(f"INSERT INTO {self._table} ({', '.join(columns)}) VALUES ({places})", rows)
         ids = [chunk[0] for chunk in chunks]
         self.bring_to_codes()
         self.remove_gone()

@@ -1,7 +1,9 @@
 """Splitting a text into chunks: at natural boundaries, counted in tokens, with exact offsets.
 
-A Markdown heading begins a chunk and stays with the text that follows it. Within a section, semchunk keeps paragraphs
-whole if they fit, otherwise lines, then sentences, then words. These choices follow from benchmarks/chunking.md (472
+A heading begins a chunk and stays with the text that follows it; so does a function or class of source code, and short
+ones share a chunk. Within a section, semchunk keeps paragraphs whole if they fit, otherwise lines, then sentences, then
+words. Each chunk also has a context: the title of the document, the headings above the chunk, and the header of a table
+that the chunk continues. These choices follow from benchmarks/chunking.md (472
 questions on five documents, k = 5, all-MiniLM-L6-v2):
 
 - Splitter, at 200 tokens: semchunk has a recall of 77.6 %, a precision of 5.9 % and an IoU of 5.8 %. The text splitter
@@ -15,14 +17,18 @@ questions on five documents, k = 5, all-MiniLM-L6-v2):
 
 from __future__ import annotations
 
+import bisect
 import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from sqlrag.errors import InputError
 from sqlrag.text.counting import TokenCounter
+from sqlrag.text.markup import CODE_KINDS, Heading, headings, table_headers
+from sqlrag.text.words import search_text, unspaced_letters
 from sqlrag.values.arguments import shown, whole
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     _Split: TypeAlias = tuple[list[str], list[tuple[int, int]]]
 
-__all__ = ["DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
+__all__ = ["CONTEXT_TOKENS", "DEFAULT_MAX_TOKENS", "DEFAULT_OVERLAP", "Chunk", "Chunker"]
 
 DEFAULT_MAX_TOKENS = 200
 """The most tokens of a chunk, without special tokens."""
@@ -40,14 +46,14 @@ DEFAULT_MAX_TOKENS = 200
 DEFAULT_OVERLAP = 0
 """The most tokens of a chunk that the next chunk repeats."""
 
+CONTEXT_TOKENS = 48
+"""The most tokens of a chunk's context."""
+
 # A longer section is split first, because semchunk processes the whole of its input at each level.
 _SECTION_CHARS = 16_384
 
 # Where a section may be split, best first: after a blank line, a line, a sentence, a word.
 _CUTS = tuple(re.compile(pattern) for pattern in (r"\n[ \t\r]*\n", r"\n", r"[.!?]\s|[。！？]", r"\s"))  # noqa: RUF001
-
-# Lines that begin a section, and lines that begin or end code, in which no section begins.
-_HEADING_OR_FENCE = re.compile(r"^(?:#{1,6}[ \t][^\n]*|[ ]{0,3}(?P<fence>```|~~~)[^\n]*)", re.MULTILINE)
 
 # Where an overlap may begin, best first: at a sentence, at a word.
 _STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[。！？])\s*", r"\s+"))  # noqa: RUF001
@@ -55,6 +61,15 @@ _STARTS = tuple(re.compile(pattern) for pattern in (r"(?<=[.!?])\s+|\n\s*|(?<=[�
 # More characters than a token of prose ever has. A text with longer tokens (NULs, endless words, walls of spaces)
 # counts as if each token had this many characters, so that chunks stay bounded.
 _CHARS_A_TOKEN = 64
+
+# The letters that a token of Thai or Japanese has at least on average, in the tokenizers that know them.
+_UNSPACED_A_TOKEN = 3
+
+# What stands between the title and the headings of a context.
+_SEPARATOR = " > "
+
+# A title that stands in so many of the first characters of a chunk is not repeated in its context.
+_TITLE_WITHIN = 400
 
 # A chunk with less than this fraction of the allowed tokens says too little to be found.
 _CRUMB = 10
@@ -66,7 +81,9 @@ class Chunk:
 
     `text` is exactly `source[start_char:end_char]`. The offsets count Unicode code points, and the end is exclusive.
     `ordinal` counts the chunks of one text from 0. `tokens` is the number of the text's own tokens, without special
-    tokens, as the embedder's tokenizer counts them.
+    tokens, as the embedder's tokenizer counts them; `unknown` of them stand for characters that it does not know.
+    `context` says where in its document the chunk stands. It is empty or ends with a line break, and
+    `context + text` is what is embedded and reranked.
     """
 
     ordinal: int
@@ -74,6 +91,8 @@ class Chunk:
     end_char: int
     text: str
     tokens: int
+    context: str = ""
+    unknown: int = 0
 
 
 class Chunker:
@@ -81,7 +100,8 @@ class Chunker:
 
     `tokenizer` is that tokenizer or its `tokenizer.json`. Its truncation, padding and special tokens are ignored. Up to
     `overlap` tokens of a chunk are repeated at the start of the next chunk of a section, whole sentences if possible.
-    Raises InputError for an impossible size, and for a file that is not a tokenizer.
+    A chunk's context has at most `context_tokens` tokens; with 0, chunks have none. Raises InputError for an
+    impossible size, and for a file that is not a tokenizer.
     """
 
     def __init__(
@@ -89,6 +109,7 @@ class Chunker:
         tokenizer: Tokenizer | str | os.PathLike[str],
         max_tokens: int = DEFAULT_MAX_TOKENS,
         overlap: int = DEFAULT_OVERLAP,
+        context_tokens: int = 0,
     ) -> None:
         self.max_tokens = _whole_number("max_tokens", max_tokens, least=1)
         self.overlap = _whole_number("overlap", overlap, least=0)
@@ -96,11 +117,15 @@ class Chunker:
             raise InputError(
                 f"overlap is {self.overlap} tokens and max_tokens {self.max_tokens}: overlap must be the smaller one"
             )
+        self.context_tokens = context_tokens
         self._tokenizer = _without_window(tokenizer)
         self._counter = TokenCounter(self._tokenizer)
 
-    def chunks(self, text: str) -> list[Chunk]:
+    def chunks(self, text: str, title: str = "", kind: str = "") -> list[Chunk]:
         """Return the chunks of `text`, in order.
+
+        `title` is that of the document, which begins each context, and `kind` the suffix of its file, which decides
+        what a heading is (`sqlrag.text.markup`); Markdown's by default.
 
         Every character that is not whitespace is in at least one chunk, or in exactly one if `overlap` is 0. No chunk
         starts or ends with whitespace. A chunk is longer than `max_tokens` only if a single character is (Hangul, with
@@ -111,18 +136,90 @@ class Chunker:
             raise InputError(f"text is {type(text).__name__}, and chunks are made of str")
         _check_unicode(text)
         longest = min(_SECTION_CHARS, _CHARS_A_TOKEN * self.max_tokens)
-        spans = (span for section in _sections(text, longest) for span in self._section_spans(text, section))
-        return [
-            Chunk(ordinal, start, end, text[start:end], self._counter(text[start:end]))
-            for ordinal, (start, end) in enumerate(spans)
-        ]
+        found = headings(text, kind)
+        sections: Iterable[_Section] = _sections(text, found, longest)
+        if kind in CODE_KINDS:
+            sections = self._joined_sections(text, sections)
+        spans = [span for section in sections for span in self._section_spans(text, section)]
+        contexts = self._contexts(text, title, found, spans)
+        chunks = []
+        for ordinal, ((start, end), context) in enumerate(zip(spans, contexts, strict=True)):
+            part = text[start:end]
+            tokens, unknown = self._counter.counts(part)
+            chunks.append(Chunk(ordinal, start, end, part, tokens, context, unknown))
+        return chunks
+
+    def _joined_sections(self, text: str, sections: Iterable[_Section]) -> Iterator[_Section]:
+        """Yield the sections of source code, in which short functions that follow one another are one section."""
+        joined: _Section | None = None
+        size = 0
+        for section in sections:
+            own = self._count(text[section.start : section.end])
+            if joined is not None and size + own <= self.max_tokens:
+                joined, size = _Section(joined.start, joined.start, section.end), size + own
+                continue
+            if joined is not None:
+                yield joined
+            joined, size = section, own
+        if joined is not None:
+            yield joined
+
+    def _contexts(
+        self, text: str, title: str, found: Sequence[Heading], spans: Sequence[tuple[int, int]]
+    ) -> Iterator[str]:
+        """Yield the context of each chunk, given the headings of the text."""
+        if not self.context_tokens:
+            yield from ("" for _ in spans)
+            return
+        tables = table_headers(text)
+        table_starts = [start for start, _, _ in tables]
+        path: list[Heading] = []
+        place = 0
+        for start, end in spans:
+            while place < len(found) and found[place].start < start:
+                path = [above for above in path if above.level < found[place].level] + [found[place]]
+                place += 1
+            if place < len(found) and found[place].start == start:
+                path = [above for above in path if above.level < found[place].level]
+            header = ""
+            table = bisect.bisect_right(table_starts, start) - 1
+            if table >= 0 and tables[table][0] < start < tables[table][1]:
+                header = tables[table][2]
+            yield self._context(title, [heading.title for heading in path], header, text[start:end])
+
+    def _context(self, title: str, path: list[str], header: str, text: str) -> str:
+        """Return a context of at most `context_tokens` tokens. The innermost headings count most, after the title."""
+        beginning = _folded(text[:_TITLE_WITHIN])
+        title = search_text(title).strip()
+        if title and _folded(title) in beginning:
+            title = ""
+        parts = [part for part in (title, *map(search_text, path)) if part.strip()]
+        if len(parts) > 1 and _folded(parts[0]) == _folded(parts[1]):
+            del parts[1]
+        header = "\n" + search_text(header) if header else ""
+        if header and self._counter(header) > self.context_tokens // 2:
+            header = ""
+        room = self.context_tokens - self._counter(header)
+        while len(parts) > 1 and self._counter(_SEPARATOR.join(parts)) > room:
+            del parts[1 if len(parts) > 2 and title else 0]
+        context = _SEPARATOR.join(parts)
+        if self._counter(context) > room:
+            context = self._beginning(context, room)
+        return f"{context}{header}".strip() + "\n" if context or header else ""
+
+    def _beginning(self, text: str, tokens: int) -> str:
+        """Return the first words of a text, at most so many tokens."""
+        words = text.split()
+        while words and self._counter(" ".join(words)) > tokens:
+            words = words[: min(len(words) - 1, tokens)]
+        return " ".join(words)
 
     def _section_spans(self, text: str, section: _Section) -> list[tuple[int, int]]:
         """Return the (start, end) of each chunk of a section."""
         start, end = _stripped(text, section.start, section.end)
         if start == end:
             return []
-        if self._counter(text[start:end]) <= self.max_tokens:
+        if self._count(text[start:end]) <= self.max_tokens:
             return [(start, end)]
         # The heading stays with its text if there is room for it in the first chunk.
         heading = self._count(text[start : section.body])
@@ -179,8 +276,15 @@ class Chunker:
         return span[0]
 
     def _count(self, text: str) -> int:
-        """Return the size of `text`: its tokens, or more if these are very long; 1 if it cannot be split."""
-        return 1 if len(text) == 1 else max(self._counter(text), len(text) // _CHARS_A_TOKEN)
+        """Return the size of `text`: its tokens, or more if these are very long; 1 if it cannot be split.
+
+        A run of letters without spaces may be a single token to a tokenizer that does not know its script. So such
+        letters count as tokens of three characters at least.
+        """
+        if len(text) == 1:
+            return 1
+        size = max(self._counter(text), len(text) // _CHARS_A_TOKEN)
+        return size if text.isascii() else max(size, unspaced_letters(text) // _UNSPACED_A_TOKEN)
 
 
 def _whole_number(name: str, value: object, least: int) -> int:
@@ -228,13 +332,13 @@ class _Section(NamedTuple):
     end: int
 
 
-def _sections(text: str, longest: int) -> Iterator[_Section]:
+def _sections(text: str, found: Sequence[Heading], longest: int) -> Iterator[_Section]:
     """Yield the sections of a text: a heading, or several in a row, and the text up to the next heading.
 
     A section of more than `longest` characters is divided into parts, of which only the first has the heading.
     """
     start = body = 0
-    for heading_start, heading_end in [*_headings(text), (len(text), len(text))]:
+    for heading_start, heading_end in [*((heading.start, heading.end) for heading in found), (len(text), len(text))]:
         if text[body:heading_start].strip() or heading_start == len(text):
             for first, last in _cut(text, start, heading_start, longest):
                 yield _Section(first, min(max(first, body), last), last)
@@ -242,16 +346,9 @@ def _sections(text: str, longest: int) -> Iterator[_Section]:
         body = heading_end
 
 
-def _headings(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the (start, end) of each Markdown heading that is not inside fenced code."""
-    fence = ""
-    for line in _HEADING_OR_FENCE.finditer(text):
-        mark = line["fence"]
-        if mark is None:
-            if not fence:
-                yield line.span()
-        elif not fence or mark == fence:
-            fence = "" if fence else mark
+def _folded(text: str) -> str:
+    """Return a text for a comparison that ignores case and spaces."""
+    return " ".join(text.casefold().split())
 
 
 def _cut(text: str, start: int, end: int, longest: int) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenizers import Tokenizer
 
 __all__ = ["TokenCounter"]
@@ -41,28 +43,46 @@ class TokenCounter:
             and isinstance(tokenizer.normalizer, BertNormalizer)
             and not any(len(token.content.split()) > 1 for token in added)
         )
-        self._words = _WordCounts(tokenizer)
+        self._unknown = _unknown_id(tokenizer)
+        self._words = _WordCounts(self._tokenized)
         self._of_text = lru_cache(maxsize=_TEXTS_KEPT)(self._tokenized)
 
     def __call__(self, text: str) -> int:
         """Return the number of tokens of `text`."""
         if self._by_word and not _NOT_WHITESPACE_TO_BERT.search(text):
-            return sum(map(self._words.__getitem__, text.split()))
+            return sum(self._words[word][0] for word in text.split())
+        return self._of_text(text)[0]
+
+    def counts(self, text: str) -> tuple[int, int]:
+        """Return the number of tokens of `text`, and how many of them are the token for unknown characters."""
+        if self._by_word and not _NOT_WHITESPACE_TO_BERT.search(text):
+            counted = [self._words[word] for word in text.split()]
+            return sum(tokens for tokens, _ in counted), sum(unknown for _, unknown in counted)
         return self._of_text(text)
 
-    def _tokenized(self, text: str) -> int:
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+    def _tokenized(self, text: str) -> tuple[int, int]:
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return len(ids), 0 if self._unknown is None else ids.count(self._unknown)
 
 
-class _WordCounts(dict[str, int]):
-    """The number of tokens of each word seen so far."""
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    """Return the id of the token for characters that a tokenizer does not know; None if it knows all, as bytes."""
+    name = getattr(tokenizer.model, "unk_token", None)
+    for token in (name, "[UNK]", "<unk>"):
+        if token is not None and (found := tokenizer.token_to_id(token)) is not None:
+            return int(found)
+    return None
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+
+class _WordCounts(dict[str, tuple[int, int]]):
+    """The number of tokens, and of unknown ones, of each word seen so far."""
+
+    def __init__(self, tokenized: Callable[[str], tuple[int, int]]) -> None:
         super().__init__()
-        self._tokenizer = tokenizer
+        self._tokenized = tokenized
 
-    def __missing__(self, word: str) -> int:
-        count = len(self._tokenizer.encode(word, add_special_tokens=False))
+    def __missing__(self, word: str) -> tuple[int, int]:
+        counts = self._tokenized(word)
         if len(word) <= _LONGEST_WORD and len(self) < _WORDS_KEPT:
-            self[word] = count
-        return count
+            self[word] = counts
+        return counts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from sqlrag.text.chunking import Chunk
 
 __all__ = [
+    "DEEPEST",
     "PARTIAL",
+    "Converted",
     "Document",
     "Json",
     "Part",
@@ -23,11 +26,18 @@ __all__ = [
     "Source",
     "Unreadable",
     "UnreadableError",
+    "cleaned",
     "embed_parts",
+    "kind_of_metadata",
     "reason",
 ]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+DEEPEST = 100
+"""How deep lists and objects of metadata may nest: Python, SQLite and DuckDB stop at different depths beyond it."""
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 PARTIAL = "partial:"
 """Stands before the content hash of a document whose chunks are not all stored yet."""
@@ -39,9 +49,9 @@ Origin = TypeVar("Origin")
 class Document:
     """A document as it goes into a database.
 
-    `uri` is the file's absolute path with `/`, followed by `#<id>` for a row of a file. The offsets of chunks count
-    in `text`, which for a text file is exactly its characters, newlines included. `content_hash` (SHA-256, hex) changes
-    if and only if the content does.
+    `uri` is the file's absolute path with `/`, followed by `#<id>` for a row of a file or a member of an archive. The
+    offsets of chunks count in `text`, which for a text file is its characters, newlines included, without the data of
+    images that are embedded in it. `content_hash` (SHA-256, hex) changes if and only if the content does.
     """
 
     uri: str
@@ -56,12 +66,25 @@ class Document:
         return PARTIAL + self.content_hash
 
 
+@dataclass
+class Converted:
+    """What a file's bytes become. The title is empty if the file has none."""
+
+    title: str
+    text: str
+    metadata: dict[str, Json] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Unreadable:
-    """A file, folder or row that could not be read, and why: in one line, which may say what to do about it."""
+    """A file, folder or row that could not be read, and why: in one line, which may say what to do about it.
+
+    `rows` is how many rows of a file it stands for; 0 for a file or folder.
+    """
 
     uri: str
     reason: str
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,11 +94,15 @@ class Source:
     uri: str
     path: Path
     root: Path
+    encoding: str | None = None
+    """The encoding that the user gave."""
+    read_as: str | None = None
+    """The kind that the user gave, or that the file's name without a suffix says."""
 
     @property
     def kind(self) -> str:
-        """The suffix that says how to read the file, in lower case and without dots or `.gz`: `jsonl`."""
-        return self.path.name.lower().removesuffix(".gz").rpartition(".")[2]
+        """What says how to read the file: its suffix in lower case, without dots or `.gz`, such as `jsonl`."""
+        return self.read_as or self.path.name.lower().removesuffix(".gz").rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -107,24 +134,66 @@ class Part(Generic[Origin]):
 
     def rows(
         self, source_id: Any, ids: Iterator[int], start: int = 0
-    ) -> list[tuple[int, Any, int, int, int, str, int]]:
+    ) -> list[tuple[int, Any, int, int, int, str, int, str]]:
         """Return the rows of a chunk table for the chunks from `start` on, each with the next of the ids."""
         return [
-            (next(ids), source_id, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text, chunk.tokens)
-            for chunk in self.chunks[start:]
+            (next(ids), source_id, c.ordinal, c.start_char, c.end_char, c.text, c.tokens, c.context)
+            for c in self.chunks[start:]
         ]
 
 
 def embed_parts(parts: Sequence[Part[Any]], encode: Callable[[list[str]], NDArray[np.float32]]) -> list[Chunk]:
     """Give parts their vectors, made in one call of `encode`, and return all their chunks."""
     chunks = [chunk for part in parts for chunk in part.chunks]
-    vectors = encode([chunk.text for chunk in chunks])
+    vectors = encode([chunk.context + chunk.text for chunk in chunks])
     start = 0
     for part in parts:
         end = start + len(part.chunks)
         part.vectors = vectors[start:end]
         start = end
     return chunks
+
+
+def kind_of_metadata(metadata: str | dict[str, Json]) -> str:
+    """Return the kind of the file that a document was made from, given its metadata; "" if it was none."""
+    if isinstance(metadata, str):
+        try:
+            metadata = json.loads(metadata)
+        except ValueError:
+            return ""
+    # A row's own columns may have any of these names, and hardly all.
+    is_file = isinstance(metadata, dict) and {"path", "name", "folder", "type"} <= metadata.keys()
+    return str(metadata["type"]) if is_file and isinstance(metadata, dict) else ""
+
+
+def cleaned(document: Document) -> Document:
+    """Return a document as a database can hold it: each NUL in it becomes U+FFFD.
+
+    SQLite's functions end a text at its first NUL, so the offsets of all later chunks would lead nowhere. The
+    replacement has the same length, so offsets stay as they are.
+    """
+    metadata = _without_nul(document.metadata)
+    if metadata is document.metadata and not any(
+        "\0" in part for part in (document.uri, document.title, document.text)
+    ):
+        return document
+    uri, title, text = (part.replace("\0", _REPLACEMENT) for part in (document.uri, document.title, document.text))
+    assert isinstance(metadata, dict)
+    return replace(document, uri=uri, title=title, text=text, metadata=metadata)
+
+
+def _without_nul(value: Json) -> Json:
+    """Return a value of metadata without NULs: the same object if it has none."""
+    if isinstance(value, str):
+        return value.replace("\0", _REPLACEMENT) if "\0" in value else value
+    if isinstance(value, dict):
+        pairs = {str(_without_nul(key)): _without_nul(inner) for key, inner in value.items()}
+        same = len(pairs) == len(value) and all(key in value and value[key] is inner for key, inner in pairs.items())
+        return value if same else pairs
+    if isinstance(value, list):
+        inner = [_without_nul(one) for one in value]
+        return value if all(a is b for a, b in zip(value, inner, strict=True)) else inner
+    return value
 
 
 class UnreadableError(Exception):

@@ -1,76 +1,96 @@
 """Converting HTML to text that is good to read and to search.
 
 Headings become Markdown headings, at which chunks begin. Blocks are separated by blank lines, list items and table rows
-are lines of their own, and code keeps its lines. Of links only the text remains, and nothing is escaped, because
-addresses and backslashes only disturb a search. The parser is lexbor (selectolax), which reads broken pages as browsers
-do.
+are lines of their own, code keeps its lines, and formulas are TeX if the page has them so. Of links only the text
+remains, and nothing is escaped, because addresses and backslashes only disturb a search. The parser is lexbor
+(selectolax), which reads broken pages as browsers do.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from sqlrag.text.documents import UnreadableError
+from sqlrag.text.html_nodes import (
+    BLOCKS,
+    LINES,
+    SPACES,
+    code_lines,
+    math_text,
+    script_text,
+    table_lines,
+    walk,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from selectolax.lexbor import LexborNode
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 __all__ = ["html_to_text"]
 
-# Elements that are not text, or that only lead to other pages.
-_DROPPED_TAGS = frozenset({
-    "head", "script", "style", "noscript", "template", "svg", "math", "iframe", "object", "embed", "canvas",
-    "audio", "video", "map", "nav", "dialog", "button", "select", "textarea", "input", "datalist",
-})  # fmt: skip
-_DROPPED_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar"})
-# Elements that search engines should leave out, and the pilcrow that Sphinx puts after headings.
-_DROPPED_CLASSES = frozenset({"nosearch", "noindex", "headerlink"})
-
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-# Elements with a blank line before and after. Unknown elements are part of a line.
-_BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "body", "center", "details", "div", "dl", "fieldset",
-    "figcaption", "figure", "footer", "form", "header", "hgroup", "hr", "main", "ol", "p", "pre", "section",
-    "table", "ul",
-})  # fmt: skip
-# Elements on a line of their own.
-_LINES = frozenset({"caption", "dd", "dt", "legend", "li", "summary", "tr"})
 
-_SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
+# A marked main part with less than this share of the page's text is a caption, not the page.
+_SMALL_SHARE = 5
+_MUCH_TEXT = 500
 
 
 def html_to_text(html: str) -> tuple[str, str]:
-    """Return (title, text) of a page. The title is `<title>`, the first `<h1>`, or empty."""
+    """Return (title, text) of a page. The title is `<title>`, the first `<h1>`, or empty. Raises UnreadableError."""
+    try:
+        return _title_and_text(html)
+    except RecursionError as error:
+        raise UnreadableError("has code, formulas or small print nested a thousand deep") from error
+
+
+def _title_and_text(html: str) -> tuple[str, str]:
     from selectolax.lexbor import LexborHTMLParser
 
     page = LexborHTMLParser(html)
     heading = page.css_first("head > title") or page.css_first("h1")
-    title = _SPACES.sub(" ", heading.text()).strip() if heading is not None else ""
-    # If a page marks its main part, the rest belongs to the site.
-    for root in (page.css_first("main, [role=main]"), page.body):
-        if root is not None and (text := _Writer().text(root)):
-            return title, text
-    return title, ""
+    title = SPACES.sub(" ", heading.text()).strip() if heading is not None else ""
+    # If a page marks its main parts, the rest belongs to the site.
+    marked = "\n\n".join(filter(None, (_Writer().text(root) for root in _main_parts(page))))
+    body = page.body
+    whole = "" if body is None else _Writer().text(body)
+    if marked and (len(marked) * _SMALL_SHARE >= len(whole) or len(whole) - len(marked) < _MUCH_TEXT):
+        return title, marked
+    if not whole and (root := page.root) is not None:
+        whole = _Writer(noscript=True).text(root)
+        if whole and "<" in whole and (frames := page.css_first("noframes")) is not None:
+            return title, _title_and_text(frames.text())[1]  # lexbor reads what is in <noframes> as characters
+    return title, whole
+
+
+def _main_parts(page: LexborHTMLParser) -> list[LexborNode]:
+    """Return the parts that a page marks as its main ones, without those inside another."""
+    parts: list[LexborNode] = []
+    for node in page.css("main, [role=main]"):
+        above = node.parent
+        while above is not None and above.tag != "main" and (above.attributes or {}).get("role") != "main":
+            above = above.parent
+        if above is None:
+            parts.append(node)
+    return parts
 
 
 class _Writer:
-    """Writes the text under one node."""
+    """Writes the text under one node; with `noscript`, also what is for readers without scripts or frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, noscript: bool = False) -> None:
+        self._noscript = noscript
         self._lines: list[str] = []  # the finished lines
         self._inline: list[str] = []  # the parts of the current line
         self._mark = ""  # the start of the next line: "## ", "- "
-        self._lists: list[int | None] = []  # the open lists: the last number of <ol>, None for <ul>
+        self._lists: list[int | None] = []  # the open lists: the next number of <ol>, None for <ul>
 
     def text(self, root: LexborNode) -> str:
         """Return the text of `root`, without blank lines around it."""
-        for event, node in _walk(root):
+        for event, node in walk(root, noscript=self._noscript):
             tag = node.tag or ""
             if event == "text":
                 self._inline.append(node.text_content or "")
-            elif event == "pre":
-                self._code(node)
+            elif event == "whole":
+                self._whole(tag, node)
             elif event == "open":
                 self._open(tag, node)
             else:
@@ -78,27 +98,37 @@ class _Writer:
         self._end_line()
         return "\n".join(self._lines).strip("\n")
 
+    def _whole(self, tag: str, node: LexborNode) -> None:
+        """Write an element that is not walked through."""
+        if tag == "pre":
+            self._code(node)
+        elif tag == "table":
+            self._end_block()
+            self._lines += table_lines(node)
+            self._end_block()
+        elif tag in ("sup", "sub"):
+            self._inline.append(script_text(node))
+        else:
+            self._inline.append(f" {math_text(node)} " if tag == "script" else math_text(node))
+
     def _open(self, tag: str, node: LexborNode) -> None:
         """Write the beginning of an element."""
         if tag == "br":
             self._end_line()
         elif tag == "img":
             self._inline.append(node.attributes.get("alt") or "")
-        elif tag in ("td", "th"):
-            if "".join(self._inline).strip():
-                self._inline.append(" | ")
         elif tag in _HEADINGS:
             self._end_block()
             self._mark = _HEADINGS[tag]
         elif tag in ("ul", "ol"):
             self._end_line() if self._lists else self._end_block()
-            self._lists.append(0 if tag == "ol" else None)
-        elif tag in _BLOCKS:
+            self._lists.append(_number(node, "start", 1) if tag == "ol" else None)
+        elif tag in BLOCKS or tag in ("td", "th"):
             self._end_block()
-        elif tag in _LINES:
+        elif tag in LINES:
             self._end_line()
             if tag == "li":
-                self._mark = self._bullet()
+                self._mark = self._bullet(node)
 
     def _close(self, tag: str) -> None:
         """Write the end of an element."""
@@ -107,33 +137,34 @@ class _Writer:
             self._lists.pop()
             if not self._lists:
                 self._end_block()
-        elif tag in _BLOCKS or tag in _HEADINGS:
+        elif tag in BLOCKS or tag in _HEADINGS or tag in ("td", "th"):
             self._end_block()
-        elif tag in _LINES:
+        elif tag in LINES:
             self._end_line()
         if tag == "li" or tag in _HEADINGS:
             self._mark = ""  # an empty element has not used it
 
-    def _bullet(self) -> str:
-        """Return the mark of the next item of the innermost list."""
+    def _bullet(self, item: LexborNode) -> str:
+        """Return the mark of an item of the innermost list."""
         indent = "  " * (len(self._lists) - 1)
         if not self._lists or self._lists[-1] is None:
             return f"{indent}- "
-        self._lists[-1] += 1
-        return f"{indent}{self._lists[-1]}. "
+        number = _number(item, "value", self._lists[-1])
+        self._lists[-1] = number + 1
+        return f"{indent}{number}. "
 
     def _code(self, node: LexborNode) -> None:
         """Write a `<pre>` with its own lines, in a fence."""
-        code = node.text().replace("\r\n", "\n").strip("\n")
-        if not code.strip():
+        lines = code_lines(node)
+        if not lines:
             return
         self._end_block()
         self._mark = ""
-        self._lines += ["```", *(line.rstrip() for line in code.split("\n")), "```", ""]
+        self._lines += ["```", *lines, "```", ""]
 
     def _end_line(self) -> None:
         """Finish the current line. Nothing is written for a blank one."""
-        line = _SPACES.sub(" ", "".join(self._inline)).strip().removesuffix(" |")
+        line = SPACES.sub(" ", "".join(self._inline)).strip()
         self._inline.clear()
         if line:
             self._lines.append(self._mark + line)
@@ -146,41 +177,8 @@ class _Writer:
             self._lines.append("")
 
 
-def _walk(root: LexborNode) -> Iterator[tuple[Literal["open", "close", "text", "pre"], LexborNode]]:
-    """Yield the elements and texts under `root` in order, without recursion, because pages can nest very deeply."""
-    opened: list[LexborNode] = []
-    node: LexborNode | None = root
-    while node is not None:
-        deeper = None
-        if node.is_text_node:
-            yield "text", node
-        elif node.is_element_node and not _is_dropped(node):
-            if node.tag == "pre":
-                yield "pre", node
-            else:
-                yield "open", node
-                deeper = node.child
-                if deeper is None:
-                    yield "close", node
-                else:
-                    opened.append(node)
-        if deeper is not None:
-            node = deeper
-            continue
-        node = node.next if opened else None
-        while node is None and opened:
-            done = opened.pop()
-            yield "close", done
-            node = done.next if opened else None
-
-
-def _is_dropped(node: LexborNode) -> bool:
-    """Return whether an element says nothing about the subject of the page."""
-    if node.tag in _DROPPED_TAGS:
-        return True
-    attributes = node.attributes
-    if not attributes:
-        return False
-    if attributes.get("role") in _DROPPED_ROLES or attributes.get("aria-hidden") == "true":
-        return True
-    return not _DROPPED_CLASSES.isdisjoint((attributes.get("class") or "").split())
+def _number(node: LexborNode, name: str, default: int) -> int:
+    """Return the number in an attribute of a list or of its item."""
+    value = (node.attributes.get(name) or "").strip()
+    digits = value.removeprefix("-")
+    return int(value) if digits.isascii() and digits.isdigit() and len(digits) < 10 else default

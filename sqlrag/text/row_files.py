@@ -7,40 +7,37 @@ without saying which. Here the bad line is named, and the others are read.
 
 from __future__ import annotations
 
-import base64
-import csv
-import datetime as dt
-import decimal
 import gzip
 import hashlib
 import json
-import math
-import re
-import threading
 import zlib
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlrag.process.open_files import check_no_database
-from sqlrag.text.documents import Document, Json, RowColumns, Unreadable, UnreadableError, reason
+from sqlrag.text.csv_files import csv_records, number_columns
+from sqlrag.text.decoding import decode_text
+from sqlrag.text.documents import DEEPEST, Document, RowColumns, Unreadable, UnreadableError, reason
+from sqlrag.text.row_values import as_json, as_text, exact_number, json_loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlrag.text.documents import Source
 
-__all__ = ["read_rows"]
+__all__ = ["NumberedRow", "chosen_columns", "documents_of_rows", "read_rows"]
 
 Row: TypeAlias = "dict[str, Any]"
 
-# After this many bad rows the file is probably not of the kind that its name says.
-_MOST_BAD_ROWS = 20
+NumberedRow: TypeAlias = "tuple[int, Row | UnreadableError, RowColumns]"
+"""The number of a row from 1, the row or what is wrong with it, and its columns."""
+
+# So many bad rows of a file are named. The others are counted.
+_NAMED_ROWS = 20
 
 _ROWS_AT_ONCE = 256
 
-# A number as a program writes it. "007" is not one, because it would lose its zeros.
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+# So many bytes of a file are decoded again to say which of them are wrong.
+_SAMPLE = 4_000_000
 
 
 def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Document | Unreadable]:
@@ -48,24 +45,29 @@ def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Doc
 
     `version` is part of the hashes. A row with NULL in all its text columns is not a document.
     """
-    reader = _READERS[source.kind]
+    yield from documents_of_rows(source, _READERS[source.kind](source, columns), version)
+
+
+def documents_of_rows(source: Source, rows: Iterable[NumberedRow], version: str) -> Iterator[Document | Unreadable]:
+    """Yield a Document for each of the numbered rows that has a text, and an Unreadable for each that is broken."""
     bad = 0
     try:
         check_no_database(source.path)
-        for number, row, chosen in reader(source, columns):
+        for number, row, chosen in rows:
             item = _document_or_error(source, number, row, chosen, version)
             if isinstance(item, UnreadableError):
                 bad += 1
-                yield Unreadable(source.uri, str(item))
-                if bad == _MOST_BAD_ROWS:
-                    yield Unreadable(source.uri, f"given up after {bad} bad rows: what follows is not read")
-                    return
+                if bad <= _NAMED_ROWS:
+                    yield Unreadable(source.uri, str(item), rows=1)
             elif item is not None:
                 yield item
     except UnreadableError as error:
         yield Unreadable(source.uri, str(error))
     except (OSError, EOFError, zlib.error) as error:
         yield Unreadable(source.uri, reason(error))
+    if bad > _NAMED_ROWS:
+        more = bad - _NAMED_ROWS
+        yield Unreadable(source.uri, f"{more:,} more {'rows' if more > 1 else 'row'} could not be read", rows=more)
 
 
 def _document_or_error(
@@ -78,6 +80,8 @@ def _document_or_error(
         return _document(source, number, row, columns, version)
     except UnreadableError as error:
         return error
+    except RecursionError:
+        return UnreadableError(f"row {number} has lists or objects nested more than {DEEPEST} deep")
 
 
 def _document(source: Source, number: int, row: Row, columns: RowColumns, version: str) -> Document | None:
@@ -86,17 +90,17 @@ def _document(source: Source, number: int, row: Row, columns: RowColumns, versio
     if not values:
         return None
     where = f"row {number}"
-    texts = [_as_text(value, where) for value in values]
+    texts = [as_text(value, where) for value in values]
     text = "\n\n".join(part for part in texts if part)
-    title = "" if columns.title is None else _as_text(row.get(columns.title), where)
-    key = str(number) if columns.id is None else _as_text(row.get(columns.id), where)
+    title = "" if columns.title is None else as_text(row.get(columns.title), where)
+    key = str(number) if columns.id is None else as_text(row.get(columns.id), where)
     if not key:
         raise UnreadableError(f"{where} has no id in column {columns.id!r}")
     names = columns.metadata
     if names is None:
         used = {*columns.text, columns.title, columns.id}
         names = [name for name in row if name not in used]
-    metadata = {name: _as_json(row.get(name)) for name in names}
+    metadata = {name: as_json(row.get(name), where) for name in names}
     content = json.dumps([version, text, title, metadata], ensure_ascii=False, sort_keys=True)
     try:
         digest = hashlib.sha256(content.encode()).hexdigest()
@@ -106,7 +110,7 @@ def _document(source: Source, number: int, row: Row, columns: RowColumns, versio
     return Document(f"{source.uri}#{key}", title, text, metadata, digest)
 
 
-def _chosen(columns: RowColumns, names: Sequence[str]) -> RowColumns:
+def chosen_columns(columns: RowColumns, names: Sequence[str]) -> RowColumns:
     """Return `columns` with the defaults for a file whose columns are `names`."""
     id_ = columns.id or next((name for name in ("_id", "id") if name in names), None)
     return RowColumns(columns.text, columns.title or "title", id_, columns.metadata)
@@ -123,35 +127,44 @@ def _check_columns(columns: RowColumns, names: Sequence[str]) -> None:
         )
 
 
-def _json_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
+def _json_rows(source: Source, columns: RowColumns) -> Iterator[NumberedRow]:
     """Yield the objects of a JSON Lines file with their line numbers."""
     names: dict[str, None] = {}
     chosen = columns
-    with _opened(source) as file:
+    with _opened(source, _wide_encoding(source)) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                row = _json_object(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, number)
+                row = _json_object(line, number, source.encoding)
             except UnreadableError as error:
                 yield number, error, columns
                 continue
             if not names:
-                chosen = _chosen(columns, list(row))
+                chosen = chosen_columns(columns, list(row))
             names.update(dict.fromkeys(row))
             yield number, row, chosen
     if names:
         _check_columns(columns, list(names))
 
 
-def _json_object(line: bytes, number: int) -> Row:
+def _wide_encoding(source: Source) -> str | None:
+    """Return the encoding of a file whose line breaks are several bytes, None for any other."""
+    with _opened(source) as file:
+        start = file.read(2)
+    if start in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    return source.encoding if source.encoding and source.encoding.startswith(("utf-16", "utf-32")) else None
+
+
+def _json_object(line: bytes | str, number: int, encoding: str | None) -> Row:
     """Return the JSON object of a line."""
     try:
-        value = json.loads(line.decode(), parse_constant=lambda _: None)
-    except UnicodeDecodeError as error:
-        raise UnreadableError(
-            f"line {number} is not UTF-8: byte 0x{line[error.start]:02x} at offset {error.start} of it"
-        ) from error
+        text = decode_text(line, encoding) if isinstance(line, bytes) else line.removeprefix("\ufeff")
+    except UnreadableError as error:
+        raise UnreadableError(f"line {number} is {error}") from error
+    try:
+        value = json_loads(text)
     except (ValueError, RecursionError) as error:
         said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise UnreadableError(f"line {number} is not JSON: {said}") from error
@@ -160,7 +173,7 @@ def _json_object(line: bytes, number: int) -> Row:
     return value
 
 
-def _csv_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
+def _csv_rows(source: Source, columns: RowColumns) -> Iterator[NumberedRow]:
     """Yield the rows of a CSV or TSV file, whose first line names the columns."""
     records = _csv_records(source)
     header = next(records, None)
@@ -171,105 +184,58 @@ def _csv_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | 
     if len(set(header)) < len(header):
         raise UnreadableError(f"its header names a column twice: {', '.join(header)}")
     _check_columns(columns, header)
-    chosen = _chosen(columns, header)
-    types = _csv_types(source, header)
+    chosen = chosen_columns(columns, header)
+    again = _csv_records(source)
+    next(again, None)
+    numbers = number_columns(again, header) - {*chosen.text, chosen.title, chosen.id}
     for number, record in enumerate(records, 1):
         if isinstance(record, UnreadableError):
             yield number, record, chosen
             continue
         row: Row = {name: value or None for name, value in zip(header, record, strict=True)}
-        for name, type_ in types.items():
-            if row[name] is not None and name not in (*chosen.text, chosen.title, chosen.id):
-                row[name] = type_(row[name])
-        yield number, row, chosen
+        yield number, _with_numbers(row, numbers, number), chosen
 
 
-class _LongFields:
-    """A block in which csv reads fields of any length. Its own limit of 128 KiB is less than a long document has.
-
-    The limit holds for the whole process, so the application's own is restored as soon as no row is being read here.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._readers = 0
-        self._before = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._readers:
-                self._before = csv.field_size_limit(_ANY_LENGTH)
-            self._readers += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self._readers -= 1
-            if not self._readers and csv.field_size_limit() == _ANY_LENGTH:  # the application has not set another one
-                csv.field_size_limit(self._before)
-
-
-_ANY_LENGTH = 2**31 - 1
-_LONG_FIELDS = _LongFields()
+def _with_numbers(row: Row, numbers: set[str], number: int) -> Row | UnreadableError:
+    """Return a row with numbers in the columns that have nothing else."""
+    for name in numbers:
+        if row[name] is not None:
+            value = exact_number(row[name])
+            if value is None:
+                return UnreadableError(
+                    f"row {number} has {row[name][:40]!r} in column {name!r}, which had nothing but numbers when "
+                    "it was first read: another program writes the file"
+                )
+            row[name] = value
+    return row
 
 
 def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
-    """Yield the header, then each row that has as many fields, and an error for each row that does not."""
-    delimiter = "\t" if source.kind == "tsv" else ","
-    with _opened(source) as file:
-        start = file.read(2)
-    encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    """Yield the header and the rows of a CSV file, as `csv_records` does."""
+    encoding = source.encoding
+    if encoding is None:
+        with _opened(source) as file:
+            start = file.read(2)
+        encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     with _opened(source, encoding) as file:
-        reader = csv.reader(cast("IO[str]", file), delimiter=delimiter, strict=True)
-        width = 0
-        while True:
-            line = reader.line_num + 1
-            try:
-                with _LONG_FIELDS:
-                    record = next(reader, None)
-            except csv.Error as error:
-                yield UnreadableError(f"line {line} is not CSV: {error}")
-                continue
-            except UnicodeDecodeError as error:
-                name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
-                raise UnreadableError(
-                    f"not {name} after line {line - 1}: byte 0x{error.object[error.start]:02x}; "
-                    "convert it, e.g. with iconv -t UTF-8"
-                ) from error
-            if record is None:
-                return
-            width = width or len(record)
-            if len(record) == width:
-                yield record
-            elif record:
-                yield UnreadableError(f"line {line} has {len(record)} fields, and the header {width}")
+        try:
+            yield from csv_records(cast("IO[str]", file), source.kind)
+        except UnicodeDecodeError as error:
+            raise _not_decoded(source, encoding) from error
 
 
-def _csv_types(source: Source, header: Sequence[str]) -> dict[str, Callable[[str], Json]]:
-    """Return a type for each column whose values are all numbers. CSV has no types, and `year >= 2020` needs one."""
-    patterns = dict.fromkeys(header, _INTEGER)
-    seen: set[str] = set()
-    records = _csv_records(source)
-    next(records)
-    for record in records:
-        if isinstance(record, UnreadableError):
-            continue
-        for name, value in zip(header, record, strict=True):
-            pattern = patterns.get(name)
-            if not value or pattern is None:
-                continue
-            seen.add(name)
-            if pattern.fullmatch(value):
-                continue
-            if _NUMBER.fullmatch(value):
-                patterns[name] = _NUMBER
-            else:
-                del patterns[name]
-    return {name: int if pattern is _INTEGER else float for name, pattern in patterns.items() if name in seen}
+def _not_decoded(source: Source, encoding: str) -> UnreadableError:
+    """Return the error for a file that is not in its encoding, with a proposal."""
+    with _opened(source) as file:
+        data = file.read(_SAMPLE)
+    try:
+        decode_text(data, None if encoding == "utf-8-sig" else encoding)
+    except UnreadableError as error:
+        return error
+    return UnreadableError(f"not {encoding.removesuffix('-sig').upper()} behind its first {_SAMPLE // 1000} kB")
 
 
-def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Row | UnreadableError, RowColumns]]:
+def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[NumberedRow]:
     """Yield the rows of a Parquet file. Only the columns that are used are read."""
     import pyarrow as pa
     from pyarrow import parquet
@@ -279,10 +245,13 @@ def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Ro
         with parquet.ParquetFile(source.path) as file:
             names = file.schema_arrow.names
             _check_columns(columns, names)
-            chosen = _chosen(columns, names)
+            chosen = chosen_columns(columns, names)
             used = {*chosen.text, chosen.title, chosen.id, *(names if chosen.metadata is None else chosen.metadata)}
+            large = _large_columns(file, [name for name in names if name in used])
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[name for name in names if name in used]):
                 values = {name: _values(batch.column(name)) for name in batch.schema.names}
+                for name in large:
+                    values[name] = [None if value is None else str(value) for value in values[name]]
                 for index in range(batch.num_rows):
                     number += 1
                     yield number, {name: column[index] for name, column in values.items()}, chosen
@@ -291,50 +260,54 @@ def _parquet_rows(source: Source, columns: RowColumns) -> Iterator[tuple[int, Ro
         raise UnreadableError(f"cannot be read as Parquet after row {number}: {said}") from error
 
 
+def _large_columns(file: Any, names: Sequence[str]) -> set[str]:
+    """Return the columns of unsigned numbers that have one above 2^63: they stay text, since no engine reads them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unsigned = [name for name in names if pa.types.is_uint64(file.schema_arrow.field(name).type)]
+    large: set[str] = set()
+    for batch in file.iter_batches(_ROWS_AT_ONCE * 64, columns=unsigned) if unsigned else ():
+        for name in unsigned:
+            most = pc.max(batch.column(batch.schema.get_field_index(name))).as_py()
+            if most is not None and most >= 2**63:
+                large.add(name)
+    return large
+
+
 def _values(column: Any) -> list[Any]:
     """Return an Arrow column as Python values, which do not depend on whether pandas is installed."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    exact = _without_nanoseconds(column.type)
+    if exact != column.type:
+        column = column.cast(exact, safe=False)
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):  # a date before year 1, an unknown time zone
         return list(column.cast(pa.string()).to_pylist())
 
 
-def _as_text(value: Any, where: str) -> str:
-    """Return a value of a column as text. A string stays as it is, and NULL becomes the empty string."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise UnreadableError(f"{where} has bytes where text should be, and they are not UTF-8") from error
-    safe = _as_json(value)
-    return safe if isinstance(safe, str) else json.dumps(safe, ensure_ascii=False)
+def _without_nanoseconds(kind: Any) -> Any:  # noqa: PLR0911 - one return for each type
+    """Return an Arrow type in which times have microseconds, as Python's have, also inside lists and structs."""
+    import pyarrow as pa
 
-
-def _as_json(value: Any) -> Json:  # noqa: PLR0911 - one return for each type
-    """Return a value as JSON can hold it: a date in ISO 8601, bytes in base64, NaN as null."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, decimal.Decimal):
-        return _as_json(int(value) if value == value.to_integral_value() else float(value))
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {str(key): _as_json(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(inner) for inner in value]
-    return str(value)
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return pa.timestamp("us", kind.tz)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return pa.duration("us")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_without_nanoseconds(kind.key_type), _without_nanoseconds(kind.item_type))
+    for is_kind, make in ((pa.types.is_large_list, pa.large_list), (pa.types.is_list, pa.list_)):
+        if is_kind(kind):
+            return make(kind.value_field.with_type(_without_nanoseconds(kind.value_type)))
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_nanoseconds(kind.value_type)), kind.list_size)
+    return kind
 
 
 def _opened(source: Source, encoding: str | None = None) -> IO[Any]:

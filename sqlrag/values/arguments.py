@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_IDLE_SECONDS",
     "DEFAULT_INDEX",
     "DEFAULT_KNOWN_ITEMS",
+    "DEFAULT_MAX_CONTEXT",
     "DEFAULT_MIN_RELEVANCE",
     "DEFAULT_RESAMPLES",
     "DEFAULT_SEED",
@@ -63,6 +64,9 @@ DEFAULT_VECTORS = "float32"
 
 DEFAULT_TOP_N = 3
 """How many results the second stage returns."""
+
+DEFAULT_MAX_CONTEXT = 2_000
+"""How many tokens of passages a prompt gets."""
 
 DEFAULT_SYNC_ROWS = 64
 """How many changed rows a query indexes before it runs, within a time limit (sqlrag/indexing/freshness.py)."""

@@ -10,8 +10,8 @@ import pytest
 from sqlrag.cli import cli
 
 COMMANDS = [
-    "demo", "ingest", "index", "search", "compare", "sql", "shell", "sync", "reindex", "info", "check", "eval",
-    "models", "serve", "status", "stop", "extension", "mcp",
+    "demo", "ingest", "index", "search", "compare", "context", "sql", "shell", "sync", "reindex", "info", "check",
+    "eval", "models", "serve", "status", "stop", "extension", "mcp",
 ]  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_unreadable_files_are_named_and_the_rest_is_ingested(run, tmp_path):
     good.write_text("A text like any other.")
     result = run("ingest", tmp_path / "new.db", bad, good)
     assert result.exit_code == 0
-    assert result.stderr.startswith("1 file could not be read:\n")
+    assert result.stderr.startswith("1 row could not be read:\n")
     assert "bad.jsonl" in result.stderr
     assert "documents: 1 added" in result.stdout
     result = run("ingest", tmp_path / "other.db", bad)
@@ -106,15 +106,15 @@ def test_nothing_to_read(run, error_line, tmp_path):
     (tmp_path / "docs").mkdir()
     result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
     assert result.exit_code == 1
-    assert error_line(result).startswith("Error: there was nothing to read: no txt, md, html")
+    assert error_line(result).startswith("Error: there was nothing to read: no file of a known kind")
     (tmp_path / "docs" / "picture.PNG").write_bytes(b"\x89PNG")
     (tmp_path / "docs" / "note.md").write_text("# A note\n\nWith one line.")
     result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
     assert result.exit_code == 0
-    assert result.stdout.endswith(". 1 file of other kinds left out (.png).\n")
-    (tmp_path / "docs" / "Makefile").write_text("all:")
+    assert result.stdout.endswith(". 1 file of other kinds left out: 1 .png (images need OCR first).\n")
+    (tmp_path / "docs" / "program").write_text("all:")
     result = run("ingest", tmp_path / "new.db", tmp_path / "docs")
-    assert result.stdout.endswith(". 2 files of other kinds left out (.png, no suffix).\n")
+    assert result.stdout.endswith("; 1 no suffix (as text: --include NAME).\n")
 
 
 def test_info(run, run_json, db):

@@ -1,6 +1,7 @@
-"""`sqlrag search` and `sqlrag compare`."""
+"""`sqlrag search`, `sqlrag compare` and `sqlrag context`."""
 
 import dataclasses
+import json
 
 from sqlrag.results import Hit
 
@@ -88,3 +89,18 @@ def test_f19_a_filter_with_values(run, run_json, db):
     result = run("search", db, QUESTION, *filter_)
     assert result.exit_code == 1
     assert "no value was given for its parameter 'pattern'" in result.stderr
+
+
+def test_context_for_a_prompt(run, run_json, db):
+    """Passages for a model, within their tokens; `--json` is `--format json`; what fits nothing says so."""
+    result = run("context", db, QUESTION, "--max-tokens", "300", "--order", "score")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("### [1] timeit")
+    assert "### [2] " in result.stdout
+    found = run_json("context", db, QUESTION, "--max-tokens", "300")
+    assert found == json.loads(run("context", db, QUESTION, "--max-tokens", "300", "--format", "json").stdout)
+    assert found["question"] == QUESTION
+    assert [one["number"] for one in found["passages"]] == list(range(1, len(found["passages"]) + 1))
+    nothing = run("context", db, QUESTION, "--max-tokens", "5")
+    assert (nothing.stdout, nothing.stderr) == ("", "Note: nothing that was found fits into 5 tokens\n")
+    assert run("context", db, QUESTION, "--max-tokens", "0").exit_code == 2

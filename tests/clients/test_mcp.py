@@ -95,7 +95,7 @@ def test_a_conversation(engine, passage_files):
         answers_to(
             [
                 ("describe", {}),
-                ("search", {"question": question}),
+                ("search", {"question": question, "top_n": 3}),
                 (
                     "search",
                     {"question": question, "index": "chunks", "top_k": 5, "top_n": 2, "filter": "title <> 'Bees'"},
@@ -119,6 +119,17 @@ def test_a_conversation(engine, passage_files):
     assert len(filtered["hits"]) == 2
     assert "Bees" not in [hit["source"]["title"] for hit in filtered["hits"]]
     assert [row["id"] for row in rows["rows"]] == [hit.id for hit in hits]
+
+
+def test_search_gives_what_fits_to_cite(passage_files):
+    """An agent asks for as much as it wants to read: numbered passages, best first, within its tokens."""
+    calls = [("search", {"question": "why do bees dance?", "max_tokens": tokens}) for tokens in (150, 2000)]
+    few, many = in_process(passage_files["sqlite"], answers_to(calls))
+    assert few["tokens"] <= 150 < many["tokens"] <= 2000
+    assert 0 < len(few["hits"]) < len(many["hits"])
+    assert [hit["number"] for hit in many["hits"]] == list(range(1, len(many["hits"]) + 1))
+    assert [hit["rank_after"] for hit in many["hits"]] == sorted(hit["rank_after"] for hit in many["hits"])
+    assert few["hits"][0]["source"]["title"] == "Bees"
 
 
 def test_neighbours_of_a_chunk(engine, tmp_path):

@@ -203,8 +203,10 @@ def test_the_design_statement_finds_the_bees(passages):
 
 
 def test_search_is_the_statement(passages):
-    """search() gives what the statement gives, and its ranks say how the order moved."""
-    statement = passages.execute(DESIGN_STATEMENT, Q).fetchall()
+    """search() gives what the statement gives for passages with their contexts; its ranks say how the order moved."""
+    statement = DESIGN_STATEMENT.replace("rerank_score(:q, c.text)", "rerank_score(:q, c.context || c.text)")
+    assert statement != DESIGN_STATEMENT
+    statement = passages.execute(statement, Q).fetchall()
     found = passages.execute("SELECT id, text, score FROM search('chunks', :q)", Q).fetchall()
     assert_same(found, statement)
     candidates = passages.execute("SELECT * FROM search('chunks', :q, 25, 25)", Q).fetchall()

@@ -158,20 +158,22 @@ def test_a_damaged_page_is_told_and_made_again(path, table):
     assert_as_new(path)
 
 
+COLUMNS = "(id, source_id, ordinal, start_char, end_char, text, token_count)"
+
 CHANGES = {
     "rows deleted": ["DELETE FROM chunks_embedding WHERE id < 6", "DELETE FROM chunks WHERE id < 6"],
     "chunks deleted, vectors left": ["DELETE FROM chunks WHERE id > 20"],
     "vectors deleted, chunks left": ["DELETE FROM chunks_embedding WHERE id IN (3, 5, 8)"],
     "all deleted": ["DELETE FROM chunks_embedding", "DELETE FROM chunks"],
     "rows added": [
-        "INSERT INTO chunks SELECT id + 100, source_id, ordinal + 1, start_char, end_char, 'copy of ' || text, "
-        "token_count + 2 FROM chunks WHERE id < 4",
+        f"INSERT INTO chunks {COLUMNS} SELECT id + 100, source_id, ordinal + 1, start_char, end_char, "
+        "'copy of ' || text, token_count + 2 FROM chunks WHERE id < 4",
         "INSERT INTO chunks_embedding SELECT id + 100, embedding FROM chunks_embedding WHERE id < 4",
     ],
     "a row replaced": [
         "DELETE FROM chunks_embedding WHERE id = 7",
         "DELETE FROM chunks WHERE id = 7",
-        "INSERT INTO chunks VALUES (7, 7, 0, 0, 21, 'bees and bank lending', 4)",
+        f"INSERT INTO chunks {COLUMNS} VALUES (7, 7, 0, 0, 21, 'bees and bank lending', 4)",
         "INSERT INTO chunks_embedding SELECT 7, embedding FROM chunks_embedding WHERE id = 8",
     ],
 }
@@ -209,7 +211,9 @@ def test_rows_changed_by_hand_while_open(path, change):
 def test_a_vector_that_comes_after_its_chunk(path):
     """A chunk without a vector is not in the index yet; when the vector comes, it is."""
     with sqlrag.connect(path) as db:
-        db.execute("INSERT INTO chunks VALUES (99, 1, 7, 0, 12, 'a lone zebra', 3)").fetchall()
+        document = "(999, 'chunks', 'zebra', '', '{}', 'a hash', 'a lone zebra')"
+        db.execute(f"INSERT INTO documents VALUES {document}").fetchall()
+        db.execute(f"INSERT INTO chunks {COLUMNS} VALUES (99, 999, 0, 0, 12, 'a lone zebra', 3)").fetchall()
         assert db.execute("SELECT id FROM text_top_k('chunks', 'zebra', 5)").fetchall() == []
         assert db.check() == ["chunks: 1 chunks have no vector"]
         db.execute("INSERT INTO chunks_embedding SELECT 99, embed_document('a lone zebra')").fetchall()

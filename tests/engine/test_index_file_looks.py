@@ -16,7 +16,8 @@ from sqlrag.engines.duckdb.indexes import DuckDBIndexes
 from tests.engine.databases import change_tables, copy_of
 
 ZEBRA = [
-    "INSERT INTO chunks VALUES (99, 1, 7, 0, 12, 'a lone zebra', 3)",
+    "INSERT INTO chunks (id, source_id, ordinal, start_char, end_char, text, token_count) "
+    "VALUES (99, 1, 7, 0, 12, 'a lone zebra', 3)",
     "INSERT INTO chunks_embedding SELECT 99, embedding FROM chunks_embedding WHERE id = 1",
 ]
 NO_ZEBRA = ["DELETE FROM chunks_embedding WHERE id = 99", "DELETE FROM chunks WHERE id = 99"]

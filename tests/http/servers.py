@@ -28,6 +28,8 @@ class Served:
     pid: int
     log: list[str]
     """The lines on its stderr so far: read all the time, since a server whose log nobody reads waits for that."""
+    page: str | None = None
+    """The link that lets one browser in, with --open."""
 
     @property
     def port(self) -> int:
@@ -54,4 +56,4 @@ def served(path: os.PathLike | str, *options: str) -> Iterator[Served]:
         told = json.loads(process.stdout.readline() or process.stderr.read())
         log: list[str] = []
         threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
-        yield Served(told["url"], told["token"], process.pid, log)
+        yield Served(told["url"], told["token"], process.pid, log, told.get("page"))

@@ -21,7 +21,7 @@ def test_it_is_valid(told):
 def test_everything_is_described(told):
     """Each operation has a summary and the statuses that it may have, each argument says what it takes."""
     operations = [operation for path in told["paths"].values() for operation in path.values()]
-    assert len(operations) == 6
+    assert len(operations) == 8
     for operation in operations:
         assert operation["summary"].endswith(".")
         assert {"200", "401", "403", "421", "500"} <= operation["responses"].keys()
@@ -37,6 +37,8 @@ def test_answers_are_as_described(client, told):
     asked = [
         ("get", "/search", {"params": {"question": "bees"}}),
         ("post", "/search", {"json": {"question": "bees"}}),
+        ("get", "/context", {"params": {"question": "bees", "max_tokens": 300, "order": "document"}}),
+        ("post", "/context", {"json": {"question": "bees"}}),
         ("get", "/chunks/{id}", {}),
         ("post", "/sql", {"json": {"statement": "SELECT * FROM documents"}}),
         ("get", "/describe", {}),

@@ -23,7 +23,7 @@ def assert_holds(db: sqlrag.Database, documents: dict[str, str], index: str = "c
     assert stored == documents
     chunks: dict[str, list[tuple]] = {uri: [] for uri in documents}
     sql = f"""
-        SELECT d.uri, c.ordinal, c.start_char, c.end_char, c.text, c.token_count, c.id
+        SELECT d.uri, c.ordinal, c.start_char, c.end_char, c.text, c.token_count, c.id, c.context || c.text
         FROM   {index} AS c LEFT JOIN documents AS d ON d.id = c.source_id ORDER BY d.uri, c.ordinal
     """
     for uri, *chunk in db.execute(sql):
@@ -36,7 +36,7 @@ def assert_holds(db: sqlrag.Database, documents: dict[str, str], index: str = "c
     every = [chunk for document in chunks.values() for chunk in document]
     texts = [chunk[3] for chunk in every]
     assert [chunk[4] for chunk in every] == db.embedder.token_counts(texts)
-    assert_vectors(db, {chunk[5]: chunk[3] for chunk in every}, index)
+    assert_vectors(db, {chunk[5]: chunk[6] for chunk in every}, index)
     for word in WORDS:
         found = db.execute("SELECT id FROM text_top_k(?, ?, 1000000)", [index, word]).fetchall()
         assert {row[0] for row in found} == {chunk[5] for chunk in every if word in chunk[3]}, word
@@ -44,7 +44,7 @@ def assert_holds(db: sqlrag.Database, documents: dict[str, str], index: str = "c
 
 
 def assert_vectors(db: sqlrag.Database, texts: dict[int, str], index: str = "chunks") -> None:
-    """The stored vectors are those that the model makes of the texts (by chunk id) now."""
+    """The stored vectors are those that the model makes of contexts and texts (by chunk id) now."""
     ids = sorted(texts)
     expected = db.embedder.encode_document([texts[id_] for id_ in ids])
     if db.engine == "sqlite":

@@ -42,7 +42,7 @@ def test_prune_of_documents_keeps_those_of_files(fresh, tmp_path):
     docs, disk = write_folder(tmp_path / "C# notes", 2, 2), write_folder(tmp_path / "disk", 1, 2)
     (docs / "rows.jsonl").write_text('{"id": 1, "text": "comet"}\n{"id": 2, "text": "ferry"}\n')
     (docs / "disk").symlink_to(disk)
-    assert fresh.ingest(docs).added == 5
+    assert fresh.ingest([docs, docs / "disk"]).added == 5
     assert fresh.ingest([document("one"), document("two")], prune=True).removed == 0
     (docs / "note000.txt").unlink()
     disk.rename(tmp_path / "away")
@@ -108,9 +108,10 @@ def test_two_documents_of_one_uri(fresh):
 
 
 def test_unusual_text_is_kept_as_it_is(fresh):
-    """Control characters, NUL, emoji and combining marks stand in the database as they were given."""
+    """Control characters, emoji and combining marks stand in the database as they were given; a NUL is replaced."""
     texts = {"nul": "comet\0 ferry", "marks": "e\u0301 🚋\u200d \u2028 \x85 bank", "quotes": "'; DROP TABLE chunks; --"}
     fresh.ingest([document(uri, text) for uri, text in texts.items()])
+    texts["nul"] = "comet\ufffd ferry"
     assert dict(fresh.execute("SELECT uri, text FROM documents").fetchall()) == texts
     assert dict(
         fresh.execute("SELECT d.uri, c.text FROM chunks AS c JOIN documents AS d ON d.id = c.source_id").fetchall()

@@ -240,7 +240,7 @@ def test_prune_keeps_a_linked_folder_whose_disk_is_away(fresh, tmp_path):
     """A link to a folder that is not mounted is named; its documents stay, and are unchanged when the disk is back."""
     docs, disk = write_folder(tmp_path / "docs", 1, 2), write_folder(tmp_path / "disk", 2, 2)
     (docs / "disk").symlink_to(disk)
-    assert fresh.ingest(docs).added == 3
+    assert fresh.ingest([docs, docs / "disk"]).added == 3
     disk.rename(tmp_path / "away")
     report = fresh.ingest(docs, prune=True)
     assert [(skipped.uri, skipped.reason) for skipped in report.unreadable] == [
@@ -248,7 +248,7 @@ def test_prune_keeps_a_linked_folder_whose_disk_is_away(fresh, tmp_path):
     ]
     assert (report.unchanged, report.removed, report.skipped) == (1, 0, [])
     (tmp_path / "away").rename(disk)
-    assert fresh.ingest(docs, prune=True).unchanged == 3
+    assert fresh.ingest([docs, docs / "disk"], prune=True).unchanged == 3
 
 
 def test_rows_of_a_file_are_documents_of_their_own(fresh, tmp_path):

@@ -37,17 +37,17 @@ def assert_in_step(db: sqlrag.Database, index: str, texts: Mapping[Any, str | No
     rows = [key for (key,) in db.execute(f"SELECT source_id FROM {index}_rows")]
     assert sorted(map(_typed, rows)) == sorted(map(_typed, texts))
     chunks: dict[Any, list[tuple]] = {key: [] for key in texts}
-    sql = f"SELECT source_id, ordinal, start_char, end_char, text, id FROM {index} ORDER BY id"
-    by_id = {}
-    for key, ordinal, start, end, text, id_ in db.execute(sql):
+    sql = f"SELECT source_id, ordinal, start_char, end_char, text, id, context FROM {index} ORDER BY id"
+    by_id, passages = {}, {}
+    for key, ordinal, start, end, text, id_, context in db.execute(sql):
         chunks[key].append((ordinal, start, end, text))
-        by_id[id_] = text
+        by_id[id_], passages[id_] = text, context + text
     for key, text in texts.items():
         assert [chunk[0] for chunk in chunks[key]] == list(range(len(chunks[key]))), key
         assert [(text or "")[chunk[1] : chunk[2]] for chunk in chunks[key]] == [chunk[3] for chunk in chunks[key]], key
         assert "".join("".join(chunk[3] for chunk in chunks[key]).split()) == "".join((text or "").split()), key
     if vectors:
-        assert_vectors(db, by_id, index)
+        assert_vectors(db, passages, index)
     for word in WORDS:
         found = db.execute("SELECT id FROM text_top_k(?, ?, 1000000)", [index, word]).fetchall()
         expected = {id_ for id_, text in by_id.items() if word in re.findall(r"\w+", text.lower())}

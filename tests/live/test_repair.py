@@ -45,7 +45,10 @@ DAMAGE = {
             "notes: notes is gone: sqlrag check --repair makes the index anew",
         ),
         "a chunk that no row has": (
-            ["INSERT INTO notes VALUES (999, 999, 0, 0, 1, 'x', 1)"],
+            [
+                "INSERT INTO notes (id, source_id, ordinal, start_char, end_char, text, token_count) "
+                "VALUES (999, 999, 0, 0, 1, 'x', 1)"
+            ],
             "notes: chunks of 1 rows that note does not have",
         ),
     },

@@ -61,7 +61,7 @@ def test_metadata_says_where_a_file_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "title"),
     [
-        ("a.md", "intro\n\n## The *title* ##\n\n# Later", "The *title*"),
+        ("a.md", "intro\n\n## Usage ##\n\n# The *title* #", "The *title*"),
         ("a.md", "```\n# a comment\n```\n\n# Title\n", "Title"),
         ("a.md", "~~~ sh\n```\n# no\n~~~\n# Title\n", "Title"),
         ("a.md", "Set below\n=========\n", "Set below"),
@@ -76,7 +76,7 @@ def test_metadata_says_where_a_file_is(tmp_path):
     ],
 )
 def test_titles(tmp_path, name, text, title):
-    """The title is the first heading or `<title>`, else the file's name."""
+    """The title is the first heading of level 1 or `<title>`, else the file's name."""
     assert read_one(write(tmp_path, name, text)).title == title
 
 
@@ -90,10 +90,15 @@ def test_html_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.txt", b"caf\xe9", "not UTF-8: byte 0xe9 at offset 3; convert it, e.g. with iconv -t UTF-8"),
+        (
+            "a.txt",
+            b"caf\xe9",
+            "not UTF-8: byte 0xe9 at offset 3 (it may be cp1252); ingest it with its encoding, e.g. --encoding cp1252, "
+            "or convert it: iconv -f CP1252 -t UTF-8",
+        ),
         ("a.txt", b"\x89PNG\r\n\x1a\n\0", "not UTF-8: byte 0x89 at offset 0"),
         ("a.md", b"GIF89a\0\0", "is binary, not text: there is a NUL at character 6"),
-        ("a.html", b"<meta charset=nope>", "declares the unknown charset nope"),
+        ("a.html", b"<meta charset=nope>\xe9", "declares the unknown charset nope"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path, name, content, reason):

@@ -29,10 +29,10 @@ def test_folders_are_searched_in_the_order_of_names(tmp_path):
     make(tmp_path, "b.md", "a/z.TXT", "a/b/c.html", "rows.jsonl.gz", "a.txt", "x.zip", "noext", "a/y.tar.gz", "d.md.gz")
     make(tmp_path, ".git/config.txt", ".hidden.md", "a/.cache/x.md")
     found = find_sources(tmp_path)
-    assert relative(found, tmp_path) == ["a/b/c.html", "a/z.TXT", "a.txt", "b.md", "rows.jsonl.gz"]
-    assert [Path(uri).name for uri in found.skipped] == ["y.tar.gz", "d.md.gz", "noext", "x.zip"]
+    assert relative(found, tmp_path) == ["a/b/c.html", "a/z.TXT", "a.txt", "b.md", "d.md.gz", "rows.jsonl.gz", "x.zip"]
+    assert [Path(uri).name for uri in found.skipped] == ["y.tar.gz", "noext"]
     assert found.unreadable == []
-    assert [source.kind for source in found.sources] == ["html", "txt", "txt", "md", "jsonl"]
+    assert [source.kind for source in found.sources] == ["html", "txt", "txt", "md", "md", "jsonl", "zip"]
 
 
 def test_uri_and_root(tmp_path, monkeypatch):
@@ -53,16 +53,16 @@ def test_a_file_named_outright_is_taken_even_if_hidden(tmp_path):
 
 def test_a_file_of_an_unknown_kind_is_said_when_named(tmp_path):
     """Named outright it is not skipped in silence: the reason lists the kinds."""
-    make(tmp_path, "a.zip", "b")
-    found = find_sources([tmp_path / "a.zip", tmp_path / "b"])
+    make(tmp_path, "a.png", "b")
+    found = find_sources([tmp_path / "a.png", tmp_path / "b"])
     assert found.sources == []
-    assert found.unreadable[0].uri == (tmp_path / "a.zip").as_posix()
-    assert found.unreadable[0].reason.startswith(".zip is not a kind that can be read: .csv .docx")
+    assert found.unreadable[0].uri == (tmp_path / "a.png").as_posix()
+    assert found.unreadable[0].reason.startswith(".png is not a kind that can be read (images need OCR first): .adoc")
     assert found.unreadable[1].reason.startswith("no suffix is not a kind")
 
 
 def test_links_are_followed_once(tmp_path):
-    """Loops end, a linked folder is read once and under its own name where it has one, a dead link is named."""
+    """Loops end, a linked folder is read once; links that are dead or lead out of the folder are named."""
     make(tmp_path, "docs/real/a.md", "outside/b.md")
     docs = tmp_path / "docs"
     (docs / "a_link").symlink_to("real")
@@ -71,11 +71,13 @@ def test_links_are_followed_once(tmp_path):
     (docs / "self.md").symlink_to("self.md")
     (docs / "dead.md").symlink_to("nowhere.md")
     found = find_sources(docs)
-    assert relative(found, docs) == ["outside/b.md", "real/a.md"]
+    assert relative(found, docs) == ["real/a.md"]
     assert [(Path(item.uri).name, item.reason) for item in found.unreadable] == [
         ("dead.md", "is a link to nothing"),
+        ("outside", "is a link out of the folder: name it to read it"),
         ("self.md", "is a link to nothing"),
     ]
+    assert relative(find_sources(docs / "outside"), docs) == ["outside/b.md"]
 
 
 def test_a_link_to_a_folder_that_is_not_there_is_named(tmp_path):

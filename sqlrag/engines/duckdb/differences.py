@@ -33,7 +33,9 @@ def chunk_differences(
 ) -> Differences:
     """Compare the chunks in a range of ids. A chunk without a vector does not belong in the index file."""
     bounds = {"first": ids[0], "last": ids[-1]}
-    truth = dict(database.execute(statement("duckdb/chunk_hashes", index=record.name), bounds).fetchall())
+    context = "context" if record.context else "''"
+    sql = statement("duckdb/chunk_hashes", index=record.name, context=context)
+    truth = dict(database.execute(sql, bounds).fetchall())
     sql = f"SELECT id, hash FROM {in_main(record.name)} WHERE id BETWEEN :first AND :last"
     shown: dict[Any, Any] = dict(index.execute(sql, bounds))
     differing = {id_ for id_, _ in truth.items() ^ shown.items()}

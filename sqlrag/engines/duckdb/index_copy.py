@@ -16,7 +16,7 @@ from sqlrag.store.full_text import TOKENIZERS
 from sqlrag.store.names import in_main, quote
 from sqlrag.store.registry import Contents, IndexRecord, Registry
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import immediate
+from sqlrag.store.writer import immediate, words_beside
 
 if TYPE_CHECKING:
     import apsw
@@ -77,12 +77,14 @@ class IndexCopy:
         self._index.execute(statement("duckdb/index_file", index=name, codes=codes, tokenize=tokenize))
         registry.put(self._record)
 
-    def insert(self, chunks: Sequence[tuple[int, str]], vectors: NDArray[np.float32]) -> None:
-        """Insert the ids and texts of chunks, and the codes of their vectors, `(n, dimension)` float32."""
-        hashed = ((id_, hashlib.md5(text.encode(), usedforsecurity=False).digest()) for id_, text in chunks)
-        self._index.executemany(f"INSERT INTO {self._chunks} (id, hash) VALUES (?, ?)", hashed)
-        self._index.executemany(f"INSERT INTO {self._words} (rowid, text) VALUES (?, ?)", chunks)
-        self._codes.insert([id_ for id_, _ in chunks], vectors)
+    def insert(self, chunks: Sequence[tuple[int, str, str]], vectors: NDArray[np.float32]) -> None:
+        """Insert the ids, contexts and texts of chunks, and the codes of their vectors, `(n, dimension)` float32."""
+        for id_, context, text in chunks:
+            hashed = hashlib.md5(f"{context}\x1f{text}".encode(), usedforsecurity=False).digest()
+            self._index.execute(f"INSERT INTO {self._chunks} (id, hash) VALUES (?, ?)", (id_, hashed))
+            sql = f"INSERT INTO {self._words} (rowid, context, text, words) VALUES (?, ?, ?, ?)"
+            self._index.execute(sql, (id_, context, text, words_beside(self._record, context, text)))
+        self._codes.insert([chunk[0] for chunk in chunks], vectors)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete chunks; an id that is not there is left out."""
@@ -132,7 +134,8 @@ def bring_to(
                 copy.delete(found.stale)
         for start in range(0, len(found.missing), ROWS_AT_ONCE):
             some = found.missing[start : start + ROWS_AT_ONCE]
-            sql = f"SELECT id, text FROM {quote(record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
+            context = "context" if record.context else "''"
+            sql = f"SELECT id, {context}, text FROM {quote(record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
             chunks = database.execute(sql, [some]).fetchall()
             vectors = stored_vectors(database, record, some)
             with immediate(index):
@@ -141,6 +144,6 @@ def bring_to(
         note_state(registry, record, state)
 
 
-def _made_as(record: IndexRecord) -> tuple[str, int, str]:
+def _made_as(record: IndexRecord) -> tuple[str, int, str, str]:
     """Return the settings after a change of which an index is made anew."""
-    return record.embedder_hash, record.dimension, record.tokenizer
+    return record.embedder_hash, record.dimension, record.tokenizer, record.context

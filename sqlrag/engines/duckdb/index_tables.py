@@ -24,7 +24,7 @@ from sqlrag.store.names import quote, same_name
 from sqlrag.store.registry import COLUMNS, SCHEMA_VERSION, IndexRecord
 from sqlrag.store.source_table import SourceTable, key_columns
 from sqlrag.store.statements import statement
-from sqlrag.store.writer import CHUNK_COLUMNS, StoredChunk, check_room, immediate
+from sqlrag.store.writer import StoredChunk, check_room, chunk_columns, immediate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ class _Batch:
 
     is_touched: bool = False
     deleted: list[int] = field(default_factory=list)
-    chunks: list[tuple[int, str]] = field(default_factory=list)
+    chunks: list[tuple[int, str, str]] = field(default_factory=list)
     vectors: NDArray[np.float32] | None = None
 
 
@@ -184,7 +184,8 @@ class DuckDBTables(IndexTables):
 
         vectors = vectors.astype(np.float32, copy=False)
         columns = list(zip(*chunks, strict=True))
-        chunk_table = pa.table({name: list(column) for name, column in zip(CHUNK_COLUMNS, columns, strict=True)})
+        names = chunk_columns(self.record)
+        chunk_table = pa.table({name: list(column) for name, column in zip(names, columns, strict=False)})
         flat = pa.array(vectors.reshape(-1))
         fixed = pa.FixedSizeListArray.from_arrays(flat, self.record.dimension)
         vector_table = pa.table({"id": list(columns[0]), "embedding": fixed})
@@ -193,7 +194,8 @@ class DuckDBTables(IndexTables):
             self.connection.execute(f"INSERT INTO {name} SELECT * FROM sqlrag_new_rows")
             self.connection.unregister("sqlrag_new_rows")
         if self._batch is not None:
-            self._batch.chunks = [(id_, text) for id_, _, _, _, _, text, _ in chunks]
+            # An index made before schema 4 has no contexts.
+            self._batch.chunks = [(chunk[0], chunk[7] if self.record.context else "", chunk[5]) for chunk in chunks]
             self._batch.vectors = vectors
 
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:

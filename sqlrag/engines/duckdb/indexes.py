@@ -108,6 +108,10 @@ class DuckDBIndexes(IndexFile):
             return False
         return True
 
+    def documents(self, record: IndexRecord) -> int:
+        """Return how many documents an index over documents has, with those that have no text."""
+        return int(self._rows("SELECT count(*) FROM documents WHERE index_name = ?", [record.name])[0][0])
+
     def backlog(self, record: IndexRecord) -> tuple[int | None, float | None]:
         """Return how many documents are ingested in part, or, of an index over a table, how many rows have changed.
 

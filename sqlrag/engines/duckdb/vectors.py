@@ -101,7 +101,8 @@ class DuckDBIndex(Index):
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""
-        sql = f"SELECT id, source_id, text FROM {quote(self.record.name)} WHERE id IN $ids"
+        context = "context" if self.record.context else "''"
+        sql = f"SELECT id, source_id, text, {context} FROM {quote(self.record.name)} WHERE id IN $ids"
         found = {row[0]: row for row in self._run(sql, {"ids": list(ids)}).fetchall()}
         return [found[id_] for id_ in ids if id_ in found]
 

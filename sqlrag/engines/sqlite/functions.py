@@ -160,6 +160,12 @@ class SQLiteIndexes:
             return False
         return record.tracking != "triggers" or Tracking(self.connection, followed).is_there()
 
+    def documents(self, record: IndexRecord) -> int:
+        """Return how many documents an index over documents has, with those that have no text."""
+        sql = "SELECT count(*) FROM main.documents WHERE index_name = ?"
+        ((count,),) = self.connection.execute(sql, (record.name,))
+        return int(count)
+
     def backlog(self, record: IndexRecord) -> tuple[int, float | None]:
         """Return how many documents are ingested in part (an `ingest` was stopped, or still runs), or rows are queued.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import logging
 import typing
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import anyio
 from fastapi import Body, FastAPI, Path, Query, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -25,15 +23,19 @@ from starlette.routing import Match
 import sqlrag
 from sqlrag.errors import DatabaseError, Error, InputError, ReadOnlyError, RerankLimitError, SQLError, TimeLimitError
 from sqlrag.serve.http import responses
+from sqlrag.serve.http.evaluation import EvaluationProcess
+from sqlrag.serve.http.page import add_page
 from sqlrag.serve.http.requests import CheckedRoute, arguments_of
+from sqlrag.serve.http.responses import Answer
 from sqlrag.serve.loopback import LOOPBACK, Problem, listening, serve
+from sqlrag.serve.sessions import Sessions
 
 if TYPE_CHECKING:
     import pydantic
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from sqlrag.serve.page_tools import PageTools
     from sqlrag.serve.tool_process import ToolProcess
-    from sqlrag.serve.tools import Tools
 
 __all__ = ["make_app", "serve_http"]
 
@@ -75,26 +77,29 @@ _NO_TELEMETRY = {"tracing": False, "metrics": False, "logs": False, "operation_s
 """Otherwise the environment could make FastAPI send data about requests to OpenTelemetry."""
 
 
-class Answer(JSONResponse):  # type: ignore[misc]  # checked without the extra, too
-    """An answer as JSON. Half of a surrogate pair, which a text of a database can hold, is sent as `?`."""
+def serve_http(
+    process: ToolProcess, port: int, token: str, ready: Callable[[str, str], None], first: str = "/"
+) -> None:
+    """Answer clients on this machine that have the token, and browsers, until the server is stopped.
 
-    def render(self, content: Any) -> bytes:
-        """Return the body."""
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).encode(errors="replace")
-
-
-def serve_http(process: ToolProcess, port: int, token: str, ready: Callable[[str], None]) -> None:
-    """Answer clients on this machine that have the token, until the server is stopped.
-
-    `port`: 0 takes any free one. `ready` is called with the URL. Raises OSError for a port that is taken.
+    `port`: 0 takes any free one. `ready` is called with the URL, and with a link to the page that works once; `first`:
+    the path that it leads to. Raises OSError for a port that is taken.
     """
     with listening(port) as listener:
-        url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-        app = make_app(process.tools, url)
-        serve(app, listener, token, ready=lambda: ready(url), end=process.close)
+        port = listener.getsockname()[1]
+        url = f"http://{LOOPBACK}:{port}"
+        sessions = Sessions(token, port)
+        evaluation = EvaluationProcess(process.path, process.reranker)
+
+        def end() -> None:
+            evaluation.cancel()
+            process.close()
+
+        app = make_app(process.tools, url, evaluation)
+        serve(app, listener, token, ready=lambda: ready(url, sessions.link(url, first)), end=end, sessions=sessions)
 
 
-def make_app(tools: Tools, url: str) -> ASGIApp:
+def make_app(tools: PageTools, url: str, evaluation: EvaluationProcess) -> ASGIApp:
     """Return the application over a database's tools; `url`: where it listens."""
     app = FastAPI(
         title="sqlrag",
@@ -119,10 +124,13 @@ def make_app(tools: Tools, url: str) -> ASGIApp:
     found = responses.Found
     _add(app, queue, "GET", "/search", tools.search, "search", found, _ASKED)
     _add(app, queue, "POST", "/search", tools.search, "searchByPost", found, _POSTED)
+    _add(app, queue, "GET", "/context", tools.context, "context", responses.Context, _ASKED)
+    _add(app, queue, "POST", "/context", tools.context, "contextByPost", responses.Context, _POSTED)
     _add(app, queue, "GET", "/chunks/{id}", tools.read_chunk, "readChunk", responses.Passage, _ASKED)
     _add(app, queue, "POST", "/sql", tools.sql, "sql", responses.Rows, _POSTED)
     _add(app, queue, "GET", "/describe", tools.describe, "describe", responses.Described, (400, 408, 422, 503))
     _add_description(app)
+    add_page(app, tools, url, queue.ask, evaluation)
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         # HEAD is GET; uvicorn leaves the body out.

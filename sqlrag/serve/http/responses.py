@@ -1,12 +1,22 @@
-"""Models of the endpoints' answers, for the schemas of openapi.json; the tests compare answers with them."""
+"""Answers as JSON, and models of them for the schemas of openapi.json; the tests compare answers with them."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Described", "Found", "Passage", "Problem", "Rows"]
+__all__ = ["Answer", "Context", "Described", "Found", "Passage", "Problem", "Rows"]
+
+
+class Answer(JSONResponse):  # type: ignore[misc]  # checked without the extra, too
+    """An answer as JSON. Half of a surrogate pair, which a text of a database can hold, is sent as `?`."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=str).encode(errors="replace")
 
 
 class _Answer(BaseModel):  # type: ignore[misc]  # checked without the extra, too
@@ -37,6 +47,21 @@ class Found(_Answer):
     """The best hits first."""
 
     hits: list[Hit]
+    note: str | None = Field(description="Which indexes lack changed rows.")
+
+
+class CitedPassage(Hit):
+    """A chunk, or neighbouring chunks as one text."""
+
+    number: int = Field(description="To cite it by, from 1.")
+    chunks: list[int] = Field(description="Ids of its chunks, in the order of the text.")
+
+
+class Context(_Answer):
+    """The passages that fit, in the order that was asked for."""
+
+    hits: list[CitedPassage]
+    tokens: int = Field(description="Of all passages with their sources, as Markdown.")
     note: str | None = Field(description="Which indexes lack changed rows.")
 
 

@@ -35,8 +35,14 @@ def make_server(tools: Tools) -> MCPServer[Any]:
         "sqlrag", instructions=_INSTRUCTIONS, version=sqlrag.__version__, log_level="WARNING"
     )
     reads = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
-    for tool in (tools.search, tools.read_chunk, tools.sql, tools.describe):
-        server.add_tool(_with_one_line_errors(tool), annotations=reads)
+    # An agent's search is `context`: passages that it can cite, in as many tokens as it wants to spend.
+    for name, tool in (
+        ("search", tools.context),
+        ("read_chunk", tools.read_chunk),
+        ("sql", tools.sql),
+        ("describe", tools.describe),
+    ):
+        server.add_tool(_with_one_line_errors(tool), name=name, annotations=reads)
     return server
 
 

@@ -1,0 +1,270 @@
+"""What the page shows of a question: both orders, the time of each part, and why a passage came."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from sqlrag.errors import InputError
+from sqlrag.store.highlight import matching_words
+from sqlrag.store.names import literal
+from sqlrag.store.statements import statement
+from sqlrag.values.arguments import check_budget, shown
+from sqlrag.values.json_values import json_value
+
+if TYPE_CHECKING:
+    from sqlrag.database import Database
+    from sqlrag.results import Hit, IndexInfo
+
+__all__ = ["FIRST_STAGES", "Asked", "answered", "marked"]
+
+FIRST_STAGES = ("vector", "text", "hybrid")
+
+ANSWER_BYTES = 60_000
+"""Bytes of the texts of an answer, of which each hit gets an equal share."""
+
+_MOST_BYTES = 8_000
+"""Bytes of one text: more than any chunk that a model reads whole."""
+
+_MOST_RANKS = 50
+"""Candidates whose rank before or after is beyond this are counted, not sent."""
+
+_MOST_MARKED = 25
+"""Hits whose best sentence is looked for."""
+
+_MOST_SENTENCES = 20
+"""Sentences of a hit that are compared with the question."""
+
+# Escaped are the closing quotation marks, and the full stops of Chinese and Japanese, which no blank follows.
+_SENTENCE_END = re.compile("(?<=[.!?])[\"'\u201d\u2019)\\]]*\\s+|(?<=[\u3002\uff01\uff1f])|\\n\\s*\\n")
+
+WORD, SENTENCE = 1, 2
+"""How a piece of a text is marked: as a word of the question, as the nearest sentence, or as both."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the settings of both stages. Raises InputError for those that do not go together."""
+
+    question: str
+    index: str
+    first_stage: str
+    top_k: int
+    top_n: int
+    filter: str | None
+    reranker: str | None
+    budget_ms: float | None
+
+    def __post_init__(self) -> None:
+        if self.first_stage not in FIRST_STAGES:
+            raise InputError(f"first_stage is {shown(self.first_stage)}: it is one of {', '.join(FIRST_STAGES)}")
+        if self.budget_ms is not None:
+            check_budget(self.budget_ms)
+            if not self.is_search:
+                raise InputError(
+                    "budget_ms goes with the first stage 'vector' and the default reranker: leave it out, or these"
+                )
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the SQL function search() gives this answer."""
+        return self.first_stage == "vector" and self.reranker is None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of the statements."""
+        return {"index": self.index, "question": self.question, "top_k": self.top_k, "filter": self.filter}
+
+
+def answered(database: Database, asked: Asked, info: IndexInfo) -> dict[str, Any]:
+    """Return the candidates in both orders, the time of each part in milliseconds, and statements that do the same."""
+    clock = [time.perf_counter()]
+    if asked.first_stage != "text":
+        database.execute("SELECT embed(?, ?)", (asked.question, info.embedder)).fetchall()
+    clock.append(time.perf_counter())
+    function = f"{asked.first_stage}_top_k"
+    database.execute(statement("page/first_stage", function=function), asked.parameters).fetchall()
+    clock.append(time.perf_counter())
+    rows = _by_search(database, asked) if asked.is_search else _by_statement(database, asked, info, function)
+    clock.append(time.perf_counter())
+    embed, index, both = (1000 * (after - before) for before, after in pairwise(clock))
+    shown_rows = [row for row in rows if min(row["rank_before"], row["rank_after"]) <= max(_MOST_RANKS, asked.top_n)]
+    return {
+        "hits": json_value([_cut(row, asked.top_n) for row in shown_rows]),
+        "candidates": len(rows),
+        "milliseconds": {"embed": embed, "index": index, "rerank": max(both - index, 0.0)},
+        "code": {"sql": _sql(asked), "python": _python(database.path, asked)},
+    }
+
+
+def _by_search(database: Database, asked: Asked) -> list[dict[str, Any]]:
+    hits = database.search(
+        asked.question,
+        asked.index,
+        top_k=asked.top_k,
+        top_n=asked.top_k,
+        filter=asked.filter,
+        budget_ms=asked.budget_ms,
+    )
+    return [_of_hit(hit) for hit in hits]
+
+
+def _of_hit(hit: Hit) -> dict[str, Any]:
+    names = ("id", "source_id", "uri", "title", "metadata", "text", "ordinal", "score", "rank_before", "rank_after")
+    return {name: getattr(hit, name) for name in names}
+
+
+def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: str) -> list[dict[str, Any]]:
+    """Ask with a first stage or a reranker that search() does not have. Rows of tables come without their columns."""
+    main = database.schema
+    is_document = info.source == "documents"
+    sql = statement(
+        "page/two_stages",
+        index=info.index,
+        main=main,
+        function=function,
+        document="document.uri, document.title, document.metadata" if is_document else "NULL, NULL, NULL",
+        join=f"LEFT JOIN {main}.documents AS document ON document.id = chunk.source_id" if is_document else "",
+    )
+    rows = database.execute(sql, {**asked.parameters, "reranker": asked.reranker}).fetchall()
+    return [
+        {
+            "id": id_,
+            "source_id": source_id,
+            "uri": uri,
+            "title": title,
+            "metadata": json.loads(metadata or "{}"),
+            "text": text,
+            "ordinal": ordinal,
+            "score": score,
+            "rank_before": rank,
+            "rank_after": place,
+        }
+        for place, (id_, source_id, uri, title, metadata, text, ordinal, score, rank) in enumerate(rows, start=1)
+    ]
+
+
+def _cut(row: dict[str, Any], top_n: int) -> dict[str, Any]:
+    """Return a candidate in few bytes: the text of a hit as far as its share allows, that of others not at all."""
+    is_hit = row["rank_after"] <= top_n
+    text = _share(row["text"], top_n) if is_hit else _first_bytes(row["text"], 100)
+    metadata = [(_first_bytes(name, 40), _first_bytes(str(value), 80)) for name, value in row["metadata"].items()]
+    return {
+        **row,
+        "source_id": _first_bytes(str(row["source_id"]), 100),
+        "uri": None if row["uri"] is None else _first_bytes(row["uri"], 300),
+        "title": None if row["title"] is None else _first_bytes(row["title"], 120),
+        "metadata": dict(metadata[:6]) if is_hit else {},
+        "text": text,
+        "is_cut": len(text) < len(row["text"]),
+    }
+
+
+def _share(text: str, top_n: int) -> str:
+    return _first_bytes(text, min(_MOST_BYTES, ANSWER_BYTES // top_n))
+
+
+def _first_bytes(text: str, most: int) -> str:
+    """Return the beginning of a text that has so many bytes as UTF-8, at most."""
+    return text[:most].encode(errors="replace")[:most].decode(errors="ignore")
+
+
+def _sql(asked: Asked) -> str:
+    """Return the statement that gives this answer, ready to be copied."""
+    question, index = literal(asked.question), literal(asked.index)
+    filter_ = "" if asked.filter is None else f", {literal(asked.filter)}"
+    if asked.budget_ms is not None:
+        filter_ = filter_ or ", NULL"
+        return (
+            "SELECT   hit.id, hit.text, hit.score\n"
+            f"FROM     search({index}, {question}, {asked.top_k}, {asked.top_n}{filter_}, {asked.budget_ms:g}) AS hit\n"
+            "ORDER BY hit.rank_after;"
+        )
+    model = "" if asked.reranker is None else f", {literal(asked.reranker)}"
+    return (
+        f"SELECT   c.id, c.text, rerank_score({question}, c.text{model}) AS score\n"
+        f"FROM     {asked.first_stage}_top_k({index}, {question}, {asked.top_k}{filter_}) AS hit  -- stage 1: top_k\n"
+        f"JOIN     {asked.index} AS c ON c.id = hit.id\n"
+        "ORDER BY score DESC, hit.rank  -- stage 2: cross-encoder\n"
+        f"LIMIT    {asked.top_n};  -- top_n"
+    )
+
+
+def _python(path: str, asked: Asked) -> str:
+    """Return the Python program that gives this answer."""
+    if not asked.is_search:
+        lines = "\n".join(f"    {line!r}" for line in _sql(asked).splitlines(keepends=True))
+        return (
+            f"import sqlrag\n\nsql = (\n{lines}\n)\nwith sqlrag.connect({path!r}) as db:\n"
+            "    for id, text, score in db.execute(sql):\n        print(score, text)"
+        )
+    given = [repr(asked.question), repr(asked.index), f"top_k={asked.top_k}", f"top_n={asked.top_n}"]
+    if asked.filter is not None:
+        given.append(f"filter={asked.filter!r}")
+    if asked.budget_ms is not None:
+        given.append(f"budget_ms={asked.budget_ms:g}")
+    return (
+        f"import sqlrag\n\nwith sqlrag.connect({path!r}) as db:\n"
+        f"    for hit in db.search({', '.join(given)}):\n"
+        "        print(hit.score, hit.rank_before, hit.rank_after, hit.text)"
+    )
+
+
+def marked(database: Database, question: str, info: IndexInfo, ids: Sequence[int], top_n: int) -> dict[str, Any]:
+    """Return the texts of hits in pieces, each with its marks: words of the question, and the nearest sentence.
+
+    The nearest sentence is the one whose vector is nearest to the question's. A text of one sentence has none.
+    """
+    ids = list(dict.fromkeys(ids))[:_MOST_MARKED]
+    places = ", ".join("?" * len(ids))
+    sql = f"SELECT id, text FROM {database.schema}.{info.index} WHERE id IN ({places})"
+    texts = {id_: _share(text, top_n) for id_, text in database.execute(sql, ids)} if ids else {}
+    words = matching_words(question, list(texts.values()), info.tokenizer)
+    nearest = _nearest_sentences(database, question, list(texts.values()))
+    return {
+        "texts": [
+            {"id": id_, "pieces": _pieces(text, spans, sentence)}
+            for (id_, text), spans, sentence in zip(texts.items(), words, nearest, strict=True)
+        ]
+    }
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Return where the sentences of a text are, without the blanks between them."""
+    ends = [0, *(found.end() for found in _SENTENCE_END.finditer(text)), len(text)]
+    spans = []
+    for start, end in pairwise(ends):
+        piece = text[start:end]
+        if piece.strip():
+            left = start + len(piece) - len(piece.lstrip())
+            spans.append((left, start + len(piece.rstrip())))
+    return spans[:_MOST_SENTENCES]
+
+
+def _nearest_sentences(database: Database, question: str, texts: Sequence[str]) -> list[tuple[int, int]]:
+    found = [_sentences(text) for text in texts]
+    every = [text[start:end][:1000] for text, spans in zip(texts, found, strict=True) for start, end in spans]
+    if not every:
+        return [(0, 0)] * len(texts)
+    similar = (database.embedder.encode_document(every) @ database.embedder.encode_query(question)).tolist()
+    nearest = []
+    for spans in found:
+        own, similar = similar[: len(spans)], similar[len(spans) :]
+        nearest.append(spans[own.index(max(own))] if len(spans) > 1 else (0, 0))
+    return nearest
+
+
+def _pieces(text: str, words: Sequence[tuple[int, int]], sentence: tuple[int, int]) -> list[list[Any]]:
+    """Return a text in pieces: `[piece, marks]`."""
+    cuts = sorted({0, len(text), *sentence, *(place for span in words for place in span)})
+    pieces = []
+    for start, end in pairwise(cuts):
+        marks = WORD * any(span[0] <= start < span[1] for span in words)
+        marks += SENTENCE * (sentence[0] <= start < sentence[1])
+        pieces.append([text[start:end], marks])
+    return pieces
