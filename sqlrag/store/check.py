@@ -136,7 +136,8 @@ def code_problems(connection: Connection, record: IndexRecord, stored: Vectors) 
     found = Block.joined(blocks) if blocks else None
     missing = other = 0
     for some, vectors in joined(stored(), _VECTORS_AT_ONCE):
-        codes, factors = encode(vectors)
+        with np.errstate(all="ignore"):  # a stranger's vectors may have any numbers
+            codes, factors = encode(vectors)
         has_code = np.isin(some, ids)
         missing += int((~has_code).sum())
         if found is not None and has_code.any():

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlrag.errors import NotADatabaseError
 from sqlrag.store.codes.blocks import CodeBlocks, layout_of
-from sqlrag.store.codes.candidates import candidates_for, measured_candidates
+from sqlrag.store.codes.candidates import Measured, candidates_for, has_measured, measured_candidates
 from sqlrag.store.codes.scan import CodeMemory
 from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.full_text import match_expression
@@ -99,10 +99,11 @@ class Index:
         index has measured for this k. As many as there are chunks, or more: exact.
         """
         wanted = max(k, self.candidates(k) if candidates is None else candidates)
-        if self._layout() != "codes" or wanted >= self._codes():
+        codes, gone = self._sizes() if self._layout() == "codes" else (0, 0)
+        if wanted >= codes:
             return self.compare_all(vector, k, matching)
         ids = matching.ids(self._connection, scans=self.scans()) if matching is not None else None
-        return self.compare(vector, k, wanted + self._gone(), ids)
+        return self.compare(vector, k, wanted + gone, ids)
 
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
@@ -132,26 +133,34 @@ class Index:
 
     def candidates(self, k: int) -> int:
         """Return how many chunks a search for the k nearest compares in full."""
-        return candidates_for(k, self._once("candidates", lambda: measured_candidates(self._connection, self.record)))
+        return candidates_for(k, self._measured())
 
     def measured(self) -> tuple[int, float | None]:
         """Return how many chunks a search for 25 compares in full, and which recall was measured with them."""
-        found = self._once("candidates", lambda: measured_candidates(self._connection, self.record))
-        return self.candidates(DEFAULT_TOP_K), next((one.recall for one in found if one.k == DEFAULT_TOP_K), None)
+        recalls = [one.recall for one in self._measured() if one.k == DEFAULT_TOP_K]
+        return self.candidates(DEFAULT_TOP_K), recalls[0] if recalls else None
+
+    def _measured(self) -> list[Measured]:
+        if not self._once("has measured", lambda: has_measured(self._connection), in_schema=True):
+            return []
+        return self._once("measured", lambda: measured_candidates(self._connection, self.record))
 
     def _layout(self) -> Layout:
-        return self._once("layout", lambda: layout_of(self._connection, self.record))
+        return self._once("layout", lambda: layout_of(self._connection, self.record), in_schema=True)
 
-    def _gone(self) -> int:
-        """Return how many codes are of chunks that are gone."""
-        sql = f"SELECT count(*) FROM {in_main(f'{self.record.name}_gone')}"
-        return self._once("gone", lambda: int(next(iter(self._connection.execute(sql)))[0]))
+    def _sizes(self) -> tuple[int, int]:
+        """Return how many codes there are, and how many of them are of chunks that are gone."""
+        gone = in_main(f"{self.record.name}_gone")
+        sql = f"SELECT ({self._blocks.counted}), (SELECT count(*) FROM {gone})"
+        codes, left = self._once("sizes", lambda: next(iter(self._connection.execute(sql))))
+        return codes, left
 
-    def _codes(self) -> int:
-        return self._once("codes", self._blocks.count)
-
-    def _once(self, fact: str, look_up: Callable[[], Value]) -> Value:
-        return look_up() if self._contents is None else self._contents.once((fact, self.record.name), look_up)
+    def _once(self, fact: str, look_up: Callable[[], Value], *, in_schema: bool = False) -> Value:
+        """Look up a fact once in a state of the file, or in a schema of it."""
+        if self._contents is None:
+            return look_up()
+        known = self._contents.by_schema if in_schema else self._contents
+        return known.once((fact, self.record.name), look_up)
 
     def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
         """Return `(id, score, rank)` of the k best chunks by BM25, best first."""

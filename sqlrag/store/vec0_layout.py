@@ -144,7 +144,7 @@ def check_deletable(connection: Connection, index: str, table: str, ids: Sequenc
 def check_insertable(connection: Connection, index: str, table: str) -> None:
     """Raise NotADatabaseError where a place that looks free is one of the last ids': a new vector would be put there.
 
-    sqlite-vec fills the last block, of each cell where there are some.
+    sqlite-vec fills the last block.
     """
     sql = (
         "SELECT place.rowid, place.chunk_id, place.chunk_offset, block.validity, block.rowids "

@@ -27,7 +27,7 @@ from tests.conftest import database_path
 from tests.ingest.children import Child
 from tests.live.company import Beside
 from tests.live.faults import PAGE, disk_at
-from tests.live.interrupted import run_in_child, run_on_a_disk, run_with_faults, torn
+from tests.live.interrupted import run_in_child, run_on_a_disk, run_with_faults, torn, torn_codes
 from tests.live.operations import Operation
 
 
@@ -88,7 +88,7 @@ class Case:
     # What it holds
 
     def content(self, db: sqlrag.Database) -> dict[str, Any]:
-        """Return all that the operation determines: the chunks with their vectors, the cells, and the user's rows."""
+        """Return what the operation determines: chunks with their vectors, whether it was measured, the rows."""
         index, variant = self.operation.index(self.variant), self.variant
         source, key, _ = self.operation.source(variant)
         named = f"(SELECT s.uri FROM {source} AS s WHERE s.{key} = c.source_id)"
@@ -98,7 +98,8 @@ class Case:
         ).fetchall()
         info = next(one for one in db.info() if one.index == index)
         vectors = self._vectors(db, index)
-        return {"chunks": chunks, "vectors": vectors, "cells": info.cells, "rows": self.rows_of(db)}
+        is_measured = info.recall is not None
+        return {"chunks": chunks, "vectors": vectors, "measured": is_measured, "rows": self.rows_of(db)}
 
     def rows_of(self, db: sqlrag.Database) -> list[tuple[Any, ...]]:
         """Return the rows of the source."""
@@ -107,11 +108,10 @@ class Case:
         return db.execute(f"{sql} ORDER BY 1").fetchall()
 
     def _vectors(self, db: sqlrag.Database, index: str) -> list[tuple[str, Any]]:
-        kept, column, key = f"{index}_embedding", "embedding", "id"
+        kept, key = f"{index}_embedding", "id"
         if db.engine == "sqlite":
-            kept, column = (f"{index}_codes", "code") if self._is_int8() else (f"{index}_vec", "embedding")
-            key = "rowid"
-        sql = f"SELECT c.text, v.{column} FROM {index} AS c JOIN {kept} AS v ON v.{key} = c.id"
+            kept, key = f"{index}_vec", "rowid"
+        sql = f"SELECT c.text, v.embedding FROM {index} AS c JOIN {kept} AS v ON v.{key} = c.id"
         return sorted(db.execute(sql).fetchall())
 
     def unsearchable(self, db: sqlrag.Database) -> list[str]:
@@ -131,6 +131,8 @@ class Case:
     def killed(self, moment: float, *, reading: bool = False, company: str = "alone") -> Outcome:
         """Kill the operation after so many seconds, with company as COMPANY has it."""
         outcome, path = Outcome(), self.copy()
+        # There the index is made anew in the index file, which only the process itself reads meanwhile.
+        reading = reading and not (self.engine == "duckdb" and self.operation.name == "codes")
         beside = Beside(company, path, self.folder / "base", self.engine)
         run = partial(run_in_child, reading=reading, company=company)
         child = Child(run, path, self.operation.name, self.variant)
@@ -200,14 +202,16 @@ class Case:
                 outcome.problems.append(f"{step.__name__[1:]}: {type(error).__name__}: {error}")
 
     def _for_reading(self, path: Path) -> Iterator[str]:
+        index = self.operation.index(self.variant)
         with self.open(path, read_only=True) as db, warnings.catch_warnings():
             warnings.simplefilter("ignore", BacklogWarning)
             if self.operation.name == "repair":
                 return  # what it begins with is damaged
-            (counts,) = db.execute(self._torn(of_the_file=self.engine == "sqlite")).fetchall()
-            if any(counts):
-                yield f"{counts[0]} chunks without a vector, {counts[1]} vectors without a chunk"
-            sql = f"SELECT id FROM vector_top_k('{self.operation.index(self.variant)}', 'a kettle', 5)"
+            for sql in self._torn() if self.engine == "sqlite" else [torn(index, f"{index}_embedding", "id")]:
+                (counts,) = db.execute(sql).fetchall()
+                if any(counts):
+                    yield f"{counts} chunks without a vector, vectors without a chunk, or chunks without a code"
+            sql = f"SELECT id FROM vector_top_k('{index}', 'a kettle', 5)"
             hits = len(db.execute(sql).fetchall())
             if hits != 5:
                 yield f"{hits} of the 5 nearest"
@@ -241,10 +245,9 @@ class Case:
         """Read the file from this process all the while; of a DuckDB database that is the index file."""
         file, problems = path if self.engine == "sqlite" else Path(f"{path}.sqlrag"), []
         reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)
-        sql = self._torn(of_the_file=True)
         while time.monotonic() < until and not problems:
             try:
-                counts = reader.execute(sql).fetchone()
+                counts = [count for sql in self._torn() for count in reader.execute(sql).fetchone()]
             except sqlite3.OperationalError as error:
                 # An index that is being put in another's place is gone and back within a transaction.
                 problems.append(f"a reader: {error}")
@@ -254,13 +257,11 @@ class Case:
         reader.close()
         return problems
 
-    def _is_int8(self) -> bool:
-        return self.variant == 1 and self.operation.name in ("ingest", "cells")
+    def _torn(self) -> list[str]:
+        """Return the statements that count, each in one snapshot of the SQLite file, what lacks its other parts.
 
-    def _torn(self, *, of_the_file: bool) -> str:
-        """Return the statement that counts, in one snapshot, chunks without a vector and vectors without a chunk."""
+        Of a DuckDB database it is the index file, which has codes and no vectors.
+        """
         index = self.operation.index(self.variant)
-        key, kept = "rowid", f"{index}_codes_rowids" if self._is_int8() else f"{index}_vec_rowids"
-        if not of_the_file:
-            key, kept = "id", f"{index}_embedding"
-        return torn(index, kept, key)
+        vectors = [torn(index, f"{index}_vec_rowids", "rowid")] if self.engine == "sqlite" else []
+        return [*vectors, torn_codes(index)]

@@ -27,8 +27,16 @@ def torn(index: str, kept: str, key: str) -> str:
     )
 
 
+def torn_codes(index: str) -> str:
+    """Return the statement that counts chunks without a code, less codes without a chunk, in a SQLite file."""
+    return (
+        f"SELECT (SELECT count(*) FROM {index}) + (SELECT count(*) FROM {index}_gone) "
+        f"- (SELECT coalesce(sum(length(ids) / 8), 0) FROM {index}_codes)"
+    )
+
+
 def make_small() -> None:
-    """Let this process commit often and make cells early."""
+    """Let this process commit often, write small blocks of codes and measure candidates early."""
     for (module, name), value in SMALL.items():
         setattr(module, name, value)
 

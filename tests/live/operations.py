@@ -1,26 +1,28 @@
-"""What the crash tests interrupt: ingest, sync, measuring, codes made anew, reindex, repair, each on a small database of its own."""
+"""What the crash tests interrupt, each on a small database of its own.
+
+Ingest, sync, measuring candidates, codes made anew, reindex, repair.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from sqlrag.store.cells import cell_training
+from unittest.mock import patch
 
 import sqlrag
 import sqlrag.indexing.ingest
 import sqlrag.indexing.sync
+from sqlrag.store import upkeep
 from sqlrag.text.documents import Document
 
 SMALL = {
     (sqlrag.indexing.ingest, "BATCH_CHUNKS"): 16,
     (sqlrag.indexing.sync, "BATCH_ROWS"): 12,
-    (cell_training, "FLAT_CHUNKS"): 600,
-    (cell_training, "QUERIES"): 64,
-    (cell_training, "_BLOCKS_AT_ONCE"): 1,
+    (upkeep, "SMALLEST"): 600,
+    (upkeep, "QUERIES"): 64,
 }
-"""Constants that make many commits of little work; only the operation "cells" has that many chunks."""
+"""Constants that make many commits of little work; only the operations on many rows measure candidates."""
 
 THINGS = ("a kettle", "two lamps", "some honey", "an old map", "a bicycle", "warm socks", "sheet music", "a telescope")
 PLACES = ("harbour", "mill", "observatory", "bakery", "orchard", "library", "lighthouse")
@@ -101,8 +103,13 @@ def _make_backlog(db: sqlrag.Database, variant: int) -> None:
     db.execute("DELETE FROM parcel WHERE id IN (1, 2, 3, 4, 70)").fetchall()
 
 
+def _make_unmeasured(db: sqlrag.Database, variant: int) -> None:
+    with patch.object(upkeep, "SMALLEST", 1_000):
+        make_table(db, 0, 700, vectors="int8" if variant else "float32")
+
+
 def _make_many(db: sqlrag.Database, variant: int) -> None:
-    make_table(db, 0, 700, vectors="int8" if variant else "float32")
+    _make_unmeasured(db, variant)
     write_rows(db, [(7, code(7, 1), body(7, 1))])
 
 
@@ -127,7 +134,8 @@ def _make_damaged(db: sqlrag.Database, variant: int) -> None:
 OPERATIONS = (
     Operation("ingest", _make_documents, _ingest, lambda _: True, flaws=lambda _: ("ingested in part",)),
     Operation("sync", _make_backlog, lambda db, _: db.sync(), lambda _: False),
-    Operation("cells", _make_many, lambda db, _: db.sync(), lambda _: False),
+    Operation("measuring", _make_many, lambda db, _: db.sync(), lambda _: False),
+    Operation("codes", _make_unmeasured, lambda db, _: db.reindex("notes", codes_only=True), lambda _: False),
     Operation(
         "reindex",
         _make_long,

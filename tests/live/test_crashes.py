@@ -10,10 +10,10 @@ from pathlib import Path
 
 import apsw
 import pytest
-from sqlrag.store.cells import cell_training
 
 import sqlrag
 from sqlrag.errors import DiskFullError, ReadOnlyError
+from sqlrag.store import upkeep
 from tests.conftest import database_path
 from tests.live.company import COMPANY
 from tests.live.crashes import Case
@@ -63,9 +63,9 @@ def test_kill_9_and_failed_writes(case):
 
 
 @pytest.mark.parametrize("resume", ["sync", "ingest"])
-def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, monkeypatch):
-    """Stopped while vectors go into cells; the next run, to which nothing is new, finishes them."""
-    monkeypatch.setattr(cell_training, "FLAT_CHUNKS", 100)
+def test_candidates_that_were_not_measured_are_measured(engine, resume, small, tmp_path, monkeypatch):
+    """Stopped while it measures how many candidates a search needs; the next run, to which nothing is new, does it."""
+    monkeypatch.setattr(upkeep, "SMALLEST", 100)
     path = database_path(tmp_path, engine)
 
     def work(db, progress=None):
@@ -74,7 +74,7 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
         return db.sync(progress=progress)
 
     def stop(progress):
-        if (progress.current or "").startswith("index: filling"):
+        if (progress.current or "").startswith("index: measuring"):
             raise KeyboardInterrupt
 
     notes = tmp_path / "notes.jsonl"
@@ -82,16 +82,16 @@ def test_cells_that_were_begun_are_finished(engine, resume, small, tmp_path, mon
     with sqlrag.connect(path, sync_rows=0) as db:
         if resume == "sync":
             with monkeypatch.context() as patch:
-                patch.setattr(cell_training, "FLAT_CHUNKS", 20_000)
+                patch.setattr(upkeep, "SMALLEST", 20_000)
                 make_table(db, 0, 120)
             db.execute("UPDATE parcel SET body = 'A walnut.' WHERE id = 5").fetchall()
         with pytest.raises(KeyboardInterrupt):
             work(db, stop)
-        assert db.info()[0].cells == 0
+        assert db.info()[0].recall is None
     with sqlrag.connect(path, sync_rows=0) as db:
         report = work(db)
         assert (report.added, report.changed) == (0, 0)
-        assert db.info()[0].cells > 0
+        assert db.info()[0].recall >= 0.995
         assert db.check() == []
 
 
@@ -99,7 +99,7 @@ def test_a_reindex_whose_beginning_did_not_reach_the_index_file(engine, tmp_path
     """Stopped when the new index has just been made; on the same connection it goes on."""
     places = {
         "sqlite": "sqlrag.indexing.rebuilding.sync",
-        "duckdb": "sqlrag.engines.duckdb.index_file.IndexCopy.bring_to",
+        "duckdb": "sqlrag.engines.duckdb.index_file.bring_to",
     }
     place = places[engine]
 
@@ -126,7 +126,7 @@ def test_an_ingest_whose_beginning_did_not_reach_the_index_file(tmp_path, monkey
     empty.mkdir()
     with sqlrag.connect(database_path(tmp_path, "duckdb")) as db:
         with monkeypatch.context() as patch:
-            patch.setattr("sqlrag.engines.duckdb.index_file.IndexCopy.bring_to", stop)
+            patch.setattr("sqlrag.engines.duckdb.index_file.bring_to", stop)
             with pytest.raises(KeyboardInterrupt):
                 db.ingest(empty)
         assert db.ingest(empty).added == 0

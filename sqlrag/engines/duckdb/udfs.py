@@ -46,7 +46,7 @@ _SEARCH = {
 }
 _CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
 _INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}
-_INFO["backlog_seconds"] = "DOUBLE"
+_INFO |= {"recall": "DOUBLE", "backlog_seconds": "DOUBLE"}
 
 
 class UDF:

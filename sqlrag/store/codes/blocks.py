@@ -80,6 +80,7 @@ class CodeBlocks:
         self._connection = connection
         self._record = record
         self.table = in_main(f"{record.name}_codes")
+        self.counted = f"SELECT coalesce(sum(length(ids) / 8), 0) FROM {self.table}"
 
     def stamps(self) -> list[tuple[int, int]]:
         """Return the first id and the stamp of each block, in their order."""
@@ -87,17 +88,16 @@ class CodeBlocks:
 
     def count(self) -> int:
         """Return how many codes there are."""
-        ((count,),) = self._connection.execute(f"SELECT coalesce(sum(length(ids) / 8), 0) FROM {self.table}")
+        ((count,),) = self._connection.execute(self.counted)
         return int(count)
 
     def read(self, first_id: int) -> Block:
         """Return a block. Raises NotADatabaseError for one that sqlrag has not written."""
-        sql = f"SELECT ids, factors, codes FROM {self.table} WHERE first_id = ?"
-        return next(self._blocks(sql, (first_id,)))
+        return next(self._blocks("WHERE first_id = ?", (first_id,)))
 
     def all(self) -> Iterator[Block]:
         """Yield all blocks."""
-        yield from self._blocks(f"SELECT ids, factors, codes FROM {self.table} ORDER BY first_id", ())
+        yield from self._blocks("ORDER BY first_id", ())
 
     def insert(self, ids: Sequence[int], vectors: NDArray[np.float32]) -> None:
         """Insert the codes of vectors, `(n, dimension)` float32."""
@@ -179,11 +179,14 @@ class CodeBlocks:
         for (first,) in self._connection.execute(f"SELECT first_id FROM {self.table} WHERE {condition}"):
             yield int(first)
 
-    def _blocks(self, sql: str, bindings: tuple[int, ...]) -> Iterator[Block]:
+    def _blocks(self, which: str, bindings: tuple[int, ...]) -> Iterator[Block]:
         import numpy as np
 
         words = words_of(self._record.dimension)
-        for row in self._connection.execute(sql, bindings):
+        # What is longer than a block's parts can be is not read: the file may come from a stranger.
+        widths = {"ids": 8, "factors": 4, "codes": 8 * words}
+        parts = (f"CASE WHEN length({part}) <= {MOST * width} THEN {part} END" for part, width in widths.items())
+        for row in self._connection.execute(f"SELECT {', '.join(parts)} FROM {self.table} {which}", bindings):
             if not all(isinstance(value, bytes) for value in row):
                 raise self._damaged()
             ids, factors, codes = row
