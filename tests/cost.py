@@ -47,7 +47,7 @@ LONGEST = (
     "engine/test_index_file.py",
     "beside/test_company.py",
     "engine/test_ties.py",
-    "engine/test_cells.py",
+    "index/test_codes.py",
     "docs/test_examples.py",
     "docs/test_pages.py",
     "live/test_steady_writer.py",
