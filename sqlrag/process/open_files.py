@@ -50,6 +50,8 @@ _STARTS = (
     b"\x37\x7f\x06\x82",  # a write-ahead log (https://www.sqlite.org/fileformat.html#wal_file_format)
     b"\x37\x7f\x06\x83",
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",  # a rollback journal
+    b"\x18\xe2\x2d\x00",  # the index of a write-ahead log, which has the locks (https://www.sqlite.org/walformat.html)
+    b"\x00\x2d\xe2\x18",
 )
 """The first bytes of SQLite's databases and journals."""
 

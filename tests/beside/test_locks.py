@@ -77,6 +77,7 @@ METHODS = {
     "describe": lambda db: db.describe("SELECT 1 AS one"),
     "ingest": lambda db: db.ingest(_document(db, "lightning")),
     "search": lambda db: db.search(Q, "chunks", top_k=5),
+    "context": lambda db: db.context(Q, "notes", max_tokens=100),
     "compare": lambda db: db.compare(Q, "notes", top_k=2, top_n=1),
     "evaluate": lambda db: db.evaluate(QUERIES, QRELS, "chunks", first_stages=["text"], top_k=[5], document_id="id"),
     "info": lambda db: db.info(),
@@ -189,6 +190,7 @@ def _in_another_process(path: Path, *statements: str) -> str:
 
 COMMANDS = {
     "search": ["search", "{db}", Q, "--index", "chunks"],
+    "context": ["context", "{db}", Q, "--index", "chunks"],
     "compare": ["compare", "{db}", Q, "--index", "chunks"],
     "sql": ["sql", "{db}", "SELECT count(*) FROM text_top_k('chunks', 'bees', 3)"],
     "sql of the database itself": ["sql", "{db}", "-f", "{db}"],

@@ -97,6 +97,7 @@ METHODS = {
     "check": {},
     "close": {},
     "compare": {"query": "bees", "index": "chunks"},
+    "context": {"question": "bees", "index": "chunks"},
     "confine": {},
     "create_index": {"name": "again", "table": "review", "text": "body"},
     "describe": {"sql": "SELECT 1"},
