@@ -21,7 +21,7 @@ FORMATS = ("markdown", "json", "xml")
 def check_context(max_tokens: object, order: object, form: object) -> int:
     """Return `max_tokens`. Raises InputError for a wrong argument of `Database.context`."""
     for name, value, known in (("order", order, ORDERS), ("format", form, FORMATS)):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise InputError(f"{name} is {shown(value)}: it is one of {', '.join(map(repr, known))}")
     return check_k("context", "max_tokens", max_tokens)
 
