@@ -79,3 +79,13 @@ def test_what_is_kept_of_a_text_depends_on_nothing_else(data):
     assert np.array_equal(codes[::-1], data.form.codes(states[::-1]))
     assert codes.max() == 3
     np.testing.assert_allclose(np.linalg.norm(data.form.values(codes), axis=1), 1, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_leaves_out_tokens_but_never_a_whole_query(reader, data):
+    chosen = [(0, [0, 1]), (1, [2, 3]), (2, [5, 4])]
+    for seed in range(20):
+        batch = data.batch(chosen, np.random.default_rng(seed))
+        assert (batch.query.sum(1) >= torch.tensor([2, 2, 1])).all()
+        assert torch.isfinite(reader(batch)).all()
+    assert batch.passage.sum() < data.batch(chosen).passage.sum()
