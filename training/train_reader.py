@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from compact import Form
+from compact import fitted, read_form, save_form
 from kept_states import States, encode, read_states
 from lists import PASSAGE_TOKENS, QUERY_TOKENS, Lists
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sqlrag.engines.measures import MEASURES
+from sqlrag.models.kept import Form
 
 COMPONENTS = 96
 CANDIDATES = 12
@@ -139,8 +140,8 @@ def fitted_form(parts: list[Path], path: Path) -> Form:
         drawn, read = np.random.default_rng(0), [read_states(part) for part in parts[:20]]
         states = np.concatenate([drawn.permutation(part.states)[:4_000] for part in read]).astype(np.float32)
         vectors = np.concatenate([part.vectors for part in read])
-        Form.fitted(states / np.linalg.norm(states, axis=1, keepdims=True), vectors, COMPONENTS).save(path)
-    return Form.read(path)
+        save_form(fitted(states / np.linalg.norm(states, axis=1, keepdims=True), vectors, COMPONENTS), path)
+    return read_form(path)
 
 
 def gathered(parts: list[Path], name: str, cache: Path, form: Form | None) -> Texts:
@@ -151,7 +152,9 @@ def gathered(parts: list[Path], name: str, cache: Path, form: Form | None) -> Te
         for part in map(read_states, parts):
             starts.append(part.start[1:] + starts[-1][-1])
             kept = part.states if form is None else form.codes(_unit(part))
-            rows.append((part.ids, kept, part.vectors if form is None else form.vector(part.vectors)))
+            rows.append(
+                (part.ids, kept, part.vectors if form is None else form.vectors(form.vector_codes(part.vectors)))
+            )
         ids, kept, vectors = (np.concatenate(column) for column in zip(*rows, strict=True))
         np.savez(path, start=np.concatenate(starts), ids=ids, kept=kept, vectors=vectors)
     with np.load(path) as found:
@@ -168,7 +171,7 @@ def read_data(cache: Path, weights: Path) -> Data:
     lists = Lists.read(cache / "lists.json")
     name = f"corpus-{COMPONENTS}"
     if (cache / f"{name}.npz").exists() and (cache / "queries.npz").exists():
-        form = Form.read(cache / f"form-{COMPONENTS}.safetensors")
+        form = read_form(cache / f"form-{COMPONENTS}.safetensors")
         passages, queries = gathered([], name, cache, form), gathered([], "queries", cache, None)
     else:
         texts = json.loads((cache / "texts.json").read_text(encoding="utf-8"))

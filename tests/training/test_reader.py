@@ -30,12 +30,12 @@ def texts_of(lengths, width, levels):
 @pytest.fixture(scope="module")
 def data():
     """Three queries and six passages, one of them empty."""
-    from compact import Form
+    from compact import fitted
     from lists import Lists
     from train_reader import Data
 
     states = DRAWN.standard_normal((500, 384)).astype(np.float32)
-    form = Form.fitted(states / np.linalg.norm(states, axis=1, keepdims=True), states[:50], 96)
+    form = fitted(states / np.linalg.norm(states, axis=1, keepdims=True), states[:50], 96)
     queries, passages = texts_of([3, 9, 1], 384, 127), texts_of([20, 7, 45, 1, 0, 30], 96, 4)
     words = torch.nn.functional.normalize(torch.randn(VOCABULARY, 384), dim=-1)
     return Data(Lists(), queries, passages, form, words, torch.rand(VOCABULARY) * 8)
