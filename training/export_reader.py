@@ -10,9 +10,11 @@ words (int8) are in it too. The check scores held-back lists in several orders, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,11 +132,13 @@ def main() -> None:
     torch.set_num_threads(1)
     reader, form, rare, _ = read_model(arguments.model)
     table = word_vectors(arguments.weights).numpy()
-    spec = export(narrowed(reader), form, rare.numpy(), table, arguments.out)
+    data = read_data(arguments.cache, arguments.weights)
+    scale, offset = calibrated(narrowed(reader), data)
+    spec = export(reader, form, rare.numpy(), table, arguments.out, scale, offset)
     print(f"{spec.id}: {(arguments.out / MODEL_FILE).stat().st_size / 1e6:.1f} MB")
     texts = json.loads((arguments.cache / "texts.json").read_text(encoding="utf-8"))
     runtime = OnnxReader(replace(spec, activation="identity"), named_model(ENCODER), arguments.threads)
-    check(reader, read_data(arguments.cache, arguments.weights), texts, runtime, arguments.lists)
+    check(Graph(reader, form, scale, offset), data, texts, runtime, arguments.lists)
 
 
 def export(
@@ -164,16 +168,50 @@ def export(
     return spec
 
 
-def check(reader: Reader, data: Data, texts: list[str], runtime: OnnxReader, count: int) -> None:
+def calibrated(reader: Reader, data: Data) -> tuple[float, float]:
+    """Return scale and offset that make the sigmoid of the logit a probability on held-back lists (Platt, 1999).
+
+    What a graded list gives 2 or 3 of 3 is relevant. Each collection counts the same, so that no kind of text decides.
+    """
+    scores, relevant, weight = [], [], []
+    numbers = held_back(data.lists, 40)
+    sizes = Counter(data.lists.collections[number].split()[0] for number in numbers)
+    for number in numbers:
+        candidates = data.lists.candidates[number]
+        scores.append(torch.from_numpy(logits(reader, data, number, candidates)))
+        relevant.append((torch.tensor(data.lists.grades[number]) > 0.5).float())
+        share = 1 / (sizes[data.lists.collections[number].split()[0]] * len(candidates))
+        weight.append(torch.full((len(candidates),), share))
+    score, known, weights = torch.cat(scores), torch.cat(relevant), torch.cat(weight)
+    fit = torch.tensor([1.0, -float(score.mean())], requires_grad=True)
+    optimizer = torch.optim.LBFGS([fit], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        logit = score * fit[0] + fit[1]
+        loss = nn.functional.binary_cross_entropy_with_logits(logit, known, weights, reduction="sum")
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    likely = torch.sigmoid(score * fit[0] + fit[1]).detach()
+    for low, high in itertools.pairwise((0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.01)):
+        within = (likely >= low) & (likely < high)
+        share, good = weights[within].sum() / weights.sum(), (known * weights)[within].sum() / weights[within].sum()
+        print(f"score {low:.2f} to {high:.2f}: {share:.3f} of the pairs, of these {good:.2f} relevant")
+    return fit[0].item(), fit[1].item()
+
+
+def check(network: Graph, data: Data, texts: list[str], runtime: OnnxReader, count: int) -> None:
     """Print how far the graph is from torch, how many logits depend on their company, and the time."""
     drawn, errors, other, pairs, seconds, processor = np.random.default_rng(0), [], 0, 0, 0.0, 0.0
     for number, candidates in lists_of(data, count):
         asked = [(data.lists.queries[number], texts[candidate]) for candidate in candidates]
-        kept = dict(zip([text for _, text in asked], runtime.keep([text for _, text in asked]), strict=True))
+        kept = dict(zip([text for _, text in asked], runtime.encode([text for _, text in asked])[1], strict=True))
         began, used = time.perf_counter(), time.process_time()
         found = runtime.score(asked, kept=kept)
         seconds, processor = seconds + time.perf_counter() - began, processor + time.process_time() - used
-        errors.append(found - logits(reader, data, number, candidates))
+        errors.append(found - logits(network.reader, data, number, candidates) * network.scale - network.offset)
         order = drawn.permutation(len(candidates))
         other += int((runtime.score([asked[place] for place in order], kept=kept) != found[order]).sum())
         other += int(runtime.score(asked[:1])[0] != found[0])

@@ -297,6 +297,15 @@ def last_layers(weights: Path, count: int) -> list[dict[str, Tensor]]:
     ]
 
 
+def use_what_is_spare() -> None:
+    """Use two threads or more only where no other process wants the processors: at a barrier all wait for the last."""
+    own, processors = torch.get_num_threads(), os.cpu_count() or 1
+    idle = int(processors - max(0.0, os.getloadavg()[0] - own) + 0.5)
+    wanted = max(1, min(processors, idle))
+    if wanted != own:
+        torch.set_num_threads(wanted)
+
+
 @dataclass
 class Settings:
     """What a run is; kept in its folder, so that a run that goes on is the same."""
@@ -338,8 +347,11 @@ class Run:
         if (folder / "checkpoint.pt").exists():
             self._read()
 
-    def train(self, steps: int, seconds: float, every: int) -> None:
-        """Train until so many steps or seconds have gone by, with an evaluation and a checkpoint now and then."""
+    def train(self, steps: int, seconds: float, every: int, spare: bool) -> None:
+        """Train until so many steps or seconds have gone by, with an evaluation and a checkpoint now and then.
+
+        `spare`: on as many processors as others leave idle.
+        """
         drawing = Drawing(self.data.lists, self.settings.left_out)
         chosen, began, losses = held_back(self.data.lists), time.monotonic(), []
         saved = time.monotonic()
@@ -347,6 +359,8 @@ class Run:
             self._report(chosen, [])
         while self.step < steps and time.monotonic() - began < seconds:
             started = time.monotonic()
+            if spare:
+                use_what_is_spare()
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP)
             self.optimizer.zero_grad()
@@ -440,11 +454,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--minutes", type=float, default=10**9)
     parser.add_argument("--every", type=int, default=500, help="steps from one evaluation to the next")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as other processes leave idle")
     for name in dataclasses.fields(Settings):
         parser.add_argument(f"--{name.name.replace('_', '-')}", type=type(name.default), default=name.default)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(max(1, arguments.threads))
     arguments.run.mkdir(parents=True, exist_ok=True)
     told = arguments.run / "settings.json"
     if told.exists():
@@ -453,7 +467,7 @@ def main() -> None:
         settings = Settings(**{name.name: getattr(arguments, name.name) for name in dataclasses.fields(Settings)})
         told.write_text(json.dumps(dataclasses.asdict(settings)))
     run = Run(arguments.run, arguments.weights, read_data(arguments.cache, arguments.weights), settings)
-    run.train(arguments.steps, 60 * arguments.minutes, arguments.every)
+    run.train(arguments.steps, 60 * arguments.minutes, arguments.every, arguments.threads == 0)
 
 
 if __name__ == "__main__":

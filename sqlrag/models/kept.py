@@ -58,16 +58,15 @@ class Form:
         """Return the embeddings that codes stand for, of length one, `(.., dimension)`."""
         return _values(codes, self.vector_centre, self.vector_step, VECTOR_LEVELS)
 
-    def rounded(self, hidden: NDArray[np.float32]) -> tuple[bytes, bytes]:
+    def rounded(self, hidden: NDArray[np.float32], vector: NDArray[np.float32]) -> tuple[bytes, bytes]:
         """Return the embedding and the states of a text, packed.
 
         `hidden`: the last hidden state, `(tokens + 2, dimension)`, with [CLS] at the start and [SEP] at the end, which
-        count for the embedding alone.
+        count for the embedding alone; `vector`: its mean, `(dimension,)`.
         """
         import numpy as np
 
-        mean = hidden.mean(0, dtype=np.float32)
-        low, high = self.vector_codes(mean / (np.linalg.norm(mean) + 1e-12)).reshape(-1, 2).T
+        low, high = self.vector_codes(vector / (np.linalg.norm(vector) + 1e-12)).reshape(-1, 2).T
         own = hidden[1:-1]
         codes = self.codes(own / (np.linalg.norm(own, axis=-1, keepdims=True) + 1e-12))
         return (low | high << 4).tobytes(), packed(codes).tobytes()

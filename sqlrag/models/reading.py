@@ -77,16 +77,24 @@ class OnnxReader:
         version = f"onnxruntime {onnxruntime_version()}"
         return self.encoder.weights_hash, self.tokenizer.digest, version, platform.machine()
 
-    def keep(self, texts: Sequence[str]) -> list[bytes]:
-        """Return what can be kept of each text."""
-        return [blob for blob in self._kept(texts, None) if blob is not None]
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bytes]]:
+        """Return the encoder's vector of each text, as its `OnnxEncoder` does, and what can be kept of it."""
+        import numpy as np
+
+        vectors = np.empty((len(texts), self.encoder.dimension or 0), np.float32)
+        blobs = []
+        for start, end in windows(texts):
+            found = [both for both in self._encoded(texts[start:end], None) if both is not None]
+            vectors[start:end] = [vector for vector, _ in found]
+            blobs += [blob for _, blob in found]
+        return vectors, blobs
 
     def score(
         self, pairs: Sequence[tuple[str, str]], until: float | None = None, kept: Mapping[str, bytes] | None = None
     ) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32: the logit, through the model's activation.
 
-        `kept`: what `keep` returned for some of the texts; one that the model cannot read is encoded as if there were
+        `kept`: what `encode` returned for some of the texts; one that cannot be read is encoded as if there were
         none. With `until` (`time.monotonic`) texts are encoded in their order, and after that time none but the first.
         The score of a pair whose text was not encoded is NaN.
         """
@@ -111,8 +119,8 @@ class OnnxReader:
             if read is not None:
                 found[text] = read
         missing = [text for text in dict.fromkeys(texts) if text not in found]
-        for text, blob in zip(missing, self._kept(missing, until), strict=True):
-            read = None if blob is None else self._kept_again(blob)
+        for text, both in zip(missing, self._encoded(missing, until), strict=True):
+            read = None if both is None else self._kept_again(both[1])
             if read is not None:
                 found[text] = read
         return found
@@ -120,8 +128,10 @@ class OnnxReader:
     def _kept_again(self, blob: bytes) -> Kept | None:
         return read_kept(self._constants.form, blob, len(self._constants.words))
 
-    def _kept(self, texts: Sequence[str], until: float | None) -> list[bytes | None]:
-        """Return what can be kept of each text, None for one that there was no time for."""
+    def _encoded(self, texts: Sequence[str], until: float | None) -> list[tuple[NDArray[np.float32], bytes] | None]:
+        """Return the vector of each text and what can be kept of it, None for one that there was no time for."""
+        import numpy as np
+
         form, ids = self._constants.form, dict[int, list[int]]()
         prompt = self.encoder.prompts.get("document", "")
 
@@ -130,11 +140,18 @@ class OnnxReader:
             ids[place] = encoding.ids[1:-1]
             return encoding
 
+        def finish(output: NDArray[np.float32]) -> tuple[NDArray[np.float32], bytes, bytes]:
+            hidden = self._checked(output)
+            vector = np.asarray(hidden.mean(axis=0, dtype=np.float32), np.float32)
+            return vector, *form.rounded(hidden, vector)
+
         order = list(range(len(texts)))
         if until is None:
             order.sort(key=lambda place: -len(texts[place]))
-        rounded = self._encoding.run(order, encode, lambda hidden: form.rounded(self._checked(hidden)), until)
-        return [None if both is None else joined(ids[place], *both) for place, both in enumerate(rounded)]
+        found = self._encoding.run(order, encode, finish, until)
+        return [
+            None if parts is None else (parts[0], joined(ids[place], *parts[1:])) for place, parts in enumerate(found)
+        ]
 
     def _checked(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return a last hidden state without its batch. Raises ModelFileError if it is of another encoder."""

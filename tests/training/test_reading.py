@@ -68,16 +68,22 @@ def test_a_score_does_not_depend_on_what_stands_beside_it(folder):
 def test_a_kept_text_scores_as_one_that_is_read_now(folder):
     backend = sqlrag.Reranker(folder)._backend
     pairs = [(query, text) for query in (QUERY, "", "rain", "a b c d e f g") for text in TEXTS]
-    kept = dict(zip(TEXTS, backend.keep(TEXTS), strict=True))
+    kept = dict(zip(TEXTS, backend.encode(TEXTS)[1], strict=True))
     assert backend.score(pairs, kept=kept).tolist() == backend.score(pairs).tolist()
     some = {text: kept[text] for text in TEXTS[::2]}
     assert backend.score(pairs, kept=some).tolist() == backend.score(pairs).tolist()
     assert [len(kept[text]) for text in TEXTS[:3]] == [4 + 192 + 26 * tokens for tokens in (13, 6, 0)]
 
 
+def test_one_pass_gives_the_index_its_vectors_too(folder):
+    vectors, blobs = sqlrag.Reranker(folder)._backend.encode(TEXTS)
+    assert np.array_equal(vectors, sqlrag.Embedder()._backend.embed(TEXTS, "document"))
+    assert len(blobs) == len(TEXTS)
+
+
 def test_what_cannot_be_read_is_encoded_anew(folder):
     backend = sqlrag.Reranker(folder)._backend
-    (blob,) = backend.keep(TEXTS[:1])
+    _, (blob,) = backend.encode(TEXTS[:1])
     expected = backend.score([(QUERY, TEXTS[0])]).tolist()
     other_form, no_word = b"\2\0" + blob[2:], blob[:196] + b"\xff\xff" + blob[198:]
     for damaged in (b"", blob[:-1], blob + b"\0", other_form, no_word):
