@@ -22,7 +22,6 @@ from statistics import fmean
 import numpy as np
 import torch
 from candidates import BM25, vector_top_k
-from compact import Form
 from kept_states import encode
 from lists import PASSAGE_TOKENS, QUERY_TOKENS, Lists
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from train_reader import Data, gathered, read_data, word_vectors
 import sqlrag
 from sqlrag.engines.measures import MEASURES
 from sqlrag.evaluation.files import read_qrels, read_queries
+from sqlrag.models.kept import Form
 
 COLLECTIONS = ("nfcorpus", "cacm", "cranfield", "trec-dl-2019")
 STAGES = ("vector", "text", "hybrid")

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from compact import Form
+from compact import fitted, read_form, save_form
 from kept_states import States, encode, read_states
 from lists import PASSAGE_TOKENS, QUERY_TOKENS, Lists
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sqlrag.engines.measures import MEASURES
+from sqlrag.models.kept import Form
 
 COMPONENTS = 96
 CANDIDATES = 12
@@ -43,10 +44,12 @@ KEPT = 0.998
 """How much of the averaged weights stays at each step."""
 COMMON_SCALE = 0.1
 SHARES = {
-    "graded": 0.24, "squad": 0.12, "squad keywords": 0.08, "squad lower": 0.06, "qed": 0.09, "acl": 0.11,
-    "medquad": 0.07, "headings": 0.08, "nfcorpus": 0.08, "cloze": 0.06, "pubmedqa": 0.01,
+    "graded": 0.18, "squad": 0.13, "squad keywords": 0.10, "squad lower": 0.07, "qed": 0.09, "acl": 0.11,
+    "medquad": 0.07, "headings": 0.09, "nfcorpus": 0.08, "cloze": 0.07, "pubmedqa": 0.01,
 }  # fmt: skip
 """How often each collection is drawn from."""
+DROPPED = 0.1
+"""How many tokens of passages, and of every other query, training leaves out: the few graded lists come often."""
 MOST_QUERY_TOKENS = 40
 HELD_BACK_EACH = 40
 """Held-back lists of each collection (all of the graded ones) that checkpoints are compared on."""
@@ -82,8 +85,11 @@ class Data:
         self.lists, self.queries, self.passages, self.form = lists, queries, passages, form
         self.words, self.rare = words, rare
 
-    def batch(self, chosen: list[tuple[int, list[int]]]) -> Batch:
-        """Return a batch of queries and the candidates of each, as many for each query."""
+    def batch(self, chosen: list[tuple[int, list[int]]], drawn: np.random.Generator | None = None) -> Batch:
+        """Return a batch of queries and the candidates of each, as many for each query.
+
+        With `drawn`, tokens that it draws are left out.
+        """
         rows = [self.queries.of(query, MOST_QUERY_TOKENS) for query, _ in chosen]
         ids, query = _padded([ids for ids, _ in rows])
         states = torch.zeros(*ids.shape, rows[0][1].shape[1])
@@ -94,6 +100,12 @@ class Data:
         codes = np.zeros((*passage_ids.shape, found[0][1].shape[1]), np.uint8)
         for row, (_, kept) in enumerate(found):
             codes[row, : len(kept)] = kept
+        if drawn is not None:
+            passage *= torch.from_numpy(drawn.random(passage.shape, np.float32) > DROPPED)
+            left = torch.from_numpy(
+                drawn.random(query.shape, np.float32) > DROPPED * drawn.integers(2, size=(len(query), 1))
+            )
+            query *= torch.where((query * left).sum(1, keepdim=True) > 1, left, True)
         by_query = passage_ids.view(len(chosen), -1, passage_ids.shape[1])
         return Batch(
             query,
@@ -128,8 +140,8 @@ def fitted_form(parts: list[Path], path: Path) -> Form:
         drawn, read = np.random.default_rng(0), [read_states(part) for part in parts[:20]]
         states = np.concatenate([drawn.permutation(part.states)[:4_000] for part in read]).astype(np.float32)
         vectors = np.concatenate([part.vectors for part in read])
-        Form.fitted(states / np.linalg.norm(states, axis=1, keepdims=True), vectors, COMPONENTS).save(path)
-    return Form.read(path)
+        save_form(fitted(states / np.linalg.norm(states, axis=1, keepdims=True), vectors, COMPONENTS), path)
+    return read_form(path)
 
 
 def gathered(parts: list[Path], name: str, cache: Path, form: Form | None) -> Texts:
@@ -140,7 +152,9 @@ def gathered(parts: list[Path], name: str, cache: Path, form: Form | None) -> Te
         for part in map(read_states, parts):
             starts.append(part.start[1:] + starts[-1][-1])
             kept = part.states if form is None else form.codes(_unit(part))
-            rows.append((part.ids, kept, part.vectors if form is None else form.vector(part.vectors)))
+            rows.append(
+                (part.ids, kept, part.vectors if form is None else form.vectors(form.vector_codes(part.vectors)))
+            )
         ids, kept, vectors = (np.concatenate(column) for column in zip(*rows, strict=True))
         np.savez(path, start=np.concatenate(starts), ids=ids, kept=kept, vectors=vectors)
     with np.load(path) as found:
@@ -157,7 +171,7 @@ def read_data(cache: Path, weights: Path) -> Data:
     lists = Lists.read(cache / "lists.json")
     name = f"corpus-{COMPONENTS}"
     if (cache / f"{name}.npz").exists() and (cache / "queries.npz").exists():
-        form = Form.read(cache / f"form-{COMPONENTS}.safetensors")
+        form = read_form(cache / f"form-{COMPONENTS}.safetensors")
         passages, queries = gathered([], name, cache, form), gathered([], "queries", cache, None)
     else:
         texts = json.loads((cache / "texts.json").read_text(encoding="utf-8"))
@@ -232,7 +246,7 @@ def train_step(
             grades[row, : len(known)] = torch.tensor(known)
             filled.append((number, candidates + candidates[:1] * (width - len(candidates))))
             count += len(candidates)
-        scores = model(data.batch(filled)).view(MICRO, width)
+        scores = model(data.batch(filled, drawn)).view(MICRO, width)
         loss = list_loss(scores, grades, calibration) / LISTS
         loss.backward()
         total += loss.item()
@@ -283,6 +297,15 @@ def last_layers(weights: Path, count: int) -> list[dict[str, Tensor]]:
     ]
 
 
+def use_what_is_spare() -> None:
+    """Use two threads or more only where no other process wants the processors: at a barrier all wait for the last."""
+    own, processors = torch.get_num_threads(), os.cpu_count() or 1
+    idle = int(processors - max(0.0, os.getloadavg()[0] - own) + 0.5)
+    wanted = max(1, min(processors, idle))
+    if wanted != own:
+        torch.set_num_threads(wanted)
+
+
 @dataclass
 class Settings:
     """What a run is; kept in its folder, so that a run that goes on is the same."""
@@ -324,8 +347,11 @@ class Run:
         if (folder / "checkpoint.pt").exists():
             self._read()
 
-    def train(self, steps: int, seconds: float, every: int) -> None:
-        """Train until so many steps or seconds have gone by, with an evaluation and a checkpoint now and then."""
+    def train(self, steps: int, seconds: float, every: int, spare: bool) -> None:
+        """Train until so many steps or seconds have gone by, with an evaluation and a checkpoint now and then.
+
+        `spare`: on as many processors as others leave idle.
+        """
         drawing = Drawing(self.data.lists, self.settings.left_out)
         chosen, began, losses = held_back(self.data.lists), time.monotonic(), []
         saved = time.monotonic()
@@ -333,6 +359,8 @@ class Run:
             self._report(chosen, [])
         while self.step < steps and time.monotonic() - began < seconds:
             started = time.monotonic()
+            if spare:
+                use_what_is_spare()
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * min(1.0, (self.step + 1) / WARM_UP)
             self.optimizer.zero_grad()
@@ -426,11 +454,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--minutes", type=float, default=10**9)
     parser.add_argument("--every", type=int, default=500, help="steps from one evaluation to the next")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as other processes leave idle")
     for name in dataclasses.fields(Settings):
         parser.add_argument(f"--{name.name.replace('_', '-')}", type=type(name.default), default=name.default)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(max(1, arguments.threads))
     arguments.run.mkdir(parents=True, exist_ok=True)
     told = arguments.run / "settings.json"
     if told.exists():
@@ -439,7 +467,7 @@ def main() -> None:
         settings = Settings(**{name.name: getattr(arguments, name.name) for name in dataclasses.fields(Settings)})
         told.write_text(json.dumps(dataclasses.asdict(settings)))
     run = Run(arguments.run, arguments.weights, read_data(arguments.cache, arguments.weights), settings)
-    run.train(arguments.steps, 60 * arguments.minutes, arguments.every)
+    run.train(arguments.steps, 60 * arguments.minutes, arguments.every, arguments.threads == 0)
 
 
 if __name__ == "__main__":

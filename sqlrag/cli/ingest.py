@@ -86,6 +86,11 @@ def unknown_text(share: float) -> str:
     "--max-errors", type=click.IntRange(min=0), metavar="N", help="Stop after more than N unreadable files and rows."
 )
 @new_index_options
+@click.option(
+    "--language",
+    metavar="CODE",
+    help="Language of most texts, e.g. de: the full text of a new index then has words as they are, not English stems.",
+)
 @click.option("--prune", is_flag=True, help="Remove documents whose files are gone.")
 @engine_option
 @json_option
@@ -106,6 +111,7 @@ def ingest(
     name: str,
     encoding: str | None,
     max_errors: int | None,
+    language: str | None,
     prune: bool,
     engine: str | None,
     as_json: bool,
@@ -147,6 +153,7 @@ def ingest(
             gitignored=gitignored,
             encoding=encoding,
             max_errors=max_errors,
+            language=language,
             prune=prune,
             progress=progress,
             **new_index,

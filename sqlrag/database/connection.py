@@ -29,6 +29,7 @@ from sqlrag.results import (
     without_copies,
 )
 from sqlrag.store.encoders import Encoders, index_chunker
+from sqlrag.store.full_text import tokenizer_for
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
@@ -259,6 +260,7 @@ class Database(IndexMethods):
         overlap: int | None = None,
         embedder: str | Embedder | None = None,
         tokenizer: str | None = None,
+        language: str | None = None,
         vectors: str | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -286,6 +288,8 @@ class Database(IndexMethods):
             tokenizer: How the full text of a new index is split into words: "porter" (English word stems, the default),
                 "unicode61" (words as they are) or "trigram" (any three characters: for languages without spaces, and
                 for parts of words).
+            language: The code of the language of most texts, such as "de": full text of a new index then compares words
+                as they are, and not English stems. Scripts without spaces need no language.
             vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
             include: Patterns as in .gitignore, relative to a named folder, such as "*.md" or "/src/": only files that
                 match one are read, also those of kinds that are otherwise left out (as text).
@@ -320,6 +324,8 @@ class Database(IndexMethods):
         from sqlrag.text.file_search import Choice, find_sources
 
         check_new_index_name(index)
+        if language is not None:
+            tokenizer = tokenizer or tokenizer_for(language)
         options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError, UnknownModelError
+from sqlrag.errors import InputError, ModelFileError, UnknownModelError
 from sqlrag.models.cached_models import BUNDLED, cached_models, find_cached, models_folder, verified
 from sqlrag.models.detect import is_source
 from sqlrag.models.hub import is_hub_name
@@ -115,10 +115,27 @@ def _opened(kind: Kind, model: str | os.PathLike[str] | ModelSpec | None, backen
 
         opened: Any = (TorchEncoder if is_encoder else TorchScorer)(_torch_name(model))
     else:
-        from sqlrag.models.onnx import OnnxEncoder, OnnxScorer
-
-        opened = (OnnxEncoder if is_encoder else OnnxScorer)(resolve(model, kind), threads)
+        opened = _onnx(resolve(model, kind), threads)
     return _wrappers[kind](opened) if kind in _wrappers else opened
+
+
+def _onnx(spec: ModelSpec, threads: int | None) -> Encoder | Scorer:
+    """Open a model with ONNX Runtime. One that reads the states of an encoder opens this too."""
+    from sqlrag.models.onnx import OnnxEncoder, OnnxScorer
+
+    if spec.kind == "bi-encoder":
+        return OnnxEncoder(spec, threads)
+    if not spec.encoder:
+        return OnnxScorer(spec, threads)
+    from sqlrag.models.reading import OnnxReader
+
+    encoder = named_model(spec.encoder.partition("@")[0])
+    if encoder.id != spec.encoder:
+        raise ModelFileError(
+            f"model {spec.name!r} reads the states of {spec.encoder}, and the model of that name here is {encoder.id}: "
+            "make one of them again"
+        )
+    return OnnxReader(spec, encoder, threads)
 
 
 def run_through(encoders: Callable[[Encoder], Encoder], scorers: Callable[[Scorer], Scorer]) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlrag.models.spec import ModelSpec, Role
 
-__all__ = ["OnnxEncoder", "OnnxScorer"]
+__all__ = ["OnnxEncoder", "OnnxScorer", "OnnxSession", "activated", "onnxruntime_version"]
 
 # On a CPU this fused operator takes four times as long as the two that it replaces. Measured with ONNX Runtime 1.31:
 # without it all-MiniLM-L6-v2 is a sixth faster, and the bundled reranker a tenth.
@@ -40,6 +40,7 @@ _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 # The memory of attention grows with the square of the length, to a gigabyte or more at 8,192 tokens. Sequences longer
 # than this run one after the other, whatever the number of threads.
 _LONG_TOKENS = 2048
+_OF_A_TOKENIZER = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class _OnnxModel:
@@ -49,7 +50,7 @@ class _OnnxModel:
         self.spec = spec
         folder = spec.folder or Path()
         self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
-        self._session = _Session(folder / MODEL_FILE, threads)
+        self._session = OnnxSession(folder / MODEL_FILE, threads)
 
 
 class OnnxEncoder(_OnnxModel):
@@ -94,7 +95,7 @@ class OnnxScorer(_OnnxModel):
         """Return the tokenizer's hash, the version of the library, and the kind of processor."""
         import platform  # which imports subprocess
 
-        return self.tokenizer.digest, f"onnxruntime {_onnxruntime_version()}", platform.machine()
+        return self.tokenizer.digest, f"onnxruntime {onnxruntime_version()}", platform.machine()
 
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
         """Return the pairs' scores, (n,) float32: the logit, through the model's activation.
@@ -117,18 +118,26 @@ class OnnxScorer(_OnnxModel):
                 return self.tokenizer.pairs([pairs[place]], self.spec.max_tokens)[0]
 
             logits[:] = self._session.run(range(len(pairs)), encode, _only, until)
-        if self.spec.activation == "sigmoid":
-            # The exponent is never positive, so exp cannot overflow.
-            small = np.exp(-np.abs(logits))
-            logits = np.where(logits >= 0, 1.0, small) / (1.0 + small)
-        return logits.astype(np.float32)
+        return activated(logits, self.spec)
 
 
-class _Session:
-    """An ONNX graph over token ids, opened at its first use."""
+def activated(logits: NDArray[np.float64], spec: ModelSpec) -> NDArray[np.float32]:
+    """Return logits through a model's activation."""
+    import numpy as np
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    if spec.activation == "sigmoid":
+        # The exponent is never positive, so exp cannot overflow.
+        small = np.exp(-np.abs(logits))
+        logits = np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return logits.astype(np.float32)
+
+
+class OnnxSession:
+    """An ONNX graph, opened at its first use; `inputs` are the names of those that it may have."""
+
+    def __init__(self, path: Path, threads: int | None, inputs: Sequence[str] = _OF_A_TOKENIZER) -> None:
         self._path = path
+        self._known = inputs
         self._threads = threads or usable_cpus()
         self._opened: Any = None
         self._inputs: list[str] = []
@@ -159,11 +168,13 @@ class _Session:
     def run(
         self,
         order: Sequence[int],
-        encode: Callable[[int], tokenizers.Encoding],
+        encode: Callable[[int], tokenizers.Encoding | dict[str, NDArray[Any]]],
         finish: Callable[[Any], Any],
         until: float | None = None,
     ) -> list[Any]:
         """Run each sequence `encode(place)` by itself, in this order, and return `finish(output)` by place.
+
+        A graph that reads no tokens is given its inputs by their names.
 
         After `until` (`time.monotonic`) no sequence but the first is begun. The result of the others is None.
         """
@@ -213,7 +224,22 @@ class _Session:
             if error is not None:
                 raise error
 
-    def _output(self, encoding: tokenizers.Encoding) -> NDArray[np.float32]:
+    def constants(self, names: Sequence[str]) -> list[Any]:
+        """Return outputs that do not depend on the inputs."""
+        import numpy as np
+
+        self._open()
+        feed = {}
+        for node in self._opened.get_inputs():
+            shape = [size if isinstance(size, int) else 2 for size in node.shape]
+            feed[node.name] = np.zeros(shape, np.uint8 if node.type == "tensor(uint8)" else np.float32)
+        try:
+            found: list[Any] = self._opened.run(list(names), feed)
+        except Exception as error:  # the library raises its own types, none public
+            raise ModelFileError(f"{str(self._path)!r} lacks what a reader keeps in its graph: {error}") from error
+        return found
+
+    def _output(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Return the graph's first output. Raises ModelFileError if it cannot be computed, or is not numbers."""
         me = threading.get_ident()
         self._inside.add(me)
@@ -221,7 +247,7 @@ class _Session:
             output = self._opened.run(None, self._feed(encoding))[0]
         except Exception as error:  # the library raises its own types, none public
             raise ModelFileError(
-                f"{str(self._path)!r} cannot compute {len(encoding)} tokens: {error}; the tokenizer and the window "
+                f"{str(self._path)!r} cannot compute {_counted(encoding)}: {error}; the tokenizer and the window "
                 "(max_tokens) of its folder may be another model's"
             ) from error
         finally:
@@ -233,9 +259,11 @@ class _Session:
         numbers: NDArray[np.float32] = output
         return numbers
 
-    def _feed(self, encoding: tokenizers.Encoding) -> dict[str, Any]:
+    def _feed(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]]) -> dict[str, Any]:
         import numpy as np
 
+        if isinstance(encoding, dict):
+            return encoding
         known = {
             "input_ids": encoding.ids,
             "attention_mask": encoding.attention_mask,
@@ -246,7 +274,7 @@ class _Session:
     def _open(self) -> None:
         with self._lock:
             if self._opened is None:
-                self._opened = _open_session(self._path)
+                self._opened = _open_session(self._path, self._known)
                 self._inputs = [node.name for node in self._opened.get_inputs()]
 
     def _workers(self) -> SimpleQueue[Callable[[], None] | None]:
@@ -269,7 +297,7 @@ class _Session:
 
 
 @lru_cache(maxsize=1)
-def _onnxruntime_version() -> str:
+def onnxruntime_version() -> str:
     """Return the library's version, without importing it if its package has the usual name."""
     from importlib import metadata  # here, as it takes longer to import than all the rest
 
@@ -299,7 +327,7 @@ def _end(owner: int, threads: list[threading.Thread], jobs: SimpleQueue[Callable
             thread.join()
 
 
-def _open_session(path: Path) -> Any:
+def _open_session(path: Path, known: Sequence[str]) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -313,13 +341,17 @@ def _open_session(path: Path) -> Any:
         )
     except Exception as error:  # the library raises its own types, none public
         raise InputError(f"{str(path)!r} is not a model that ONNX Runtime can open: {error}") from error
-    unknown = {node.name for node in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}
+    unknown = {node.name for node in session.get_inputs()} - set(known)
     if unknown:
         raise InputError(
-            f"{str(path)!r} has the inputs {sorted(unknown)}, which no tokenizer gives: "
-            "a model takes input_ids, attention_mask and token_type_ids"
+            f"{str(path)!r} has the inputs {sorted(unknown)}, which no tokenizer gives: a model takes "
+            f"{', '.join(known[:-1])} and {known[-1]}"
         )
     return session
+
+
+def _counted(encoding: tokenizers.Encoding | dict[str, NDArray[Any]]) -> str:
+    return "a comparison" if isinstance(encoding, dict) else f"{len(encoding)} tokens"
 
 
 def _longest_first(inputs: Sequence[tokenizers.Encoding]) -> list[int]:

@@ -45,7 +45,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "pooling": POOLINGS,
     "activation": ("sigmoid", "identity"),
 }
-_TEXTS = ("name", "weights_hash", "licence", "source")
+_TEXTS = ("name", "weights_hash", "licence", "source", "encoder")
 
 MOST_TOKENS = 1 << 20
 """The largest window. A window that is too large for the graph shows when the model runs."""
@@ -91,7 +91,8 @@ class ModelSpec:
     are the strings put before a "query" and before a "document", "" for none. `dimension` is the length of a vector,
     None for a cross-encoder. `pooling` and `normalize` are for bi-encoders. `normalize` is False if the model's own
     files do not normalize its vectors; an Embedder does so for all models. `activation` is for cross-encoders: it turns
-    the logit into the score.
+    the logit into the score. `encoder` is for a cross-encoder that reads the states of a bi-encoder: the bi-encoder's
+    `id`, a name and the start of its weights' hash.
     """
 
     name: str
@@ -106,6 +107,7 @@ class ModelSpec:
     activation: str = "sigmoid"
     licence: str = ""
     source: str = ""
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

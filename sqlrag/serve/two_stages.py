@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
 from sqlrag.store.highlight import matching_words
-from sqlrag.store.names import literal
+from sqlrag.store.names import literal, quote
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import check_budget, shown
 from sqlrag.values.json_values import json_value
@@ -98,7 +98,7 @@ def answered(database: Database, asked: Asked, info: IndexInfo) -> dict[str, Any
         "hits": json_value([_cut(row, asked.top_n) for row in shown_rows]),
         "candidates": len(rows),
         "milliseconds": {"embed": embed, "index": index, "rerank": max(both - index, 0.0)},
-        "code": {"sql": _sql(asked), "python": _python(database.path, asked)},
+        "code": {"sql": _sql(database, asked), "python": _python(database, asked)},
     }
 
 
@@ -127,6 +127,7 @@ def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: s
         "page/two_stages",
         index=info.index,
         main=main,
+        passage=_passage(database, info.index, "chunk"),
         function=function,
         document="document.uri, document.title, document.metadata" if is_document else "NULL, NULL, NULL",
         join=f"LEFT JOIN {main}.documents AS document ON document.id = chunk.source_id" if is_document else "",
@@ -174,7 +175,14 @@ def _first_bytes(text: str, most: int) -> str:
     return text[:most].encode(errors="replace")[:most].decode(errors="ignore")
 
 
-def _sql(asked: Asked) -> str:
+def _passage(database: Database, index: str, chunk: str) -> str:
+    """Return what is reranked, as SQL: a text behind its context, which an index made before schema 4 has not."""
+    columns = database.describe(f"SELECT * FROM {database.schema}.{quote(index)}")
+    has_context = any(name == "context" for name, _ in columns)
+    return f"{chunk}.context || {chunk}.text" if has_context else f"{chunk}.text"
+
+
+def _sql(database: Database, asked: Asked) -> str:
     """Return the statement that gives this answer, ready to be copied."""
     question, index = literal(asked.question), literal(asked.index)
     filter_ = "" if asked.filter is None else f", {literal(asked.filter)}"
@@ -187,7 +195,7 @@ def _sql(asked: Asked) -> str:
         )
     model = "" if asked.reranker is None else f", {literal(asked.reranker)}"
     return (
-        f"SELECT   c.id, c.text, rerank_score({question}, c.text{model}) AS score\n"
+        f"SELECT   c.id, c.text, rerank_score({question}, {_passage(database, asked.index, 'c')}{model}) AS score\n"
         f"FROM     {asked.first_stage}_top_k({index}, {question}, {asked.top_k}{filter_}) AS hit  -- stage 1: top_k\n"
         f"JOIN     {asked.index} AS c ON c.id = hit.id\n"
         "ORDER BY score DESC, hit.rank  -- stage 2: cross-encoder\n"
@@ -195,10 +203,11 @@ def _sql(asked: Asked) -> str:
     )
 
 
-def _python(path: str, asked: Asked) -> str:
+def _python(database: Database, asked: Asked) -> str:
     """Return the Python program that gives this answer."""
+    path = database.path
     if not asked.is_search:
-        lines = "\n".join(f"    {line!r}" for line in _sql(asked).splitlines(keepends=True))
+        lines = "\n".join(f"    {line!r}" for line in _sql(database, asked).splitlines(keepends=True))
         return (
             f"import sqlrag\n\nsql = (\n{lines}\n)\nwith sqlrag.connect({path!r}) as db:\n"
             "    for id, text, score in db.execute(sql):\n        print(score, text)"

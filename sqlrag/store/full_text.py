@@ -3,6 +3,8 @@
 FTS5's own syntax (https://www.sqlite.org/fts5.html#full_text_query_syntax) raises errors for a stray quote, a hyphen or
 a NOT. So each word becomes a quoted string, and BM25 weighs how many of them match.
 
+A version or a date, such as 1.6.0.3, is also looked for as a whole, because its parts are everywhere.
+
 Function words weigh much where they are rare, as in docstrings, and nothing where they are common, so those of an
 English question are left out when other words remain. This is measured beside other remedies, such as a limit on the
 document frequency, in benchmarks/hybrid.md.
@@ -16,7 +18,7 @@ import unicodedata
 from sqlrag.errors import InputError
 from sqlrag.text.words import UNSPACED, bigrams, search_text
 
-__all__ = ["TOKENIZERS", "check_tokenizer", "match_expression"]
+__all__ = ["TOKENIZERS", "check_tokenizer", "match_expression", "tokenizer_for"]
 
 _TRIGRAM = "trigram"
 
@@ -36,6 +38,10 @@ _MAX_WORDS = 256
 _MAX_CHARS = 100_000
 
 _WORD = re.compile(r"\w+")
+
+# A version, date or number of a part, such as 1.6.0.3: FTS5 finds its parts one after the other, as a phrase.
+_CODE = re.compile(r"(?<![^\W_])[^\W_]+(?:[.:/+-][^\W_]+)+")
+_DIGIT = re.compile(r"[0-9]")
 
 _GRAM = 3
 """The trigram tokenizer does not find shorter words (https://www.sqlite.org/fts5.html#the_trigram_tokenizer)."""
@@ -67,7 +73,10 @@ def match_expression(text: str, tokenizer: str) -> str:
     It is an empty phrase, which matches nothing, if no word can be found: with trigram, if none has three characters.
     """
     terms: dict[str, str] = {}
-    for word in _words(search_text(text[:_MAX_CHARS])):
+    text = search_text(text[:_MAX_CHARS])
+    for code in filter(_has_digit, _CODE.findall(text)):
+        terms.setdefault(code.lower(), code)
+    for word in _words(text):
         for term in _terms(word, tokenizer):
             terms.setdefault(term.lower(), term)
     kept = _without_function_words(list(terms.values()))
@@ -78,6 +87,10 @@ def _quoted(term: str, tokenizer: str) -> str:
     """Return a term as FTS5 reads it. A single letter of a script without spaces begins a pair of letters."""
     is_prefix = len(term) == 1 and tokenizer != _TRIGRAM and re.match(UNSPACED, term)
     return f'"{term}"*' if is_prefix else f'"{term}"'
+
+
+def _has_digit(text: str) -> bool:
+    return _DIGIT.search(text) is not None
 
 
 def _words(text: str) -> list[str]:
@@ -112,6 +125,16 @@ def _without_function_words(terms: list[str]) -> list[str]:
 def _is_one_of(words: frozenset[str], term: str) -> bool:
     """Tell whether a term is one of these words. In capitals, such as WHO and IT, it is a name."""
     return term.lower() in words and not (len(term) > 1 and term.isupper())
+
+
+def tokenizer_for(language: object) -> str:
+    """Return the tokenizer of texts in a language, given its code: word stems are those of English.
+
+    Raises InputError for what is no code.
+    """
+    if not isinstance(language, str) or not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", language):
+        raise InputError(f"language is {language!r}: it is a code such as 'en', 'de' or 'zh-Hant'")
+    return "porter" if re.split("[-_]", language.lower())[0] in ("en", "eng") else "unicode61"
 
 
 def check_tokenizer(name: object) -> str:

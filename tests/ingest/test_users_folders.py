@@ -72,6 +72,17 @@ def test_g_j_k_words_titles_and_languages_are_found(fresh, tmp_path):
     assert fresh.check() == []
 
 
+def test_j_versions_and_dates_are_found_as_a_whole(fresh, tmp_path):
+    """Of many release notes with the same numbers, the one that is asked for comes first."""
+    for version in ("1.6.0.3", "1.6.3.0", "1.3.6.0", "6.0.1.3", "1.6.0.30"):
+        (tmp_path / f"{version}.txt").write_text(
+            f"Release notes\n\nVersion v{version} fixes 3 bugs of 1 kind and 6 others.\n"
+        )
+    fresh.ingest(tmp_path)
+    for version in ("1.6.0.3", "6.0.1.3"):
+        assert found(fresh, f"what was fixed in v{version}?")[0] == f"{version}.txt"
+
+
 def test_j_every_chunk_knows_its_title_and_headings(fresh, tmp_path):
     """A section of several chunks, and a long table with its header; offsets are those of the text alone."""
     rows = "\n".join(f"| item {number} | {number} EUR |" for number in range(60))
@@ -110,6 +121,16 @@ def test_k_unknown_tokens_are_counted(fresh, tmp_path):
     report = fresh.ingest(tmp_path)
     assert report.unknown == report.tokens > 0
     assert fresh.execute("SELECT max(length(text)) FROM chunks").fetchall()[0][0] <= 700
+
+
+def test_k_a_language_decides_about_stems(fresh, tmp_path):
+    """English words have stems, those of other languages stay as they are."""
+    (tmp_path / "a.txt").write_text("Sailing ships")
+    fresh.ingest(tmp_path, "english", language="en-GB")
+    fresh.ingest(tmp_path, "german", language="de")
+    assert {info.index: info.tokenizer for info in fresh.info()} == {"english": "porter", "german": "unicode61"}
+    with pytest.raises(InputError, match="language is 'deutsch': it is a code such as 'en', 'de' or 'zh-Hant'"):
+        fresh.ingest(tmp_path, "other", language="deutsch")
 
 
 def test_p_max_errors_stops(fresh, tmp_path):

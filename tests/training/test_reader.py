@@ -30,12 +30,12 @@ def texts_of(lengths, width, levels):
 @pytest.fixture(scope="module")
 def data():
     """Three queries and six passages, one of them empty."""
-    from compact import Form
+    from compact import fitted
     from lists import Lists
     from train_reader import Data
 
     states = DRAWN.standard_normal((500, 384)).astype(np.float32)
-    form = Form.fitted(states / np.linalg.norm(states, axis=1, keepdims=True), states[:50], 96)
+    form = fitted(states / np.linalg.norm(states, axis=1, keepdims=True), states[:50], 96)
     queries, passages = texts_of([3, 9, 1], 384, 127), texts_of([20, 7, 45, 1, 0, 30], 96, 4)
     words = torch.nn.functional.normalize(torch.randn(VOCABULARY, 384), dim=-1)
     return Data(Lists(), queries, passages, form, words, torch.rand(VOCABULARY) * 8)
@@ -79,3 +79,13 @@ def test_what_is_kept_of_a_text_depends_on_nothing_else(data):
     assert np.array_equal(codes[::-1], data.form.codes(states[::-1]))
     assert codes.max() == 3
     np.testing.assert_allclose(np.linalg.norm(data.form.values(codes), axis=1), 1, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_leaves_out_tokens_but_never_a_whole_query(reader, data):
+    chosen = [(0, [0, 1]), (1, [2, 3]), (2, [5, 4])]
+    for seed in range(20):
+        batch = data.batch(chosen, np.random.default_rng(seed))
+        assert (batch.query.sum(1) >= torch.tensor([2, 2, 1])).all()
+        assert torch.isfinite(reader(batch)).all()
+    assert batch.passage.sum() < data.batch(chosen).passage.sum()
