@@ -10,52 +10,42 @@
 #include <arm_neon.h>
 #endif
 
-enum { AHEAD = 8 }; /* groups */
-
 #define INLINED static inline __attribute__((always_inline))
 
-/* What all kernels compute of a code: the distance is the sum over the planes of 2^plane * popcount(code XOR plane), at
-   most 15 for each dimension, and grows as the cosine falls. */
-typedef int32_t heights[GROUP];
-
-/* The estimates of a group's codes, and which of them are not below the bound. */
-INLINED unsigned estimate(const struct planes *query, const int32_t *distances, const float *factors, float bound,
-                          float *estimates)
+/* What a kernel measures of each code of a group: the sum over the planes of 2^plane * popcount(code XOR plane), at most
+   15 for each dimension, which grows as the cosine falls. This makes estimates of it, and tells whether one of them is
+   not below the bound. */
+INLINED bool estimate(const struct planes *query, const int32_t *found, const float *factors, float bound,
+                      float *estimates)
 {
-    int32_t all = LARGEST * (int32_t)query->dimension;
-    unsigned lanes = 0;
-    for (unsigned lane = 0; lane < GROUP; lane++) {
-        estimates[lane] = (float)(all - 2 * distances[lane]) * factors[lane];
-        lanes |= (unsigned)!(estimates[lane] < bound) << lane;
+    int32_t all = LARGEST * (int32_t)query->dimension, hits = 0;
+    for (int lane = 0; lane < GROUP; lane++) {
+        estimates[lane] = (float)(all - 2 * found[lane]) * factors[lane];
+        hits |= estimates[lane] < bound ? 0 : 1;
     }
-    return lanes;
+    return hits;
 }
 
-INLINED size_t place_of(const struct run *run, size_t next) { return run->groups ? run->groups[next] : next; }
-INLINED unsigned wanted_of(const struct run *run, size_t group) { return run->groups ? run->wanted[group] : 0xFF; }
+enum { AHEAD = 8 }; /* groups */
 
 /* Asks for the words of a group that comes soon: the processor sees no pattern in the places of a few. */
 INLINED void prefetch(const struct planes *query, const struct run *run, size_t next)
 {
-    if (!run->groups || next + AHEAD >= run->count)
-        return;
-    const uint64_t *words = run->words + run->groups[next + AHEAD] * GROUP * query->words;
-    for (size_t word = 0; word < query->words; word++)
-        __builtin_prefetch(words + word * GROUP);
+    for (size_t word = 0; run->groups && next + AHEAD < run->count && word < query->words; word++)
+        __builtin_prefetch(run->words + (run->groups[next + AHEAD] * query->words + word) * GROUP);
 }
 
 /* The loop that all share, around what measures one group. */
-#define FIND(name, target, measure)                                                                                    \
+#define KERNEL(name, target, measure)                                                                                  \
     target static size_t name(const struct planes *query, const struct run *run, size_t next, float bound,             \
-                              struct hits *hits)                                                                       \
+                              float *estimates)                                                                        \
     {                                                                                                                  \
         for (; next < run->count; next++) {                                                                            \
-            size_t group = hits->group = place_of(run, next);                                                          \
+            size_t group = run->groups ? run->groups[next] : next;                                                     \
+            int32_t found[GROUP];                                                                                      \
             prefetch(query, run, next);                                                                                \
-            heights found;                                                                                             \
             measure(query, run->words + group * GROUP * query->words, found);                                          \
-            hits->lanes = estimate(query, found, run->factors + group * GROUP, bound, hits->estimates);                \
-            if (hits->lanes &= wanted_of(run, group))                                                                  \
+            if (estimate(query, found, run->factors + group * GROUP, bound, estimates))                                \
                 break;                                                                                                 \
         }                                                                                                              \
         return next;                                                                                                   \
@@ -84,31 +74,12 @@ INLINED void measure_plain(const struct planes *query, const uint64_t *words, in
         found[lane] = (int32_t)sums[lane];
 }
 
-FIND(find_plain, , measure_plain)
+KERNEL(find_plain, , measure_plain)
 
 #if defined(__x86_64__)
 
-#define WITH_POPCNT __attribute__((target("popcnt")))
 #define WITH_AVX2 __attribute__((target("avx2")))
 #define WITH_AVX512 __attribute__((target("avx2,avx512f,avx512vl,avx512vpopcntdq")))
-
-/* With an instruction that counts a word's bits. */
-WITH_POPCNT INLINED void measure_popcnt(const struct planes *query, const uint64_t *words, int32_t *found)
-{
-    uint64_t sums[GROUP] = {0};
-    const uint64_t *planes = query->bits;
-    for (size_t word = 0; word < query->words; word++, words += GROUP, planes += PLANES)
-        for (int lane = 0; lane < GROUP; lane++) {
-            uint64_t sum = 0;
-            for (int plane = PLANES - 1; plane >= 0; plane--)
-                sum = 2 * sum + (uint64_t)_mm_popcnt_u64(words[lane] ^ planes[plane]);
-            sums[lane] += sum;
-        }
-    for (int lane = 0; lane < GROUP; lane++)
-        found[lane] = (int32_t)sums[lane];
-}
-
-FIND(find_popcnt, WITH_POPCNT, measure_popcnt)
 
 /* Four codes a vector; the bits of half a byte are looked up, as Mula, Kurz and Lemire 2018 do
    (https://arxiv.org/abs/1611.07612). The bits of four planes, weighed, are at most 120 in a byte: two words' fit. */
@@ -144,39 +115,26 @@ WITH_AVX2 INLINED void measure_avx2(const struct planes *query, const uint64_t *
         found[lane] = (int32_t)all[lane];
 }
 
-FIND(find_avx2, WITH_AVX2, measure_avx2)
+KERNEL(find_avx2, WITH_AVX2, measure_avx2)
 
 /* A group a vector: its words meet the four planes' one after the other. */
-WITH_AVX512 static size_t find_avx512(const struct planes *query, const struct run *run, size_t next, float bound,
-                                      struct hits *hits)
+WITH_AVX512 INLINED void measure_avx512(const struct planes *query, const uint64_t *words, int32_t *found)
 {
-    const __m256i all = _mm256_set1_epi32(LARGEST * (int)query->dimension);
-    const __m256 least = _mm256_set1_ps(bound);
-    for (; next < run->count; next++) {
-        size_t group = place_of(run, next);
-        prefetch(query, run, next);
-        const uint64_t *words = run->words + group * GROUP * query->words, *planes = query->bits;
-        __m512i sums[PLANES] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                                _mm512_setzero_si512()};
-        for (size_t word = 0; word < query->words; word++, words += GROUP)
-            for (int plane = 0; plane < PLANES; plane++, planes++) {
-                __m512i bits = _mm512_xor_si512(_mm512_load_si512(words), _mm512_set1_epi64((long long)*planes));
-                sums[plane] = _mm512_add_epi64(sums[plane], _mm512_popcnt_epi64(bits));
-            }
-        __m512i high = _mm512_add_epi64(sums[2], _mm512_slli_epi64(sums[3], 1));
-        __m512i low = _mm512_add_epi64(sums[0], _mm512_slli_epi64(sums[1], 1));
-        __m256i found = _mm512_cvtepi64_epi32(_mm512_add_epi64(low, _mm512_slli_epi64(high, 2)));
-        __m256 cosines = _mm256_cvtepi32_ps(_mm256_sub_epi32(all, _mm256_slli_epi32(found, 1)));
-        __m256 estimates = _mm256_mul_ps(cosines, _mm256_loadu_ps(run->factors + group * GROUP));
-        hits->lanes = wanted_of(run, group) & _mm256_cmp_ps_mask(estimates, least, _CMP_NLT_UQ);
-        if (hits->lanes) {
-            hits->group = group;
-            _mm256_storeu_ps(hits->estimates, estimates);
-            break;
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i sums[PLANES] = {zero, zero, zero, zero};
+    const uint64_t *planes = query->bits;
+    for (size_t word = 0; word < query->words; word++, words += GROUP)
+        for (int plane = 0; plane < PLANES; plane++, planes++) {
+            __m512i bits = _mm512_xor_si512(_mm512_load_si512(words), _mm512_set1_epi64((long long)*planes));
+            sums[plane] = _mm512_add_epi64(sums[plane], _mm512_popcnt_epi64(bits));
         }
-    }
-    return next;
+    __m512i high = _mm512_add_epi64(sums[2], _mm512_slli_epi64(sums[3], 1));
+    __m512i low = _mm512_add_epi64(sums[0], _mm512_slli_epi64(sums[1], 1));
+    __m512i all = _mm512_add_epi64(low, _mm512_slli_epi64(high, 2));
+    _mm256_storeu_si256((__m256i *)found, _mm512_cvtepi64_epi32(all));
 }
+
+KERNEL(find_avx512, WITH_AVX512, measure_avx512)
 
 #elif defined(__aarch64__)
 
@@ -198,41 +156,32 @@ INLINED void measure_neon(const struct planes *query, const uint64_t *words, int
         found[lane] = (int32_t)sums[lane / 2][lane % 2];
 }
 
-FIND(find_neon, , measure_neon)
+KERNEL(find_neon, , measure_neon)
 
 #endif
 
-/* The fastest first. */
-static const struct kernel KERNELS[] = {
-#if defined(__x86_64__)
-    {"avx512", find_avx512}, {"avx2", find_avx2}, {"popcnt", find_popcnt},
-#elif defined(__aarch64__)
-    {"neon", find_neon},
-#endif
-    {"plain", find_plain},
-};
-
-enum { COUNT = sizeof KERNELS / sizeof *KERNELS };
-
-const struct kernel *kernel_chosen(void)
+kernel *kernel_chosen(void)
 {
-    const bool is_here[COUNT] = {
+    const struct {
+        const char *name;
+        bool is_here;
+        kernel *find;
+    } kernels[] = {
 #if defined(__x86_64__)
-        __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vl"),
-        __builtin_cpu_supports("avx2"),
-        __builtin_cpu_supports("popcnt"),
+        {"avx512", __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vl"), find_avx512},
+        {"avx2", __builtin_cpu_supports("avx2"), find_avx2},
 #elif defined(__aarch64__)
-        true,
+        {"neon", true, find_neon},
 #endif
-        true,
+        {"plain", true, find_plain},
     };
     const char *wanted = getenv("SQLRAG_KERNEL");
-    const struct kernel *fastest = NULL;
-    for (size_t place = COUNT; place-- > 0;) {
-        if (is_here[place] && wanted && !strcmp(wanted, KERNELS[place].name))
-            return &KERNELS[place];
-        if (is_here[place])
-            fastest = &KERNELS[place];
+    kernel *fastest = NULL;
+    for (size_t place = sizeof kernels / sizeof *kernels; place-- > 0;) {
+        if (kernels[place].is_here && wanted && !strcmp(wanted, kernels[place].name))
+            return kernels[place].find;
+        if (kernels[place].is_here)
+            fastest = kernels[place].find;
     }
     return fastest;
 }

@@ -17,26 +17,15 @@ struct run {
     const uint64_t *words;
     const float *factors;
     const uint16_t *groups; /* the places of those to look at; NULL: all */
-    const uint8_t *wanted;  /* for each place a bit for each code, where not all are wanted */
     size_t count;           /* of groups to look at */
 };
 
-/* Those codes of a group that may be among the nearest. */
-struct hits {
-    size_t group;   /* its place */
-    unsigned lanes; /* a bit for each */
-    float estimates[GROUP];
-};
-
-struct kernel {
-    const char *name;
-    /* Goes on from one of the groups to look at to the first with a wanted code whose estimate is not below the bound
-       (what is no number is not, either), and returns which it is; the count where there is none. */
-    size_t (*find)(const struct planes *query, const struct run *run, size_t next, float bound, struct hits *hits);
-};
+/* Goes on from one of the groups to look at to the first that has an estimate which is not below the bound (what is no
+   number is not, either), and returns which it is; the count where there is none. */
+typedef size_t kernel(const struct planes *query, const struct run *run, size_t next, float bound, float *estimates);
 
 /* The fastest one that this processor has, or that the environment's SQLRAG_KERNEL names if the processor has it. They
    all find the same, bit for bit. */
-const struct kernel *kernel_chosen(void);
+kernel *kernel_chosen(void);
 
 #endif

@@ -17,22 +17,18 @@
 #define MOST_KEPT ((size_t)640 << 20)
 #endif
 
-/* Seconds after which a table that nobody searches makes room for another one. */
-#ifndef REST
-#define REST 60
-#endif
-
 enum { MOST_CODES = 2048 }; /* of a block */
 
-/* Codes as kernels.h has them. */
+/* Codes as kernels.h has them, zeros behind the last one of the last group. */
 struct block {
-    int64_t first_id, stamp; /* what the table calls it */
-    size_t count, words;     /* codes, and words of a code */
+    _Alignas(64) int64_t first_id; /* of a vector of a kernel's, and of a processor's cache */
+    int64_t stamp;
+    size_t count, words; /* codes, and words of a code */
     uint64_t *groups;
-    float *factors; /* of the last group all, zeros behind the codes */
+    float *factors;
     int64_t *ids;
     size_t bytes;
-    bool is_kept; /* it counts among what the process keeps */
+    bool is_kept; /* there was room for it */
     atomic_uint references;
 };
 
@@ -47,23 +43,21 @@ struct blocks {
     size_t count, room;
 };
 
-bool blocks_add(struct blocks *blocks, struct block *block); /* takes the reference, if there is memory */
+bool blocks_add(struct blocks *blocks, struct block *block); /* takes the reference; false if memory is short */
 void blocks_clear(struct blocks *blocks);
 void blocks_free(struct blocks *blocks);
 
-/* The blocks of a table: of a file, or of a connection whose database is none. */
+/* The blocks that are kept of a table, which a key names; they are freed when nobody has it open. */
 struct shelf;
 
-/* NULL if memory is short. */
-struct shelf *shelf_open(const char *file, const void *connection, const char *table);
-bool shelf_is_of(const struct shelf *shelf, const char *file, const char *table);
+struct shelf *shelf_open(const char *key); /* NULL if memory is short */
+bool shelf_is_of(const struct shelf *shelf, const char *key);
 void shelf_close(struct shelf *shelf);
 
-/* What it has, and what it shall have from now on: those of some blocks for which there is room. */
-bool shelf_look(struct shelf *shelf, struct blocks *blocks);
-void shelf_put(struct shelf *shelf, const struct blocks *blocks);
+/* Adds its blocks to others; false if memory is short. */
+bool shelf_look(const struct shelf *shelf, struct blocks *blocks);
 
-/* Asks for room for a block of a shelf in what the process keeps. */
-bool shelf_keep(struct shelf *shelf, struct block *block);
+/* Exchanges its blocks for others. */
+void shelf_swap(struct shelf *shelf, struct blocks *blocks);
 
 #endif

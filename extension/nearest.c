@@ -3,46 +3,38 @@
 #include <math.h>
 #include <stdlib.h>
 
-static bool is_farther(struct near one, struct near other)
+static int by_distance(const void *one, const void *other)
 {
-    return one.distance > other.distance || (one.distance == other.distance && one.id > other.id);
+    const struct near *a = one, *b = other;
+    if (a->distance != b->distance)
+        return a->distance < b->distance ? -1 : 1;
+    return (a->id > b->id) - (a->id < b->id);
 }
 
-static void rise(struct near *at, size_t place)
-{
-    struct near one = at[place];
-    for (size_t above; place && is_farther(one, at[above = (place - 1) / 2]); place = above)
-        at[place] = at[above];
-    at[place] = one;
-}
+static int farthest_first(const void *one, const void *other) { return by_distance(other, one); }
 
-static void sink(struct near *at, size_t count, size_t place)
+/* Restores the heap, the farthest on top, below a new first one. */
+static void sink(struct near *at, size_t count)
 {
-    struct near one = at[place];
+    struct near one = at[0];
+    size_t place = 0;
     for (size_t below; (below = 2 * place + 1) < count; place = below) {
-        if (below + 1 < count && is_farther(at[below + 1], at[below]))
+        if (below + 1 < count && by_distance(&at[below + 1], &at[below]) > 0)
             below++;
-        if (!is_farther(at[below], one))
+        if (by_distance(&at[below], &one) <= 0)
             break;
         at[place] = at[below];
     }
     at[place] = one;
 }
 
-static bool is_full(const struct nearest *nearest) { return (uint64_t)nearest->count == (uint64_t)nearest->wanted; }
-
-double nearest_bound(const struct nearest *nearest)
-{
-    return is_full(nearest) && nearest->count ? nearest->at[0].distance : INFINITY;
-}
-
 bool nearest_take(struct nearest *nearest, double distance, int64_t id)
 {
     struct near one = {isnan(distance) ? INFINITY : distance, id};
-    if (is_full(nearest)) {
-        if (nearest->count && is_farther(nearest->at[0], one)) {
+    if (nearest->is_full) {
+        if (by_distance(&one, &nearest->at[0]) < 0) {
             nearest->at[0] = one;
-            sink(nearest->at, nearest->count, 0);
+            sink(nearest->at, nearest->count);
         }
         return true;
     }
@@ -55,18 +47,16 @@ bool nearest_take(struct nearest *nearest, double distance, int64_t id)
         nearest->room = room;
     }
     nearest->at[nearest->count++] = one;
-    rise(nearest->at, nearest->count - 1);
+    nearest->is_full = (uint64_t)nearest->count == (uint64_t)nearest->wanted;
+    if (nearest->is_full)
+        qsort(nearest->at, nearest->count, sizeof one, farthest_first); /* which is a heap */
     return true;
 }
 
 void nearest_sort(struct nearest *nearest)
 {
-    for (size_t left = nearest->count; left > 1; left--) {
-        struct near farthest = nearest->at[0];
-        nearest->at[0] = nearest->at[left - 1];
-        sink(nearest->at, left - 1, 0);
-        nearest->at[left - 1] = farthest;
-    }
+    if (nearest->count)
+        qsort(nearest->at, nearest->count, sizeof *nearest->at, by_distance);
 }
 
 void nearest_free(struct nearest *nearest)

@@ -1,4 +1,4 @@
-/* The nearest of what a scan comes upon: at most so many, in a heap whose top is the farthest. */
+/* The nearest of what a scan comes upon, at most so many. */
 
 #ifndef SQLRAG_NEAREST_H
 #define SQLRAG_NEAREST_H
@@ -15,14 +15,12 @@ struct near {
 struct nearest {
     struct near *at;
     size_t count, room;
-    int64_t wanted;
+    int64_t wanted; /* from 1 */
+    bool is_full;   /* so many are there, and the first one is the farthest: what is farther need not be taken */
 };
 
 /* Takes one in if it is among the nearest. What is no number is infinitely far. False if memory is short. */
 bool nearest_take(struct nearest *nearest, double distance, int64_t id);
-
-/* How far the farthest is; what is farther need not be taken. */
-double nearest_bound(const struct nearest *nearest);
 
 /* Puts them in order, the nearest first; nothing can be taken in after. */
 void nearest_sort(struct nearest *nearest);

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Codes that are worth a thread: it is begun in less than a tenth of the time that they take. */
@@ -26,43 +27,42 @@ struct worker {
     pthread_t thread;
 };
 
-static float bound_of(const struct nearest *nearest) { return (float)-nearest_bound(nearest); }
-
-/* What a damaged factor makes of an estimate is farther than all others. */
-static double distance_of(float estimate) { return isfinite(estimate) ? -(double)estimate : INFINITY; }
-
-static bool take(const struct block *block, const struct hits *hits, struct nearest *nearest)
+/* Takes in the wanted codes of a group. The distance is the estimate, its sign turned; what a damaged factor makes of one
+   is farther than all others. */
+static bool take(const struct block *block, size_t group, const uint8_t *wanted, const float *estimates,
+                 struct nearest *nearest)
 {
-    for (size_t lane = 0; lane < GROUP; lane++) {
-        size_t place = hits->group * GROUP + lane;
-        if (hits->lanes >> lane & 1 && place < block->count &&
-            !nearest_take(nearest, distance_of(hits->estimates[lane]), block->ids[place]))
+    for (size_t lane = 0, place = group * GROUP; lane < GROUP && place < block->count; lane++, place++)
+        if (wanted[place] &&
+            !nearest_take(nearest, isfinite(estimates[lane]) ? -(double)estimates[lane] : INFINITY, block->ids[place]))
             return false;
-    }
     return true;
 }
 
 static bool scan(const struct pass *pass, const struct block *block, struct nearest *nearest)
 {
-    uint8_t wanted[MOST_CODES / GROUP];
+    uint8_t wanted[MOST_CODES];
     uint16_t groups[MOST_CODES / GROUP];
-    struct hits hits;
-    struct run run = {block->groups, block->factors, NULL, wanted, (block->count + GROUP - 1) / GROUP};
+    struct run run = {block->groups, block->factors, pass->ids ? groups : NULL, (block->count + GROUP - 1) / GROUP};
+    memset(wanted, !pass->ids, sizeof wanted);
     if (pass->ids) {
-        ids_mark(pass->ids, block->ids, block->count, wanted);
-        run.groups = groups;
         size_t all = run.count;
+        ids_mark(pass->ids, block->ids, block->count, wanted);
         run.count = 0;
         for (size_t group = 0; group < all; group++) { /* without a branch, which would be guessed wrong */
             groups[run.count] = (uint16_t)group;
-            run.count += wanted[group] != 0;
+            run.count += memcmp(wanted + group * GROUP, (uint8_t[GROUP]){0}, GROUP) != 0;
         }
     }
-    for (size_t next = 0; (next = pass->kernel->find(&pass->planes, &run, next, bound_of(nearest), &hits)) < run.count;
-         next++)
-        if (!take(block, &hits, nearest))
+    float estimates[GROUP];
+    for (size_t next = 0;; next++) {
+        float bound = nearest->is_full ? (float)-nearest->at[0].distance : -INFINITY;
+        next = pass->kernel(&pass->planes, &run, next, bound, estimates);
+        if (next >= run.count)
+            return true;
+        if (!take(block, pass->ids ? groups[next] : next, wanted, estimates, nearest))
             return false;
-    return true;
+    }
 }
 
 static void *work(void *with)

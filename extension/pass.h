@@ -9,7 +9,7 @@
 #include "nearest.h"
 
 struct pass {
-    const struct kernel *kernel;
+    kernel *kernel;
     struct planes planes;
     const struct ids *ids; /* NULL: all */
 };

@@ -17,10 +17,8 @@ struct planes {
     uint64_t *bits; /* word by word, the four planes of each, the lowest first */
 };
 
-size_t words_of(size_t dimension);
-
-/* Makes them of a vector of finite numbers. False if memory is short. */
-bool planes_make(struct planes *planes, const void *vector, size_t dimension);
+/* Makes them of a vector of finite numbers, which is rotated in place. False if memory is short. */
+bool planes_make(struct planes *planes, float *vector, size_t dimension);
 void planes_free(struct planes *planes);
 
 #endif

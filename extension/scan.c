@@ -36,7 +36,7 @@ struct module {
     struct sqlite_routines api;
     sqlite3 *database;
     const struct table_function *function;
-    const struct kernel *kernel;
+    kernel *kernel;
     struct shelf **shelves; /* those that this connection has asked for */
     size_t shelf_count;
 };
@@ -131,16 +131,14 @@ static const char *text_of(const struct sqlite_routines *api, sqlite3_value *val
 static const char *take_ids(const struct sqlite_routines *api, sqlite3_value *value, bool may_lack,
                             struct arguments *given, bool *is_short)
 {
-    static const char *const wrong = "ids is a BLOB of whole numbers, 8 bytes each: sqlrag_ids() makes it";
     if (may_lack && (!value || api->value_type(value) == SQLITE_NULL))
         return NULL;
-    if (api->value_type(value) != SQLITE_BLOB)
-        return wrong;
-    const void *blob = api->value_blob(value);
-    enum ids_outcome outcome = ids_read(&given->ids, blob, blob ? (size_t)api->value_bytes(value) : 0);
+    int length = api->value_type(value) == SQLITE_BLOB ? api->value_bytes(value) : 1;
+    if (length % sizeof(int64_t))
+        return "ids is a BLOB of whole numbers, 8 bytes each: sqlrag_ids() makes it";
+    *is_short = !ids_read(&given->ids, api->value_blob(value), (size_t)length);
     given->has_ids = true;
-    *is_short = outcome == IDS_NO_MEMORY;
-    return outcome == IDS_WRONG ? wrong : NULL;
+    return NULL;
 }
 
 /* Checks the arguments and takes them; otherwise says what is wrong, or that memory is short. */
@@ -172,42 +170,31 @@ static const char *take(const struct sqlite_routines *api, sqlite3_value *values
     return take_ids(api, values[IDS], !is_look_up, given, is_short);
 }
 
-/* The shelf of a table in this connection's main database; NULL if memory is short. */
+/* Opens the shelf of a table for as long as this connection is open; NULL if memory is short. A database without a file
+   has one for the connection. */
 static struct shelf *shelf_of(struct module *module, const char *table)
 {
     const char *name = module->api.db_filename(module->database, "main");
-    const char *file = name ? name : "";
-    for (size_t place = 0; place < module->shelf_count; place++)
-        if (shelf_is_of(module->shelves[place], file, table))
-            return module->shelves[place];
-    struct shelf **shelves = realloc(module->shelves, (module->shelf_count + 1) * sizeof(*shelves));
-    if (!shelves)
-        return NULL;
-    module->shelves = shelves;
-    struct shelf *shelf = shelf_open(file, module->database, table);
-    if (shelf)
+    char *key = module->api.mprintf("%s/%p/%s", name, name && *name ? NULL : module->database, table);
+    struct shelf **shelves = realloc(module->shelves, (module->shelf_count + 1) * sizeof(*shelves)), *shelf = NULL;
+    if (shelves)
+        module->shelves = shelves;
+    for (size_t place = 0; key && !shelf && place < module->shelf_count; place++)
+        if (shelf_is_of(module->shelves[place], key))
+            shelf = module->shelves[place];
+    if (key && shelves && !shelf && (shelf = shelf_open(key)))
         shelves[module->shelf_count++] = shelf;
+    module->api.free(key);
     return shelf;
-}
-
-static int look_up(struct source *source, const struct arguments *given, struct nearest *found)
-{
-    int64_t *ids = ids_list(&given->ids);
-    int code = ids ? shadow_look_up(source, given->metric, given->query, given->size, ids, given->ids.count, found)
-                   : SQLITE_NOMEM;
-    free(ids);
-    return code;
 }
 
 /* So few ids that all are candidates. */
 static int list(const struct ids *ids, struct nearest *found)
 {
-    int64_t *all = ids_list(ids);
-    bool done = all;
-    for (size_t place = 0; done && place < ids->count; place++)
-        done = nearest_take(found, 0, all[place]);
-    free(all);
-    return done ? SQLITE_OK : SQLITE_NOMEM;
+    for (size_t place = 0; place < ids->count; place++)
+        if (!nearest_take(found, 0, ids->at[place]))
+            return SQLITE_NOMEM;
+    return SQLITE_OK;
 }
 
 static int search_codes(struct module *module, struct source *source, const struct arguments *given,
@@ -226,7 +213,7 @@ static int run(struct module *module, struct source *source, const struct argume
     if (!given->k)
         return SQLITE_OK;
     if (module->function == &LOOK_UP)
-        return look_up(source, given, &cursor->found);
+        return shadow_look_up(source, given->metric, given->query, given->size, &given->ids, &cursor->found);
     cursor->is_listed = given->has_ids && given->ids.count <= (uint64_t)given->k;
     return cursor->is_listed ? list(&given->ids, &cursor->found) : search_codes(module, source, given, &cursor->found);
 }

@@ -1,6 +1,44 @@
 #include "shadow.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+static double float32_l2(const void *query, const void *vector, size_t dimension)
+{
+    enum { LANES = 16 }; /* side by side: on any processor the same ones, and the same result */
+    const float *a = query, *b = vector;
+    float sums[LANES] = {0}, sum = 0;
+    size_t place = 0;
+    for (; place + LANES <= dimension; place += LANES)
+        for (size_t lane = 0; lane < LANES; lane++)
+            sums[lane] += (a[place + lane] - b[place + lane]) * (a[place + lane] - b[place + lane]);
+    for (; place < dimension; place++)
+        sum += (a[place] - b[place]) * (a[place] - b[place]);
+    for (size_t lane = 0; lane < LANES; lane++)
+        sum += sums[lane];
+    return sqrtf(sum);
+}
+
+static double int8_l2(const void *query, const void *vector, size_t dimension)
+{
+    const int8_t *a = query, *b = vector;
+    uint32_t sum = 0;
+    for (size_t place = 0; place < dimension; place++) {
+        int difference = a[place] - b[place];
+        sum += (uint32_t)(difference * difference);
+    }
+    return sqrtf((float)sum);
+}
+
+const struct metric *metric_named(const char *name)
+{
+    static const struct metric metrics[] = {{"float32 L2", sizeof(float), float32_l2}, {"int8 L2", 1, int8_l2}};
+    for (size_t place = 0; place < sizeof metrics / sizeof *metrics; place++)
+        if (!strcmp(metrics[place].name, name))
+            return &metrics[place];
+    return NULL;
+}
 
 /* Where the vector of an id lies. */
 struct place {
@@ -19,8 +57,7 @@ static int by_place(const void *one, const void *other)
 /* What a lookup goes through. */
 struct look_up {
     struct source *source;
-    const int64_t *ids;
-    size_t count;
+    const struct ids *ids;
     struct place *places; /* of those ids that have one */
     size_t found;
     sqlite3_blob *blob; /* the block that is open, and its number */
@@ -28,66 +65,37 @@ struct look_up {
     unsigned char *vectors; /* those that were read last */
 };
 
-static void take_place(struct look_up *all, sqlite3_stmt *row)
-{
-    const struct sqlite_routines *api = all->source->api;
-    all->places[all->found++] =
-        (struct place){api->column_int64(row, 1), api->column_int64(row, 2), api->column_int64(row, 0)};
-}
-
-/* Finds the place of each id by itself. */
-static int find_each(struct look_up *all)
-{
-    const struct sqlite_routines *api = all->source->api;
-    sqlite3_stmt *place = NULL;
-    int code = source_prepare(
-        all->source, "SELECT rowid, chunk_id, chunk_offset FROM main.\"%w_rowids\" WHERE rowid = ?1", &place);
-    for (size_t next = 0; code == SQLITE_OK && next < all->count; next++) {
-        api->bind_int64(place, 1, all->ids[next]);
-        code = api->step(place);
-        if (code == SQLITE_ROW)
-            take_place(all, place);
-        if (code == SQLITE_ROW || code == SQLITE_DONE)
-            code = api->reset(place);
-    }
-    return source_finish(all->source, place, code);
-}
-
-/* Goes through the places of all ids from the first to the last. */
-static int find_between(struct look_up *all)
-{
-    const struct sqlite_routines *api = all->source->api;
-    sqlite3_stmt *place = NULL;
-    size_t next = 0;
-    int code = source_prepare(all->source,
-                              "SELECT rowid, chunk_id, chunk_offset FROM main.\"%w_rowids\" "
-                              "WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid",
-                              &place);
-    if (code == SQLITE_OK) {
-        api->bind_int64(place, 1, all->ids[0]);
-        api->bind_int64(place, 2, all->ids[all->count - 1]);
-    }
-    while (code == SQLITE_OK && (code = api->step(place)) == SQLITE_ROW) {
-        sqlite3_int64 id = api->column_int64(place, 0);
-        code = SQLITE_OK;
-        while (next < all->count && all->ids[next] < id)
-            next++;
-        if (next < all->count && all->ids[next] == id && all->found < all->count)
-            take_place(all, place);
-    }
-    return source_finish(all->source, place, code);
-}
-
-/* One by one where they lie far apart. */
+/* Finds the places of all ids; rows between two ids that lie close together are cheaper to step over than to skip. */
 static int find_places(struct look_up *all)
 {
     enum { FAR = 16 };
-    if (!all->count)
-        return SQLITE_OK;
-    uint64_t span = (uint64_t)all->ids[all->count - 1] - (uint64_t)all->ids[0];
-    int code = span / FAR < all->count ? find_between(all) : find_each(all);
+    const struct sqlite_routines *api = all->source->api;
+    const struct ids *ids = all->ids;
+    sqlite3_stmt *row = NULL;
+    int code = source_prepare(all->source,
+                              "SELECT rowid, chunk_id, chunk_offset FROM main.\"%w_rowids\" "
+                              "WHERE rowid >= ?1 ORDER BY rowid",
+                              &row);
+    for (size_t next = 0; code == SQLITE_OK && next < ids->count;) {
+        sqlite3_int64 sought = ids->at[next];
+        api->bind_int64(row, 1, sought);
+        for (bool is_far = false; !is_far && next < ids->count && (code = api->step(row)) == SQLITE_ROW;) {
+            sqlite3_int64 id = api->column_int64(row, 0);
+            if (id < sought)
+                return source_finish(all->source, row, source_damaged(all->source));
+            while (next < ids->count && ids->at[next] < id)
+                next++;
+            if (next < ids->count && ids->at[next] == id) {
+                all->places[all->found++] = (struct place){api->column_int64(row, 1), api->column_int64(row, 2), id};
+                next++;
+            }
+            is_far = next < ids->count && (uint64_t)ids->at[next] - (uint64_t)id > FAR;
+        }
+        if (code == SQLITE_ROW)
+            code = api->reset(row);
+    }
     qsort(all->places, all->found, sizeof *all->places, by_place);
-    return code;
+    return source_finish(all->source, row, code);
 }
 
 static int open_block(struct look_up *all, sqlite3_int64 block)
@@ -152,15 +160,14 @@ static int measure(struct look_up *all, const struct metric *metric, const void 
 }
 
 int shadow_look_up(struct source *source, const struct metric *metric, const void *query, size_t size,
-                   const int64_t *ids, size_t count, struct nearest *nearest)
+                   const struct ids *ids, struct nearest *nearest)
 {
     enum { AT_ONCE = 1 << 15 }; /* bytes of vectors: they stay in the processor's cache */
     size_t most = size < AT_ONCE ? AT_ONCE / size : 1;
     struct look_up all = {
         .source = source,
         .ids = ids,
-        .count = count,
-        .places = malloc((count ? count : 1) * sizeof *all.places),
+        .places = malloc((ids->count + 1) * sizeof *all.places),
         .vectors = malloc(most * size),
     };
     int code = all.places && all.vectors ? find_places(&all) : SQLITE_NOMEM;

@@ -6,12 +6,24 @@
 #ifndef SQLRAG_SHADOW_H
 #define SQLRAG_SHADOW_H
 
-#include "distances.h"
+#include "ids.h"
 #include "nearest.h"
 #include "source.h"
 
-/* Takes in the vectors of some ids, which are in ascending order; leaves out those that are not there. A result code. */
+enum { MOST_DIMENSIONS = 65536 }; /* so many squares of differences of bytes fit into 32 bits */
+
+/* How vectors are compared. */
+struct metric {
+    const char *name;
+    size_t width; /* bytes of a number */
+    double (*measure)(const void *query, const void *vector, size_t dimension);
+};
+
+/* The metric of a name: 'float32 L2' or 'int8 L2'; NULL if there is none. */
+const struct metric *metric_named(const char *name);
+
+/* Takes in the vectors of some ids; leaves out those that are not there. A result code. */
 int shadow_look_up(struct source *source, const struct metric *metric, const void *query, size_t size,
-                   const int64_t *ids, size_t count, struct nearest *nearest);
+                   const struct ids *ids, struct nearest *nearest);
 
 #endif

@@ -23,7 +23,7 @@ from tests.sizes import examples
 
 pytestmark = pytest.mark.skipif(built_library() is None, reason="sqlrag's C library was not built: apt install gcc")
 
-KERNELS = ["plain", "popcnt", "avx2", "avx512", "neon", "none of them"]
+KERNELS = ["plain", "avx2", "avx512", "neon", "none of them"]
 """Where a processor has not got one, or there is none of that name, the fastest is taken."""
 
 

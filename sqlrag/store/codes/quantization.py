@@ -4,7 +4,7 @@ A code has the sign of each number of the rotated vector. The query is rotated, 
 Their product, corrected for how much of the vector its signs keep, estimates the cosine (RaBitQ: Gao and Long 2024,
 arXiv:2405.12497). A rotation makes the numbers of any vector alike in size, so that each sign tells as much as another.
 
-The C library does the same for the query, bit for bit (extension/rotation.c, extension/kernels.c): the rotation adds
+The C library does the same for the query, bit for bit (extension/planes.c, extension/kernels.c): the rotation adds
 and subtracts float32 numbers in a fixed order, and the estimate is an integer times one float32 number.
 """
 
