@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What the planner is told of a call, as sqlrag/engines/sqlite/table_scans.py tells it and for its reasons: a high price keeps
@@ -11,8 +12,9 @@ static const sqlite3_int64 ESTIMATED_ROWS = 25;
 
 /* Chooses the constraints that are arguments: equalities with hidden columns
    (https://www.sqlite.org/vtab.html#tabfunc2). */
-int arguments_choose(const struct table_function *function, sqlite3_index_info *info)
+int table_best_index(sqlite3_vtab *base, sqlite3_index_info *info)
 {
+    const struct table_function *function = ((struct table *)base)->module->function;
     int chosen[MOST_PARAMETERS] = {0}; /* the number of a constraint, from 1 */
     bool waits[MOST_PARAMETERS] = {false};
     for (int number = 0; number < info->nConstraint; number++) {
@@ -46,9 +48,9 @@ int arguments_choose(const struct table_function *function, sqlite3_index_info *
 }
 
 /* Says which arguments a call lacks; the words are those of TableFunction.complaint(). */
-int arguments_lack(const struct sqlite_routines *api, sqlite3_vtab *table, const struct table_function *function,
-                   int given)
+static int lack(sqlite3_vtab *table, const struct module *module, int given)
 {
+    const struct table_function *function = module->function;
     char wanted[256] = "", got[256] = "";
     for (int place = 0; place < function->parameters; place++) {
         char *list = wanted;
@@ -59,6 +61,56 @@ int arguments_lack(const struct sqlite_routines *api, sqlite3_vtab *table, const
                 snprintf(list + length, sizeof wanted - length, "%s%s", length ? ", " : "", function->parameter[place]);
         }
     }
-    table->zErrMsg = api->mprintf("%s() needs %s: got %s", function->name, wanted, *got ? got : "nothing");
+    table->zErrMsg = module->api->mprintf("%s() needs %s: got %s", function->name, wanted, *got ? got : "nothing");
     return SQLITE_ERROR;
+}
+
+int table_arguments(sqlite3_vtab *base, int given, int count, sqlite3_value **values,
+                    sqlite3_value *placed[MOST_PARAMETERS])
+{
+    const struct module *module = ((struct table *)base)->module;
+    int needed = (1 << module->function->required) - 1;
+    if ((given & needed) != needed)
+        return lack(base, module, given);
+    for (int place = 0, next = 0; place < MOST_PARAMETERS; place++)
+        placed[place] = given >> place & 1 && next < count ? values[next++] : NULL;
+    return SQLITE_OK;
+}
+
+int table_connect(sqlite3 *database, void *with, int count, const char *const *words, sqlite3_vtab **made,
+                  char **message)
+{
+    struct module *module = with;
+    (void)count, (void)words, (void)message;
+    int code = module->api->declare_vtab(database, module->function->declaration);
+    struct table *table = code == SQLITE_OK ? calloc(1, sizeof *table) : NULL;
+    if (!table)
+        return code == SQLITE_OK ? SQLITE_NOMEM : code;
+    table->module = module;
+    *made = &table->base;
+    return SQLITE_OK;
+}
+
+int table_disconnect(sqlite3_vtab *table)
+{
+    free(table);
+    return SQLITE_OK;
+}
+
+int table_next(sqlite3_vtab_cursor *base)
+{
+    ((struct cursor *)base)->row++;
+    return SQLITE_OK;
+}
+
+int table_at_end(sqlite3_vtab_cursor *base)
+{
+    const struct cursor *cursor = (struct cursor *)base;
+    return cursor->row >= cursor->rows;
+}
+
+int table_rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *number)
+{
+    *number = (sqlite3_int64)((struct cursor *)base)->row + 1;
+    return SQLITE_OK;
 }

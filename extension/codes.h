@@ -1,4 +1,4 @@
-/* The table of an index's codes, read as it lies: one bit for each dimension of the rotated vectors (rotation.h).
+/* The table of an index's codes, read as it lies: one bit for each dimension of the rotated vectors (planes.c).
 
        first_id INTEGER PRIMARY KEY, stamp INTEGER, ids BLOB, factors BLOB, codes BLOB
 

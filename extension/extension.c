@@ -14,7 +14,7 @@ enum { OLDEST = 3040000 };
 struct sqlite_routines sqlite;
 
 /* SQLite's table of routines, by position. */
-union table {
+union routines_by_position {
     const sqlite3_api_routines *routines;
     void (*const *at)(void);
 };
@@ -45,7 +45,7 @@ static const void *exact_blob(sqlite3_stmt *row, int column)
 
 void take_routines(struct sqlite_routines *taken, const sqlite3_api_routines *routines)
 {
-    union table table = {.routines = routines};
+    union routines_by_position table = {.routines = routines};
 #define ROUTINE(result, name, position, arguments) taken->name = (result(*) arguments)table.at[position];
 #include "sqlite_routines.h"
 #undef ROUTINE

@@ -32,67 +32,36 @@ static const struct table_function LOOK_UP = {
 };
 
 /* One of the two in one connection. Two SQLite libraries may be in the process: each has its own routines. */
-struct module {
+struct scanner {
+    struct module module;
     struct sqlite_routines api;
     sqlite3 *database;
-    const struct table_function *function;
     kernel *kernel;
     struct shelf **shelves; /* those that this connection has asked for */
     size_t shelf_count;
 };
 
-struct table {
-    sqlite3_vtab base;
-    struct module *module;
-};
-
-struct cursor {
-    sqlite3_vtab_cursor base;
+struct search {
+    struct cursor cursor;
     struct nearest found;
     bool is_listed; /* nothing was compared */
-    size_t row;
 };
-
-static int connect(sqlite3 *database, void *with, int count, const char *const *words, sqlite3_vtab **made,
-                   char **message)
-{
-    struct module *module = with;
-    (void)count, (void)words, (void)message;
-    int code = module->api.declare_vtab(database, module->function->declaration);
-    struct table *table = code == SQLITE_OK ? calloc(1, sizeof *table) : NULL;
-    if (!table)
-        return code == SQLITE_OK ? SQLITE_NOMEM : code;
-    table->module = module;
-    *made = &table->base;
-    return SQLITE_OK;
-}
-
-static int disconnect(sqlite3_vtab *table)
-{
-    free(table);
-    return SQLITE_OK;
-}
-
-static int best_index(sqlite3_vtab *base, sqlite3_index_info *info)
-{
-    return arguments_choose(((struct table *)base)->module->function, info);
-}
 
 static int open_cursor(sqlite3_vtab *table, sqlite3_vtab_cursor **made)
 {
     (void)table;
-    struct cursor *cursor = calloc(1, sizeof *cursor);
-    if (!cursor)
+    struct search *search = calloc(1, sizeof *search);
+    if (!search)
         return SQLITE_NOMEM;
-    *made = &cursor->base;
+    *made = &search->cursor.base;
     return SQLITE_OK;
 }
 
 static int close_cursor(sqlite3_vtab_cursor *base)
 {
-    struct cursor *cursor = (struct cursor *)base;
-    nearest_free(&cursor->found);
-    free(cursor);
+    struct search *search = (struct search *)base;
+    nearest_free(&search->found);
+    free(search);
     return SQLITE_OK;
 }
 
@@ -100,25 +69,17 @@ static int close_cursor(sqlite3_vtab_cursor *base)
 struct arguments {
     const char *table;
     const struct metric *metric;
-    void *query; /* a copy, where numbers may lie */
+    float *query; /* a copy, where numbers may lie, and be rotated */
     size_t size;
     sqlite3_int64 k;
     bool has_ids;
     struct ids ids;
 };
 
-static void arguments_free(struct arguments *given)
-{
-    free(given->query);
-    ids_free(&given->ids);
-}
-
 static bool has_no_number(const struct arguments *given)
 {
-    if (given->metric->width != sizeof(float))
-        return false;
-    for (size_t place = 0; place < given->size / sizeof(float); place++)
-        if (!isfinite(((const float *)given->query)[place]))
+    for (size_t place = 0; given->metric->width == sizeof(float) && place < given->size / sizeof(float); place++)
+        if (!isfinite(given->query[place]))
             return true;
     return false;
 }
@@ -142,7 +103,7 @@ static const char *take_ids(const struct sqlite_routines *api, sqlite3_value *va
 }
 
 /* Checks the arguments and takes them; otherwise says what is wrong, or that memory is short. */
-static const char *take(const struct sqlite_routines *api, sqlite3_value *values[PARAMETERS], bool is_look_up,
+static const char *take(const struct sqlite_routines *api, sqlite3_value **values, bool is_look_up,
                         struct arguments *given, bool *is_short)
 {
     const char *metric = is_look_up ? text_of(api, values[METRIC]) : "float32 L2";
@@ -172,19 +133,19 @@ static const char *take(const struct sqlite_routines *api, sqlite3_value *values
 
 /* Opens the shelf of a table for as long as this connection is open; NULL if memory is short. A database without a file
    has one for the connection. */
-static struct shelf *shelf_of(struct module *module, const char *table)
+static struct shelf *shelf_of(struct scanner *scanner, const char *table)
 {
-    const char *name = module->api.db_filename(module->database, "main");
-    char *key = module->api.mprintf("%s/%p/%s", name, name && *name ? NULL : module->database, table);
-    struct shelf **shelves = realloc(module->shelves, (module->shelf_count + 1) * sizeof(*shelves)), *shelf = NULL;
+    const char *name = scanner->api.db_filename(scanner->database, "main");
+    char *key = scanner->api.mprintf("%s/%p/%s", name, name && *name ? NULL : scanner->database, table);
+    struct shelf **shelves = realloc(scanner->shelves, (scanner->shelf_count + 1) * sizeof(*shelves)), *shelf = NULL;
     if (shelves)
-        module->shelves = shelves;
-    for (size_t place = 0; key && !shelf && place < module->shelf_count; place++)
-        if (shelf_is_of(module->shelves[place], key))
-            shelf = module->shelves[place];
+        scanner->shelves = shelves;
+    for (size_t place = 0; key && !shelf && place < scanner->shelf_count; place++)
+        if (shelf_is_of(scanner->shelves[place], key))
+            shelf = scanner->shelves[place];
     if (key && shelves && !shelf && (shelf = shelf_open(key)))
-        shelves[module->shelf_count++] = shelf;
-    module->api.free(key);
+        shelves[scanner->shelf_count++] = shelf;
+    scanner->api.free(key);
     return shelf;
 }
 
@@ -197,126 +158,101 @@ static int list(const struct ids *ids, struct nearest *found)
     return SQLITE_OK;
 }
 
-static int search_codes(struct module *module, struct source *source, const struct arguments *given,
+static int search_codes(struct scanner *scanner, struct source *source, const struct arguments *given,
                         struct nearest *found)
 {
-    struct pass pass = {.kernel = module->kernel, .ids = given->has_ids ? &given->ids : NULL};
-    struct shelf *shelf = shelf_of(module, given->table);
+    struct pass pass = {.kernel = scanner->kernel, .ids = given->has_ids ? &given->ids : NULL};
+    struct shelf *shelf = shelf_of(scanner, given->table);
     bool is_made = shelf && planes_make(&pass.planes, given->query, given->size / sizeof(float));
     int code = is_made ? codes_search(source, shelf, &pass, found) : SQLITE_NOMEM;
     planes_free(&pass.planes);
     return code;
 }
 
-static int run(struct module *module, struct source *source, const struct arguments *given, struct cursor *cursor)
+static int run(struct scanner *scanner, struct source *source, const struct arguments *given, struct search *search)
 {
+    search->found.wanted = given->k;
     if (!given->k)
         return SQLITE_OK;
-    if (module->function == &LOOK_UP)
-        return shadow_look_up(source, given->metric, given->query, given->size, &given->ids, &cursor->found);
-    cursor->is_listed = given->has_ids && given->ids.count <= (uint64_t)given->k;
-    return cursor->is_listed ? list(&given->ids, &cursor->found) : search_codes(module, source, given, &cursor->found);
+    if (scanner->module.function == &LOOK_UP)
+        return shadow_look_up(source, given->metric, given->query, given->size, &given->ids, &search->found);
+    search->is_listed = given->has_ids && given->ids.count <= (uint64_t)given->k;
+    return search->is_listed ? list(&given->ids, &search->found) : search_codes(scanner, source, given, &search->found);
 }
 
 static int filter(sqlite3_vtab_cursor *base, int which, const char *name, int count, sqlite3_value **values)
 {
-    struct cursor *cursor = (struct cursor *)base;
-    struct module *module = ((struct table *)base->pVtab)->module;
-    const struct table_function *function = module->function;
+    struct search *search = (struct search *)base;
+    struct scanner *scanner = (struct scanner *)((struct table *)base->pVtab)->module;
+    const struct table_function *function = scanner->module.function;
+    sqlite3_value *placed[MOST_PARAMETERS + 1] = {NULL};
     bool is_look_up = function == &LOOK_UP, is_short = false;
-    sqlite3_value *placed[PARAMETERS] = {NULL};
-    int needed = (1 << function->required) - 1;
     (void)name;
-    nearest_free(&cursor->found);
-    cursor->row = 0;
-    if ((which & needed) != needed)
-        return arguments_lack(&module->api, base->pVtab, function, which);
-    for (int place = 0, next = 0; place < function->parameters; place++)
-        if (which >> place & 1 && next < count)
-            placed[is_look_up || !place ? place : place + 1] = values[next++];
+    nearest_free(&search->found);
+    search->cursor.row = search->cursor.rows = 0;
+    int code = table_arguments(base->pVtab, which, count, values, placed + !is_look_up);
+    if (code != SQLITE_OK)
+        return code;
+    if (!is_look_up)
+        placed[TABLE] = placed[TABLE + 1];
     struct arguments given = {0};
-    const char *wrong = take(&module->api, placed, is_look_up, &given, &is_short);
-    struct source source = {.api = &module->api, .database = module->database, .table = given.table};
-    int code = SQLITE_NOMEM;
-    if (wrong) {
-        source.message = module->api.mprintf("%s(): %s", function->name, wrong);
-        code = SQLITE_ERROR;
-    } else if (!is_short) {
-        cursor->found.wanted = given.k;
-        code = run(module, &source, &given, cursor);
-        nearest_sort(&cursor->found);
-    }
-    arguments_free(&given);
+    const char *wrong = take(&scanner->api, placed, is_look_up, &given, &is_short);
+    struct source source = {.api = &scanner->api, .database = scanner->database, .table = given.table};
+    code = wrong ? SQLITE_ERROR : SQLITE_NOMEM;
+    if (wrong)
+        source.message = scanner->api.mprintf("%s(): %s", function->name, wrong);
+    else if (!is_short)
+        code = run(scanner, &source, &given, search);
+    nearest_sort(&search->found);
+    search->cursor.rows = search->found.count;
+    free(given.query);
+    ids_free(&given.ids);
     base->pVtab->zErrMsg = source.message;
     return code;
 }
 
-static int next(sqlite3_vtab_cursor *base)
-{
-    ((struct cursor *)base)->row++;
-    return SQLITE_OK;
-}
-
-static int at_end(sqlite3_vtab_cursor *base)
-{
-    const struct cursor *cursor = (struct cursor *)base;
-    return cursor->row >= cursor->found.count;
-}
-
 static int column(sqlite3_vtab_cursor *base, sqlite3_context *context, int place)
 {
-    const struct cursor *cursor = (struct cursor *)base;
+    const struct search *search = (struct search *)base;
     const struct module *module = ((struct table *)base->pVtab)->module;
-    const struct near *row = &cursor->found.at[cursor->row];
+    const struct near *row = &search->found.at[search->cursor.row];
     if (place == ID)
-        module->api.result_int64(context, row->id);
-    else if (place == NUMBER && !cursor->is_listed)
-        module->api.result_double(context, module->function == &LOOK_UP ? row->distance : -row->distance);
+        module->api->result_int64(context, row->id);
+    else if (place == NUMBER && !search->is_listed)
+        module->api->result_double(context, module->function == &LOOK_UP ? row->distance : -row->distance);
     else
-        module->api.result_null(context);
+        module->api->result_null(context);
     return SQLITE_OK;
 }
 
-static int rowid(sqlite3_vtab_cursor *base, sqlite3_int64 *number)
-{
-    *number = (sqlite3_int64)((struct cursor *)base)->row + 1;
-    return SQLITE_OK;
-}
-
-/* Without xCreate it is eponymous only: a function, of which no table can be made. */
 static const sqlite3_module METHODS = {
-    .xConnect = connect,
-    .xBestIndex = best_index,
-    .xDisconnect = disconnect,
+    TABLE_METHODS,
     .xOpen = open_cursor,
     .xClose = close_cursor,
     .xFilter = filter,
-    .xNext = next,
-    .xEof = at_end,
     .xColumn = column,
-    .xRowid = rowid,
 };
 
 static void destroy(void *held)
 {
-    struct module *module = held;
-    for (size_t place = 0; place < module->shelf_count; place++)
-        shelf_close(module->shelves[place]);
-    free(module->shelves);
-    free(module);
+    struct scanner *scanner = held;
+    for (size_t place = 0; place < scanner->shelf_count; place++)
+        shelf_close(scanner->shelves[place]);
+    free(scanner->shelves);
+    free(scanner);
 }
 
 static int declare(sqlite3 *database, const sqlite3_api_routines *routines, const struct table_function *function)
 {
-    struct module *module = calloc(1, sizeof *module);
-    if (!module)
+    struct scanner *scanner = calloc(1, sizeof *scanner);
+    if (!scanner)
         return SQLITE_NOMEM;
-    take_routines(&module->api, routines);
-    module->database = database;
-    module->function = function;
-    module->kernel = kernel_chosen();
+    take_routines(&scanner->api, routines);
+    scanner->module = (struct module){&scanner->api, function};
+    scanner->database = database;
+    scanner->kernel = kernel_chosen();
     /* SQLite calls destroy() if it refuses, too. */
-    return module->api.create_module_v2(database, function->name, &METHODS, module, destroy);
+    return scanner->api.create_module_v2(database, function->name, &METHODS, scanner, destroy);
 }
 
 int scan_register(sqlite3 *database, const sqlite3_api_routines *routines)

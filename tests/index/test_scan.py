@@ -207,23 +207,6 @@ def insert_all(connection: apsw.Connection, stored: Codes) -> None:
     connection.execute("INSERT INTO a_codes VALUES (?, ?, ?, ?, ?)", row)
 
 
-@pytest.mark.parametrize("how", ["transaction", "savepoint"])
-def test_what_is_rolled_back_is_not_found(tmp_path, how):
-    """Codes that were searched within a transaction, and with it are gone."""
-    stored = Codes(200, 64, path=str(tmp_path / "a.db"))
-    query = stored.query()
-    before = stored.nearest(query, 9)
-    assert found(stored.connection, query, 9) == before
-    stored.connection.execute("BEGIN" if how == "transaction" else "SAVEPOINT here")
-    rewritten(stored)
-    insert_all(stored.connection, stored)
-    assert found(stored.connection, query, 9) == stored.nearest(query, 9) != before
-    other = connected(tmp_path / "a.db")
-    assert found(other, query, 9) == before
-    stored.connection.execute("ROLLBACK" if how == "transaction" else "ROLLBACK TO here; RELEASE here")
-    assert found(stored.connection, query, 9) == before
-
-
 def test_a_reader_keeps_what_it_has_begun_with(tmp_path):
     """In a log, an older reader finds the older codes, and the writer its own, in turns."""
     stored = Codes(200, 64, path=str(tmp_path / "a.db"))
@@ -239,18 +222,6 @@ def test_a_reader_keeps_what_it_has_begun_with(tmp_path):
         assert found(reader, query, 9) == before
     reader.execute("COMMIT")
     assert found(reader, query, 9) == stored.nearest(query, 9)
-
-
-def test_what_another_process_writes_is_found(tmp_path):
-    """It deletes every second block."""
-    stored = Codes(400, 64, size=50, path=str(tmp_path / "a.db"))
-    query = stored.query()
-    assert len(found(stored.connection, query, 400)) == 400
-    program = "import apsw, sys; apsw.Connection(sys.argv[1]).execute('DELETE FROM a_codes WHERE first_id / 100 % 2')"
-    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.db")], check=True)
-    ((left,),) = stored.connection.execute("SELECT sum(length(ids) / 8) FROM a_codes")
-    assert 0 < left < 400
-    assert len(found(stored.connection, query, 400)) == left
 
 
 def test_a_file_that_a_copy_replaces(tmp_path):
@@ -442,18 +413,11 @@ IDS = np.arange(5).tobytes()
     [
         ("nearest_codes", ("a_codes", QUERY), r"sqlrag_nearest_codes\(\) needs table, query, k: got table, query"),
         ("nearest_codes", (None, QUERY, 1), "table is the name of a table of codes"),
-        ("nearest_codes", ("a_codes", None, 1), "query is a BLOB of float32"),
-        ("nearest_codes", ("a_codes", b"", 1), "query is a BLOB"),
-        ("nearest_codes", ("a_codes", "text", 1), "query is a BLOB"),
         ("nearest_codes", ("a_codes", QUERY[:-1], 1), "query is a BLOB"),
         ("nearest_codes", ("a_codes", bytes(4 * 65537), 1), "query is a BLOB"),
         ("nearest_codes", ("a_codes", np.full(8, np.nan, np.float32).tobytes(), 1), "no number"),
-        ("nearest_codes", ("a_codes", np.full(8, np.inf, np.float32).tobytes(), 1), "no number"),
         ("nearest_codes", ("a_codes", QUERY, -1), "k is a whole number"),
-        ("nearest_codes", ("a_codes", QUERY, None), "k is a whole number"),
-        ("nearest_codes", ("a_codes", QUERY, 1.5), "k is a whole number"),
         ("nearest_codes", ("a_codes", QUERY, 1, "[1, 2]"), "ids is a BLOB of whole numbers"),
-        ("nearest_codes", ("a_codes", QUERY, 1, 7), "ids is a BLOB"),
         ("nearest_codes", ("a_codes", QUERY, 1, IDS[:-1]), "ids is a BLOB"),
         ("nearest_codes", ("nothing", QUERY, 1), "no such table: main.nothing"),
         ("nearest_codes", ('"; DROP TABLE a_codes; --', QUERY, 1), "no such table"),
@@ -462,12 +426,9 @@ IDS = np.arange(5).tobytes()
         ("look_up", ("a_vec", "float32 L2", QUERY, 1), "needs table, metric, query, k, ids: got table"),
         ("look_up", (None, "float32 L2", QUERY, 1, IDS), "table is the name of a vec0 table"),
         ("look_up", ("a_vec", "cosine", QUERY, 1, IDS), "metric is 'float32 L2' or 'int8 L2'"),
-        ("look_up", ("a_vec", None, QUERY, 1, IDS), "metric is 'float32 L2' or 'int8 L2'"),
         ("look_up", ("a_vec", "float32 L2", None, 1, IDS), "query is a BLOB of the metric's numbers"),
         ("look_up", ("a_vec", "int8 L2", bytes(65537), 1, IDS), "query is a BLOB"),
-        ("look_up", ("a_vec", "float32 L2", QUERY, None, IDS), "k is a whole number"),
         ("look_up", ("a_vec", "float32 L2", QUERY, 1, None), "ids is a BLOB"),
-        ("look_up", ("a_vec", "float32 L2", QUERY, 1, "[1]"), "ids is a BLOB"),
         ("look_up", ("nothing_vec", "float32 L2", QUERY, 1, IDS), "no such table"),
         ("look_up", ("a_vec", "float32 L2", bytes(28), 1, IDS), "vectors of index 'a' are damaged"),
     ],
@@ -488,22 +449,13 @@ def test_arguments_that_are_none(function, arguments, words):
     "damage",
     [
         "ids = x''",
-        "ids = substr(ids, 2)",
         "ids = substr(ids, 9)",
         "ids = 5",
-        "ids = 'a text'",
-        "factors = x''",
+        "ids = zeroblob(length(ids))",
         "factors = substr(factors, 5)",
-        "factors = zeroblob(length(factors) + 4)",
-        "factors = 0.5",
-        "codes = x''",
         "codes = substr(codes, 9)",
         "codes = zeroblob(2 * length(codes))",
-        "codes = CAST(zeroblob(length(codes)) AS TEXT)",
-        "codes = 7",
         "stamp = 'a text'",
-        "stamp = x'00'",
-        "stamp = 1.5",
         "ids = zeroblob(8 * 2049), factors = zeroblob(4 * 2049), codes = zeroblob(8 * 2049)",
     ],
 )
@@ -525,12 +477,9 @@ def test_a_damaged_block_is_named(damage):
     [
         "UPDATE a_vec_rowids SET chunk_offset = -1",
         "UPDATE a_vec_rowids SET chunk_offset = 64",
-        "UPDATE a_vec_rowids SET chunk_offset = 9223372036854775807",
-        "UPDATE a_vec_rowids SET chunk_id = 99",
         "UPDATE a_vec_rowids SET chunk_id = NULL",
         "UPDATE a_vec_vector_chunks00 SET vectors = zeroblob(length(vectors) - 1)",
         "UPDATE a_vec_vector_chunks00 SET vectors = x''",
-        "UPDATE a_vec_vector_chunks00 SET vectors = 7",
         "DELETE FROM a_vec_vector_chunks00",
     ],
 )
