@@ -59,7 +59,7 @@ def _load(
     check_backend(backend, None)
     if backend == "onnx":
         spec = resolve(model, kind)
-        key = (kind, backend, str(spec.folder), spec.weights_hash)
+        key = (kind, backend, str(spec.folder), spec.identity)
         model = spec
     else:
         key = (kind, backend, "" if model is None else path_of(model), "")

@@ -74,15 +74,15 @@ def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, ver
     return spec
 
 
-def named_model(name: str, weights_hash: str | None = None, *, verify: bool = True) -> ModelSpec:
+def named_model(name: str, identity: str | None = None, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a bundled or pulled model by its name, never by a path.
 
-    `weights_hash` chooses among several models of that name. Raises UnknownModelError, which says how to get the model,
-    and ModelFileError if its files are not those that were exported. `verify=False` leaves the files unread.
+    A pulled model of this `identity` is found even by another name. Raises UnknownModelError, which says how to get the
+    model, and ModelFileError if its files are not those that were exported. `verify=False` leaves the files unread.
     """
     if _is_bundled(name):
         return ModelSpec.load(BUNDLED / name)
-    spec = find_cached(name, weights_hash)
+    spec = find_cached(name, identity)
     if spec is None:
         raise UnknownModelError(_unknown(name))
     return verified(spec) if verify else spec

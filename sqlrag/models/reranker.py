@@ -87,7 +87,8 @@ class Reranker(Model["Scorer", float]):
         Even so, another kind of CPU can change the third decimal of an int8 model's score.
         """
         spec = self.spec
-        settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._backend.conditions())
+        exact = f"{spec.identity} {spec.precision}" if spec.precision else spec.weights_hash
+        settled = (exact, spec.max_tokens, spec.activation, *self._backend.conditions())
         return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
 
     def score(self, query: str, documents: Iterable[str]) -> NDArray[np.float32]:
