@@ -167,6 +167,25 @@ def check(*, name: str, kind: Any, revision: str | None, as_json: bool, **said: 
 
 
 @models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("name", required=False)
+@json_option
+def add(folder: str, name: str | None, as_json: bool) -> None:
+    """Add an exported model FOLDER to the cache, under a NAME.
+
+    FOLDER is one that `models export` made. Then databases and servers find the model by its name, by default the one
+    that it was exported with.
+    """
+    from sqlrag.models.export.check import add_model
+
+    spec = add_model(folder, name)
+    if as_json:
+        print_json(_facts(spec))
+    else:
+        click.echo(f"{spec.name}: {spec.kind}, {spec.folder}")
+
+
+@models.command()
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
 from sqlrag.models.hub import is_hub_name
 from sqlrag.models.loaded import load_embedder, load_reranker
-from sqlrag.models.named_models import model_names, named_model
+from sqlrag.models.named_models import is_remote, model_names, named_model
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ class Encoders:
         key = (name, identity)
         if key in self._named:
             return self._named[key]
+        if is_remote(name):
+            raise UnknownModelError(
+                f"{made}, which answers at a remote endpoint: nothing is sent there unless you name it yourself, with "
+                f"embedder={name!r} in Python, or --embedder {name!r} at the command line"
+            )
         try:
             spec = self._named_model(name, identity)
         except UnknownModelError as error:

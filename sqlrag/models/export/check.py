@@ -1,24 +1,30 @@
-"""What a pull of a model would do, said without its weights; and removing one that was pulled."""
+"""What a pull of a model would do, without its weights; adding an exported model to the cache, and removing one."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, UnknownModelError
-from sqlrag.models.cached_models import cached_models
+from sqlrag.models.cached_models import cached_models, folder_of, verified
 from sqlrag.models.conventions import card_names, read_conventions, read_settings
 from sqlrag.models.detect import licence_of
+from sqlrag.models.export.atomic_folder import atomic_folder
 from sqlrag.models.export.plan import plan_of
 from sqlrag.models.export.pull import Options, look, sizes_of
 from sqlrag.models.hub import SMALL, hub_name
-from sqlrag.models.spec import default_precision
+from sqlrag.models.manifest import Manifest, hashes_of
+from sqlrag.models.named_models import bundled_models
+from sqlrag.models.spec import ModelSpec, default_precision
 
 if TYPE_CHECKING:
     from sqlrag.models.spec import Kind
 
-__all__ = ["check_model", "remove_model"]
+__all__ = ["add_model", "check_model", "remove_model"]
 
 
 def check_model(name: str, *, kind: Kind | None, revision: str | None, options: Options) -> dict[str, Any]:
@@ -59,6 +65,27 @@ def check_model(name: str, *, kind: Kind | None, revision: str | None, options: 
         "licence": licence_of(folder),
         "notes": notes,
     }
+
+
+def add_model(folder: str | os.PathLike[str], name: str | None = None) -> ModelSpec:
+    """Copy an exported model into the cache, by default under its own name. Raises InputError, UnknownModelError."""
+    spec = verified(ModelSpec.load(folder))
+    assert spec.folder is not None
+    name = name or spec.name
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name in bundled_models():
+        raise InputError(f"name is {name!r}: it takes NAME or OWNER/NAME, and no name of a bundled model")
+    made = Manifest.load(folder)
+    files = made.files if made else hashes_of(spec.folder)
+    if not made:
+        made = Manifest(name, str(spec.folder.resolve()), "", spec.precision or "int8", {}, files)
+    final = folder_of(name)
+    with atomic_folder(final) as work:
+        for file in files:
+            shutil.copyfile(spec.folder / file, work / file)
+        # The name is no part of the identity: indexes that the folder made are still its own.
+        replace(spec, name=name).save(work)
+        replace(made, name=name, files=hashes_of(work)).save(work)
+    return ModelSpec.load(final)
 
 
 def remove_model(name: str) -> int:
