@@ -23,7 +23,7 @@ def test_every_command_is_listed(run):
     assert listed == COMMANDS
 
 
-GROUPS = {"models": ["list", "pull", "export", "bench"]}
+GROUPS = {"models": ["list", "pull", "check", "add", "remove", "export", "bench"]}
 
 
 @pytest.mark.parametrize("group", GROUPS)
