@@ -57,6 +57,7 @@ def pull(
     *,
     kind: Kind | None = None,
     revision: str | None = None,
+    precision: str | None = None,
     options: Options | None = None,
     force: bool = False,
     tell: Callable[[str], None] = lambda _: None,
@@ -65,14 +66,14 @@ def pull(
     """Bring a model into the cache, by its Hugging Face name or from a folder that sentence-transformers saved.
 
     A model that is there, whole and as requested, is left as it is unless `force` is given. `kind` is for models whose
-    files do not name it. `revision` is a branch, tag or commit. The precision of the options is one of PRECISIONS, by
-    default "int8" for a bi-encoder and "int16" for a cross-encoder; if it loses too much, the next one is used. `tell`
-    is called with a line for each step, `more` with how many bytes of how many have been downloaded.
+    files do not name it. `revision` is a branch, tag or commit. `precision`, or that of the options, is one of
+    PRECISIONS, by default "int8" for a bi-encoder and "int16" for a cross-encoder; if it loses too much, the next one
+    is used. `tell` is called with a line for each step, `more` with how many bytes of how many have been downloaded.
 
     Raises UnknownModelError, InputError, MissingDependencyError without the torch extra where an export needs it,
     ModelFileError if the export does not compute what the original does.
     """
-    options = options or Options()
+    options = options or Options(precision=precision)
     _check_precision(options.precision)
     path = os.fspath(model)
     if Path(path).is_dir():
