@@ -108,7 +108,8 @@ class ModelSpec:
     its vectors; an Embedder does so for all models. `activation` is for cross-encoders: it turns the logit into the
     score. `template` are the three texts before, between and after a query and a document, for models that read a pair
     as one text; it is empty for the others. `encoder` is for a cross-encoder that reads the states of a bi-encoder: the
-    bi-encoder's `id`, a name and the start of its identity. `output` is the name of the graph's output that is used, "" for the first.
+    bi-encoder's `id`, a name and the start of its identity. `output` is the name of the graph's output that is used, ""
+    for the first.
 
     `precision` is that of the numbers ("int8", "fp32", …). It is "" in models that earlier versions made, whose
     `weights_hash` is that of `model.onnx`. `formerly` are identities under which indexes know the same model.
