@@ -121,6 +121,10 @@ def test_d1_formulas_are_tex_once(formula):
 
 
 def test_d1_a_formula_without_tex_keeps_its_characters():
+    """Once: annotations in other languages than TeX say the same."""
+    other = "<annotation encoding='StarMath 5.0'>a over b</annotation><annotation-xml><apply><ci>a</ci></apply>"
+    formula = f"<math><semantics><mrow><mi>a</mi><mo>/</mo><mi>b</mi></mrow>{other}</annotation-xml></semantics></math>"
+    assert text_of(f"<p>is {formula}.") == "is a / b."
     assert text_of("<p>is <math><mi>E</mi><mo>=</mo><mi>m</mi></math>.") == "is E = m."
 
 
@@ -129,6 +133,9 @@ def test_d2_code_has_the_lines_that_are_shown():
     assert text_of("<pre>a<br>b<div>c</div></pre>") == "```\na\nb\nc\n```"
     page = "<pre><button>Copy</button><span class=lineno>1 </span>x = 1\n<span class=lineno>2 </span>y = 2</pre>"
     assert text_of(page) == "```\nx = 1\ny = 2\n```"
+    assert text_of("<pre class='line-numbers copyable'><code>x = 1</code></pre>") == "```\nx = 1\n```"
+    page = "<pre><span style='user-select: none'>1 </span>x<div class='btn-clipboard copybtn2'>Copy</div></pre>"
+    assert text_of(page) == "```\nx\n```"
     listing = "<table><tr><td class=linenos><pre>1\n2</pre></td><td class=code><pre>x\ny</pre></td></tr></table>"
     assert text_of(listing) == "```\nx\ny\n```"
 
