@@ -28,8 +28,8 @@ _DROPPED_TAGS = frozenset({
     "audio", "video", "map", "nav", "dialog", "button", "select", "textarea", "input", "datalist",
 })  # fmt: skip
 _DROPPED_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar", "button"})
-# Elements that search engines should leave out, the pilcrow that Sphinx puts after headings, buttons that copy code, and
-# what MathJax and KaTeX show for the TeX that stands beside it.
+# Elements that search engines should leave out, the pilcrow that Sphinx puts after headings, buttons that copy code,
+# and what MathJax and KaTeX show for the TeX that stands beside it.
 _DROPPED_CLASSES = frozenset({
     "nosearch", "noindex", "headerlink", "copybtn", "copy-button", "copy-btn", "btn-copy", "copy-code-button",
     "clipboard-copy", "katex-html", "MathJax", "MathJax_Display", "MathJax_Preview", "MathJax_SVG",
@@ -83,7 +83,9 @@ def walk(root: LexborNode, *, noscript: bool = False, in_code: bool = False) -> 
         deeper = None
         if node.is_text_node:
             yield "text", node
-        elif node.is_element_node and not (is_dropped(node, noscript=noscript) or (in_code and _is_beside_code(node))):
+        elif node.is_element_node and not (
+            is_dropped(node, noscript=noscript) or (in_code and node is not root and _is_beside_code(node))
+        ):
             if node.tag in _WHOLE and node is not root and not (node.tag == "table" and is_layout(node)):
                 yield "whole", node
             else:
