@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
-import time
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -174,11 +173,9 @@ def test_e_a_quote_that_is_not_closed_costs_one_row(tmp_path):
 
 
 def test_e_many_such_quotes_take_no_longer(tmp_path):
-    """Each is looked for within bounds, so the time grows with the file alone."""
-    started = time.process_time()
+    """Each is looked for within bounds: with a search to the end of the file for each, this would take hours."""
     items = read(tmp_path / "r.csv", "text\n" + 'a\n"b\n' * 20_000)
     assert sum(isinstance(item, Document) for item in items) >= 20_000
-    assert time.process_time() - started < 60
 
 
 def test_f_a_nul_is_replaced_wherever_it_comes_from():
@@ -267,10 +264,8 @@ def test_l_a_file_to_which_another_program_appends(tmp_path, monkeypatch):
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["md", "rst", "py", "tex"])
 def test_n_no_heading_takes_more_than_a_look(text, kind):
-    """Every pattern that reads a user's text is linear."""
-    started = time.process_time()
-    headings(text, kind)
-    assert time.process_time() - started < 20
+    """Every pattern that reads a user's text is linear: with a quadratic one, this would not end."""
+    assert all(0 <= found.start <= found.end <= len(text) for found in headings(text, kind))
 
 
 def test_o_the_user_says_the_encoding(tmp_path):
