@@ -6,7 +6,15 @@ from typing import Any
 
 import click
 
-from sqlrag.cli.options import database_argument, index_option, json_option, print_json, reranker_option
+from sqlrag.cli.options import (
+    chosen_models,
+    database_argument,
+    index_option,
+    json_option,
+    model_options,
+    print_json,
+    reranker_option,
+)
 from sqlrag.values.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
 
 __all__ = ["evaluate"]
@@ -54,6 +62,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @click.option("--most", type=click.IntRange(min=1), metavar="N", help="Ask the first N judged queries only.")
 @index_option
 @reranker_option
+@model_options
 @click.option(
     "--document-id",
     metavar="SQL",
@@ -106,7 +115,7 @@ def evaluate(
     from sqlrag.cli.progress import steps_bar
     from sqlrag.evaluation.kept import keep
 
-    with sqlrag.connect(db, read_only=True, reranker=reranker) as database, steps_bar() as progress:
+    with sqlrag.connect(db, read_only=True, reranker=reranker, **chosen_models()) as database, steps_bar() as progress:
         options["first_stages"] = options["first_stages"] or None
         evaluation = database.evaluate(index=index, progress=progress, **options)
     keep(evaluation)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sqlrag.cli.options import database_argument, index_option, json_option, new_index_options, print_json
+from sqlrag.cli.options import (
+    backend_option,
+    chosen_models,
+    database_argument,
+    index_option,
+    json_option,
+    model_options,
+    new_index_options,
+    print_json,
+)
 from sqlrag.store.precision import VECTORS
 
 if TYPE_CHECKING:
@@ -63,7 +72,7 @@ def index(
     import sqlrag
     from sqlrag.cli.progress import interruptible
 
-    with sqlrag.connect(db, must_exist=True) as database:
+    with sqlrag.connect(db, must_exist=True, **chosen_models()) as database:
         if drop is not None:
             if columns:
                 raise click.UsageError("--drop takes the name of an index and no TABLE.COLUMN")
@@ -91,6 +100,7 @@ def index(
 @click.command()
 @database_argument
 @index_option
+@model_options
 @click.option("--compare", is_flag=True, help="Compare every row, instead of trusting the triggers.")
 @click.option("--watch", is_flag=True, help="Continue until Ctrl-C, and look for changes every second.")
 @json_option
@@ -102,7 +112,7 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
     import sqlrag
     from sqlrag.cli.progress import interruptible
 
-    with sqlrag.connect(db, must_exist=True) as database:
+    with sqlrag.connect(db, must_exist=True, **chosen_models()) as database:
         with interruptible(db) as progress:
             report = database.sync(index, compare=compare, progress=progress)
         _tell(db, report, as_json)
@@ -113,7 +123,8 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
 @click.command()
 @database_argument
 @index_option
-@click.option("--model", metavar="MODEL", help="Another embedder: a pulled one, or a folder.")
+@click.option("--model", metavar="MODEL", help="Another embedder: a pulled one, a folder, or of a remote endpoint.")
+@backend_option
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Longest chunk, in tokens; unchanged by default.")
 @click.option(
     "--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; unchanged by default."
@@ -141,7 +152,7 @@ def reindex(
     import sqlrag
     from sqlrag.cli.progress import interruptible
 
-    with sqlrag.connect(db, must_exist=True) as database, interruptible(db) as progress:
+    with sqlrag.connect(db, must_exist=True, **chosen_models()) as database, interruptible(db) as progress:
         report = database.reindex(
             index,
             embedder=model,

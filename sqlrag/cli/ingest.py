@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sqlrag.cli.error_reporting import escaped
-from sqlrag.cli.options import engine_option, json_option, new_index_options, print_json
+from sqlrag.cli.options import chosen_models, engine_option, json_option, new_index_options, print_json
 
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport
@@ -131,9 +131,11 @@ def ingest(
     """
     import sqlrag
     from sqlrag.cli.progress import interruptible
+    from sqlrag.cli.remote_cost import tell_cost
 
     columns: dict[str, Any] = {"text": list(text), "title": title, "id": id_, "metadata": list(metadata) or None}
     given = _paths(paths, files_from)
+    tell_cost(new_index.get("embedder"), given)
     with ExitStack() as stack:
         sources: Any = given
         if given == ["-"]:
@@ -142,7 +144,7 @@ def ingest(
             sources, unreadable = stack.enter_context(_from_stdin(kind, name, encoding, columns))
         elif kind is not None:
             raise click.UsageError("--kind is for stdin: PATHS must be '-'")
-        database = stack.enter_context(sqlrag.connect(db, engine=engine))
+        database = stack.enter_context(sqlrag.connect(db, engine=engine, **chosen_models()))
         progress = stack.enter_context(interruptible(db))
         report = database.ingest(
             sources,

@@ -10,10 +10,12 @@ import click
 
 from sqlrag.cli.error_reporting import Commands, Interrupted
 from sqlrag.cli.options import json_option, print_json
+from sqlrag.models.spec import POOLINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlrag.models.export.plan import Options
     from sqlrag.models.export.pull import Made
     from sqlrag.models.spec import ModelSpec
 
@@ -57,47 +59,149 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json({"folder": models_folder(), "models": rows})
         return
-    from sqlrag.cli.render import bytes_text, print_line, print_table
+    from sqlrag.cli.render import bytes_text, print_line
 
-    print_table(
-        ["name", "kind", "dimension", "window", "weights", "size", "source"],
-        [
-            [
-                f"{row['name']} (default)" if row["default"] else row["name"],
-                row["kind"],
-                str(row["dimension"] or ""),
-                f"{row['window']:,}",
-                row["precision"],
-                bytes_text(row["bytes"]),
-                row["source"] if len(row["source"]) <= 32 else f"…{row['source'][-31:]}",
-            ]
-            for row in rows
-        ],
-        [False, False, True, True, False, True, False],
-    )
+    # Not a table: names are long, and must not be broken.
+    for row in rows:
+        dimensions = f"{row['dimension']} dimensions, " if row["dimension"] else ""
+        default = " (default)" if row["default"] else ""
+        print_line((f"{row['name']}{default}", "bold"))
+        revision = f"@{row['revision'][:12]}" if row["revision"] else ""
+        origin = f", from {row['source']}{revision}" if row["place"] == "pulled" else ""
+        window = f"{dimensions}window {row['window']:,}"
+        print_line((f"  {row['kind']}, {row['precision']}, {window}, {bytes_text(row['bytes'])}{origin}", ""))
     print_line((f"Pulled models are in {models_folder()}", "dim"))
+
+
+def _said_options(command: Any) -> Any:
+    """Add what a user may say of a model that its files do not, or say otherwise."""
+    options = (
+        click.option(
+            "--onnx",
+            is_flag=True,
+            help="Take an ONNX file of the repository as it is, without torch; by default where torch is missing.",
+        ),
+        click.option("--onnx-file", metavar="FILE", help="Which ONNX file: onnx/model_quantized.onnx, for example."),
+        click.option(
+            "--allow-bin",
+            is_flag=True,
+            help="Read weights of a pickled file (pytorch_model.bin): its numbers, and nothing else in it.",
+        ),
+        click.option("--dimensions", type=click.IntRange(min=1), help="Cut vectors to so many numbers (Matryoshka)."),
+        click.option("--window", type=click.IntRange(min=8), help="Read so many tokens at most."),
+        click.option("--pooling", type=click.Choice(POOLINGS), help="Pooling, if the files do not name one."),
+        click.option("--query-prompt", metavar="TEXT", help="What is put before a query."),
+        click.option("--document-prompt", metavar="TEXT", help="What is put before a document."),
+        click.option("--revision", metavar="COMMIT", help="Branch, tag or commit; by default the main branch."),
+        _precision_option,
+        _kind_option,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _options(
+    *,
+    onnx: bool,
+    onnx_file: str | None,
+    query_prompt: str | None,
+    document_prompt: str | None,
+    **values: Any,
+) -> Options:
+    from sqlrag.models.export.plan import Options
+
+    prompts = {"query": query_prompt, "document": document_prompt}
+    given = {role: text for role, text in prompts.items() if text is not None}
+    return Options(onnx=onnx_file or onnx, prompts=given, **values)
 
 
 @models.command()
 @click.argument("name")
-@_kind_option
-@_precision_option
-@click.option("--revision", metavar="COMMIT", help="Branch, tag or commit; by default the main branch.")
+@_said_options
 @click.option("--force", is_flag=True, help="Export the model again even if it is in the cache.")
 @json_option
-def pull(*, name: str, kind: Any, precision: str | None, revision: str | None, force: bool, as_json: bool) -> None:
+def pull(*, name: str, kind: Any, revision: str | None, force: bool, as_json: bool, **said: Any) -> None:
     """Bring a model from Hugging Face, or a folder, into the cache.
 
-    NAME is OWNER/NAME, or a folder that sentence-transformers saved. The export needs the extra `torch`; running the
-    model does not. The weights must be safetensors, and no code of the model is run.
+    NAME is OWNER/NAME, the address of a model's page, or a folder that sentence-transformers saved. An export of its
+    weights needs the extra `torch`. Without it, an ONNX file of the repository is taken. No code of the model is run.
     """
+    from sqlrag.cli.progress import bytes_bar
     from sqlrag.models.export.pull import pull as pull_model
 
     try:
-        made = pull_model(name, kind=kind, precision=precision, revision=revision, force=force, tell=_tell())
+        with bytes_bar() as more:
+            made = pull_model(
+                name, kind=kind, revision=revision, options=_options(**said), force=force, tell=_tell(), more=more
+            )
     except KeyboardInterrupt as error:
-        raise Interrupted("nothing was kept of this model; what was downloaded is in Hugging Face's cache") from error
+        raise Interrupted("what was downloaded is kept, and the same command continues behind it") from error
     _show(made, as_json)
+
+
+@models.command()
+@click.argument("name")
+@_said_options
+@json_option
+def check(*, name: str, kind: Any, revision: str | None, as_json: bool, **said: Any) -> None:
+    """Say what `pull` would do with a model, without downloading its weights.
+
+    NAME and the options are those of `pull`. The small files of the model are fetched: its configuration and its
+    tokenizer.
+    """
+    from sqlrag.models.export.check import check_model
+
+    found = check_model(name, kind=kind, revision=revision, options=_options(**said))
+    if as_json:
+        print_json(found)
+        return
+    from sqlrag.cli.render import bytes_text
+
+    facts = found["dimension"] and f", {found['dimension']} dimensions"
+    window = found["window"] and f", window {found['window']:,} tokens"
+    click.echo(f"{found['name']}: {found['kind']}{facts or ''}{window or ''}, {found['licence'] or 'no licence named'}")
+    click.echo(f"  would download {bytes_text(found['bytes'])}: {', '.join(found['files'])}")
+    for note in found["notes"]:
+        click.echo(f"  {note}")
+
+
+@models.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("name", required=False)
+@json_option
+def add(folder: str, name: str | None, as_json: bool) -> None:
+    """Add an exported model FOLDER to the cache, under a NAME.
+
+    FOLDER is one that `models export` made. Then databases and servers find the model by its name, by default the one
+    that it was exported with.
+    """
+    from sqlrag.models.export.check import add_model
+
+    spec = add_model(folder, name)
+    if as_json:
+        print_json(_facts(spec))
+    else:
+        click.echo(f"{spec.name}: {spec.kind}, {spec.folder}")
+
+
+@models.command()
+@click.argument("name")
+@json_option
+def remove(name: str, as_json: bool) -> None:
+    """Remove a pulled model from the cache.
+
+    What was downloaded stays in Hugging Face's own cache.
+    """
+    from sqlrag.models.export.check import remove_model
+
+    freed = remove_model(name)
+    if as_json:
+        print_json({"name": name, "bytes": freed})
+        return
+    from sqlrag.cli.render import bytes_text
+
+    click.echo(f"removed {name}: {bytes_text(freed)}")
 
 
 @models.command()
@@ -193,6 +297,8 @@ def _facts(spec: ModelSpec) -> dict[str, Any]:
         "licence": spec.licence,
         "prompts": spec.prompts,
         "weights_hash": spec.weights_hash,
+        "identity": spec.identity,
+        "revision": manifest.revision if manifest else None,
         "folder": spec.folder,
     }
 
@@ -203,8 +309,12 @@ def _show(made: Made, as_json: bool) -> None:
         return
     spec, manifest = made.spec, made.manifest
     measured = ", ".join(f"{what} {value:.4f}" for what, value in manifest.check.items())
+    dimensions = f", {spec.dimension} dimensions" if spec.dimension else ""
     where = f"{spec.folder}" if made.new else f"was there already: {spec.folder}"
-    click.echo(f"{spec.name}: {spec.kind}, {manifest.precision}, window {spec.max_tokens:,} tokens; {where}")
-    click.echo(f"  compared with the original weights: {measured}")
+    click.echo(
+        f"{spec.name}: {spec.kind}, {manifest.precision}{dimensions}, window {spec.max_tokens:,} tokens; {where}"
+    )
+    if measured:
+        click.echo(f"  compared with the original weights: {measured}")
     for note in manifest.notes:
         click.echo(f"  {note}")

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
 
 __all__ = [
+    "backend_option",
     "candidate_options",
+    "chosen_models",
     "database_argument",
     "engine_option",
     "existing_database",
     "index_option",
     "is_writable",
     "json_option",
+    "model_options",
     "new_index_options",
     "opened_for_query",
     "print_json",
@@ -31,6 +34,9 @@ __all__ = [
     "search_options",
     "writes_unicode",
 ]
+
+# The key of what the options of models say, in a context of click.
+_CHOSEN = "sqlrag.models"
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
@@ -82,6 +88,41 @@ def engine_option(command: Command) -> Command:
     )(command)
 
 
+def _remember(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None and parameter.name is not None:
+        context.meta.setdefault(_CHOSEN, {})[parameter.name] = value
+
+
+def backend_option(command: Command) -> Command:
+    """Add `--backend`, which `chosen_models` returns."""
+    return click.option(
+        "--backend",
+        type=click.Choice(["onnx", "torch"]),
+        expose_value=False,
+        callback=_remember,
+        help="What runs models that are named here: ONNX Runtime (the default), or torch, as they are.",
+    )(command)
+
+
+def model_options(command: Command) -> Command:
+    """Add `--embedder` of a database that exists, and `--backend`; `chosen_models` returns them."""
+    embedder = click.option(
+        "--embedder",
+        metavar="MODEL",
+        expose_value=False,
+        callback=_remember,
+        help="The embedder that made the index, where it cannot be found by its name: a folder, or any model with "
+        "--backend torch.",
+    )
+    return embedder(backend_option(command))
+
+
+def chosen_models() -> dict[str, Any]:
+    """Return the arguments `embedder` and `backend` for `connect`, where the command was given them."""
+    context = click.get_current_context(silent=True)
+    return dict(context.meta.get(_CHOSEN, {})) if context is not None else {}
+
+
 def reranker_option(command: Command) -> Command:
     """Add `--reranker`."""
     return click.option(
@@ -116,8 +157,9 @@ def new_index_options(command: Command) -> Command:
         click.option(
             "--embedder",
             metavar="MODEL",
-            help="Model of a new index: a pulled one (`sqlrag models pull`), or a folder.",
+            help="Model of a new index: a pulled one (`sqlrag models pull`), a folder, or one of a remote endpoint.",
         ),
+        backend_option,
         click.option(
             "--tokenizer",
             type=click.Choice(list(TOKENIZERS)),
@@ -175,6 +217,7 @@ def candidate_options(top_n: Callable[[Any], Any]) -> Callable[[Command], Comman
             help="Value of :NAME in the filter; may be repeated.",
         ),
         reranker_option,
+        model_options,
     )
 
     def add(command: Command) -> Command:
@@ -191,14 +234,15 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
     from sqlrag.errors import LockedError
     from sqlrag.serve.model_server.served_database import connect_served
 
-    database = connect_served(db, reranker=reranker)
+    models = chosen_models()
+    database = connect_served(db, reranker=reranker, **models)
     if database.is_fresh() or not os.access(db, os.W_OK):
         return database
     database.close()
     try:
-        return sqlrag.connect(db, must_exist=True, reranker=reranker)
+        return sqlrag.connect(db, must_exist=True, reranker=reranker, **models)
     except LockedError:  # another process has the DuckDB file open: read it, and warn of the backlog
-        return connect_served(db, reranker=reranker)
+        return connect_served(db, reranker=reranker, **models)
 
 
 def print_json(value: Any) -> None:

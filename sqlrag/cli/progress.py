@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlrag.evaluation.report import Progress as Step
     from sqlrag.results import IngestProgress
 
-__all__ = ["interruptible", "progress_bar", "steps_bar"]
+__all__ = ["bytes_bar", "interruptible", "progress_bar", "steps_bar"]
 
 _SECONDS_A_LINE = 10
 
@@ -102,6 +102,27 @@ def steps_bar() -> Iterator[Callable[[Step], None] | None]:
     with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         task = bar.add_task("reading", total=None)
         yield lambda step: bar.update(task, completed=step.done, total=step.total, description=step.what)
+
+
+@contextmanager
+def bytes_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show how much of a download is done, on stderr if that is a terminal, and yield what takes each step."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+        tasks: list[TaskID] = []
+
+        def show(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bar.add_task("", total=total))
+            bar.update(tasks[0], completed=done, total=total, visible=done < total)
+
+        yield show
 
 
 def _share(progress: IngestProgress) -> tuple[int, int | None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sqlrag.cli.error_reporting import one_line, printable
-from sqlrag.cli.options import database_argument, is_writable
+from sqlrag.cli.options import chosen_models, database_argument, is_writable, model_options, reranker_option
 from sqlrag.cli.rows import FORMATS, shown, write_rows
 from sqlrag.cli.statements import DIALECTS, Runner, Value, parse_value, stopped_by_ctrl_c
 from sqlrag.values.sql_lexer import Splitter
@@ -40,9 +40,11 @@ _HISTORY_LENGTH = 2000
 
 @click.command()
 @database_argument
+@reranker_option
+@model_options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-def shell(db: str, form: str, as_json: bool) -> None:
+def shell(db: str, reranker: str | None, form: str, as_json: bool) -> None:
     """Type SQL at a prompt.
 
     `.help` lists its other commands. If stdin is not a terminal, statements run without prompts, and the first
@@ -50,7 +52,11 @@ def shell(db: str, form: str, as_json: bool) -> None:
     """
     from sqlrag.serve.model_server.served_database import connect_served
 
-    with connect_served(db, read_only=not is_writable(db)) as database, contextlib.closing(Runner(database)) as runner:
+    models = chosen_models()
+    with (
+        connect_served(db, read_only=not is_writable(db), reranker=reranker, **models) as database,
+        contextlib.closing(Runner(database)) as runner,
+    ):
         session = _Session(database, runner, "json" if as_json else form)
         if sys.stdin.isatty():
             _talk(session)

@@ -9,7 +9,7 @@ from typing import IO, Any, TextIO
 
 import click
 
-from sqlrag.cli.options import database_argument, is_writable
+from sqlrag.cli.options import chosen_models, database_argument, is_writable, model_options, reranker_option
 from sqlrag.cli.rows import FORMATS, write_rows
 from sqlrag.cli.statements import DIALECTS, Runner, parse_parameter, stopped_by_ctrl_c
 from sqlrag.process.open_files import check_no_database
@@ -59,10 +59,19 @@ class _Script(click.File):
     help="Value of :NAME; may be repeated. Numbers and NULL are as in SQL, anything else is a text "
     "(to have digits as text, quote them: -p \"zip='02139'\").",
 )
+@reranker_option
+@model_options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def sql(
-    *, db: str, statement: str | None, file: TextIO | None, params: tuple[str, ...], form: str, as_json: bool
+    *,
+    db: str,
+    statement: str | None,
+    file: TextIO | None,
+    params: tuple[str, ...],
+    reranker: str | None,
+    form: str,
+    as_json: bool,
 ) -> None:
     """Run SQL with all functions of sqlrag.
 
@@ -88,7 +97,7 @@ def sql(
     if not statements:
         raise click.UsageError("there is no statement to run")
     with (
-        connect_served(db, read_only=not is_writable(db)) as database,
+        connect_served(db, read_only=not is_writable(db), reranker=reranker, **chosen_models()) as database,
         closing(Runner(database)) as runner,
         stopped_by_ctrl_c(),
     ):

@@ -453,11 +453,11 @@ class Functions:
             max_tokens: The longest chunk, in tokens.
             overlap: How many tokens neighbouring chunks share.
             embedder: The model of its vectors.
-            embedder_hash: The SHA-256 of that model's weights.
+            embedder_hash: A hash of that model's weights, prompts, pooling, window and precision.
             dimension: The length of a vector.
             window: The model's window, in tokens.
             reranker: The cross-encoder of this connection.
-            reranker_hash: The SHA-256 of its weights.
+            reranker_hash: The same of the reranker.
             backlog: How many rows are not indexed yet; NULL if changes are not noticed, since the table is gone, or
                 its triggers are.
             tokenizer: How full text is cut into words.
@@ -483,7 +483,7 @@ class Functions:
             rows.append((
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
-                reranker.name, reranker.weights_hash, backlog, record.tokenizer,
+                reranker.name, reranker.identity, backlog, record.tokenizer,
                 record.vectors, *index.measured(), *(cached or (None, None)), waiting,
             ))  # fmt: skip
         return rows
@@ -515,7 +515,7 @@ class Functions:
             return self.encoders.embedder_of(index.record).query_bytes(query)
         vector = check_vector(query, index.record)
         maker = self._maker(vector)
-        if maker is not None and maker.spec.weights_hash != index.record.embedder_hash:
+        if maker is not None and not maker.spec.made(index.record.embedder_hash):
             raise ModelMismatchError(
                 f"query is a vector of {maker.id}, but index {index.record.name!r} was made with "
                 f"{index.record.embedder}@{index.record.embedder_hash[:12]}: "

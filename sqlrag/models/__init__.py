@@ -14,6 +14,7 @@ from sqlrag.models.named_models import (
     DEFAULT_RERANKER,
     bundled_models,
 )
+from sqlrag.models.protocol import PairScorer, TextEncoder
 from sqlrag.models.reranker import Reranker
 from sqlrag.models.spec import ModelSpec
 
@@ -22,7 +23,9 @@ __all__ = [
     "DEFAULT_RERANKER",
     "Embedder",
     "ModelSpec",
+    "PairScorer",
     "Reranker",
+    "TextEncoder",
     "bundled_models",
     "load_embedder",
     "load_reranker",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlrag.errors import Error
 from sqlrag.models.hub import in_cache, is_hub_name
 from sqlrag.models.manifest import Manifest
-from sqlrag.models.named_models import DEFAULT_EMBEDDER, open_encoder, open_scorer
+from sqlrag.models.named_models import DEFAULT_EMBEDDER, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,12 +76,12 @@ def bench(spec: ModelSpec, texts: Sequence[str], rounds: int = 3) -> Speed:
 def _run(spec: ModelSpec, model: str, backend: str, texts: Sequence[str]) -> tuple[Callable[[int], object], int]:
     """Return a function that does the work of a round, and the number of tokens or pairs in it."""
     if spec.kind == "bi-encoder":
-        encoder = open_encoder(model, backend, None)
+        encoder = open_model("bi-encoder", model, backend, None)
         encoder.embed(texts[:1], "document")
         window = spec.max_tokens
         amount = sum(min(count, window) for count in encoder.tokenizer.counts(texts))
         return lambda _: encoder.embed(texts, "document"), amount
-    scorer = open_scorer(model, backend, None)
+    scorer = open_model("cross-encoder", model, backend, None)
     scorer.score([(_QUESTIONS[0], texts[0])])
     return lambda round_: scorer.score([(_QUESTIONS[round_ % len(_QUESTIONS)], text) for text in texts]), len(texts)
 

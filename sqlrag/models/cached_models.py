@@ -78,10 +78,12 @@ def cached_models() -> list[ModelSpec]:
     return found
 
 
-def find_cached(name: str, weights_hash: str | None = None) -> ModelSpec | None:
-    """Return the cached model of a name, preferably with these weights; None if there is none."""
-    named = [spec for spec in cached_models() if spec.name == name]
-    return next((spec for spec in named if spec.weights_hash == weights_hash), named[0] if named else None)
+def find_cached(name: str, identity: str | None = None) -> ModelSpec | None:
+    """Return the cached model of this identity, or else of this name; None if there is none."""
+    found = cached_models()
+    same = [spec for spec in found if identity and spec.made(identity)]
+    named = [spec for spec in found if spec.name == name]
+    return next((spec for spec in same if spec.name == name), next(iter(same + named), None))
 
 
 def verified(spec: ModelSpec) -> ModelSpec:

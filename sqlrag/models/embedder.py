@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from sqlrag.errors import InputError
 from sqlrag.models.model import Backend, Model, as_text, as_texts
-from sqlrag.models.named_models import open_encoder
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
 
     import numpy as np
     import tokenizers
     from numpy.typing import NDArray
 
-    from sqlrag.models.spec import ModelSpec, Role
+    from sqlrag.models.spec import Role
 
 __all__ = ["Embedder", "Encoder"]
 
@@ -38,7 +36,8 @@ class Embedder(Model["Encoder", bytes]):
 
     Parameters:
         model: A bundled model or a pulled one by its name (None: the bundled default), a model folder, a folder that
-            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder.
+            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder; a
+            remote endpoint's (`openai:MODEL`), or an object of your own (`sqlrag.models.TextEncoder`).
         backend: "onnx", or "torch".
         threads: How many texts are encoded side by side; by default one per usable CPU. It changes the speed, never a
             vector.
@@ -58,14 +57,8 @@ class Embedder(Model["Encoder", bytes]):
         0
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | ModelSpec | None = None,
-        *,
-        backend: str = "onnx",
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(open_encoder(model, backend, threads), _QUERY_VECTORS)
+    kind = "bi-encoder"
+    _results_kept = _QUERY_VECTORS
 
     @property
     def texts_encoded(self) -> int:

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlrag.models.embedder import Embedder
-from sqlrag.models.named_models import check_backend, path_of, resolve
+from sqlrag.models.named_models import check_backend, is_own, is_remote, path_of, resolve
 from sqlrag.models.reranker import Reranker
 from sqlrag.process.forks import in_child, leave, renew_locks
 
@@ -57,9 +57,12 @@ def _load(
     opened_as: Callable[..., Opened], model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, backend: str
 ) -> Opened:
     check_backend(backend, None)
-    if backend == "onnx":
+    if is_remote(model) or is_own(model, kind):
+        # By the object itself, which stays alive in what is remembered.
+        key = (kind, "own", str(model) if isinstance(model, str) else str(id(model)), "")
+    elif backend == "onnx":
         spec = resolve(model, kind)
-        key = (kind, backend, str(spec.folder), spec.weights_hash)
+        key = (kind, backend, str(spec.folder), spec.identity)
         model = spec
     else:
         key = (kind, backend, "" if model is None else path_of(model), "")

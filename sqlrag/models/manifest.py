@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,18 @@ FILES = (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)
 """The files whose hashes are in a manifest."""
 
 
+# Beside a graph of more than 2 GB: its weights. Others name them after their own graph.
+_DATA = re.compile(r"[\w-][\w.-]*\.onnx[._]data(_\d+)?")
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The source of an export, and the SHA-256 of each file.
 
     `source` is a Hugging Face name or the path of a folder, `revision` the commit, or the SHA-256 of the folder's
-    files. `precision` is "int8", "int16" or "fp32". `check` says how close the graph is to the original weights,
-    `notes` what users of the model should know, `made_by` which versions of which libraries made it.
+    files. `precision` is "int8", "int16" or "fp32". `check` says how close the graph is to the original weights; it is
+    empty for an ONNX file that was taken as it is. `notes` say what users of the model should know, `made_by` which
+    versions of which libraries made it, `asked` what the user said of the model.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Manifest:
     notes: list[str] = field(default_factory=list)
     made_by: dict[str, str] = field(default_factory=dict)
     made_at: str = ""
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Manifest | None:
@@ -63,7 +70,7 @@ class Manifest:
         if not isinstance(self.files, dict) or not all(isinstance(hash_, str) for hash_ in self.files.values()):
             raise ValueError(f"its files are {shown(self.files)}")
         for name in self.files:
-            if name not in FILES:
+            if name not in FILES and not _DATA.fullmatch(name):
                 raise ValueError(f"it names the file {shown(name)}, which is no part of a model")
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -90,7 +97,8 @@ class Manifest:
 
 def hashes_of(folder: str | os.PathLike[str]) -> dict[str, str]:
     """Return the SHA-256 of each file of a model folder."""
-    return {name: file_hash(Path(folder) / name) for name in FILES}
+    data = sorted(path.name for path in Path(folder).iterdir() if _DATA.fullmatch(path.name))
+    return {name: file_hash(Path(folder) / name) for name in (*FILES, *data)}
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from sqlrag.errors import InputError
+from sqlrag.models.named_models import open_model
 from sqlrag.models.recent_cache import RecentCache
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
-    from sqlrag.models.spec import ModelSpec
+    from sqlrag.models.spec import Kind, ModelSpec
     from sqlrag.models.tokenizer import ModelTokenizer
 
 __all__ = ["Backend", "Model", "as_text", "as_texts"]
@@ -35,9 +36,14 @@ Value = TypeVar("Value")
 class Model(Generic[Computing, Value]):
     """A model that several threads may use, with the most recent of its results and a count of what it computed."""
 
-    def __init__(self, backend: Computing, results_kept: int) -> None:
-        self._backend = backend
-        self._recent: RecentCache[Value] = RecentCache(results_kept)
+    kind: ClassVar[Kind]
+    """Which kind of model it is."""
+
+    _results_kept: ClassVar[int]
+
+    def __init__(self, model: Any = None, *, backend: str = "onnx", threads: int | None = None) -> None:
+        self._backend: Computing = open_model(self.kind, model, backend, threads)
+        self._recent: RecentCache[Value] = RecentCache(self._results_kept)
         self._lock = threading.Lock()
         self._done = 0
         renew_locks(self)

@@ -25,10 +25,11 @@ __all__ = [
     "DEFAULT_RERANKER",
     "bundled_models",
     "check_backend",
+    "is_own",
+    "is_remote",
     "model_names",
     "named_model",
-    "open_encoder",
-    "open_scorer",
+    "open_model",
     "path_of",
     "resolve",
     "run_through",
@@ -37,6 +38,8 @@ __all__ = [
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "reranker-v1"
 BACKENDS = ("onnx", "torch")
+PROVIDERS = ("openai", "ollama", "jina", "cohere")
+"""What stands before the colon in the name of a model at a remote endpoint (`remote`)."""
 
 _wrappers: dict[Kind, Callable[[Any], Any]] = {}
 
@@ -74,15 +77,15 @@ def resolve(model: str | os.PathLike[str] | ModelSpec | None, kind: Kind, *, ver
     return spec
 
 
-def named_model(name: str, weights_hash: str | None = None, *, verify: bool = True) -> ModelSpec:
+def named_model(name: str, identity: str | None = None, *, verify: bool = True) -> ModelSpec:
     """Return the specification of a bundled or pulled model by its name, never by a path.
 
-    `weights_hash` chooses among several models of that name. Raises UnknownModelError, which says how to get the model,
-    and ModelFileError if its files are not those that were exported. `verify=False` leaves the files unread.
+    A pulled model of this `identity` is found even by another name. Raises UnknownModelError, which says how to get the
+    model, and ModelFileError if its files are not those that were exported. `verify=False` leaves the files unread.
     """
     if _is_bundled(name):
         return ModelSpec.load(BUNDLED / name)
-    spec = find_cached(name, weights_hash)
+    spec = find_cached(name, identity)
     if spec is None:
         raise UnknownModelError(_unknown(name))
     return verified(spec) if verify else spec
@@ -94,21 +97,18 @@ def model_names(kind: Kind) -> list[str]:
     return [name for name, spec in bundled_models().items() if spec.kind == kind] + list(dict.fromkeys(pulled))
 
 
-def open_encoder(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Encoder:
-    """Open a bi-encoder. The arguments and errors are those of Embedder."""
-    encoder: Encoder = _opened("bi-encoder", model, backend, threads)
-    return encoder
-
-
-def open_scorer(model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Scorer:
-    """Open a cross-encoder. The arguments and errors are those of Reranker."""
-    scorer: Scorer = _opened("cross-encoder", model, backend, threads)
-    return scorer
-
-
-def _opened(kind: Kind, model: str | os.PathLike[str] | ModelSpec | None, backend: str, threads: int | None) -> Any:
+def open_model(kind: Kind, model: Any, backend: str, threads: int | None) -> Any:
+    """Open what computes for a model, an Encoder or a Scorer. The arguments and errors are those of Embedder."""
     check_backend(backend, threads)
     is_encoder = kind == "bi-encoder"
+    if is_remote(model):
+        from sqlrag.models.remote import open_remote  # which imports an HTTP client
+
+        model = open_remote(model, kind)
+    if not isinstance(model, (str, os.PathLike, ModelSpec, type)) and is_own(model, kind):
+        from sqlrag.models.own import OwnEncoder, OwnScorer
+
+        return (OwnEncoder if is_encoder else OwnScorer)(model)
     # The bundled rerankers exist as ONNX only, so ONNX Runtime runs them even with backend="torch".
     if backend == "torch" and (is_encoder or (model is not None and not _is_bundled(path_of(model)))):
         from sqlrag.models.torch import TorchEncoder, TorchScorer
@@ -136,6 +136,16 @@ def _onnx(spec: ModelSpec, threads: int | None) -> Encoder | Scorer:
             "make one of them again"
         )
     return OnnxReader(spec, encoder, threads)
+
+
+def is_remote(name: object) -> bool:
+    """Return whether a name is that of a model at a remote endpoint: `openai:MODEL`."""
+    return isinstance(name, str) and name.partition(":")[0] in PROVIDERS and ":" in name
+
+
+def is_own(model: object, kind: Kind) -> bool:
+    """Return whether a value is an object that embeds, or scores, as `own` describes it."""
+    return callable(getattr(model, "embed" if kind == "bi-encoder" else "score", None))
 
 
 def run_through(encoders: Callable[[Encoder], Encoder], scorers: Callable[[Scorer], Scorer]) -> None:

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, ModelFileError
-from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
+from sqlrag.models.spec import IN_GRAPH, MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.stopping import current_stop
 from sqlrag.models.tokenizer import ModelTokenizer, windows
 from sqlrag.process.cpus import usable_cpus
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
     from sqlrag.models.spec import ModelSpec, Role
 
-__all__ = ["OnnxEncoder", "OnnxScorer", "OnnxSession", "activated", "onnxruntime_version"]
+__all__ = ["INPUTS", "OnnxEncoder", "OnnxScorer", "OnnxSession", "activated", "onnxruntime_version"]
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "pooled_mask")
+"""The inputs that a graph over tokens may have. `pooled_mask` is 0 for the tokens of a prompt that is not pooled."""
 
 # On a CPU this fused operator takes four times as long as the two that it replaces. Measured with ONNX Runtime 1.31:
 # without it all-MiniLM-L6-v2 is a sixth faster, and the bundled reranker a tenth.
@@ -40,7 +43,6 @@ _SLOW_FUSIONS = ["SkipLayerNormFusion"]
 # The memory of attention grows with the square of the length, to a gigabyte or more at 8,192 tokens. Sequences longer
 # than this run one after the other, whatever the number of threads.
 _LONG_TOKENS = 2048
-_OF_A_TOKENIZER = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class _OnnxModel:
@@ -50,7 +52,7 @@ class _OnnxModel:
         self.spec = spec
         folder = spec.folder or Path()
         self.tokenizer = ModelTokenizer(folder / TOKENIZER_FILE)
-        self._session = OnnxSession(folder / MODEL_FILE, threads)
+        self._session = OnnxSession(folder / MODEL_FILE, threads, output=spec.output)
 
 
 class OnnxEncoder(_OnnxModel):
@@ -61,26 +63,46 @@ class OnnxEncoder(_OnnxModel):
         import numpy as np
 
         prompt = self.spec.prompts.get(role, "")
+        skipped = 0 if self.spec.include_prompt or not prompt else self._prompt_length(prompt)
         vectors = np.empty((len(texts), self.spec.dimension or 0), np.float32)
         for start, end in windows(texts):
             window = [prompt + text for text in texts[start:end]]
             inputs = self.tokenizer.singles(window, self.spec.max_tokens)
-            vectors[start:end] = self._session.run(_longest_first(inputs), inputs.__getitem__, self._pool)
+            vectors[start:end] = self._session.run(
+                _longest_first(inputs), inputs.__getitem__, self._pool, skipped=skipped
+            )
         return vectors
 
+    def width(self, text: str) -> int:
+        """Return how many numbers the graph gives for a text, or for each of its tokens."""
+        inputs = self.tokenizer.singles([text], self.spec.max_tokens)
+        return int(self._session.run([0], inputs.__getitem__, lambda output: output.shape[-1])[0])
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Return how many tokens belong to the prompt, for models that leave it out of the mean."""
+        encoding = self.tokenizer.singles([prompt], self.spec.max_tokens)[0]
+        return len(encoding) - sum(encoding.special_tokens_mask[-1:])
+
     def _pool(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return one vector for the last hidden state, (1, tokens, dimension), in which no token is padding."""
+        """Return one vector for the graph's output: the last hidden state, (1, tokens, dimension), or the vector.
+
+        No token is padding.
+        """
         import numpy as np
 
-        if hidden.ndim != 3 or hidden.shape[0] != 1 or hidden.shape[2] != self.spec.dimension:
+        pooling = self.spec.pooling
+        whole = self.spec.full_dimension or self.spec.dimension
+        ranks = 2 if pooling == IN_GRAPH else 3
+        if hidden.ndim != ranks or hidden.shape[0] != 1 or hidden.shape[-1] != whole:
             raise ModelFileError(
                 f"model {self.spec.name!r} gives token vectors of the shape {hidden.shape}: its graph is no bi-encoder "
-                f"of {self.spec.dimension} dimensions"
+                f"of {whole} dimensions"
             )
-        tokens = hidden[0]
+        tokens = hidden[0] if pooling == IN_GRAPH else hidden[0, :, : self.spec.dimension]
+        if pooling == IN_GRAPH:
+            return np.asarray(tokens[: self.spec.dimension], np.float32)
         if not len(tokens):  # a static model and a text without tokens
-            return np.zeros(hidden.shape[-1], np.float32)
-        pooling = self.spec.pooling
+            return np.zeros(tokens.shape[-1], np.float32)
         if pooling == "mean":
             return np.asarray(tokens.mean(axis=0, dtype=np.float32), np.float32)
         if pooling == "max":
@@ -108,17 +130,22 @@ class OnnxScorer(_OnnxModel):
         logits = np.empty(len(pairs), np.float64)
         if until is None:
             for start, end in windows(pairs):
-                inputs = self.tokenizer.pairs(pairs[start:end], self.spec.max_tokens)
+                inputs = self._inputs(pairs[start:end])
                 logits[start:end] = self._session.run(_longest_first(inputs), inputs.__getitem__, _only)
         else:
 
             def encode(place: int) -> tokenizers.Encoding:
                 # Tokenizing all pairs together is faster (3 % of the model's time instead of 8 %), but perhaps only few
                 # of them are ever scored.
-                return self.tokenizer.pairs([pairs[place]], self.spec.max_tokens)[0]
+                return self._inputs([pairs[place]])[0]
 
             logits[:] = self._session.run(range(len(pairs)), encode, _only, until)
         return activated(logits, self.spec)
+
+    def _inputs(self, pairs: Sequence[tuple[str, str]]) -> list[tokenizers.Encoding]:
+        if self.spec.template:
+            return self.tokenizer.templated(pairs, self.spec.template, self.spec.max_tokens)
+        return self.tokenizer.pairs(pairs, self.spec.max_tokens)
 
 
 def activated(logits: NDArray[np.float64], spec: ModelSpec) -> NDArray[np.float32]:
@@ -133,10 +160,14 @@ def activated(logits: NDArray[np.float64], spec: ModelSpec) -> NDArray[np.float3
 
 
 class OnnxSession:
-    """An ONNX graph, opened at its first use; `inputs` are the names of those that it may have."""
+    """An ONNX graph, opened at its first use.
 
-    def __init__(self, path: Path, threads: int | None, inputs: Sequence[str] = _OF_A_TOKENIZER) -> None:
+    `inputs` are the names of those that it may have, `output` the one that is used, "" for the first.
+    """
+
+    def __init__(self, path: Path, threads: int | None, inputs: Sequence[str] = INPUTS, *, output: str = "") -> None:
         self._path = path
+        self._wanted = [output] if output else None
         self._known = inputs
         self._threads = threads or usable_cpus()
         self._opened: Any = None
@@ -171,10 +202,13 @@ class OnnxSession:
         encode: Callable[[int], tokenizers.Encoding | dict[str, NDArray[Any]]],
         finish: Callable[[Any], Any],
         until: float | None = None,
+        *,
+        skipped: int = 0,
     ) -> list[Any]:
         """Run each sequence `encode(place)` by itself, in this order, and return `finish(output)` by place.
 
-        A graph that reads no tokens is given its inputs by their names.
+        A graph that reads no tokens is given its inputs by their names. The first
+        `skipped` tokens, those of a prompt, are not pooled by a graph that asks which are.
 
         After `until` (`time.monotonic`) no sequence but the first is begun. The result of the others is None.
         """
@@ -192,7 +226,7 @@ class OnnxSession:
                 stop.check()
                 encoding = encode(place)
                 with self._one_long if len(encoding) > _LONG_TOKENS else nullcontext():
-                    results[place] = finish(self._output(encoding))
+                    results[place] = finish(self._output(encoding, skipped))
 
         if self._threads == 1 or len(order) <= 1:
             work()
@@ -239,12 +273,12 @@ class OnnxSession:
             raise ModelFileError(f"{str(self._path)!r} lacks what a reader keeps in its graph: {error}") from error
         return found
 
-    def _output(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    def _output(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]], skipped: int) -> NDArray[np.float32]:
         """Return the graph's first output. Raises ModelFileError if it cannot be computed, or is not numbers."""
         me = threading.get_ident()
         self._inside.add(me)
         try:
-            output = self._opened.run(None, self._feed(encoding))[0]
+            output = self._opened.run(self._wanted, self._feed(encoding, skipped))[0]
         except Exception as error:  # the library raises its own types, none public
             raise ModelFileError(
                 f"{str(self._path)!r} cannot compute {_counted(encoding)}: {error}; the tokenizer and the window "
@@ -256,18 +290,21 @@ class OnnxSession:
 
         if getattr(getattr(output, "dtype", None), "kind", "") != "f" or not np.isfinite(output).all():
             raise ModelFileError(f"{str(self._path)!r} gives what is no number: it is damaged, make the model again")
-        numbers: NDArray[np.float32] = output
+        numbers: NDArray[np.float32] = output.astype(np.float32, copy=False)  # some graphs compute in 16 bits
         return numbers
 
-    def _feed(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]]) -> dict[str, Any]:
+    def _feed(self, encoding: tokenizers.Encoding | dict[str, NDArray[Any]], skipped: int) -> dict[str, Any]:
         import numpy as np
 
         if isinstance(encoding, dict):
             return encoding
+        mask = encoding.attention_mask
         known = {
             "input_ids": encoding.ids,
-            "attention_mask": encoding.attention_mask,
+            "attention_mask": mask,
             "token_type_ids": encoding.type_ids,
+            "position_ids": range(len(mask)),
+            "pooled_mask": [0] * min(skipped, len(mask)) + mask[skipped:],
         }
         return {name: np.array([known[name]], np.int64) for name in self._inputs}
 

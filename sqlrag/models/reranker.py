@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
 from sqlrag.models.model import Backend, Model, as_text, as_texts
-from sqlrag.models.named_models import open_scorer
 from sqlrag.values.arguments import check_flag, check_k, several, shown
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from sqlrag.models.spec import ModelSpec
 
 __all__ = ["Reranker", "Scorer"]
 
@@ -47,7 +44,8 @@ class Reranker(Model["Scorer", float]):
 
     Parameters:
         model: A bundled model or a pulled one by its name (None: the bundled default), a model folder, a folder that
-            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder.
+            sentence-transformers saved, or a specification; with `backend="torch"` any Hugging Face name or folder; a
+            remote endpoint's (`cohere:MODEL`), or an object of your own (`sqlrag.models.PairScorer`).
         backend: "onnx", or "torch".
         threads: How many pairs are scored side by side; by default one per usable CPU. It changes the speed, never a
             score.
@@ -65,14 +63,11 @@ class Reranker(Model["Scorer", float]):
         0
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | ModelSpec | None = None,
-        *,
-        backend: str = "onnx",
-        threads: int | None = None,
-    ) -> None:
-        super().__init__(open_scorer(model, backend, threads), _SCORES)
+    kind = "cross-encoder"
+    _results_kept = _SCORES
+
+    def __init__(self, model: Any = None, *, backend: str = "onnx", threads: int | None = None) -> None:
+        super().__init__(model, backend=backend, threads=threads)
         self._hashed = ("", hashlib.blake2b(b"0:", digest_size=16))
 
     @property
@@ -87,7 +82,8 @@ class Reranker(Model["Scorer", float]):
         Even so, another kind of CPU can change the third decimal of an int8 model's score.
         """
         spec = self.spec
-        settled = (spec.weights_hash, spec.max_tokens, spec.activation, *self._backend.conditions())
+        exact = f"{spec.identity} {spec.precision}" if spec.precision else spec.weights_hash
+        settled = (exact, spec.max_tokens, spec.activation, *self._backend.conditions())
         return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
 
     def score(self, query: str, documents: Iterable[str]) -> NDArray[np.float32]:

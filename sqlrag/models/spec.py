@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import os
 
 __all__ = [
+    "DATA_FILE",
+    "IN_GRAPH",
     "MODEL_FILE",
     "POOLINGS",
     "PRECISIONS",
@@ -33,19 +37,28 @@ SPEC_FILE = "sqlrag.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 
+DATA_FILE = "model.onnx.data"
+"""The weights of a graph that is too large for one file (2 GB)."""
+
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 """How token vectors become one vector: their mean, the first, the largest of each dimension, or the last."""
+
+IN_GRAPH = "graph"
+"""The pooling of a model whose graph gives the vector itself."""
 
 PRECISIONS = ("int8", "int16", "fp32")
 """Of an exported model: 8 bits, two times 8 bits, or 32. Each keeps more than the one before, and is slower."""
 
+# Precisions whose vectors are as good as alike.
+_FULL = ("fp32", "int16", "fp16", "bf16")
+
 # A model's numbers mean nothing without its specification, so an unknown choice is an error and not guessed.
 _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": ("bi-encoder", "cross-encoder"),
-    "pooling": POOLINGS,
+    "pooling": (*POOLINGS, IN_GRAPH),
     "activation": ("sigmoid", "identity"),
 }
-_TEXTS = ("name", "weights_hash", "licence", "source", "encoder")
+_TEXTS = ("name", "weights_hash", "licence", "source", "encoder", "precision", "output")
 
 MOST_TOKENS = 1 << 20
 """The largest window. A window that is too large for the graph shows when the model runs."""
@@ -87,12 +100,19 @@ def default_precision(kind: Kind) -> str:
 class ModelSpec:
     """A model's identity and conventions. In a model folder it is the file `sqlrag.json`.
 
-    `weights_hash` is the hex SHA-256 of the weights file, `max_tokens` the window including special tokens. `prompts`
-    are the strings put before a "query" and before a "document", "" for none. `dimension` is the length of a vector,
-    None for a cross-encoder. `pooling` and `normalize` are for bi-encoders. `normalize` is False if the model's own
-    files do not normalize its vectors; an Embedder does so for all models. `activation` is for cross-encoders: it turns
-    the logit into the score. `encoder` is for a cross-encoder that reads the states of a bi-encoder: the bi-encoder's
-    `id`, a name and the start of its weights' hash.
+    `weights_hash` is the hex SHA-256 of the original weights, `max_tokens` the window including special tokens.
+    `prompts` are the strings put before a "query" and before a "document", "" for none. `dimension` is the length of a
+    vector, None for a cross-encoder; if the model gives a longer one, `full_dimension` is its length, and the vector is
+    cut (a Matryoshka model is trained for that). `pooling`, `include_prompt` (whether the tokens of the prompt are
+    pooled as well) and `normalize` are for bi-encoders. `normalize` is False if the model's own files do not normalize
+    its vectors; an Embedder does so for all models. `activation` is for cross-encoders: it turns the logit into the
+    score. `template` are the three texts before, between and after a query and a document, for models that read a pair
+    as one text; it is empty for the others. `encoder` is for a cross-encoder that reads the states of a bi-encoder: the
+    bi-encoder's `id`, a name and the start of its identity. `output` is the name of the graph's output that is used, ""
+    for the first.
+
+    `precision` is that of the numbers ("int8", "fp32", …). It is "" in models that earlier versions made, whose
+    `weights_hash` is that of `model.onnx`. `formerly` are identities under which indexes know the same model.
     """
 
     name: str
@@ -108,8 +128,14 @@ class ModelSpec:
     licence: str = ""
     source: str = ""
     encoder: str = ""
+    precision: str = ""
+    full_dimension: int | None = None
+    include_prompt: bool = True
+    template: tuple[str, ...] = ()
+    output: str = ""
+    formerly: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # noqa: C901, PLR0912 - a check for each field
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise self._wrong(name, f"one of {choices}")
@@ -120,8 +146,20 @@ class ModelSpec:
             raise self._wrong("max_tokens", f"a whole number from 1 to {MOST_TOKENS:,}")
         if self.kind == "bi-encoder" and not _is_whole(self.dimension, MOST_DIMENSIONS):
             raise self._wrong("dimension", f"a whole number from 1 to {MOST_DIMENSIONS:,}")
-        if not isinstance(self.normalize, bool):
-            raise self._wrong("normalize", "true or false")
+        if self.full_dimension is not None and not (
+            _is_whole(self.full_dimension, MOST_DIMENSIONS) and self.full_dimension >= (self.dimension or 1)
+        ):
+            raise self._wrong("full_dimension", f"a whole number from {self.dimension} to {MOST_DIMENSIONS:,}")
+        for name in ("normalize", "include_prompt"):
+            if not isinstance(getattr(self, name), bool):
+                raise self._wrong(name, "true or false")
+        for name, lengths in (("template", (0, 3)), ("formerly", None)):
+            values = getattr(self, name)  # a list, as JSON has it
+            if not isinstance(values, (list, tuple)) or not all(isinstance(text, str) for text in values):
+                raise self._wrong(name, "a list of texts")
+            if lengths and len(values) not in lengths:
+                raise self._wrong(name, "empty, or three texts")
+            object.__setattr__(self, name, tuple(values))
         if not isinstance(self.prompts, dict) or not all(
             isinstance(text, str) for pair in self.prompts.items() for text in pair
         ):
@@ -130,10 +168,33 @@ class ModelSpec:
     def _wrong(self, name: str, right: str) -> InputError:
         return InputError(f"model {shown(self.name)}: {name} must be {right}, not {shown(getattr(self, name))}")
 
+    @cached_property
+    def identity(self) -> str:
+        """A hash, in hex, of the weights and of everything that decides a vector or a score.
+
+        Two models with the same identity give vectors that can be compared: an export made by other versions of the
+        libraries, or the same weights run by torch. int8 has an identity of its own. fp32, int16 and 16-bit floats
+        share one, because their vectors differ by less than an index notices (a cosine of at least 0.9999).
+        """
+        if not self.precision:
+            return self.weights_hash
+        rounded = "full" if self.precision in _FULL else self.precision
+        settled: tuple[object, ...] = (self.weights_hash, rounded, self.max_tokens, self.template)
+        if self.kind == "bi-encoder":
+            prompts = sorted(item for item in self.prompts.items() if item[1])
+            settled += (self.pooling, self.normalize, self.dimension, self.include_prompt, prompts)
+        else:
+            settled += (self.activation,)
+        return hashlib.sha256(repr(settled).encode()).hexdigest()
+
+    def made(self, identity: str) -> bool:
+        """Return whether vectors of a model with this identity can be compared with those of this one."""
+        return identity in (self.identity, *self.formerly)
+
     @property
     def id(self) -> str:
-        """The name and the start of the weights' hash: `name@0123456789ab`."""
-        return f"{self.name}@{self.weights_hash[:12]}"
+        """The name and the start of the identity: `name@0123456789ab`."""
+        return f"{self.name}@{self.identity[:12]}"
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> ModelSpec:

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,34 @@ class ModelTokenizer:
                 inputs.append(self.loaded.post_process(sides[0], sides[1]))
         return inputs
 
+    def templated(self, pairs: Sequence[tuple[str, str]], template: Sequence[str], max_tokens: int) -> list[Any]:
+        """Return the model's input for each (query, document) in a template, a text before, between and after them.
+
+        The whole is one text. If it is too long, its end is cut, and the template's own last tokens stand there
+        nevertheless, as sentence-transformers does it.
+        """
+        before, between, after = template
+        tail = self._tail(tuple(template))
+        self._check_room(max_tokens - len(tail), max_tokens)
+        texts = [self._enough(f"{before}{query}{between}{document}{after}", max_tokens) for query, document in pairs]
+        return [
+            encoding if len(encoding) <= max_tokens else _TokenIds(encoding.ids[: max_tokens - len(tail)] + tail)
+            for encoding in self._encode(texts)
+        ]
+
+    @lru_cache(maxsize=8)  # noqa: B019 - as long as the tokenizer
+    def _tail(self, template: tuple[str, ...]) -> list[int]:
+        """Return the tokens that a template ends with, whatever the texts in it are."""
+        before, between, after = template
+        one, other = (
+            encoding.ids
+            for encoding in self._encode([f"{before}{text}{between}{text}{after}" for text in ("0", "1 2 3 4")])
+        )
+        length = 0
+        while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
+            length += 1
+        return one[len(one) - length :] if 0 < length < min(len(one), len(other)) else []
+
     def _encode(self, texts: list[str]) -> list[Any]:
         loaded = self.loaded
         with self._named():
@@ -171,6 +199,18 @@ class ModelTokenizer:
                 return text[:end]
             end *= 4
         return text
+
+
+class _TokenIds:
+    """A model's input that no text has: the tokens of a template's end behind those of a text that was cut."""
+
+    def __init__(self, ids: list[int]) -> None:
+        self.ids = ids
+        self.attention_mask = [1] * len(ids)
+        self.type_ids = [0] * len(ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 def cut_pair(first: int, second: int, room: int) -> tuple[int, int]:

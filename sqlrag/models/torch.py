@@ -56,9 +56,13 @@ class _Model:
         renew_locks(self)
         self._on_cpu = self.model.device.type == "cpu"
         self._precision(dtype)
-        # Causal models with a chat template, or that use the logits of the last position, prepare their own input.
-        task = getattr(self.model[0], "transformer_task", None)
-        self._plain = task in ("feature-extraction", "sequence-classification")
+        # Models with a chat template, or that use the logits of the last position, prepare their own input.
+        first = self.model[0]
+        plain = getattr(first, "transformer_task", None) in ("feature-extraction", "sequence-classification")
+        self._plain = plain and "message" not in first.modality_config
+        # A cross-encoder's prompt is a part of the pair, which only its own code puts together.
+        self._prompt = self.model.prompts.get(self.model.default_prompt_name) or "" if kind == "cross-encoder" else ""
+        self._plain = self._plain and not self._prompt
 
     def _precision(self, dtype: str | None) -> None:
         """Use numbers of type `dtype`, by default float32 on a CPU and 16 bits on a GPU."""
@@ -150,7 +154,8 @@ class TorchEncoder(_Model):
             for start, end in windows(texts, _CPU_WINDOW if self._on_cpu else _GPU_WINDOW):
                 window = list(texts[start:end])
                 inputs = self.tokenizer.singles([prompt + text for text in window], self.spec.max_tokens)
-                vectors[start:end] = self.run("sentence_embedding", inputs, window, prompt).numpy()
+                found = self.run("sentence_embedding", inputs, window, prompt).numpy()
+                vectors[start:end] = found[:, : self.spec.dimension]
         return vectors
 
 
@@ -165,7 +170,6 @@ class TorchScorer(_Model):
     def conditions(self) -> tuple[str, ...]:
         """Return the tokenizer's hash, and everything that decides how torch computes."""
         activation = type(self.model.activation_fn).__name__
-        prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
         dtype = str(next(self.model.parameters()).dtype)
         return (
             self.tokenizer.digest,
@@ -173,7 +177,7 @@ class TorchScorer(_Model):
             self.model.device.type,
             dtype,
             activation,
-            prompt,
+            self._prompt,
         )
 
     def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
@@ -196,13 +200,12 @@ class TorchScorer(_Model):
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> Any:
         """Return the pairs' scores before the activation, a float32 tensor of (n,)."""
-        prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
         found = self._torch.empty(len(pairs))
         with self._lock:
             for start, end in windows(pairs, _CPU_WINDOW if self._on_cpu else _GPU_WINDOW):
                 window = [list(pair) for pair in pairs[start:end]]
                 inputs = self.tokenizer.pairs(pairs[start:end], self.spec.max_tokens)
-                found[start:end] = self.run("scores", inputs, window, prompt).reshape(-1)
+                found[start:end] = self.run("scores", inputs, window, self._prompt).reshape(-1)
         return found
 
 

@@ -6,35 +6,35 @@ import hashlib
 import json
 import logging
 import re
+import sys
+import threading
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
+from sqlrag.errors import Error, InputError, MissingDependencyError, ModelFileError, UnknownModelError
+from sqlrag.models.conventions import card_names, prompts_of, read_settings
+from sqlrag.models.detect import kind_of
 from sqlrag.models.hub import fetch, is_hub_name
-from sqlrag.models.spec import Kind, ModelSpec
+from sqlrag.models.spec import IN_GRAPH, POOLINGS, Kind, ModelSpec
+from sqlrag.models.weights import check_weights, source_hash, weight_files
+from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import tokenizers
 
-__all__ = ["describe", "is_static", "open_model", "prompts_of", "quiet", "tokenizer_of"]
+__all__ = ["describe", "is_static", "needs_code", "open_model", "quiet", "remote_code", "source_folder", "tokenizer_of"]
 
 # A table of vectors has no positions, and so no window. This one bounds the memory (64 MB at 256 dimensions).
 _STATIC_WINDOW = 65_536
 
-# The names of a role's prompt, in the order in which SentenceTransformer looks for them.
-_ROLES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+# What stands behind a Transformer in a classifier, as transformers names it.
+_HEADS = re.compile(r"classifier|score|classification_head|pooler|head\.|logits_proj")
 
-# Families of models whose prompts are named in their cards, and not in their files. Names are compared without owner.
-_CARDS: tuple[tuple[str, str, str], ...] = (
-    # The cards of intfloat/e5-small-v2 and intfloat/multilingual-e5-small, FAQ 1: the model was trained with these
-    # prefixes and is worse without them.
-    (r"(multilingual-)?e5-(small|base|large)(-v2)?", "query: ", "passage: "),
-    # The card of BAAI/bge-small-en-v1.5, "Model List": queries for passages have an instruction, passages have none.
-    (r"bge-(small|base|large)-en(-v1\.5)?", "Represent this sentence for searching relevant passages: ", ""),
-)
+_one_at_a_time = threading.Lock()
+renew_locks(sys.modules[__name__])
 
 
 def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
@@ -42,7 +42,7 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
 
     Only safetensors are read, and no code from the model's repository is run. `device` is torch's name, by default that
     of the best device. Raises MissingDependencyError without the torch extra, UnknownModelError if there is no such
-    model.
+    model, InputError for one of the other kind, ModelFileError if weights are missing or damaged.
     """
     try:
         import sentence_transformers
@@ -50,23 +50,132 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
         msg = 'backend="torch" needs sentence-transformers: pip install "sqlrag[torch]"'
         raise MissingDependencyError(msg) from error
     load = sentence_transformers.SentenceTransformer if kind == "bi-encoder" else sentence_transformers.CrossEncoder
-    if is_hub_name(model) and not Path(model).is_dir():
-        model = str(fetch(model)[0])
-    try:
-        _check_weights(model)
-        with quiet():
-            modules = _model2vec(model)
+    folder = source_folder(model)
+    kind_of(folder, kind)
+    _check_weights(folder)
+    with quiet(), _loading_reports() as reports:
+        try:
+            modules = _model2vec(str(folder))
             if modules:
                 opened = load(modules=modules, device=device)
             else:
-                opened = load(model, trust_remote_code=False, model_kwargs={"use_safetensors": True}, device=device)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UnknownModelError(
-            f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
-            "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
-        ) from error
+                opened = load(
+                    str(folder),
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    model_kwargs={"use_safetensors": True},
+                    device=device,
+                )
+        except Exception as error:  # the libraries raise anything
+            raise _not_loaded(folder, model, error) from error
+    _check_complete(kind, folder, model, opened, reports)
     return opened.eval()
+
+
+def source_folder(model: str) -> Path:
+    """Return the folder with a model's files: the model itself, or what Hugging Face has under its name.
+
+    Raises UnknownModelError.
+    """
+    if is_hub_name(model) and not Path(model).is_dir():
+        return fetch(model)[0]
+    return Path(model)
+
+
+def _not_loaded(folder: Path, model: str, error: Exception) -> Error:
+    """Return why a model can't be loaded, in one line."""
+    config = read_settings(folder / "config.json")
+    if remote_code(config, folder):
+        return InputError(needs_code(model))
+    said = " ".join(str(error).split())
+    first = (said[:200] + "…" if len(said) > 200 else said) or type(error).__name__
+    if "sentencepiece" in said.lower() or "tiktoken" in said.lower():
+        first = f"its tokenizer needs the package sentencepiece: pip install sentencepiece tiktoken protobuf ({first})"
+    elif known := re.search(r"does not recognize this architecture|model type `[^`]*`", said):
+        first = (
+            f"its type {config.get('model_type')!r} is not known to the installed transformers: update it, "
+            f"pip install -U transformers ({known[0]})"
+        )
+    return UnknownModelError(
+        f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
+        "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
+    )
+
+
+def needs_code(model: str) -> str:
+    """Return the error message for a model that only code of its own repository can run."""
+    return (
+        f"model {model!r} runs code of its repository, which sqlrag does not. If the repository has an ONNX file, "
+        f"`sqlrag models pull {model} --onnx` needs none of it. Otherwise take a model without such code: "
+        "Alibaba-NLP/gte-modernbert-base or intfloat/multilingual-e5-base as embedder, "
+        "Alibaba-NLP/gte-reranker-modernbert-base or BAAI/bge-reranker-v2-m3 as reranker"
+    )
+
+
+def remote_code(config: Mapping[str, Any], folder: Path) -> bool:
+    """Return whether a model's classes are in its repository, and not in the installed libraries."""
+    import transformers
+
+    classes = config.get("auto_map")
+    named = [str(name) for name in classes.values()] if isinstance(classes, dict) else []
+    modules = [str(one.get("type")) for one in read_settings(folder / "modules.json", list) if isinstance(one, dict)]
+    return any(not hasattr(transformers, name.rsplit(".", 1)[-1]) for name in named) or any(
+        not one.startswith("sentence_transformers.") for one in modules
+    )
+
+
+@contextmanager
+def _loading_reports() -> Iterator[list[dict[str, Any]]]:
+    """Collect what transformers reports of each checkpoint that it loads in this block.
+
+    transformers draws weights that a checkpoint lacks at random and logs a warning.
+    """
+    from transformers import PreTrainedModel
+
+    reports: list[dict[str, Any]] = []
+    original = PreTrainedModel.__dict__["from_pretrained"]
+
+    def from_pretrained(cls: Any, *arguments: Any, **named: Any) -> Any:
+        wanted = named.pop("output_loading_info", False)
+        opened, report = original.__get__(None, cls)(*arguments, output_loading_info=True, **named)
+        reports.append(report)
+        return (opened, report) if wanted else opened
+
+    with _one_at_a_time:
+        PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+        try:
+            yield reports
+        finally:
+            PreTrainedModel.from_pretrained = original
+
+
+def _check_complete(kind: Kind, folder: Path, model: str, opened: Any, reports: list[dict[str, Any]]) -> None:
+    """Raise ModelFileError if weights of a model are not in its files, because they would be random numbers."""
+    missing: list[str] = []
+    for report in reports:
+        missing += sorted(report.get("missing_keys") or ())
+        missing += sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys") or ())
+    if kind == "bi-encoder":
+        # A vector comes from the tokens. Many checkpoints lack the layer that BERT's own training put behind them.
+        missing = [name for name in missing if not re.search(r"(^|\.)pooler\.", name)]
+    if not missing:
+        return
+    if remote_code(read_settings(folder / "config.json"), folder):
+        raise InputError(needs_code(model))
+    parts = set(opened[0].auto_model.state_dict()) if hasattr(opened[0], "auto_model") else set()
+    head = [
+        name for name in missing if re.match(r"classifier|score|classification_head|pooler|head\.|logits_proj", name)
+    ]
+    shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    if kind == "cross-encoder" and len(head) == len(missing):
+        raise ModelFileError(
+            f"model {model!r} is no cross-encoder, or its head is not in its files ({shown}): its scores would be "
+            "random numbers. Take a model that was trained as a reranker"
+        )
+    raise ModelFileError(
+        f"{len(missing)} of {len(parts) or 'its'} weights of the model {model!r} are not in its files ({shown}): "
+        "they would be random numbers. Download the model again, or take another"
+    )
 
 
 def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:
@@ -74,52 +183,42 @@ def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:
 
     Raises InputError for a cross-encoder that is not a reranker, and for a model without a fast tokenizer.
     """
+    if not is_static(opened) and not hasattr(opened[0], "auto_model"):
+        names = [type(module).__name__ for module in opened]
+        raise InputError(f"model {model!r} has the modules {names}: sqlrag takes one Transformer, or a static table")
     tokenizer_of(opened, model)
+    folder = source_folder(model)
+    common: dict[str, Any] = {
+        "name": name, "kind": kind, "weights_hash": source_hash(folder), "max_tokens": _window(opened),
+        "precision": "fp32",
+    }  # fmt: skip
     if kind == "bi-encoder":
+        full, cut = _dimensions(opened)
         return ModelSpec(
-            name=name,
-            kind=kind,
-            weights_hash=_weights_hash(opened, model),
-            max_tokens=_window(opened),
-            dimension=_dimension(opened),
-            prompts=prompts_of(name, opened.prompts, opened.default_prompt_name),
+            **common,
+            dimension=cut,
+            full_dimension=full if full > cut else None,
+            prompts=prompts_of([name, *card_names(folder), model], opened.prompts, opened.default_prompt_name),
             normalize=type(opened[-1]).__name__ == "Normalize",
+            formerly=(_former_hash(folder),),
+            **_pooling(opened),
         )
     if opened.num_labels != 1:
         raise InputError(
             f"model {model!r} has {opened.num_labels} outputs per pair; a reranker has one: "
             "choose a cross-encoder with num_labels=1"
         )
-    return ModelSpec(
-        name=name,
-        kind=kind,
-        weights_hash=_weights_hash(opened, model),
-        max_tokens=_window(opened),
-        activation=_activation(opened, model),
-    )
+    return ModelSpec(**common, activation=_activation(opened, model))
 
 
-def prompts_of(name: str, prompts: Mapping[str, str | None], default: str | None) -> dict[str, str]:
-    """Return the prompts of a model by role, "query" and "document"; an empty prompt if there is none.
-
-    `prompts` and `default` are those of `config_sentence_transformers.json`, `name` is the model's name or folder. A
-    role has its own prompt, or else the default one unless that belongs to another role. If the files name no prompt at
-    all, the model's card decides.
-    """
-    if not any(prompts.values()):
-        return _of_the_card(name)
-    roles = {name for names in _ROLES.values() for name in names}
-    fallback = (prompts.get(default) or "") if default is not None and default not in roles else ""
-    return {
-        role: next((text for name in names if (text := prompts.get(name))), fallback) for role, names in _ROLES.items()
-    }
-
-
-def _of_the_card(name: str) -> dict[str, str]:
-    for pattern, query, document in _CARDS:
-        if re.fullmatch(pattern, PurePath(name).name, re.IGNORECASE):
-            return {"query": query, "document": document}
-    return {"query": "", "document": ""}
+def _pooling(opened: Any) -> dict[str, Any]:
+    """Return the pooling of a SentenceTransformer: one of POOLINGS if it does no more, otherwise the graph's own."""
+    modules = [type(module).__name__ for module in opened if type(module).__name__ != "Normalize"]
+    if modules == ["StaticEmbedding"]:
+        return {"pooling": "mean"}
+    if modules == ["Transformer", "Pooling"] and opened[1].include_prompt and opened[1].pooling_mode in POOLINGS:
+        return {"pooling": opened[1].pooling_mode}
+    return {"pooling": IN_GRAPH, "include_prompt": all(getattr(one, "include_prompt", True) for one in opened)}
 
 
 def is_static(opened: Any) -> bool:
@@ -140,13 +239,24 @@ def tokenizer_of(opened: Any, model: str) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _check_weights(model: str) -> None:
-    """Raise OSError for a folder whose weights are a pickle, because reading one can run code."""
-    folder = Path(model)
-    if folder.is_dir() and not any(folder.rglob("*.safetensors")):
-        pickles = [path.name for path in sorted(folder.rglob("*.bin"))]
+def _check_weights(folder: Path) -> None:
+    """Raise ModelFileError or UnknownModelError for a folder whose weights cannot be read without risk.
+
+    A pickle can run code when it is read.
+    """
+    check_weights(folder)
+    if not weight_files(folder):
+        pickles = [path.name for path in weight_files(folder, ".bin")]
         found = f"only {pickles[0]}, a pickle, which can run code when it is read" if pickles else "none"
-        raise OSError(f"the folder has no *.safetensors: {found}")
+        raise UnknownModelError(
+            f"sentence-transformers cannot load the model {str(folder)!r}: the folder has no *.safetensors: {found}"
+            + (
+                ". `sqlrag models pull NAME --allow-bin` reads its numbers, and nothing else (torch.load with "
+                "weights_only=True)"
+                if pickles
+                else ""
+            )
+        )
 
 
 def _model2vec(model: str) -> list[Any]:
@@ -184,10 +294,16 @@ def _window(opened: Any) -> int:
     return window
 
 
-def _dimension(opened: Any) -> int:
+def _dimensions(opened: Any) -> tuple[int, int]:
+    """Return the length of the vector that the model makes, and the length to which it is cut."""
     # Renamed in sentence-transformers 6.
     get = getattr(opened, "get_embedding_dimension", None) or opened.get_sentence_embedding_dimension
-    return int(get())
+    cut = int(get())
+    before, opened.truncate_dim = getattr(opened, "truncate_dim", None), None
+    try:
+        return int(get() or cut), cut
+    finally:
+        opened.truncate_dim = before
 
 
 def _activation(opened: Any, model: str) -> str:
@@ -197,17 +313,13 @@ def _activation(opened: Any, model: str) -> str:
     return name
 
 
-def _weights_hash(opened: Any, model: str) -> str:
-    """Return the SHA-256 of a folder's safetensors files, or of the tensors if there are none."""
+def _former_hash(folder: Path) -> str:
+    """Return the hash by which indexes of earlier versions know the weights: that of the folder's own safetensors."""
     digest = hashlib.sha256()
-    files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
-    for path in files:
-        digest.update(path.read_bytes())
-    if not files:
-        for name, tensor in sorted(opened.state_dict().items()):
-            digest.update(name.encode())
-            # As float32: NumPy has no bfloat16, and float32 holds it exactly.
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

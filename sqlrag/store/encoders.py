@@ -7,13 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError, ModelMismatchError, UnknownModelError
+from sqlrag.models.hub import is_hub_name
 from sqlrag.models.loaded import load_embedder, load_reranker
-from sqlrag.models.named_models import model_names, named_model
+from sqlrag.models.named_models import is_remote, model_names, named_model
 from sqlrag.process.forks import renew_locks
 
 if TYPE_CHECKING:
     from sqlrag.models import Embedder, Reranker
-    from sqlrag.models.spec import Kind
+    from sqlrag.models.spec import Kind, ModelSpec
     from sqlrag.store.registry import IndexRecord
     from sqlrag.text.chunking import Chunker
 
@@ -107,29 +108,36 @@ class Encoders:
 
     def embedder_of(self, record: IndexRecord) -> Embedder:
         """Return the bi-encoder that made an index. Raises ModelMismatchError if its weights are others."""
-        if self._embedder_choice is not None and self.embedder.name == record.embedder:
-            embedder = self.embedder
-        elif record.embedder in self._given:
-            embedder = self._given[record.embedder]
+        given = ([self.embedder] if self._embedder_choice is not None else []) + list(self._given.values())
+        same = [one for one in given if one.spec.made(record.embedder_hash)]
+        named = [one for one in given if one.name == record.embedder]
+        if same or named:
+            embedder = (same + named)[0]
         else:
             made = f"index {record.name!r} was made with the embedder {record.embedder!r}"
             embedder = self._named_embedder(record.embedder, made, record.embedder_hash)
-        if embedder.spec.weights_hash != record.embedder_hash:
+        if not embedder.spec.made(record.embedder_hash):
             raise ModelMismatchError(
-                f"index {record.name!r} was made with {record.embedder} of weights {record.embedder_hash[:12]}, "
-                f"here it has weights {embedder.spec.weights_hash[:12]}: vectors of the two can't be compared. "
-                f"open it with the same weights, or make it anew with these: sqlrag reindex DB --index {record.name} "
-                f"--model {record.embedder}"
+                f"index {record.name!r} was made with {record.embedder}@{record.embedder_hash[:12]}, here it is "
+                f"{embedder.id}{_precision_of(embedder.spec)}: other weights, prompts, pooling, window or precision, "
+                "so vectors of the two can't be compared. Open it with the same model"
+                f"{_other_precision(embedder.spec)}, or make it anew with this one: sqlrag reindex DB --index "
+                f"{record.name} --model {record.embedder}"
             )
         return embedder
 
-    def _named_embedder(self, name: str, made: str, weights_hash: str | None = None) -> Embedder:
+    def _named_embedder(self, name: str, made: str, identity: str | None = None) -> Embedder:
         # Looking through the cache costs a millisecond, which a query should not pay.
-        key = (name, weights_hash)
+        key = (name, identity)
         if key in self._named:
             return self._named[key]
+        if is_remote(name):
+            raise UnknownModelError(
+                f"{made}, which answers at a remote endpoint: nothing is sent there unless you name it yourself, with "
+                f"embedder={name!r} in Python, or --embedder {name!r} at the command line"
+            )
         try:
-            spec = self._named_model(name, weights_hash)
+            spec = self._named_model(name, identity)
         except UnknownModelError as error:
             raise UnknownModelError(
                 f"{made}, which is neither bundled nor pulled: `sqlrag models pull` it, or open the database with "
@@ -149,13 +157,26 @@ class Encoders:
         if self._embedder_choice is None or not records:
             return
         spec = self.embedder.spec
-        if any((r.embedder, r.embedder_hash) == (spec.name, spec.weights_hash) for r in records):
+        if any(spec.made(r.embedder_hash) for r in records):
             return
         made = ", ".join(f"{r.name!r} with {r.embedder} ({r.embedder_hash[:12]})" for r in records)
         raise ModelMismatchError(
-            f"embedder is {spec.name} ({spec.weights_hash[:12]}), but the database has {made}: leave embedder out, "
-            f"or give the index the other model: sqlrag reindex DB --model {spec.name}"
+            f"embedder is {spec.name} ({spec.identity[:12]}{_precision_of(spec, ', ')}), but the database has {made}: "
+            "leave embedder out"
+            f"{_other_precision(spec)}, or give the index the other model: sqlrag reindex DB --model {spec.name}"
         )
+
+
+def _precision_of(spec: ModelSpec, before: str = " in ") -> str:
+    return f"{before}{spec.precision}" if spec.precision else ""
+
+
+def _other_precision(spec: ModelSpec) -> str:
+    """Return the remedy for an index that another precision of the model made."""
+    if not spec.precision or not is_hub_name(spec.name):
+        return ""
+    other = "fp32" if spec.precision == "int8" else "int8"
+    return f" (`sqlrag models pull {spec.name} --precision {other}` if only the precision differs)"
 
 
 def _checked(name: object) -> str:

@@ -68,7 +68,7 @@ class IndexOptions:
             source_table=source[0],
             source_key=source[1],
             embedder=spec.name,
-            embedder_hash=spec.weights_hash,
+            embedder_hash=spec.identity,
             dimension=spec.dimension,
             query_prompt=spec.prompts["query"],
             document_prompt=spec.prompts["document"],
@@ -96,7 +96,7 @@ def check_made_with(record: IndexRecord, options: IndexOptions, embedder: Embedd
                 f"{what} is {asked}, but index {record.name!r} was made with {made}: "
                 "leave it out, or take another index"
             )
-    if embedder is not None and (record.embedder, record.embedder_hash) != (embedder.name, embedder.spec.weights_hash):
+    if embedder is not None and not embedder.spec.made(record.embedder_hash):
         raise ModelMismatchError(
             f"embedder is {embedder.id}, but index {record.name!r} was made with {record.embedder}"
             f"@{record.embedder_hash[:12]}: leave it out, take another index, or give this one the other model "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "Found", "find_sources"]
 
 # Folders that tools fill. Reading them would drown a project's own files.
-_TOOL_FOLDERS = frozenset({"node_modules", "bower_components", "__pycache__", "site-packages", "__MACOSX"})
+_TOOL_FOLDERS = frozenset({"node_modules", "bower_components", "__pycache__", "site-packages", "venv", "__MACOSX"})
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,20 @@ _DROPPED_TAGS = frozenset({
     "audio", "video", "map", "nav", "dialog", "button", "select", "textarea", "input", "datalist",
 })  # fmt: skip
 _DROPPED_ROLES = frozenset({"navigation", "search", "banner", "contentinfo", "menu", "menubar", "toolbar", "button"})
-# Elements that search engines should leave out, the pilcrow that Sphinx puts after headings, line numbers beside code,
-# buttons that copy it, and what MathJax shows for the TeX that stands in a script beside it.
+# Elements that search engines should leave out, the pilcrow that Sphinx puts after headings, buttons that copy code,
+# and what MathJax and KaTeX show for the TeX that stands beside it.
 _DROPPED_CLASSES = frozenset({
-    "nosearch", "noindex", "headerlink", "linenos", "linenodiv", "lineno", "linenumber", "line-number", "line-numbers",
-    "line-numbers-rows", "gutter", "rouge-gutter", "hljs-ln-numbers", "blob-num", "lnt",
-    "react-syntax-highlighter-line-number", "copybtn", "copy-button", "copy-btn", "btn-copy", "copy-code-button",
-    "clipboard-copy", "MathJax", "MathJax_Display", "MathJax_Preview", "MathJax_SVG", "mwe-math-fallback-image-inline",
-    "mwe-math-fallback-image-display",
+    "nosearch", "noindex", "headerlink", "copybtn", "copy-button", "copy-btn", "btn-copy", "copy-code-button",
+    "clipboard-copy", "katex-html", "MathJax", "MathJax_Display", "MathJax_Preview", "MathJax_SVG",
+    "mwe-math-fallback-image-inline", "mwe-math-fallback-image-display",
 })  # fmt: skip
+# Line numbers beside code, if there is nothing but numbers in them: some of the names are those of whole listings, too.
+_NUMBER_CLASSES = frozenset({
+    "linenos", "linenodiv", "lineno", "linenumber", "line-number", "line-numbers", "line-numbers-rows", "gutter",
+    "rouge-gutter", "hljs-ln-numbers", "blob-num", "ln", "lnt", "linenum", "line-num",
+    "react-syntax-highlighter-line-number",
+})  # fmt: skip
+_NUMBERS = re.compile(r"[\d\s|.:]*")
 _HIDDEN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.IGNORECASE)
 _UNSELECTABLE = re.compile(r"user-select\s*:\s*none\b", re.IGNORECASE)
 
@@ -51,6 +56,9 @@ LINES = frozenset({"caption", "dd", "dt", "legend", "li", "summary", "tr"})
 
 SPACES = re.compile(r"[ \t\n\r\f\xa0]+")
 
+# A longer text is no caption of a button.
+_BUTTON_CHARS = 40
+
 # More columns than a table that people read has; an attribute of 10^9 must not fill the memory.
 _MOST_COLUMNS = 1_000
 _MOST_ROWS = 65_534  # https://html.spec.whatwg.org/multipage/tables.html#attr-tdth-rowspan
@@ -63,10 +71,11 @@ Event: TypeAlias = Literal["open", "close", "text", "whole"]
 _WHOLE = frozenset({"math", "pre", "script", "sub", "sup", "table"})
 
 
-def walk(root: LexborNode, *, noscript: bool = False) -> Iterator[tuple[Event, LexborNode]]:
+def walk(root: LexborNode, *, noscript: bool = False, in_code: bool = False) -> Iterator[tuple[Event, LexborNode]]:
     """Yield the elements and texts under `root` in order, without recursion, because pages can nest very deeply.
 
-    With `noscript`, what a page says to readers without scripts or frames is part of it.
+    With `noscript`, what a page says to readers without scripts or frames is part of it. `in_code`: buttons and numbers
+    beside code are not.
     """
     opened: list[LexborNode] = []
     node: LexborNode | None = root
@@ -74,7 +83,9 @@ def walk(root: LexborNode, *, noscript: bool = False) -> Iterator[tuple[Event, L
         deeper = None
         if node.is_text_node:
             yield "text", node
-        elif node.is_element_node and not is_dropped(node, noscript=noscript):
+        elif node.is_element_node and not (
+            is_dropped(node, noscript=noscript) or (in_code and node is not root and _is_beside_code(node))
+        ):
             if node.tag in _WHOLE and node is not root and not (node.tag == "table" and is_layout(node)):
                 yield "whole", node
             else:
@@ -105,9 +116,20 @@ def is_dropped(node: LexborNode, *, noscript: bool = False) -> bool:
     if not attributes:
         return False
     is_chrome = attributes.get("role") in _DROPPED_ROLES or attributes.get("aria-hidden") == "true"
-    if is_chrome or not _DROPPED_CLASSES.isdisjoint((attributes.get("class") or "").split()):
+    classes = (attributes.get("class") or "").split()
+    if is_chrome or not _DROPPED_CLASSES.isdisjoint(classes):
+        return True
+    if not _NUMBER_CLASSES.isdisjoint(classes) and _NUMBERS.fullmatch(node.text()):
         return True
     return tag != "math" and _is_hidden(node, attributes)
+
+
+def _is_beside_code(node: LexborNode) -> bool:
+    """Return whether an element in code is a button that copies it, or cannot be selected, as line numbers."""
+    attributes = node.attributes
+    classes = (attributes.get("class") or "").lower().split()
+    is_button = any("copy" in name for name in classes) and len(node.text()) < _BUTTON_CHARS
+    return is_button or bool(_UNSELECTABLE.search(attributes.get("style") or ""))
 
 
 def _is_hidden(node: LexborNode, attributes: dict[str, str | None]) -> bool:
@@ -127,8 +149,11 @@ def math_text(node: LexborNode) -> str:
     if alttext := node.attributes.get("alttext"):
         return _without_style(alttext)
     parts = []
+    depth = 0  # how deep in annotations, which say the same in other languages than TeX
     for event, part in walk(node):
-        if event == "text":
+        if (part.tag or "").startswith("annotation"):
+            depth += {"open": 1, "close": -1}.get(event, 0)
+        elif event == "text" and not depth:
             parts.append(part.text_content or "")
     return _one_line(" ".join(part for part in map(_one_line, parts) if part))
 
@@ -178,7 +203,7 @@ def script_text(node: LexborNode) -> str:
 def code_lines(node: LexborNode) -> list[str]:
     """Return the lines of a `<pre>` as they are shown, without line numbers and buttons; none if it is blank."""
     parts: list[str] = []
-    for event, inner in walk(node):
+    for event, inner in walk(node, in_code=True):
         tag = inner.tag or ""
         if event == "text":
             parts.append(inner.text_content or "")

@@ -23,7 +23,7 @@ def test_every_command_is_listed(run):
     assert listed == COMMANDS
 
 
-GROUPS = {"models": ["list", "pull", "export", "bench"]}
+GROUPS = {"models": ["list", "pull", "check", "add", "remove", "export", "bench"]}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -115,7 +115,7 @@ def test_every_command_is_there():
         (["info", "missing.db"], 2, r"missing\.db does not exist"),
         (["check", "missing.duckdb"], 2, r"missing\.duckdb does not exist"),
         (["info", "."], 2, r"\. is a folder"),
-        (["ingest", "new.db"], 2, r"Missing argument 'PATHS"),
+        (["ingest", "new.db"], 2, r"name files or folders, or '-' for stdin"),
         (["ingest", "new.db", "no-such-folder"], 2, r"Path 'no-such-folder' does not exist"),
         (["ingest", "new.db", ".", "--max-tokens", "0"], 2, r"'--max-tokens': 0 is not in the range"),
         (["ingest", "new.db", ".", "--engine", "postgres"], 2, r"'--engine': 'postgres' is not one of"),

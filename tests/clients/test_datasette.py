@@ -28,7 +28,7 @@ import httpx
 ROOT = Path(__file__).parents[2]
 QUESTION = "why do bees dance?"
 TWO_STAGES = """
-    SELECT c.id, c.text, rerank_score(:q, c.text) AS score
+    SELECT c.id, c.text, rerank_score(:q, c.context || c.text) AS score
     FROM vector_top_k('chunks', embed(:q), 25) AS hit JOIN chunks AS c ON c.id = hit.id
     ORDER BY score DESC LIMIT 3
 """

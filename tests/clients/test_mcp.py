@@ -86,7 +86,7 @@ def test_a_conversation(engine, passage_files):
     """What an agent does: look around, search, read on, and ask SQL; each answer is the database's own."""
     path = passage_files[engine]
     two_stages = (
-        "SELECT c.id, rerank_score(:q, c.text) AS score FROM vector_top_k('chunks', embed(:q), 25) AS hit "
+        "SELECT c.id, rerank_score(:q, c.context || c.text) AS score FROM vector_top_k('chunks', embed(:q), 25) AS hit "
         "JOIN chunks AS c ON c.id = hit.id ORDER BY score DESC LIMIT 3"
     )
     question = "why do bees dance?"

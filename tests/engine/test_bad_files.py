@@ -165,7 +165,7 @@ def test_a_record_with_values_of_other_types(passage_files, tmp_path):
             "DROP TABLE sqlrag_indexes",
             "CREATE TABLE sqlrag_indexes (name, source_table, source_key, embedder, embedder_hash, dimension, "
             "query_prompt, document_prompt, window, max_tokens, overlap, version, tokenizer, vectors, template, "
-            "filters, tracking)",
+            "filters, tracking, context)",
             "INSERT INTO sqlrag_indexes SELECT * FROM changed",
             f"UPDATE sqlrag_indexes SET {change}",
         )

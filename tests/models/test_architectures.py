@@ -163,15 +163,42 @@ def test_a_static_model_finds_meaning(static_folders, tmp_path):
     assert "coffee" in text.lower()
 
 
-def test_modules_that_are_not_exported_are_named(tmp_path):
-    """Dense behind the pooling: which modules, and that torch runs it."""
-    from sentence_transformers.sentence_transformer.modules import Dense
+@pytest.mark.parametrize("behind", ["dense", "two poolings", "weighted mean", "prompt left out of the mean"])
+def test_modules_behind_the_transformer(behind, texts, tmp_path):
+    """M7: Dense behind the pooling (embeddinggemma, LaBSE, GTR) and other poolings are parts of the graph.
 
-    saved = make_bi_encoder(tmp_path, "bert")
-    model = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
-    wider = sentence_transformers.SentenceTransformer(modules=[model[0], model[1], Dense(32, 16)], device="cpu")
-    wider.save_pretrained(str(tmp_path / "dense"))
-    with pytest.raises(InputError, match=r"modules \['Transformer', 'Pooling', 'Dense'\].*use backend=\"torch\""):
-        export_folder(tmp_path / "dense", tmp_path / "out")
-    ours = Embedder(tmp_path / "dense", backend="torch").encode_document(["coffee", "tea"])
-    np.testing.assert_allclose(ours, unit(wider.encode(["coffee", "tea"])), atol=1e-5)
+    A dimension to which the files cut the vectors (Matryoshka, M3) is kept.
+    """
+    from sentence_transformers.sentence_transformer.modules import Dense, Pooling
+
+    first = sentence_transformers.SentenceTransformer(str(make_bi_encoder(tmp_path, "bert")), device="cpu")[0]
+    modules = {
+        "dense": [Pooling(32, "mean"), Dense(32, 24), Dense(24, 32, bias=False)],
+        "two poolings": [Pooling(32, ("cls", "mean"))],
+        "weighted mean": [Pooling(32, "weightedmean")],
+        "prompt left out of the mean": [Pooling(32, "mean", include_prompt=False)],
+    }[behind]
+    theirs = sentence_transformers.SentenceTransformer(
+        modules=[first, *modules], prompts={"query": "search for it: ", "document": ""}, device="cpu", truncate_dim=24
+    )
+    theirs.save_pretrained(str(tmp_path / "own"))
+    made = export_folder(tmp_path / "own", tmp_path / "out", precision="fp32")
+    assert made.spec.dimension == 24
+    theirs.max_seq_length = made.spec.max_tokens
+    for ours in (Embedder(tmp_path / "out"), Embedder(tmp_path / "own", backend="torch")):
+        np.testing.assert_allclose(ours.encode_document(texts), unit(theirs.encode_document(texts)), atol=2e-5)
+        np.testing.assert_allclose(ours.encode_query(texts), unit(theirs.encode_query(texts)), atol=2e-5)
+        assert ours.spec.identity == made.spec.identity
+
+
+def test_modules_that_are_not_exported_are_named(tmp_path):
+    """Which modules, and that torch runs them."""
+    from sentence_transformers.sentence_transformer.modules import LSTM, Pooling
+
+    first = sentence_transformers.SentenceTransformer(str(make_bi_encoder(tmp_path, "bert")), device="cpu")[0]
+    theirs = sentence_transformers.SentenceTransformer(modules=[first, LSTM(32, 8), Pooling(16, "mean")], device="cpu")
+    theirs.save_pretrained(str(tmp_path / "lstm"))
+    with pytest.raises(InputError, match=r"modules \['Transformer', 'LSTM', 'Pooling'\].*backend=\"torch\""):
+        export_folder(tmp_path / "lstm", tmp_path / "out")
+    ours = Embedder(tmp_path / "lstm", backend="torch").encode_document(["coffee", "tea"])
+    np.testing.assert_allclose(ours, unit(theirs.encode(["coffee", "tea"])), atol=1e-5)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sqlrag.models.torch_loading import prompts_of
+from sqlrag.models.conventions import card_names, prompts_of
 
+INSTRUCT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 BGE = "Represent this sentence for searching relevant passages: "
 
 
@@ -27,9 +28,18 @@ BGE = "Represent this sentence for searching relevant passages: "
         ("BAAI/bge-m3", {}, None, "", ""),
         ("BAAI/bge-reranker-base", {}, None, "", ""),
         ("own/my-e5-small-v2-tuned", {}, None, "", ""),
-        ("intfloat/multilingual-e5-large-instruct", {}, None, "", ""),
+        ("intfloat/multilingual-e5-large-instruct", {}, None, INSTRUCT, ""),
+        ("nomic-ai/nomic-embed-text-v1.5", {}, None, "search_query: ", "search_document: "),
     ],
 )
 def test_prompts(name, prompts, default, query, document):
     """A role's own prompt, else the default one that is no other role's, else what the card says."""
-    assert prompts_of(name, prompts, default) == {"query": query, "document": document}
+    assert prompts_of([name], prompts, default) == {"query": query, "document": document}
+
+
+def test_m19_a_renamed_folder_keeps_its_prompts(tmp_path):
+    """M19: the card in a folder names the model, whatever the folder is called."""
+    (tmp_path / "README.md").write_text("---\ntags:\n- mteb\nmodel-index:\n- name: e5-small-v2\n---\n")
+    (tmp_path / "config.json").write_text("{}")
+    assert card_names(tmp_path) == ["e5-small-v2"]
+    assert prompts_of(["my-model", *card_names(tmp_path)], {}, None)["document"] == "passage: "

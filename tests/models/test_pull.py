@@ -21,6 +21,7 @@ from sqlrag.cli import cli
 from sqlrag.errors import InputError, MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from sqlrag.models.cached_models import cached_models, find_cached, folder_of, models_folder
+from sqlrag.models.detect import kind_of
 from sqlrag.models.export.atomic_folder import atomic_folder
 from sqlrag.models.export.pull import export_folder, pull
 from sqlrag.models.export.verification import Reference
@@ -279,7 +280,7 @@ def test_int8_that_loses_too_much_becomes_fp32(embedder_folder, tmp_path, monkey
     assert "int8 is too far from the original weights: cosine_mean" in made.manifest.notes[0]
     assert any("int8 is too far" in line for line in said)
     monkeypatch.setattr(Reference, "accepts", lambda *_: False)
-    with pytest.raises(ModelFileError, match=r"can't be exported: fp32 is too far .*Run it with backend=.torch."):
+    with pytest.raises(ModelFileError, match=r"can't be exported: fp32 is too far .*Run it with --backend torch"):
         export_folder(embedder_folder, tmp_path / "none", precision="fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -384,16 +385,23 @@ def test_pickled_weights_are_refused(embedder_folder, tmp_path):
     shutil.copytree(embedder_folder, tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").unlink()
     torch.save({}, tmp_path / "pickled" / "pytorch_model.bin")
-    with pytest.raises(UnknownModelError, match=r"only pytorch_model\.bin, a pickle, which can run code"):
+    with pytest.raises(InputError, match=r"only pytorch_model\.bin, a pickle, which can run code.*--allow-bin"):
         export_folder(tmp_path / "pickled", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_kinds_are_told_by_the_files(tmp_path):
-    """A bare Transformer is ambiguous; a classifier of three labels is no reranker; --kind never overrules."""
+    """A causal language model may be either, unless its card names the task. --kind never overrules the files."""
     bare = make_transformer(tmp_path / "bare", "bert")
+    assert kind_of(bare) == "bi-encoder"  # without a head
+    with pytest.raises(InputError, match="is a bi-encoder by its files; a cross-encoder is needed"):
+        kind_of(bare, "cross-encoder")
+    config = json.loads((bare / "config.json").read_text())
+    (bare / "config.json").write_text(json.dumps(config | {"architectures": ["Qwen3ForCausalLM"]}))
     with pytest.raises(InputError, match="do not say whether it is a bi-encoder or a cross-encoder"):
         export_folder(bare, tmp_path / "out")
+    (bare / "README.md").write_text("---\npipeline_tag: text-ranking\n---\n")
+    assert kind_of(bare) == "cross-encoder"
     three = make_transformer(tmp_path / "three", "bert", labels=3)
     with pytest.raises(InputError, match="a classifier with 3 labels; a reranker has one"):
         export_folder(three, tmp_path / "out")

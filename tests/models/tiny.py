@@ -29,7 +29,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "initializer_cutoff_factor": 2.0, "initializer_range": 0.2, "pad_token_id": 1, "cls_token_id": 0,
         "sep_token_id": 2, "bos_token_id": 0, "eos_token_id": 2,
     },
+    "deberta-v2": {
+        **_COMMON, **_SPREAD, "max_position_embeddings": 96, "relative_attention": True, "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False,
+        "pad_token_id": 1,
+    },
+    "qwen3": {
+        **_COMMON, **_SPREAD, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 96,
+        "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+    },
 }  # fmt: skip
+
+_TEMPLATE = (
+    'judge this\nquery: {{ messages | selectattr("role", "eq", "query") | map(attribute="content") | first }}\n'
+    'document: {{ messages | selectattr("role", "eq", "document") | map(attribute="content") | first }}</s>answer: '
+)
 
 
 def words_tokenizer(folder: Path, window: int | None = None) -> Any:
@@ -72,6 +86,28 @@ def make_transformer(folder: Path, architecture: str, *, labels: int | None = No
     else:
         config.num_labels = labels
         network = transformers.AutoModelForSequenceClassification.from_config(config)
+    network.save_pretrained(folder)
+    return folder
+
+
+def make_reranker(folder: Path, head: str) -> Path:
+    """Save a random causal model that reads a pair through its chat template, as Qwen3-Reranker does.
+
+    Its `head` is a "logit", or the "words" yes and no.
+    """
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    tokenizer = words_tokenizer(folder)
+    tokenizer.add_tokens(["yes", "no"])
+    tokenizer.chat_template = _TEMPLATE
+    tokenizer.save_pretrained(folder)
+    config = transformers.AutoConfig.for_model("qwen3", vocab_size=len(tokenizer), **CONFIGS["qwen3"])
+    torch.manual_seed(0)
+    if head == "logit":
+        config.num_labels = 1
+        network = transformers.AutoModelForSequenceClassification.from_config(config)
+    else:
+        network = transformers.AutoModelForCausalLM.from_config(config)
     network.save_pretrained(folder)
     return folder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
-import time
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -121,6 +120,10 @@ def test_d1_formulas_are_tex_once(formula):
 
 
 def test_d1_a_formula_without_tex_keeps_its_characters():
+    """Once: annotations in other languages than TeX say the same."""
+    other = "<annotation encoding='StarMath 5.0'>a over b</annotation><annotation-xml><apply><ci>a</ci></apply>"
+    formula = f"<math><semantics><mrow><mi>a</mi><mo>/</mo><mi>b</mi></mrow>{other}</annotation-xml></semantics></math>"
+    assert text_of(f"<p>is {formula}.") == "is a / b."
     assert text_of("<p>is <math><mi>E</mi><mo>=</mo><mi>m</mi></math>.") == "is E = m."
 
 
@@ -129,6 +132,9 @@ def test_d2_code_has_the_lines_that_are_shown():
     assert text_of("<pre>a<br>b<div>c</div></pre>") == "```\na\nb\nc\n```"
     page = "<pre><button>Copy</button><span class=lineno>1 </span>x = 1\n<span class=lineno>2 </span>y = 2</pre>"
     assert text_of(page) == "```\nx = 1\ny = 2\n```"
+    assert text_of("<pre class='line-numbers copyable'><code>x = 1</code></pre>") == "```\nx = 1\n```"
+    page = "<pre><span style='user-select: none'>1 </span>x<div class='btn-clipboard copybtn2'>Copy</div></pre>"
+    assert text_of(page) == "```\nx\n```"
     listing = "<table><tr><td class=linenos><pre>1\n2</pre></td><td class=code><pre>x\ny</pre></td></tr></table>"
     assert text_of(listing) == "```\nx\ny\n```"
 
@@ -167,11 +173,9 @@ def test_e_a_quote_that_is_not_closed_costs_one_row(tmp_path):
 
 
 def test_e_many_such_quotes_take_no_longer(tmp_path):
-    """Each is looked for within bounds, so the time grows with the file alone."""
-    started = time.process_time()
+    """Each is looked for within bounds: with a search to the end of the file for each, this would take hours."""
     items = read(tmp_path / "r.csv", "text\n" + 'a\n"b\n' * 20_000)
     assert sum(isinstance(item, Document) for item in items) >= 20_000
-    assert time.process_time() - started < 60
 
 
 def test_f_a_nul_is_replaced_wherever_it_comes_from():
@@ -260,10 +264,8 @@ def test_l_a_file_to_which_another_program_appends(tmp_path, monkeypatch):
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["md", "rst", "py", "tex"])
 def test_n_no_heading_takes_more_than_a_look(text, kind):
-    """Every pattern that reads a user's text is linear."""
-    started = time.process_time()
-    headings(text, kind)
-    assert time.process_time() - started < 20
+    """Every pattern that reads a user's text is linear: with a quadratic one, this would not end."""
+    assert all(0 <= found.start <= found.end <= len(text) for found in headings(text, kind))
 
 
 def test_o_the_user_says_the_encoding(tmp_path):

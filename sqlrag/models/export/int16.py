@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from sqlrag.models.export.graph import nodes_of
-from sqlrag.models.export.int8 import RowScaledEmbedding, observe
+from sqlrag.models.export.int8 import RowScaledEmbedding, looked_up, observe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,11 +52,11 @@ def prepare(network: Any, examples: list[dict[str, torch.Tensor]]) -> None:
     `examples` are inputs as the model will get them. They show which layers process every token.
     """
     seen, _ = observe(network, examples[:1])
-    for name, layer in dict(network.named_modules()).items():
-        if name in seen:
-            network.set_submodule(name, _TwoPartLinear(layer))
-        elif isinstance(layer, nn.Embedding):
-            network.set_submodule(name, RowScaledEmbedding(layer, torch.int16))
+    layers = dict(network.named_modules())
+    for name in looked_up(network, examples[0]):
+        network.set_submodule(name, RowScaledEmbedding(layers[name], torch.int16))
+    for name in seen:
+        network.set_submodule(name, _TwoPartLinear(layers[name]))
 
 
 def split_graph(path: Path) -> None:

@@ -30,7 +30,7 @@ from torch import nn
 
 from sqlrag.models.export.rounding import round_weights
 
-__all__ = ["Rounded", "RowScaledEmbedding", "observe", "prepare"]
+__all__ = ["Rounded", "RowScaledEmbedding", "looked_up", "observe", "prepare"]
 
 Rounded = dict[str, tuple[NDArray[np.int8], NDArray[np.float32]]]
 """By the name of a layer, its weights as integers `(in, out)`, and the scale of each output."""
@@ -113,9 +113,8 @@ def prepare(
         rounded[name] = round_weights(weight.numpy(), products)
         codes, scale = map(torch.from_numpy, rounded[name])
         network.set_submodule(name, _RowScaledLinear(layers[name], smooth, codes * scale, rotation))
-    for name, layer in layers.items():
-        if isinstance(layer, nn.Embedding):
-            network.set_submodule(name, RowScaledEmbedding(layer))
+    for name in looked_up(network, examples[0]):
+        network.set_submodule(name, RowScaledEmbedding(layers[name]))
     return rounded
 
 
@@ -145,6 +144,23 @@ def _products(network: Any, texts: list[dict[str, torch.Tensor]]) -> dict[str, t
     return found
 
 
+def looked_up(network: Any, example: dict[str, torch.Tensor]) -> list[str]:
+    """Return the names of the embedding tables whose rows a network looks up, without those that it reads whole.
+
+    DeBERTa multiplies its table of relative positions like any other weight.
+    """
+    found: dict[str, None] = {}
+    hooks = [
+        table.register_forward_pre_hook(lambda *_, name=name: found.update({name: None}))
+        for name, table in network.named_modules()
+        if isinstance(table, nn.Embedding)
+    ]
+    network(**example)
+    for hook in hooks:
+        hook.remove()
+    return list(found)
+
+
 def observe(
     network: Any, examples: list[dict[str, torch.Tensor]]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -155,7 +171,7 @@ def observe(
     def watch(name: str) -> Any:
         def hook(_: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
             hidden = arguments[0]
-            if hidden.ndim == 3:
+            if hidden.ndim == 3 and hidden.shape[1] > 1:
                 channels = hidden.abs().amax((0, 1))
                 largest[name] = torch.maximum(largest.get(name, channels), channels)
                 inputs[name] = hidden

@@ -82,12 +82,36 @@ class Reference:
 
 
 def _answers_of_torch(source: Path, kind: Kind, name: str) -> NDArray[np.float32]:
-    from sqlrag.models.torch import TorchEncoder, TorchScorer
+    """Return what sentence-transformers itself computes, one text at a time.
 
-    if kind == "bi-encoder":
-        return _vectors(TorchEncoder(str(source), name, device="cpu", dtype="float32"))
-    logits: NDArray[np.float32] = TorchScorer(str(source), name, device="cpu", dtype="float32").logits(_pairs()).numpy()
-    return _finite(logits, str(source)).reshape(len(QUERIES), -1)
+    Its own code reads the files here, so that a convention that sqlrag reads wrongly shows.
+    """
+    import numpy as np
+    import torch
+
+    from sqlrag.models.torch import TorchEncoder, TorchScorer
+    from sqlrag.models.torch_loading import is_static
+
+    opened_as = TorchEncoder if kind == "bi-encoder" else TorchScorer
+    loaded = opened_as(str(source), name, device="cpu", dtype="float32")
+    model, spec = loaded.model, loaded.spec
+    if not is_static(model):
+        model.max_seq_length = spec.max_tokens
+    one: dict[str, Any] = {"batch_size": 1, "show_progress_bar": False}
+    if kind == "cross-encoder":
+        logits = model.predict(_pairs(), activation_fn=torch.nn.Identity(), **one)
+        return _finite(np.asarray(logits, np.float32), str(source)).reshape(len(QUERIES), -1)
+    # A prompt that only the card names has to be given.
+    given = (
+        {} if any(model.prompts.values()) else {role: {"prompt": text or None} for role, text in spec.prompts.items()}
+    )
+    vectors = np.concatenate(
+        [
+            model.encode_query(list(QUERIES), **one, **given.get("query", {})),
+            model.encode_document(list(PASSAGES), **one, **given.get("document", {})),
+        ]
+    )
+    return _finite(vectors, spec.name)
 
 
 def _answers_of_onnx(folder: Path, kind: Kind) -> NDArray[np.float32]:

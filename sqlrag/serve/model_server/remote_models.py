@@ -89,7 +89,7 @@ class ServerModels:
             return None
         try:
             with self._lock:
-                rows = self._client.call(function, spec.name, spec.weights_hash, *arguments)
+                rows = self._client.call(function, spec.name, spec.identity, *arguments)
         except ServerError:
             self._break_off()
             return None
@@ -138,7 +138,7 @@ class RemoteEncoders(Encoders):
 
     def _once(self, spec: ModelSpec, make: Callable[[], Model]) -> Model:
         """Return the model of a specification, which remembers vectors or scores; make it at the first call."""
-        key = str(spec.folder), spec.weights_hash
+        key = str(spec.folder), spec.identity
         if key not in self._opened:
             self._opened[key] = make()
         opened: Model = self._opened[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlrag
 from sqlrag.database import Database, connect
 from sqlrag.engines.base import Engine, engine_of
@@ -15,16 +17,25 @@ from sqlrag.serve.model_server.socket_path import model_name, socket_path
 __all__ = ["connect_served"]
 
 
-def connect_served(path: str, *, read_only: bool = True, reranker: str | None = None) -> Database:
+def connect_served(
+    path: str,
+    *,
+    read_only: bool = True,
+    reranker: str | None = None,
+    embedder: str | None = None,
+    backend: str = "onnx",
+) -> Database:
     """Open a database that exists, as `sqlrag.connect` does; a server of this version, if one runs, runs the models.
 
-    Given a `reranker`, only a server that was started with the same one does. If the server breaks off, the models of
-    this process go on. Raises what `connect` does.
+    Given a `reranker`, only a server that was started with the same one does; given an `embedder` or a `backend`, this
+    process runs them itself. If the server breaks off, the models of this process go on. Raises what `connect` does.
     """
     check_path(path, must_exist=True)
-    client = _running(reranker) if engine_of(path, None) == "sqlite" else None
+    own = embedder is not None or backend != "onnx"
+    client = None if own or engine_of(path, None) != "sqlite" else _running(reranker)
     if client is None:
-        return connect(path, read_only=read_only, must_exist=True, reranker=reranker)
+        models: dict[str, Any] = {"embedder": embedder, "reranker": reranker, "backend": backend}
+        return connect(path, read_only=read_only, must_exist=True, **models)
     from sqlrag.engines.sqlite.engine import SQLiteEngine
 
     try:

@@ -75,18 +75,18 @@ class ModelFunctions:
     def answer(self, function: str, arguments: Sequence[Any]) -> bytes:
         """Return a table of one column: a row for each text or pair. Raises InputError for arguments of other types.
 
-        `arguments`: the model's name and the hash of its weights, a setting, and the texts.
+        `arguments`: the model's name and its identity, a setting, and the texts.
         """
-        name, weights_hash, setting, *texts = (*arguments, None, None, None)[: max(len(arguments), 3)]
-        if not isinstance(name, str) or not isinstance(weights_hash, str):
-            raise InputError(f"{function}() takes the name of a model and the hash of its weights first")
+        name, identity, setting, *texts = (*arguments, None, None, None)[: max(len(arguments), 3)]
+        if not isinstance(name, str) or not isinstance(identity, str):
+            raise InputError(f"{function}() takes the name of a model and its identity first")
         if any(not isinstance(text, str) or len(text) > LONGEST_TEXT for text in texts):
             raise InputError(f"{function}() takes texts of {LONGEST_TEXT:,} characters at most")
         if function == "model_embed":
-            return as_table(1, [(vector,) for vector in _embed(name, weights_hash, setting, texts)])
-        return as_table(1, [(score,) for score in self._score(name, weights_hash, setting, texts)])
+            return as_table(1, [(vector,) for vector in _embed(name, identity, setting, texts)])
+        return as_table(1, [(score,) for score in self._score(name, identity, setting, texts)])
 
-    def _score(self, name: str, weights_hash: str, seconds: object, texts: Sequence[str]) -> list[float | None]:
+    def _score(self, name: str, identity: str, seconds: object, texts: Sequence[str]) -> list[float | None]:
         """Return the scores of pairs, a query and a text in turn; None for those that were not begun in `seconds`."""
         if seconds is not None and not isinstance(seconds, float):
             raise InputError(f"model_score(): seconds is {seconds!r:.40}: it is a REAL, or NULL for no limit")
@@ -94,25 +94,23 @@ class ModelFunctions:
             raise InputError(f"model_score() takes pairs of query and text: got {len(texts)} texts")
         until = None if seconds is None else time.monotonic() + seconds
         reranker = load_reranker(self._own_reranker)
-        if (reranker.name, reranker.spec.weights_hash) != (name, weights_hash):  # a folder cannot be found by its name
-            reranker = load_reranker(_spec(name, weights_hash))
+        if (reranker.name, reranker.spec.identity) != (name, identity):  # a folder cannot be found by its name
+            reranker = load_reranker(_spec(name, identity))
         scores = reranker.pair_scores(list(zip(texts[::2], texts[1::2], strict=True)), until)
         return [None if math.isnan(score) else score for score in scores]
 
 
-def _embed(name: str, weights_hash: str, role: object, texts: Sequence[str]) -> list[bytes]:
+def _embed(name: str, identity: str, role: object, texts: Sequence[str]) -> list[bytes]:
     """Return the vectors of texts, float32."""
     if role not in ("query", "document"):
         raise InputError(f"model_embed(): role is {role!r:.40}: it is 'query' or 'document'")
-    embedder = load_embedder(_spec(name, weights_hash))
+    embedder = load_embedder(_spec(name, identity))
     return embedder.document_bytes(texts) if role == "document" else [embedder.query_bytes(text) for text in texts]
 
 
-def _spec(name: str, weights_hash: str) -> ModelSpec:
-    """Return the specification of a bundled or pulled model. Raises UnknownModelError if its weights are others."""
-    spec = named_model(name, weights_hash)
-    if spec.weights_hash != weights_hash:
-        raise UnknownModelError(
-            f"the model server's {name!r} has the weights {spec.weights_hash[:12]}, not {weights_hash[:12]}"
-        )
+def _spec(name: str, identity: str) -> ModelSpec:
+    """Return the specification of a bundled or pulled model. Raises UnknownModelError if its identity differs."""
+    spec = named_model(name, identity)
+    if spec.identity != identity:
+        raise UnknownModelError(f"the model server has {spec.id}, not {name}@{identity[:12]}")
     return spec
