@@ -12,35 +12,28 @@ struct gathered {
     size_t count, room;
 };
 
-static void add(const struct sqlite_routines *api, sqlite3_context *context, struct gathered *gathered, int64_t id)
-{
-    if (gathered->count == gathered->room) {
-        size_t room = gathered->room ? 2 * gathered->room : 64;
-        if (room > INT_MAX / sizeof id) {
-            api->result_error_toobig(context);
-            return;
-        }
-        int64_t *ids = realloc(gathered->ids, room * sizeof *ids);
-        if (!ids) {
-            api->result_error_nomem(context);
-            return;
-        }
-        gathered->ids = ids;
-        gathered->room = room;
-    }
-    gathered->ids[gathered->count++] = id;
-}
-
 static void step(const struct sqlite_routines *api, sqlite3_context *context, sqlite3_value *value)
 {
     int type = api->value_type(value);
-    struct gathered *gathered = api->aggregate_context(context, sizeof *gathered);
-    if (!gathered)
-        api->result_error_nomem(context);
-    else if (type == SQLITE_INTEGER)
-        add(api, context, gathered, api->value_int64(value));
-    else if (type != SQLITE_NULL)
+    if (type == SQLITE_NULL)
+        return;
+    if (type != SQLITE_INTEGER) {
         api->result_error(context, "sqlrag_ids(): id is a whole number", -1);
+        return;
+    }
+    struct gathered *all = api->aggregate_context(context, sizeof *all);
+    if (all && all->count == all->room) {
+        size_t room = all->room ? 2 * all->room : 64;
+        int64_t *ids = room <= INT_MAX / sizeof *ids ? realloc(all->ids, room * sizeof *ids) : NULL;
+        if (ids) {
+            all->ids = ids;
+            all->room = room;
+        }
+    }
+    if (all && all->count < all->room)
+        all->ids[all->count++] = api->value_int64(value);
+    else
+        api->result_error_nomem(context);
 }
 
 static void finish(const struct sqlite_routines *api, sqlite3_context *context)

@@ -14,26 +14,22 @@
 enum { SHARE = 1 << 16, MOST_WORKERS = 64 };
 
 /* The workers take the next block each, until there is none. */
-struct work {
+struct worker {
     const struct pass *pass;
     const struct blocks *blocks;
-    atomic_size_t next;
-};
-
-struct worker {
-    struct work *work;
+    atomic_size_t *next;
     struct nearest nearest;
     bool failed;
     pthread_t thread;
 };
 
-/* Takes in the wanted codes of a group. The distance is the estimate, its sign turned; what a damaged factor makes of one
-   is farther than all others. */
-static bool take(const struct block *block, size_t group, const uint8_t *wanted, const float *estimates,
+/* Takes in the wanted codes of a group that are not below the bound. The distance is the estimate, its sign turned; what a
+   damaged factor makes of one is farther than all others. */
+static bool take(const struct block *block, size_t group, const uint8_t *wanted, const float *estimates, float bound,
                  struct nearest *nearest)
 {
     for (size_t lane = 0, place = group * GROUP; lane < GROUP && place < block->count; lane++, place++)
-        if (wanted[place] &&
+        if (wanted[place] && !(estimates[lane] < bound) &&
             !nearest_take(nearest, isfinite(estimates[lane]) ? -(double)estimates[lane] : INFINITY, block->ids[place]))
             return false;
     return true;
@@ -60,7 +56,7 @@ static bool scan(const struct pass *pass, const struct block *block, struct near
         next = pass->kernel(&pass->planes, &run, next, bound, estimates);
         if (next >= run.count)
             return true;
-        if (!take(block, pass->ids ? groups[next] : next, wanted, estimates, nearest))
+        if (!take(block, pass->ids ? groups[next] : next, wanted, estimates, bound, nearest))
             return false;
     }
 }
@@ -68,9 +64,8 @@ static bool scan(const struct pass *pass, const struct block *block, struct near
 static void *work(void *with)
 {
     struct worker *worker = with;
-    const struct blocks *blocks = worker->work->blocks;
-    for (size_t next; !worker->failed && (next = atomic_fetch_add(&worker->work->next, 1)) < blocks->count;)
-        worker->failed = !scan(worker->work->pass, blocks->at[next], &worker->nearest);
+    for (size_t next; !worker->failed && (next = atomic_fetch_add(worker->next, 1)) < worker->blocks->count;)
+        worker->failed = !scan(worker->pass, worker->blocks->at[next], &worker->nearest);
     return NULL;
 }
 
@@ -111,13 +106,14 @@ static size_t begin(struct worker *workers, size_t count)
 
 bool pass_run(const struct pass *pass, const struct blocks *blocks, struct nearest *nearest)
 {
+    atomic_size_t next = 0;
+    struct worker own = {.pass = pass, .blocks = blocks, .next = &next, .nearest.wanted = nearest->wanted};
     struct worker others[MOST_WORKERS];
-    struct work shared = {.pass = pass, .blocks = blocks};
     size_t count = workers_for(blocks) - 1;
     for (size_t place = 0; place < count; place++)
-        others[place] = (struct worker){.work = &shared, .nearest.wanted = nearest->wanted};
+        others[place] = own;
     count = count ? begin(others, count) : 0;
-    struct worker own = {.work = &shared, .nearest = *nearest};
+    own.nearest = *nearest;
     work(&own);
     *nearest = own.nearest;
     bool done = !own.failed;

@@ -48,7 +48,6 @@ ROUTINE(int, blob_open, 123,
         (sqlite3 *, const char *, const char *, const char *, sqlite3_int64, int, sqlite3_blob **))
 ROUTINE(int, blob_read, 124, (sqlite3_blob *, void *, int, int))
 ROUTINE(void, result_error_nomem, 137, (sqlite3_context *))
-ROUTINE(void, result_error_toobig, 138, (sqlite3_context *))
 ROUTINE(void, result_error_code, 146, (sqlite3_context *, int))
 ROUTINE(int, create_function_v2, 162,
         (sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
