@@ -236,8 +236,8 @@ def test_a_vector_of_another_model(engine, passage_files, tmp_path):
         assert_says(raised.value, errors.ModelMismatchError, "query is a vector of all-MiniLM-L6-v2", "'chunks'")
         with pytest.raises(errors.Error) as raised:
             db.search("bees")
-        assert_says(raised.value, errors.ModelMismatchError, "of weights f00df00df00d", "same weights")
-        with pytest.raises(errors.ModelMismatchError, match="weights f00df00df00d"):
+        assert_says(raised.value, errors.ModelMismatchError, "all-MiniLM-L6-v2@f00df00df00d", "same model")
+        with pytest.raises(errors.ModelMismatchError, match="@f00df00df00d"):
             db.ingest([Document("a", "", "text", {}, "h")])
 
 

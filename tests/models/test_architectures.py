@@ -193,12 +193,14 @@ def test_modules_behind_the_transformer(behind, texts, tmp_path):
 
 def test_modules_that_are_not_exported_are_named(tmp_path):
     """Which modules, and that torch runs them."""
-    from sentence_transformers.sentence_transformer.modules import LSTM, Pooling
+    from sentence_transformers.sentence_transformer.modules import CNN, Pooling
 
     first = sentence_transformers.SentenceTransformer(str(make_bi_encoder(tmp_path, "bert")), device="cpu")[0]
-    theirs = sentence_transformers.SentenceTransformer(modules=[first, LSTM(32, 8), Pooling(16, "mean")], device="cpu")
-    theirs.save_pretrained(str(tmp_path / "lstm"))
-    with pytest.raises(InputError, match=r"modules \['Transformer', 'LSTM', 'Pooling'\].*backend=\"torch\""):
-        export_folder(tmp_path / "lstm", tmp_path / "out")
-    ours = Embedder(tmp_path / "lstm", backend="torch").encode_document(["coffee", "tea"])
+    theirs = sentence_transformers.SentenceTransformer(
+        modules=[first, CNN(32, 16, [1]), Pooling(16, "mean")], device="cpu"
+    )
+    theirs.save_pretrained(str(tmp_path / "cnn"))
+    with pytest.raises(InputError, match=r"modules \['Transformer', 'CNN', 'Pooling'\].*backend=\"torch\""):
+        export_folder(tmp_path / "cnn", tmp_path / "out")
+    ours = Embedder(tmp_path / "cnn", backend="torch").encode_document(["coffee", "tea"])
     np.testing.assert_allclose(ours, unit(theirs.encode(["coffee", "tea"])), atol=1e-5)
