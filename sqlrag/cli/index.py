@@ -163,7 +163,7 @@ def reindex(
             progress=progress,
         )
     if codes_only and not as_json:
-        click.echo(f"{db}: codes made anew for the chunks of {report.unchanged:,} rows, in {report.seconds:.1f} s.")
+        click.echo(f"{db}: codes made anew for the chunks of {report.unchanged:,} rows in {report.seconds:.1f} s.")
     else:
         _tell(db, report, as_json, "made anew: ")
 

@@ -84,7 +84,7 @@ def test_a_template_and_a_name(run, run_json, shop):
     assert run_json("sql", shop, "SELECT name FROM sqlite_schema WHERE name GLOB '*review*'") == [{"name": "review"}]
 
 
-def test_sync_reindex_and_repair(run, run_json, shop):
+def test_sync_reindex_and_repair(run, run_json, error_line, shop):
     """What the commands print, and what they do."""
     run_json("index", shop, "review.body")
     write(shop, "UPDATE review SET body = 'Bees dance.' WHERE id = 2", "DELETE FROM review WHERE id = 1")
@@ -94,6 +94,9 @@ def test_sync_reindex_and_repair(run, run_json, shop):
     assert "2 rows wait" in run("info", shop).stdout
     assert run("sync", shop).stdout.startswith(f"{shop}: rows: 1 changed, 1 removed; 1 chunks")
     assert run_json("reindex", shop, "--max-tokens", "50")["added"] == 1
+    assert run("reindex", shop, "--codes-only").stdout.startswith(f"{shop}: codes made anew for the chunks of 1 row")
+    assert run_json("reindex", shop, "--codes-only")["unchanged"] == 1
+    assert "leave out embedder" in error_line(run("reindex", shop, "--codes-only", "--max-tokens", "50"))
     write(shop, "DROP TRIGGER review_chunks_source_insert")
     result = run("check", shop)
     assert (result.exit_code, "triggers on review" in result.stdout) == (1, True)

@@ -19,7 +19,7 @@ CALLS = [
     ("token_count", ("Ünïcödé 🌋",)),
     ("rerank_score", (QUESTION, "Magma rises.")),
     ("vector_top_k", ("chunks", QUESTION, 5)),
-    ("vector_top_k", ("chunks", QUESTION, 5, "id % 2 = 0", 3)),
+    ("vector_top_k", ("chunks", QUESTION, 5, "id % 2 = 0", 7)),
     ("vector_top_k", ("chunks", QUESTION, 5, "length(title) > 2 OR title IS NULL")),
     ("text_top_k", ("chunks", "volcano magma", 5)),
     ("hybrid_top_k", ("chunks", QUESTION, 5, None, 0.3)),
