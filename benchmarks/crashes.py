@@ -1,4 +1,4 @@
-"""kill -9, and writes that fail, in the middle of ingest, sync, measuring, new codes, reindex and repair, in company.
+"""kill -9 and failed writes in the middle of ingest, sync, measuring, codes made anew, reindex and repair, in company.
 
     python benchmarks/crashes.py [--kills 200] [--seed 5] [--engine sqlite|duckdb] [--write]   # an hour or two
     python benchmarks/crashes.py --engine sqlite --operations sync,repair >runs.jsonl           # a part of it
@@ -18,7 +18,7 @@ are many commits. After each:
 - chunks and vectors are the same ones; readers never saw a chunk without its vector, or the reverse;
 - the user's table is as it was, and after `sync` each row is found by the one word that only this row has (of a repair:
   when it has been run again);
-- the operation run again completes, leaves the chunks and vectors of an undisturbed run, and is measured as that one;
+- the operation run again completes, and leaves the chunks and vectors of an undisturbed run, measured if that one is;
 - a failed write reached the caller as a `sqlrag.Error` of one line.
 
 Four processes run at once, two for each engine. Ctrl-C or a TERM ends them: the tables are of the runs until then. The
