@@ -5,12 +5,23 @@
 #ifndef SQLRAG_KERNELS_H
 #define SQLRAG_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "planes.h"
+enum { GROUP = 8, PLANES = 4, LARGEST = (1 << PLANES) - 1 };
 
-enum { GROUP = 8 };
+/* A query: 4 bits a dimension, in planes, so that a code's bits meet 64 of them at once. RaBitQ, Gao and Long 2024,
+   https://arxiv.org/abs/2405.12497. */
+struct planes {
+    size_t dimension;
+    size_t words;   /* of a code */
+    uint64_t *bits; /* word by word, the four planes of each, the lowest first */
+};
+
+/* Makes them of a vector of finite numbers, which is rotated in place. False if memory is short. */
+bool planes_make(struct planes *planes, float *vector, size_t dimension);
+void planes_free(struct planes *planes);
 
 /* Groups of codes, one behind the other. */
 struct run {

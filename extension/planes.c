@@ -1,4 +1,4 @@
-#include "planes.h"
+#include "kernels.h"
 
 #include <math.h>
 #include <stdlib.h>

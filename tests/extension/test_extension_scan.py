@@ -90,7 +90,7 @@ def test_it_finds_what_is_nearest(checked):
 
 
 def test_more_tables_than_memory_is_for(checked):
-    """Each is searched in turns; one makes room for the other."""
+    """Each is searched in turns; those for which there is no room are read each time."""
     copies = [f"CREATE TABLE {name}_codes AS SELECT * FROM a_codes;" for name in "bcd"]
     asked = [ASKED[0].replace("a_codes", f"{name}_codes") for name in "abcd"]
     assert checked.run(*MADE, *copies, *asked, *asked).stdout.split() == 8 * ANSWERS[:3]
