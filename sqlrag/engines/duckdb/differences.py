@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlrag.engines.duckdb.cursors import HERE
-from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.store.check import gone
 from sqlrag.store.names import in_main, quote
 from sqlrag.store.statements import statement
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import IndexRecord
 
-__all__ = ["Differences", "all_blocks", "chunk_differences", "lost_tables", "problems_of"]
+__all__ = ["Differences", "chunk_differences", "lost_tables", "problems_of", "state_of"]
 
 
 class Differences(NamedTuple):
@@ -28,24 +27,25 @@ class Differences(NamedTuple):
     """Chunks to insert into the index file."""
 
 
-def chunk_differences(
-    database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord, ids: range
-) -> Differences:
-    """Compare the chunks in a range of ids. A chunk without a vector does not belong in the index file."""
-    bounds = {"first": ids[0], "last": ids[-1]}
+def state_of(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
+    """Return what differs between any two states of an index's tables. Raises CatalogException if one is gone."""
+    if record.is_over_table:
+        database.execute(f"SELECT 1 FROM {quote(f'{record.name}_rows')} LIMIT 0")
+    return f"{record.embedder_hash} {database.execute(statement('duckdb/state', index=record.name)).fetchall()}"
+
+
+def chunk_differences(database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> Differences:
+    """Compare all chunks by their hashes: a million take two seconds."""
+    import pyarrow as pa
+
+    shown = index.execute(f"SELECT id, CAST(hash AS BLOB) FROM {in_main(record.name)}").fetchall()
+    ids, hashes = zip(*shown, strict=True) if shown else ((), ())
+    columns = {"id": pa.array(ids, pa.int64()), "hash": pa.array(hashes, pa.binary())}
+    database.register("sqlrag_shown", pa.table(columns))
     context = "context" if record.context else "''"
-    sql = statement("duckdb/chunk_hashes", index=record.name, context=context)
-    truth = dict(database.execute(sql, bounds).fetchall())
-    sql = f"SELECT id, hash FROM {in_main(record.name)} WHERE id BETWEEN :first AND :last"
-    shown: dict[Any, Any] = dict(index.execute(sql, bounds))
-    differing = {id_ for id_, _ in truth.items() ^ shown.items()}
-    return Differences(sorted(differing & shown.keys()), sorted(differing & truth.keys()))
-
-
-def all_blocks(index: apsw.Connection, record: IndexRecord, state: TableState) -> list[int]:
-    """Return the blocks of ids in which DuckDB's tables or the index file have chunks, in order."""
-    shown = index.execute(f"SELECT DISTINCT id >> ? FROM {in_main(record.name)}", (state.bits,))
-    return sorted({*map(int, state.blocks), *(block for (block,) in shown)})
+    found = database.execute(statement("duckdb/chunk_differences", index=record.name, context=context)).fetchall()
+    database.unregister("sqlrag_shown")
+    return Differences([id_ for id_, _ in found if id_ is not None], [id_ for _, id_ in found if id_ is not None])
 
 
 def lost_tables(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> list[str]:
@@ -63,13 +63,10 @@ def problems_of(
     name, problems = record.name, []
     if lost := lost_tables(database, record):
         return gone(record, lost)
-    state, differing = TableState.of(database, record), 0
-    for block in all_blocks(index, record, state):
-        found = chunk_differences(database, index, record, state.ids(block))
-        differing += len({*found.stale, *found.missing})
-    if differing:
+    found = chunk_differences(database, index, record)
+    if differing := {*found.stale, *found.missing}:
         problems.append(
-            f"{name}: {differing} chunks differ between the tables and the index file: "
+            f"{name}: {len(differing)} chunks differ between the tables and the index file: "
             f"`sqlrag check --repair` makes the index file anew, as does deleting {index_file}"
         )
     chunks, vectors = quote(name), quote(f"{name}_embedding")

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sqlrag.engines.duckdb.differences import all_blocks, chunk_differences
-from sqlrag.engines.duckdb.table_state import TableState
+from sqlrag.engines.duckdb.differences import chunk_differences
 from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE, stored_vectors
 from sqlrag.store.check import full_text_is_sound, gone, vector_problems
 from sqlrag.store.codes.blocks import CodeBlocks
@@ -34,15 +33,15 @@ FILES = "files"
 _log = logging.getLogger("sqlrag")
 
 
-def shown_state(shown: Contents, name: str) -> TableState | None:
+def shown_state(shown: Contents, name: str) -> str | None:
     """Return the state of DuckDB's tables that an index was made from, according to the index file."""
-    return TableState.parsed(shown.meta(_key(name)))
+    return shown.meta(_key(name))
 
 
-def note_state(registry: Registry, record: IndexRecord, state: TableState) -> None:
+def note_state(registry: Registry, record: IndexRecord, state: str) -> None:
     """Record which state of DuckDB's tables an index was made from. The caller has opened a transaction."""
     registry.put(record)
-    registry.set_meta(_key(record.name), str(state))
+    registry.set_meta(_key(record.name), state)
     registry.set_meta(FILES, "")
 
 
@@ -105,14 +104,12 @@ class IndexCopy:
         return problems
 
 
-def bring_to(
-    state: TableState, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord
-) -> None:
-    """Bring an index of the index file to a state of DuckDB's tables, block by block of ids.
+def bring_to(state: str, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> None:
+    """Bring an index of the index file to a state of DuckDB's tables: copy the chunks that differ, and no others.
 
     The caller has read the state in the transaction in which `database` reads the rows, and lets nobody else write the
     index file. Some thousands of rows are written in each transaction, and the state in the last one. If this is
-    stopped before, the next call compares the same blocks again.
+    stopped before, the next call copies what is still missing.
     """
     registry, copy = Registry(index), IndexCopy(index, record)
     shown = registry.find(record.name)
@@ -123,23 +120,20 @@ def bring_to(
         if shown is None:
             copy.create()
         registry.set_meta(FILES, "")
-    blocks = state.changed_blocks(shown_state(registry.look(), record.name))
-    for block in all_blocks(index, record, state) if blocks is None else blocks:
-        ids = state.ids(block)
-        found = chunk_differences(database, index, record, ids)
-        if len(found.missing) > ROWS_AT_ONCE:
-            _log.info("index %s: copying %s chunks from %s on", record.name, f"{len(found.missing):,}", f"{ids[0]:,}")
-        if found.stale:
-            with immediate(index):
-                copy.delete(found.stale)
-        for start in range(0, len(found.missing), ROWS_AT_ONCE):
-            some = found.missing[start : start + ROWS_AT_ONCE]
-            context = "context" if record.context else "''"
-            sql = f"SELECT id, {context}, text FROM {quote(record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
-            chunks = database.execute(sql, [some]).fetchall()
-            vectors = stored_vectors(database, record, some)
-            with immediate(index):
-                copy.insert(chunks, vectors)
+    found = chunk_differences(database, index, record)
+    if len(found.missing) > ROWS_AT_ONCE:
+        _log.info("index %s: copying %s chunks", record.name, f"{len(found.missing):,}")
+    if found.stale:
+        with immediate(index):
+            copy.delete(found.stale)
+    for start in range(0, len(found.missing), ROWS_AT_ONCE):
+        some = found.missing[start : start + ROWS_AT_ONCE]
+        context = "context" if record.context else "''"
+        sql = f"SELECT id, {context}, text FROM {quote(record.name)} WHERE id IN (SELECT unnest(?)) ORDER BY id ASC"
+        chunks = database.execute(sql, [some]).fetchall()
+        vectors = stored_vectors(database, record, some)
+        with immediate(index):
+            copy.insert(chunks, vectors)
     with immediate(index):
         note_state(registry, record, state)
 

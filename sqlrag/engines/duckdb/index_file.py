@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
 from sqlrag.engines.duckdb.cursors import catalog_of, own_cursor
-from sqlrag.engines.duckdb.differences import problems_of
+from sqlrag.engines.duckdb.differences import problems_of, state_of
 from sqlrag.engines.duckdb.error_translation import translated as translated_duckdb
 from sqlrag.engines.duckdb.file_signature import Signature, file_signature
 from sqlrag.engines.duckdb.index_connection import (
@@ -27,7 +27,6 @@ from sqlrag.engines.duckdb.index_connection import (
 )
 from sqlrag.engines.duckdb.index_copy import FILES, bring_to, drop_index, note_state, shown_state
 from sqlrag.engines.duckdb.schema_check import check_tables, stored_records
-from sqlrag.engines.duckdb.table_state import TableState
 from sqlrag.engines.duckdb.vectors import all_vectors
 from sqlrag.errors import DatabaseError, NotADatabaseError, SQLError
 from sqlrag.store.driver.error_translation import translated
@@ -55,9 +54,9 @@ class IndexFile:
         self.cursor = self._duckdb = self.closing(own_cursor(database, self.catalog))
         self._read_only = read_only
         self._tables_seen = False
-        self._names: list[str] = []
+        self._known: list[IndexRecord] = []
         self._lost: dict[str, tuple[IndexRecord, DatabaseError]] = {}
-        self._seen: list[tuple[Any, ...]] | None = None
+        self._seen: list[object] | None = None
         self._file = os.path.abspath(path)  # the process may change its folder
         self._files: Signature | None = None
         try:
@@ -73,7 +72,7 @@ class IndexFile:
                 self.registry = Registry(self.connection)
                 brought = self._begin(records, files)
             self._keep_up(brought)
-            self._names, self._files = [record.name for record in records], files
+            self._known, self._files = records, files
         except BaseException:
             self._close_cursors()
             raise
@@ -85,7 +84,7 @@ class IndexFile:
         self._cursors.add(cursor)
         return cursor
 
-    def state(self, record: IndexRecord, database: duckdb.DuckDBPyConnection | None = None) -> TableState:
+    def state(self, record: IndexRecord, database: duckdb.DuckDBPyConnection | None = None) -> str:
         """Return the state of an index's tables: the committed one, or that which `database` sees in its transaction.
 
         Raises DatabaseError if a table is missing.
@@ -93,7 +92,7 @@ class IndexFile:
         database = database or self._duckdb
         try:
             with translated_duckdb(self._path):
-                return TableState.of(database, record)
+                return state_of(database, record)
         except SQLError as error:
             raise self._without_table(record, error) from error
 
@@ -103,12 +102,12 @@ class IndexFile:
             "sqlrag check --repair makes the index anew"
         )
 
-    def state_shown(self, name: str) -> TableState | None:
+    def state_shown(self, name: str) -> str | None:
         """Return the state of DuckDB's tables that the index file was made from; None if it lacks the index."""
         shown = self.registry.look()
         return shown_state(shown, name) if shown.find(name) else None
 
-    def record_state(self, record: IndexRecord, state: TableState) -> None:
+    def record_state(self, record: IndexRecord, state: str) -> None:
         """Record in the index file which state of DuckDB's tables it has. The caller has opened a transaction."""
         note_state(self.registry, record, state)
 
@@ -130,13 +129,12 @@ class IndexFile:
                 records = self._records()
                 brought = self._show(records, self._states(records))
                 self._note(files)
-            if [record.name for record in records] != self._names:
-                self._names = [record.name for record in records]
+            if [record.name for record in records] != [record.name for record in self._known]:
                 seen = None  # it was about other indexes, and a new one might include rows that are not copied yet
-            self._seen, self._files = seen, files
+            self._known, self._seen, self._files = records, seen, files
             self._keep_up(brought)
 
-    def _show(self, records: Sequence[IndexRecord], states: Mapping[str, TableState]) -> list[IndexRecord]:
+    def _show(self, records: Sequence[IndexRecord], states: Mapping[str, str]) -> list[IndexRecord]:
         """Bring the index file to these states; return the records of the indexes that were behind.
 
         The caller holds `changing`.
@@ -185,9 +183,9 @@ class IndexFile:
             for record in records:
                 self.keep_up(record)
 
-    def _states(self, records: Iterable[IndexRecord]) -> dict[str, TableState]:
+    def _states(self, records: Iterable[IndexRecord]) -> dict[str, str]:
         """Return the state of each index that has its tables. The others are noted as lost, until a repair."""
-        states: dict[str, TableState] = {}
+        states: dict[str, str] = {}
         self._lost = {}
         for record in records:
             try:
@@ -248,14 +246,14 @@ class IndexFile:
         for cursor in list(self._cursors):
             cursor.close()
 
-    def _glance(self) -> list[tuple[Any, ...]] | None:
-        """Return what changes whenever a state does, in one statement, for as long as files cannot tell."""
+    def _glance(self) -> list[object] | None:
+        """Return what changes whenever a state does, for as long as files cannot tell."""
         if not self._has_tables():
             return None
-        states = "".join(f", {_sums_of(name)}" for name in self._names)
         try:
-            return sorted(self._rows(f"SELECT name, embedder_hash, version{states} FROM sqlrag_indexes"))
-        except SQLError:
+            records = self._rows("SELECT name, embedder_hash, version FROM sqlrag_indexes ORDER BY ALL")
+            return [*records, *(self.state(record) for record in self._known)]
+        except DatabaseError:
             return None  # a table is missing: `_states` finds out which
 
     def _run(self, sql: str, params: list[Any] | dict[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
@@ -337,14 +335,6 @@ def _has(shown: Contents, record: IndexRecord) -> bool:
     """Tell whether the index file has the same record of an index as DuckDB's tables."""
     found = shown.find(record.name)
     return found is not None and found.is_as(record)
-
-
-def _sums_of(name: str) -> str:
-    """Return columns that differ between any two states of an index's tables."""
-    return f"""
-        (SELECT [count(*), max(id), sum(id), sum(hash(source_id)), sum(end_char)]::VARCHAR FROM {quote(name)}),
-        (SELECT [count(*), sum(id)]::VARCHAR FROM {quote(name + "_embedding")})
-    """
 
 
 _changing: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()

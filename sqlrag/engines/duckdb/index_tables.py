@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sqlrag.engines.duckdb.indexes import DuckDBIndexes
-    from sqlrag.engines.duckdb.table_state import TableState
 
 __all__ = ["DuckDBTables", "transaction", "upgrade"]
 
@@ -269,7 +268,7 @@ class DuckDBTables(IndexTables):
         (id_,) = self.column("SELECT nextval('documents_ids')")
         return int(id_)
 
-    def state(self) -> TableState:
+    def state(self) -> str:
         """Return the state of the tables, as the transaction sees it. Raises DatabaseError if one is missing."""
         return self._indexes.state(self.record, self.connection)
 
@@ -286,7 +285,7 @@ class DuckDBTables(IndexTables):
         sql = "UPDATE sqlrag_indexes SET version = ? WHERE name = ?"
         self.rows(sql, [self.record.version, self.record.name])
 
-    def write_index_file(self, before: TableState, after: TableState, batch: _Batch) -> None:
+    def write_index_file(self, before: str, after: str, batch: _Batch) -> None:
         """Write to the index file what DuckDB has just committed. After a crash before this, the next query does it.
 
         `before`, `after`: the states at the beginning and the end of the transaction, as it saw them, without what
