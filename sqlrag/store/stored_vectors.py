@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import NotADatabaseError
 from sqlrag.store.codes.blocks import layout_of
 from sqlrag.store.precision import from_int8, kept_parts
 from sqlrag.store.statements import statement
+from sqlrag.store.vec0_layout import damaged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,9 +55,7 @@ def _decoded(
     places = len(rowids) // 8
     expected = places * record.dimension * numbers.itemsize
     if len(rowids) % 8 or len(validity) * 8 < places or len(vectors) != expected:
-        raise NotADatabaseError(
-            f"the vectors of index {record.name!r} are damaged: sqlrag check --repair makes them anew"
-        )
+        raise damaged(record.name)
     valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little", count=places).astype(bool)
     ids = np.frombuffer(rowids, "<i8")[valid].astype(np.int64)
     return ids, np.frombuffer(vectors, numbers).reshape(places, record.dimension)[valid]

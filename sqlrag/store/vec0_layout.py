@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlrag.store.registry import Connection
 
-__all__ = ["Places", "check_deletable", "check_insertable", "damaged", "places_of", "vectors_at"]
+__all__ = ["Places", "check_places", "damaged", "places_of", "vectors_at"]
 
 _BLOCK = re.compile(r"chunk_size\s*=\s*(\d+)", re.IGNORECASE)
 _BLOCK_PLACES = 1024
@@ -128,31 +128,21 @@ def _ids(connection: Connection, table: str) -> tuple[NDArray[np.int64], int]:
     return np.array(good, np.int64).reshape(len(good), 3), len(rows) - len(good)
 
 
-def check_deletable(connection: Connection, index: str, table: str, ids: Sequence[int]) -> None:
-    """Raise NotADatabaseError where the place of one of these ids is another's: deleting it would delete that one."""
-    sql = (
-        "SELECT place.rowid, place.chunk_id, place.chunk_offset, block.validity, block.rowids "
-        f"FROM main.json_each(?) AS wanted CROSS JOIN {in_main(f'{table}_rowids')} AS place "
-        f"ON place.rowid = wanted.value LEFT JOIN {in_main(f'{table}_chunks')} AS block "
-        "ON block.chunk_id = place.chunk_id"
-    )
-    for id_, _, place, validity, rowids in connection.execute(sql, (json.dumps([*map(int, ids)]),)):
-        if not _is_at(id_, place, validity, rowids):
-            raise damaged(index)
+def check_places(connection: Connection, index: str, ids: Sequence[int] | None = None) -> None:
+    """Raise NotADatabaseError where the place of one of these ids is another's: deleting it would delete that one.
 
-
-def check_insertable(connection: Connection, index: str, table: str) -> None:
-    """Raise NotADatabaseError where a place that looks free is one of the last ids': a new vector would be put there.
-
-    sqlite-vec fills the last block.
+    Without `ids`, of the last ones: sqlite-vec fills the last block, and would put a new vector into a place of theirs
+    that looks free.
     """
+    table = f"{index}_vec"
+    chosen = "1 ORDER BY rowid DESC LIMIT ?" if ids is None else "rowid IN (SELECT value FROM main.json_each(?))"
     sql = (
         "SELECT place.rowid, place.chunk_id, place.chunk_offset, block.validity, block.rowids "
-        f"FROM (SELECT rowid, chunk_id, chunk_offset FROM {in_main(f'{table}_rowids')} "
-        f"ORDER BY rowid DESC LIMIT {_LATEST}) AS place LEFT JOIN {in_main(f'{table}_chunks')} AS block "
-        "ON block.chunk_id = place.chunk_id"
+        f"FROM (SELECT rowid, chunk_id, chunk_offset FROM {in_main(f'{table}_rowids')} WHERE {chosen}) AS place "
+        f"LEFT JOIN {in_main(f'{table}_chunks')} AS block ON block.chunk_id = place.chunk_id"
     )
-    for id_, _, place, validity, rowids in connection.execute(sql):
+    bound = _LATEST if ids is None else json.dumps([*map(int, ids)])
+    for id_, _, place, validity, rowids in connection.execute(sql, (bound,)):
         if not _is_at(id_, place, validity, rowids):
             raise damaged(index)
 

@@ -15,7 +15,7 @@ from sqlrag.store.registry import Connection, IndexRecord, Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.statements import made_in_main, statement
 from sqlrag.store.stored_vectors import joined, stored_blocks
-from sqlrag.store.vec0_layout import check_deletable, check_insertable, vectors_at
+from sqlrag.store.vec0_layout import check_places, vectors_at
 from sqlrag.text.words import further_words
 
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ class IndexWriter:
         ids = [chunk[0] for chunk in chunks]
         self.bring_to_codes()
         self.remove_gone()
-        check_insertable(self._connection, self.record.name, f"{self.record.name}_vec")
+        check_places(self._connection, self.record.name)
         kept: NDArray[Any] = vectors
         if self.record.vectors == "int8":
             kept = to_int8(vectors)
@@ -337,7 +337,7 @@ class IndexWriter:
     def delete_vectors(self, ids: Sequence[int]) -> None:
         """Delete vectors that have no chunk, with their codes."""
         self.bring_to_codes()
-        check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
+        check_places(self._connection, self.record.name, ids)
         self._many(f"DELETE FROM {self._vectors} WHERE rowid = ?", ids)
         self._codes.delete(ids)
 
@@ -363,7 +363,7 @@ class IndexWriter:
         if self.record.is_over_table:
             self.delete_vectors(ids)
         else:
-            check_deletable(self._connection, self.record.name, f"{self.record.name}_vec", ids)
+            check_places(self._connection, self.record.name, ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
         self.remove_gone()
 

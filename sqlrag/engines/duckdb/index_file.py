@@ -194,25 +194,18 @@ class IndexFile:
                 self._lost[record.name.lower()] = (record, error)
         return states
 
-    def copy_again(self) -> None:
-        """Make the index file anew."""
-        with self.lock:
+    def copy_again(self, record: IndexRecord | None = None) -> None:
+        """Make the index file anew, or one index in it."""
+        with self.lock, self.changing:
             path = index_file_of(self._path)
             try:
                 with translated(path):
-                    for name in self.registry.names():
+                    for name in self.registry.names() if record is None else [record.name]:
                         drop_index(self.connection, name)
             except (NotADatabaseError, SQLError) as error:  # not DiskFullError, which is no reason to remove the file
                 self.connection.close()
                 self.connection = remake_index(path, error)
                 self.registry = Registry(self.connection)
-            self._seen = self._files = None
-            self.catch_up()
-
-    def copy_index_again(self, record: IndexRecord) -> None:
-        """Make one index in the index file anew."""
-        with self.lock, self.changing, translated(index_file_of(self._path)):
-            drop_index(self.connection, record.name)
             self._seen = self._files = None
             self.catch_up()
 

@@ -255,7 +255,7 @@ class DuckDBTables(IndexTables):
 
     def remake_codes(self) -> None:
         """Make the index anew in the index file, with the codes of DuckDB's vectors; a crash is caught up on open."""
-        self._indexes.copy_index_again(self.record)
+        self._indexes.copy_again(self.record)
 
     def keep_up(self, progress: Callable[[str, float], None]) -> None:
         """Measure how many candidates a search needs, if the index has grown since that was last measured."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.errors import NotADatabaseError
 from sqlrag.store.codes.quantization import encode, words_of
 from sqlrag.store.names import in_main
 from sqlrag.store.precision import Layout
+from sqlrag.store.vec0_layout import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,19 +188,14 @@ class CodeBlocks:
         parts = (f"CASE WHEN length({part}) <= {MOST * width} THEN {part} END" for part, width in widths.items())
         for row in self._connection.execute(f"SELECT {', '.join(parts)} FROM {self.table} {which}", bindings):
             if not all(isinstance(value, bytes) for value in row):
-                raise self._damaged()
+                raise damaged(self._record.name)
             ids, factors, codes = row
             count = len(ids) // 8
             if not count or (len(ids), len(factors), len(codes)) != (8 * count, 4 * count, 8 * count * words):
-                raise self._damaged()
+                raise damaged(self._record.name)
             found = np.frombuffer(ids, "<i8").astype(np.int64)
             if (found[1:] <= found[:-1]).any():
-                raise self._damaged()
+                raise damaged(self._record.name)
             yield Block(
                 found, np.frombuffer(factors, "<f4").astype(np.float32), np.frombuffer(codes, "<u8").reshape(-1, words)
             )
-
-    def _damaged(self) -> NotADatabaseError:
-        return NotADatabaseError(
-            f"the vectors of index {self._record.name!r} are damaged: sqlrag check --repair makes them anew"
-        )
