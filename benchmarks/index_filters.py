@@ -60,7 +60,7 @@ def main() -> None:
     load_vec(connection)
     add_buckets(connection)
     queries = np.array(np.load(options.vectors, mmap_mode="r")[-ASKED:])
-    indexes, record = SQLiteIndexes(connection), Registry(connection).get("chunks")
+    indexes, record = SQLiteIndexes(connection), Registry(connection).look().get("chunks")
     blocks = [(ids, queries @ found.T) for ids, found in joined(stored_blocks(connection, record), 65_536)]
     ids, products = np.concatenate([one for one, _ in blocks]), np.concatenate([one for _, one in blocks], axis=1)
     sql = "SELECT chunks.id, bucket FROM chunks JOIN documents ON documents.id = source_id"

@@ -318,10 +318,6 @@ class Registry:
             self._connection.execute(statement(f"index/add_{missing}"))
         self.set_meta("schema_version", str(SCHEMA_VERSION))
 
-    def exists(self) -> bool:
-        """Tell whether this file holds sqlrag's tables. Raises NotADatabaseError for other tables of their names."""
-        return self.look().exists
-
     def meta(self, key: str) -> str | None:
         """Return one fact about the database, None where it is not recorded."""
         return self.look().meta(key)
@@ -330,21 +326,9 @@ class Registry:
         """Record one fact about the database."""
         self._connection.execute("INSERT OR REPLACE INTO main.sqlrag_meta (key, value) VALUES (?, ?)", (key, value))
 
-    def records(self) -> list[IndexRecord]:
-        """Return the records of the indexes, by name; without indexes that are being made to replace others."""
-        return self.look().records
-
-    def names(self) -> list[str]:
-        """Return the names of these indexes, sorted."""
-        return [record.name for record in self.records()]
-
     def find(self, name: str) -> IndexRecord | None:
         """Return the record of an index, None where there is none of this name."""
         return self.look().find(name)
-
-    def get(self, name: object) -> IndexRecord:
-        """Return the record of an index. Raises UnknownIndexError that lists those that exist."""
-        return self.look().get(name)
 
     def put(self, record: IndexRecord) -> None:
         """Insert or replace the record of an index."""

@@ -107,16 +107,17 @@ class Index:
 
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
-        name = "index/vector_compared" if self.scans() else "index/vector_scan"
+        name = "index/vector_top_k" if self.scans() else "index/vector_scan"
         return self._rows(name, matching, vector=vector, k=k)
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
         if self.scans():
-            given: dict[str, Any] = {"vector": vector, "k": k, "candidates": candidates, "ids": ids}
-            return self._rows("index/vector_top_k", None, **given)
-        near = self.nearest_codes(vector, candidates, ids)
-        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=json.dumps(near))
+            nearest = f"main.sqlrag_nearest_codes('{self.record.name}_codes', :vector, :candidates, :ids)"
+            near = Matching(f"SELECT id FROM {nearest}", {"candidates": candidates, "ids": ids})
+            return self._rows("index/vector_top_k", near, vector=vector, k=k)
+        found = json.dumps(self.nearest_codes(vector, candidates, ids))
+        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=found)
 
     def nearest_codes(self, vector: bytes, k: int, ids: bytes | None = None) -> list[int]:
         """Return the ids of the k chunks whose codes are nearest to a vector, nearest first; `ids`: of these only."""

@@ -160,7 +160,7 @@ def upgrade(connection: apsw.Connection) -> None:
         contents = registry.look()
         if contents.exists and not contents.is_current:
             registry.create()
-            for record in registry.records():
+            for record in registry.look().records:
                 if layout_of(connection, record) == "neither":
                     IndexWriter(connection, record).bring_to_codes()
 

@@ -187,9 +187,7 @@ class DuckDBEngine(Engine):
 
     def stale(self, record: IndexRecord) -> int:
         """Return how many rows of its table an index has not seen, as the user's transaction sees it if one is open."""
-        if not self._statements.in_transaction:
-            return self.indexes.unseen(record)
-        return self.indexes.unseen_by(self._connection, record)
+        return self.indexes.unseen(record, self._connection if self._statements.in_transaction else None)
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table: sqlrag makes none, so all are the user's."""

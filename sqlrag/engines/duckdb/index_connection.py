@@ -79,14 +79,12 @@ def _prepared(connection: apsw.Connection, path: str) -> apsw.Connection:
     with translated(path):
         try:
             load_vec(connection)
-            _check_version(Registry(connection).meta("schema_version"), path)
+            version = Registry(connection).meta("schema_version")
+            if version not in (None, str(SCHEMA_VERSION)):
+                raise SchemaVersionError(  # noqa: TRY301 - the connection is closed below
+                    f"{path} was made by another version of sqlrag (schema {version})"
+                )
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def _check_version(version: str | None, path: str) -> None:
-    """Raise SchemaVersionError if the file was made by a version of sqlrag with another schema."""
-    if version not in (None, str(SCHEMA_VERSION)):
-        raise SchemaVersionError(f"{path} was made by another version of sqlrag (schema {version})")

@@ -139,9 +139,9 @@ class IndexFile:
 
         The caller holds `changing`.
         """
-        for name in self.registry.names():
-            if name not in states:
-                drop_index(self.connection, name)
+        for one in self.registry.look().records:
+            if one.name not in states:
+                drop_index(self.connection, one.name)
         shown = self.registry.look()
         behind = [
             record
@@ -200,8 +200,8 @@ class IndexFile:
             path = index_file_of(self._path)
             try:
                 with translated(path):
-                    for name in self.registry.names() if record is None else [record.name]:
-                        drop_index(self.connection, name)
+                    for one in self.registry.look().records if record is None else [record]:
+                        drop_index(self.connection, one.name)
             except (NotADatabaseError, SQLError) as error:  # not DiskFullError, which is no reason to remove the file
                 self.connection.close()
                 self.connection = remake_index(path, error)

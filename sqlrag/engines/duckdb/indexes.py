@@ -21,7 +21,7 @@ from sqlrag.errors import DatabaseError, SourceGoneError, SQLError
 from sqlrag.store.codes.scan import CodeMemory
 from sqlrag.store.driver.extensions import has_codes_scan
 from sqlrag.store.names import NEXT
-from sqlrag.store.registry import Contents, IndexRecord
+from sqlrag.store.registry import IndexRecord
 from sqlrag.store.top_k import Index, Matching
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ class DuckDBIndexes(IndexFile):
     def __init__(self, database: duckdb.DuckDBPyConnection, path: str, *, read_only: bool) -> None:
         self._unseen: dict[str, tuple[Signature | None, int]] = {}
         self._macros: str | None = None
-        self._looked: tuple[Signature | None, Contents | None] = (None, None)
         self._scans: bool | None = None
         self._memory = CodeMemory()
         super().__init__(database, path, read_only=read_only)
@@ -48,24 +47,15 @@ class DuckDBIndexes(IndexFile):
     def records(self) -> list[IndexRecord]:
         """Return the records of the indexes, by name."""
         with self.lock:
-            found = {record.name: record for record in self._look().records}
+            found = {record.name: record for record in self.registry.look().records}
             found |= {record.name: record for record, _ in self._lost.values() if not record.name.endswith(NEXT)}
             return [found[name] for name in sorted(found)]
-
-    def _look(self) -> Contents:
-        """Return the registry of the index file, without a statement if nothing was committed since the last call."""
-        files = file_signature(self._file)
-        looked_at, contents = self._looked
-        if contents is None or files is None or files != self._files or files != looked_at:
-            contents = self.registry.look()
-            self._looked = (files if files == self._files else None, contents)
-        return contents
 
     def record(self, name: object) -> IndexRecord:
         """Return the record of an index. Raises UnknownIndexError."""
         if isinstance(name, str) and (lost := self._lost.get(name.lower())):
             return lost[0]
-        return self._look().get(name)
+        return self.registry.look().get(name)
 
     def open(self, name: object) -> Index:
         """Return an index for reading. Raises UnknownIndexError, or DatabaseError if it has lost a table."""
@@ -137,32 +127,25 @@ class DuckDBIndexes(IndexFile):
         )
         return "VARCHAR" if self._has_tables() and self._rows(sql)[0][0] else "BIGINT"
 
-    def unseen_by(self, transaction: duckdb.DuckDBPyConnection, record: IndexRecord) -> int:
-        """Return how many rows have changed since they were indexed, as a transaction sees it; 0 for a view."""
+    def unseen(self, record: IndexRecord, transaction: duckdb.DuckDBPyConnection | None = None) -> int:
+        """Return how many rows have changed since they were indexed; 0 for a view, which only `sync` compares.
+
+        Rows are compared only after a commit, or as `transaction` sees them.
+        """
         from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
 
         if record.tracking == "view":
             return 0
-        with translated_duckdb(self._path):
-            sql = DuckDBIndexedTable(self._duckdb, self._path, self, record).differences_statement()
-            return len(transaction.execute(sql).fetchall())
-
-    def unseen(self, record: IndexRecord) -> int:
-        """Return how many rows have changed since they were indexed; 0 for a view, which only `sync` compares.
-
-        Rows are compared only after a commit.
-        """
-        from sqlrag.engines.duckdb.indexed_table import DuckDBIndexedTable
-
         files = file_signature(self._file)
         known = self._unseen.get(record.name)
-        if known is not None and files is not None and known[0] == files:
+        if transaction is None and known is not None and files is not None and known[0] == files:
             return known[1]
         try:
             with self.lock, translated_duckdb(self._path):
-                indexed = DuckDBIndexedTable(self._duckdb, self._path, self, record)
-                count = 0 if record.tracking == "view" else len(indexed.differences())
+                sql = DuckDBIndexedTable(self._duckdb, self._path, self, record).differences_statement()
+                count = len((transaction or self._duckdb).execute(sql).fetchall())
         except SQLError as error:
             raise self._without_table(record, error) from error
-        self._unseen[record.name] = (files, count)
+        if transaction is None:
+            self._unseen[record.name] = (files, count)
         return count

@@ -299,7 +299,7 @@ class SQLiteEngine(Engine):
         """
         registry = self.indexes.registry
         with translated(self.path):
-            if self.hindrance() is None and registry.find(record.name) is None and not registry.exists():
+            if self.hindrance() is None and registry.find(record.name) is None and not registry.look().exists:
                 others = "SELECT 1 FROM main.sqlite_schema WHERE tbl_name <> 'sqlrag_scores'"
                 if self._made_here or not list(self.connection.execute(others)):
                     use_wal(self.connection)
