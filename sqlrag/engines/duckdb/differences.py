@@ -35,7 +35,7 @@ def state_of(database: duckdb.DuckDBPyConnection, record: IndexRecord) -> str:
 
 
 def chunk_differences(database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> Differences:
-    """Compare all chunks by their hashes: a million take two seconds."""
+    """Compare all chunks by their hashes: a million take 2.5 seconds of one processor."""
     import pyarrow as pa
 
     shown = index.execute(f"SELECT id, CAST(hash AS BLOB) FROM {in_main(record.name)}").fetchall()
