@@ -1,5 +1,5 @@
--- vector_top_k: of the chunks whose ids {passing} gives, the :k whose vectors are nearest to :vector, nearest first: of all, of
--- those that a filter lets through, or of the nearest by their codes.
+-- vector_top_k: the :k chunks whose vectors are nearest to :vector, nearest first: of all chunks, of those that a filter lets
+-- through, or of the nearest by their codes. The part in braces is a SELECT of their ids.
 -- distance is Euclidean between unit vectors: cosine similarity = 1 - distance * distance / 2.
 -- sqlrag_look_up() and sqlrag_ids() are of sqlrag's C library (extension/codes.h). Without it sql/index/vector_scan.sql
 -- compares all, sql/index/vector_distances.sql the nearest by their codes.
