@@ -112,7 +112,7 @@ class OnDuckDB(Codes):
                 ids = pa.array(range(start + 1, start + 1 + len(block)))
                 embeddings = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
                 connection.register("rows", pa.table({"id": ids, "embedding": embeddings}))
-                connection.execute("INSERT INTO chunks SELECT id, id, 0, 0, 1, 'x', 1 FROM rows")
+                connection.execute("INSERT INTO chunks SELECT id, id, 0, 0, 1, 'x', 1, '' FROM rows")
                 connection.execute("INSERT INTO chunks_embedding SELECT id, embedding FROM rows")
         Path(f"{path}.sqlrag").unlink()
         started = time.perf_counter()

@@ -33,6 +33,7 @@ LAYERS = [
     ["text"],
     ["process"],
     ["results"],
+    ["drawing"],
     ["values"],
     ["errors"],
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Context",
     "Hit",
+    "Hits",
     "IndexInfo",
     "IngestProgress",
     "IngestReport",
@@ -178,6 +179,43 @@ def without_copies(hits: Sequence[Hit]) -> list[Hit]:
     ]
 
 
+class Hits(list[Hit]):
+    """The hits of a search, best first: a list that a notebook shows as cards, with a chart of both orders.
+
+    Examples:
+        >>> hits = db.search("how do I undo a migration?")
+        >>> [hit.title for hit in hits[:1]], "<svg" in hits._repr_html_()
+        (['Migrations'], True)
+    """
+
+    def __init__(
+        self, hits: Iterable[Hit] = (), words: Callable[[Sequence[str]], list[list[tuple[int, int]]]] | None = None
+    ) -> None:
+        super().__init__(hits)
+        self._words = words
+
+    def matching_words(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Return where texts have words of the question.
+
+        Parameters:
+            texts: Texts, such as those of the hits.
+
+        Returns:
+            For each text the `(start, end)` of each word, in characters.
+        """
+        return [[] for _ in texts] if self._words is None else self._words(texts)
+
+    def _repr_html_(self) -> str:
+        from sqlrag.drawing import movement_chart
+
+        return self._cards(self) + movement_chart(self, len(self))
+
+    def _cards(self, hits: Sequence[Hit]) -> str:
+        from sqlrag.drawing import cards
+
+        return cards(hits, self.matching_words([hit.text for hit in hits]))
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The order of the candidates before and after reranking.
@@ -211,6 +249,13 @@ class Comparison:
         """The hits that only the first stage had among its `top_n`, in the order of the first stage."""
         out = [hit for hit in self.candidates if hit.rank_before <= self.top_n < hit.rank_after]
         return sorted(out, key=lambda hit: hit.rank_before)
+
+    def _repr_html_(self) -> str:
+        """Return the hits as cards and all candidates as a chart, for a notebook."""
+        from sqlrag.drawing import movement_chart
+
+        candidates = self.candidates if isinstance(self.candidates, Hits) else Hits(self.candidates)
+        return candidates._cards(self.hits) + movement_chart(candidates, self.top_n)  # noqa: SLF001 - of this module
 
 
 @dataclass(frozen=True)

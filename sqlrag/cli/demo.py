@@ -29,13 +29,19 @@ Row = tuple[Any, ...]
     help="Database to create or reuse.  [default: python-stdlib.db, python-stdlib.duckdb]",
 )
 @engine_option
+@click.option("--open", "opens", is_flag=True, help='Then show the page in a browser (needs "sqlrag[http]").')
 @json_option
-def demo(path: str | None, engine: str | None, as_json: bool) -> None:
+def demo(path: str | None, engine: str | None, opens: bool, as_json: bool) -> None:
     """Search the documentation of Python itself by meaning.
 
     Indexes the docstrings of the interpreter that runs sqlrag in a database in the current folder, and asks three
-    questions. Nothing is downloaded, and a second run reuses the database.
+    questions. Nothing is downloaded, and a second run reuses the database. With --open it then shows both stages in
+    a browser, until Ctrl-C.
     """
+    if opens:
+        from sqlrag.cli.serve_database import check_http
+
+        check_http()  # before the documentation is indexed
     import sqlrag
     from sqlrag.cli.progress import interruptible
     from sqlrag.cli.standard_library import INDEX, PATH, QUESTIONS, harvest
@@ -66,6 +72,10 @@ def demo(path: str | None, engine: str | None, as_json: bool) -> None:
     else:
         _show(sql, answers)
         click.echo(_invitation(path, QUESTIONS[0]))
+    if opens:
+        from sqlrag.cli.serve_database import open_page
+
+        open_page(path, {"q": QUESTIONS[0]}, as_json=as_json)
 
 
 def _ask(database: Database, sql: str, question: str) -> tuple[list[Row], Comparison]:
@@ -123,7 +133,8 @@ def _invitation(path: str, question: str) -> str:
         f'  {program} sql {path} -p q="how many cores does this machine have?" \\\n'
         "      \"SELECT title, score FROM search('chunks', :q) JOIN documents d ON d.id = source_id "
         'ORDER BY score DESC"\n'
-        f"  {program} shell {path}"
+        f"  {program} shell {path}\n"
+        f'  {program} serve {path} --http --open    # both stages in a browser, after: pip install "sqlrag[http]"'
     )
 
 

@@ -31,6 +31,7 @@ __all__ = ["compare", "context", "search"]
     metavar="MS",
     help="Time for reranking, in which it scores the best candidates; by default it scores all of them.",
 )
+@click.option("--open", "opens", is_flag=True, help='Show the answer in a browser instead (needs "sqlrag[http]").')
 @json_option
 def search(
     *,
@@ -43,13 +44,22 @@ def search(
     params: dict[str, Any] | None,
     reranker: str | None,
     budget_ms: float | None,
+    opens: bool,
     as_json: bool,
 ) -> None:
     """Find the chunks that answer a QUESTION best.
 
     Prints the source of each, its score (higher is more relevant), its rank before and after reranking, and its
-    text.
+    text. On a terminal, the words of the question are marked.
     """
+    if opens:
+        if params:
+            raise click.UsageError("--open takes a filter without parameters: write the values of -p into --filter")
+        from sqlrag.cli.serve_database import open_page
+
+        state = {"q": question, "index": index, "k": top_k, "n": top_n, "filter": filter_, "budget": budget_ms}
+        open_page(db, state, reranker=reranker, as_json=as_json)
+        return
     started = time.perf_counter()
     with opened_for_query(db, reranker) as database:
         hits = database.search(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from sqlrag.cli.error_reporting import escaped, one_line, printable
+from sqlrag.results import Hits
 
 # Rich takes 30 ms to import, so it is imported where it is used: a search in a pipe does not need it.
 if TYPE_CHECKING:
@@ -83,9 +84,11 @@ def print_hits(hits: Sequence[Hit]) -> None:
     """Print each hit: a line with score, movement and origin, then its text."""
     if not hits:
         print_line("No hits.")
-    for hit in hits:
+    texts = [printable(hit.text.strip()) for hit in hits]
+    words = hits.matching_words(texts) if isinstance(hits, Hits) and sys.stdout.isatty() else [[] for _ in texts]
+    for hit, text, spans in zip(hits, texts, words, strict=True):
         print_line((f"{hit.rank_after}. {_origin(hit)}", "bold"), _score(hit), "  ", movement(hit))
-        print_indented(printable(hit.text.strip()), 3)
+        print_indented(text, 3, marked=spans)
         if hit.copies:
             print_line((f"   also in {', '.join(map(escaped, hit.copies))}", "dim"))
         print_line()
@@ -95,6 +98,12 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the top_n with their movement, then what was pushed out of it."""
     top_n, top_k = comparison.top_n, comparison.top_k
     print_line(f"After reranking {len(comparison.candidates)} of {top_k} candidates: the top {top_n}\n")
+    if sys.stdout.isatty():
+        from sqlrag.cli.movement import movement_lines
+
+        for line in movement_lines(comparison, console().width):
+            print_line(*line)
+        print_line()
     print_hits(comparison.hits)
     if not comparison.pushed_out:
         print_line((f"Nothing was pushed out of the top {top_n}.", "dim"))
@@ -122,15 +131,21 @@ def print_line(*parts: str | Styled) -> None:
     console().print(Text.assemble(*parts), soft_wrap=True)
 
 
-def print_indented(text: str, indent: int, style: str = "") -> None:
-    """Print an indented text, wrapped on a terminal, without blanks at the ends of its lines."""
+def print_indented(text: str, indent: int, style: str = "", marked: Sequence[tuple[int, int]] = ()) -> None:
+    """Print an indented text, wrapped on a terminal, without blanks at the ends of its lines.
+
+    `marked`: where words are that stand out on a terminal.
+    """
     if not sys.stdout.isatty():
         for line in text.splitlines():
             click.echo(f"{' ' * indent}{line}".rstrip())
         return
     from rich.text import Text
 
-    for wrapped in Text(text, style=style).wrap(console(), max(console().width - indent, 20)):
+    shown = Text(text, style=style)
+    for start, end in marked:
+        shown.stylize("bold yellow", start, end)
+    for wrapped in shown.wrap(console(), max(console().width - indent, 20)):
         wrapped.rstrip()
         console().print(Text(" " * indent).append(wrapped) if wrapped else "", soft_wrap=True)
 

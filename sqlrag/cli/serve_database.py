@@ -11,10 +11,10 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import NoReturn
-from urllib.parse import quote
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode
 
 import click
 
@@ -83,6 +83,13 @@ def serve_http(
     bound()
     with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process, port_errors(port):
         serve(process, port, token, ready, first)
+
+
+def open_page(db: str, state: Mapping[str, Any], *, reranker: str | None = None, as_json: bool = False) -> None:
+    """Serve a database on any free port, and open its page in a browser with this state, until Ctrl-C."""
+    given = {name: value for name, value in state.items() if value is not None}
+    first = f"/?{urlencode(given)}" if given else "/"
+    serve_http(db, port=0, time_limit=10, reranker=reranker, as_json=as_json, opens=True, first=first)
 
 
 def _open(link: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.database.index_methods import IndexMethods
@@ -22,6 +23,7 @@ from sqlrag.results import (
     Comparison,
     Context,
     Hit,
+    Hits,
     IndexInfo,
     IngestProgress,
     IngestReport,
@@ -361,7 +363,7 @@ class Database(IndexMethods):
         filter: str | None = None,  # noqa: A002 - the contract's name
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """Search an index in two stages: find the `top_k` nearest chunks, rerank them, and return the best `top_n`.
 
         Parameters:
@@ -377,6 +379,7 @@ class Database(IndexMethods):
 
         Returns:
             The hits, best first. A passage that several documents have is one hit, and `Hit.copies` names the others.
+            A notebook shows the hits as cards, with a chart of both orders.
 
         Raises:
             UnknownIndexError: The database has no such index.
@@ -403,16 +406,17 @@ class Database(IndexMethods):
         if len(found) < min(top_n, len(hits)) and len(hits) == top_k:  # copies have taken the place of others
             more = COPIES * top_k
             found = without_copies(self._hits(record, {**bindings, "top_k": more, "top_n": more}))
-        return found[:top_n]
+        return Hits(found[:top_n], partial(_matching_words, query, record.tokenizer))
 
-    def _hits(self, record: IndexRecord, bindings: dict[str, Any]) -> list[Hit]:
+    def _hits(self, record: IndexRecord, bindings: dict[str, Any]) -> Hits:
         """Return the hits of the function search(), given its arguments."""
         rows = self.execute(
             self._engine.search_statement(record, filtered=bindings["filter"] is not None), bindings
         ).fetchall()
-        return [
+        hits = (
             Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
-        ]
+        )
+        return Hits(hits, partial(_matching_words, bindings["query"], record.tokenizer))
 
     def compare(
         self,
@@ -435,7 +439,7 @@ class Database(IndexMethods):
             params: Values of the filter's parameters.
 
         Returns:
-            All candidates in their order after reranking.
+            All candidates in their order after reranking. A notebook shows them as a chart.
 
         Raises:
             UnknownIndexError: The database has no such index.
@@ -659,6 +663,12 @@ class Database(IndexMethods):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _matching_words(question: str, tokenizer: str, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    from sqlrag.store.highlight import matching_words
+
+    return matching_words(question, texts, tokenizer)
 
 
 def _check_whole(sql: object) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 from sqlrag.results import Hit
 
@@ -104,3 +105,29 @@ def test_context_for_a_prompt(run, run_json, db):
     nothing = run("context", db, QUESTION, "--max-tokens", "5")
     assert (nothing.stdout, nothing.stderr) == ("", "Note: nothing that was found fits into 5 tokens\n")
     assert run("context", db, QUESTION, "--max-tokens", "0").exit_code == 2
+
+
+def test_compare_draws_the_movement_on_a_terminal(terminal, run, db):
+    """Lines of box characters lead from each rank before to the rank after; a pipe gets none."""
+    status, shown = terminal("compare", db, QUESTION, "--top-n", "2")
+    assert status == 0
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    drawing = plain.split("the top 2")[1].split("\r\n\r\n")[1].splitlines()
+    assert drawing[0].split()[-1] == re.search(r"^1\. (\S+)", plain, re.MULTILINE)[1]
+    assert set("".join(drawing)) & set("─╮╰╯╭")
+    assert not set(run("compare", db, QUESTION, "--top-n", "2").stdout) & set("─│╮╰╯╭┼⋮")
+
+
+def test_words_of_the_question_are_marked_on_a_terminal(terminal, run, db):
+    """What matches the question's words stands out, in any form of the word; a pipe gets plain text."""
+    _, shown = terminal("search", db, "measuring the time", "--filter", "uri LIKE '%timeit%'", "--top-n", "1")
+    marked = re.findall(r"\x1b\[1;33m(.*?)\x1b\[0m", shown)
+    assert "time" in {word.lower().rstrip("s") for word in marked}
+    assert "\x1b" not in run("search", db, "measuring the time", "--top-n", "1").stdout
+
+
+def test_open_goes_without_parameters(run, db):
+    """The page's filter has no parameters: it says so before it serves anything."""
+    result = run("search", db, QUESTION, "--open", "--filter", "uri LIKE :x", "-p", "x=1")
+    assert result.exit_code == 2
+    assert "write the values of -p into --filter" in result.stderr

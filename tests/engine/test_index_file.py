@@ -380,7 +380,7 @@ def test_candidates_are_compared_in_duckdb(path):
     with duckdb.connect(str(path)) as connection:
         connection.execute("DELETE FROM chunks_embedding; DELETE FROM chunks")
         connection.register("made", pa.table({"id": ids, "embedding": embeddings}))
-        connection.execute("INSERT INTO chunks SELECT id, id % 2 + 1, id, 0, 1, 'x', 1 FROM made")
+        connection.execute(f"INSERT INTO chunks {COLUMNS} SELECT id, id % 2 + 1, id, 0, 1, 'x', 1 FROM made")
         connection.execute("INSERT INTO chunks_embedding SELECT * FROM made")
     distances = np.linalg.norm(vectors - query, axis=1)
     sql = "SELECT id, distance FROM vector_top_k('chunks', CAST(:q AS FLOAT[384]), 20, :filter, :candidates)"

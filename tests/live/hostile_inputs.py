@@ -186,7 +186,7 @@ SQLITE = [
     Hostile("view for reviews_vec, endless", ("DROP TABLE reviews_vec", f"CREATE VIEW reviews_vec AS {ENDLESS} SELECT i AS embedding, i AS k FROM n"), "its view reviews_vec is not as sqlrag makes it"),
     Hostile("view for a table behind reviews_vec, endless", instead("reviews_vec_chunks", ENDLESS + "SELECT i AS chunk_id, 64 AS size, x'FF' AS validity, zeroblob(512) AS rowids FROM n"), "its view reviews_vec_chunks is not as sqlrag makes it"),
     Hostile("full text over another table", ("DROP TABLE reviews_fts", "CREATE VIRTUAL TABLE reviews_fts USING fts5 (text, content = 'canary', content_rowid = 'id')"), "its table reviews_fts is not as sqlrag makes it"),
-    Hostile("full text with another tokenizer", ("DROP TABLE reviews_fts", "CREATE VIRTUAL TABLE reviews_fts USING fts5 (text, content = 'reviews', content_rowid = 'id', tokenize = 'trigram')", "INSERT INTO reviews_fts (reviews_fts) VALUES ('rebuild')"), NOTHING),
+    Hostile("full text with another tokenizer", ("DROP TABLE reviews_fts", "CREATE VIRTUAL TABLE reviews_fts USING fts5 (context, text, words, content = 'reviews', content_rowid = 'id', tokenize = 'trigram')", "INSERT INTO reviews_fts (reviews_fts) VALUES ('rebuild')"), NOTHING),
     Hostile("full text whose configuration is changed", ("UPDATE reviews_fts_config SET v = 99 WHERE k = 'version'",), "invalid fts5 file format"),
     Hostile("full text that is a table", ("DROP TABLE reviews_fts", "CREATE TABLE reviews_fts (text, rank)"), "its table reviews_fts is not as sqlrag makes it"),
     Hostile("vectors in a full text", ("DROP TABLE reviews_vec", "CREATE VIRTUAL TABLE reviews_vec USING fts5 (embedding)"), "its table reviews_vec is not as sqlrag makes it"),

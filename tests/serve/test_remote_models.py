@@ -91,7 +91,7 @@ def test_a_model_that_the_server_does_not_have(models, asked):
         ("model_embed", encoders.embedder.spec, "query"),
         ("model_score", encoders.reranker.spec, None),
     ):
-        with pytest.raises(UnknownModelError, match="the model server has .*@.*, not .*@000000000000"):
+        with pytest.raises(UnknownModelError, match=r"the model server has .*@.*, not .*@000000000000"):
             asked.call(function, spec.name, "0" * 64, argument)
         with pytest.raises(UnknownModelError, match="there is no model 'none-such'"):
             asked.call(function, "none-such", spec.weights_hash, argument)
