@@ -92,7 +92,7 @@ def check_encoding(name: str | None) -> str | None:
         return None
     try:
         found = codecs.lookup(name)
-        b"".decode(name)  # base64 and rot13 are codecs, and no encodings of text
+        "a".encode(name)  # base64 and rot13 are codecs, and no encodings of text
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(
             f"encoding is {name!r}, which Python does not know: "

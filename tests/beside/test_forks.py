@@ -106,6 +106,7 @@ def test_f7_every_method_says_so_in_a_child(notes):
         calls = {{
             "execute": lambda: db.execute("SELECT 1"), "describe": lambda: db.describe("SELECT 1"),
             "ingest": lambda: db.ingest([]), "search": lambda: db.search("bees"), "compare": lambda: db.compare("bees"),
+            "context": lambda: db.context("bees"),
             "evaluate": lambda: db.evaluate(), "info": db.info, "size": db.size, "confine": db.confine,
             "interrupt": db.interrupt, "indexes": db.indexes,
             "create_index": lambda: db.create_index("a", "note", "body"), "drop_index": lambda: db.drop_index("notes"),

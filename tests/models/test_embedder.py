@@ -65,7 +65,7 @@ def test_meaning_orders_the_texts(embedder):
 def test_query_vectors_are_remembered_within_bounds(monkeypatch):
     """A repeated query costs nothing; after as many others as are remembered it is encoded again, to the same bits."""
     assert _QUERY_VECTORS == 1024
-    monkeypatch.setattr("sqlrag.models.embedder._QUERY_VECTORS", 50)
+    monkeypatch.setattr(Embedder, "_results_kept", 50)
     embedder = Embedder()
     first = embedder.query_vector("What is a cache?")
     assert embedder.texts_encoded == 1
