@@ -57,6 +57,16 @@ def test_ask_and_see(enter, hits):
     assert page.said == []
 
 
+def test_asked_before_the_page_knows_its_database(enter):
+    """A question that is typed at once, while the page still asks what is there, is answered all the same."""
+    page = enter()
+    page.route("**/page/about", lambda route: (page.wait_for_timeout(800), route.continue_()))
+    page.reload(wait_until="commit")
+    ask(page)
+    assert page.get_by_label("Question", exact=True).input_value() == QUESTION
+    assert page.locator("article.hit").count() == 3
+
+
 def test_hover_links_card_and_line(enter):
     """What the pointer is on is seen in the other place too."""
     page = enter(ASKED)
