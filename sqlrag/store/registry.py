@@ -264,7 +264,7 @@ class Contents(Known):
 
     def other_triggers(self, record: IndexRecord) -> list[str]:
         """Return the triggers on an index's chunk table that are not sqlrag's."""
-        key = ("tables", record.name, record.is_over_table)
+        key = ("tables", record.name, record.is_over_table, record.vectors)
         return self.by_schema.once(key, lambda: check_index_tables(self._connection, record))
 
     @property

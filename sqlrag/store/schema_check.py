@@ -26,7 +26,7 @@ SHADOWS = {"vec0": ("chunks", "rowids", "vector_chunks00", "info"), "fts5": ("da
 """The names of the tables behind a virtual table, after its own name and a `_`."""
 
 _VIRTUAL = {
-    "vec": r"vec0\s*\(\s*embedding (FLOAT|INT8)\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
+    "vec": r"vec0\s*\(\s*embedding {numbers}\[\d+\]\s*(,\s*chunk_size\s*=\s*\d+\s*)?\)",
     "cells": r"vec0\s*\(\s*centroid FLOAT\[\d+\]\s*\)",
     "codes": r"vec0\s*\(\s*cell INTEGER PARTITION KEY\s*,\s*code INT8\[\d+\][\w\s=,]*\)",
     "fts": r"fts5\s*\(\s*(context\s*,\s*text\s*,\s*words|text)\s*,\s*"
@@ -71,18 +71,24 @@ def check_index_tables(connection: Connection, record: IndexRecord) -> list[str]
     names = [name, f"{name}_rows", f"{name}_queue", f"{name}_gone", *([] if record.is_over_table else ["documents"])]
     for part, made in _VIRTUAL.items():
         names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
-    _, others = _own_tables(connection, name, names)
+    numbers = "FLOAT" if record.vectors == "float32" else "INT8"
+    _, others = _own_tables(connection, name, names, numbers)
     return others
 
 
-def _own_tables(connection: Connection, index: str, names: Sequence[str]) -> tuple[set[str], list[str]]:
-    """Return which of these tables there are, and the triggers on an index's chunk table that are not sqlrag's."""
+def _own_tables(
+    connection: Connection, index: str, names: Sequence[str], numbers: str = ""
+) -> tuple[set[str], list[str]]:
+    """Return which of these tables there are, and the triggers on an index's chunk table that are not sqlrag's.
+
+    `numbers`: vec0's word for the numbers of its vectors.
+    """
     found = connection.execute(statement("index/own_tables"), {"names": json.dumps(list(names))})
     tables, others = set(), []
     for kind, name, table, sql, stores in list(found):
         if kind == "trigger" and table.lower() in (index.lower(), "documents"):
             others += [name] if not _matches(_TRIGGER, index, sql) and table != "documents" else []
-        elif _is_as_made(kind, name.lower(), index.lower(), sql, stores):
+        elif _is_as_made(kind, name.lower(), index.lower(), sql, stores, numbers):
             tables.add(name.lower())
         else:
             raise NotADatabaseError(
@@ -91,11 +97,12 @@ def _own_tables(connection: Connection, index: str, names: Sequence[str]) -> tup
     return tables, others
 
 
-def _is_as_made(kind: str, name: str, index: str, sql: str, stores: int) -> bool:
+def _is_as_made(kind: str, name: str, index: str, sql: str, stores: int, numbers: str) -> bool:  # noqa: PLR0917
     """Tell whether a table is as sqlrag makes it."""
     virtual = _VIRTUAL.get(name.removeprefix(f"{index}_")) if index else None
     if virtual is not None and not (name == f"{index}_codes" and stores):
-        return kind == "table" and _matches(rf"CREATE VIRTUAL TABLE \w+ USING {virtual}", index, sql)
+        made = virtual.replace("{numbers}", numbers)
+        return kind == "table" and _matches(rf"CREATE VIRTUAL TABLE \w+ USING {made}", index, sql)
     return kind == "table" and bool(stores)
 
 

@@ -171,7 +171,7 @@ RECORDS = [
     Hostile("chunks of 2^31 - 1 tokens", record("max_tokens = 2147483647"), NOTHING),
     Hostile("dimension of 2^31 - 1", record("dimension = 2147483647"), "the vectors of index 'reviews' are damaged", "vectors of another length than 2147483647"),
     Hostile("dimension of 2", record("dimension = 2"), "the vectors of index 'reviews' are damaged", "vectors of another length than 2"),
-    Hostile("vectors of the other kind", record("vectors = 'int8'"), "expected to be of type float32, but a int8 vector was provided", NOTHING),
+    Hostile("vectors of the other kind", record("vectors = 'int8'"), "its table reviews_vec is not as sqlrag makes it", NOTHING),
     Hostile("a prompt of 10 MB", record(f"document_prompt = '{'x' * 10_000_000}'"), NOTHING),
     Hostile("schema_version of 5,000 digits", (f"UPDATE sqlrag_meta SET value = '{'9' * 5000}' WHERE key = 'schema_version'",), "is damaged: its sqlrag_meta has the schema_version"),
 ]  # fmt: skip
