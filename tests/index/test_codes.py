@@ -284,7 +284,6 @@ def test_int8_vectors_take_a_quarter_of_the_space(tmp_path):
         "UPDATE chunks_codes SET stamp = random(), codes = x'00'",
         "UPDATE chunks_codes SET stamp = random(), ids = 'text'",
         "UPDATE chunks_codes SET ids = zeroblob(length(ids))",
-        "UPDATE chunks_codes SET factors = NULL",
         "UPDATE chunks_codes SET codes = zeroblob(length(codes))",
         "DELETE FROM chunks_codes",
         "DROP TABLE chunks_codes",
@@ -296,10 +295,7 @@ def test_damaged_codes_are_named_and_mended(by, damage):
     stored.insert(vectors_of(1500))
     query = vectors_of(1, seed=7)[0]
     before = stored.top_k(query, 5)
-    try:
-        stored.connection.execute(damage)
-    except apsw.ConstraintError:
-        pytest.skip("the table itself refuses this")
+    stored.connection.execute(damage)
     assert check_index(stored.connection, stored.record) != []
     if "codes = x" in damage:
         with pytest.raises(
