@@ -1,4 +1,4 @@
-"""The functions in Datasette's SQL pages: `datasette install sqlrag`.
+"""The functions in Datasette's SQL pages, and a search box on the pages of chunk tables: `datasette install sqlrag`.
 
 A plugin (https://docs.datasette.io/en/stable/plugin_hooks.html#prepare-connection-conn-database-datasette). Datasette
 opens a connection for each of its threads, read-only, with the standard library's sqlite3.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasette import hookimpl
 
@@ -18,7 +19,7 @@ from sqlrag.errors import Error, MissingDependencyError
 if TYPE_CHECKING:
     from datasette.app import Datasette
 
-__all__ = ["prepare_connection"]
+__all__ = ["extra_body_script", "prepare_connection", "register_routes"]
 
 _log = logging.getLogger("sqlrag")
 
@@ -55,6 +56,26 @@ def prepare_connection(conn: sqlite3.Connection, database: str, datasette: Datas
     else:
         engine.functions.longest_text = LONGEST_TEXT
         engine.functions.stop.seconds = datasette.setting("sql_time_limit_ms") / 1000
+
+
+@hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
+def extra_body_script(
+    database: str | None, table: str | None, columns: list[str] | None, view_name: str, datasette: Datasette
+) -> Awaitable[str] | str:
+    """Put a search box on the page of a chunk table."""
+    if view_name != "table" or database is None or table is None or not columns:
+        return ""
+    from sqlrag.integrations.datasette_search import box
+
+    return box(datasette, database, table, columns)
+
+
+@hookimpl  # type: ignore[untyped-decorator]  # of a package that has no types
+def register_routes() -> list[tuple[str, Callable[..., Any]]]:
+    """Add the page with the answer of the box."""
+    from sqlrag.integrations.datasette_search import ROUTE, search_page
+
+    return [(ROUTE, search_page)]
 
 
 @lru_cache

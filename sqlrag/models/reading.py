@@ -4,8 +4,10 @@ What a text says does not depend on the query. So a text is encoded once and rou
 (`sqlrag.models.kept`); a kept text then costs a tenth of the time. The score is the same, to the bit, whether a text
 was kept or is encoded now, and whatever is scored beside it:
 
-- Candidates are read in blocks of BLOCK, the last filled up with copies, and a query is padded to one of ROWS tokens: a
-  product's kernel goes through six or twelve rows at a time, and a sum can depend on which of these its row is.
+- Candidates are read in blocks of BLOCK, the last filled up with copies, and a query is padded to a multiple of ROWS
+  tokens: a product's kernel goes through twelve rows at a time, and a sum can depend on which of these its row is.
+- The texts of a block are padded to a multiple of WIDTH tokens: a sum over them takes several at a time, and what is
+  left over at the end in another order.
 - Words are compared by products of integers below 2^24, which floats hold exactly.
 """
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlrag.models.spec import ModelSpec
 
-__all__ = ["BLOCK", "CONSTANTS", "INPUTS", "OnnxReader", "rows_for"]
+__all__ = ["BLOCK", "CONSTANTS", "INPUTS", "OnnxReader"]
 
 INPUTS = ("query", "states", "vector", "rare", "codes", "passage", "vectors", "same", "words")
 """What a reader's graph takes, for one query and its candidates; the shapes stand in `OnnxReader._asked` and `_fed`."""
@@ -41,12 +43,13 @@ CONSTANTS = (
 """Further outputs of the graph, which do not depend on its inputs: the form, how rare each word piece is, `(words,)`,
 and the table of word embeddings, int8, with what brings each row to length one."""
 BLOCK = 8
-ROWS = (4, 6, 12)
+WIDTH = 32
+ROWS = 12
 
 
-def rows_for(tokens: int) -> int:
-    """Return how many tokens a query is padded to."""
-    return next((rows for rows in ROWS if rows >= tokens), -(-tokens // 12) * 12)
+def _padded(tokens: int, to: int) -> int:
+    """Return the next multiple of `to`, at least one time."""
+    return max(1, -(-tokens // to)) * to
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,7 @@ class OnnxReader:
         (encoding,) = self.tokenizer.singles([text], self.encoder.max_tokens)
         hidden = self._checked(self._encoding.run([0], lambda _: encoding, lambda output: output)[0])
         mean, own = hidden.mean(0, dtype=np.float32), hidden[1:-1]
-        rows = rows_for(len(own))
+        rows = _padded(len(own), ROWS)
         ids, states = np.zeros(rows, np.int64), np.zeros((rows, hidden.shape[1]), np.float32)
         ids[: len(own)] = encoding.ids[1:-1]
         states[: len(own)] = own / (np.linalg.norm(own, axis=-1, keepdims=True) + 1e-12)
@@ -210,7 +213,7 @@ class OnnxReader:
         """Return the texts' part of the inputs, their tokens padded to the longest."""
         import numpy as np
 
-        longest = max(2, *(len(text.ids) for text in texts))
+        longest = _padded(max(len(text.ids) for text in texts), WIDTH)
         own = np.zeros((len(texts), longest), np.int64)
         codes = np.zeros((len(texts), longest, self._constants.form.basis.shape[1] // 4), np.uint8)
         counted = np.zeros(own.shape, np.float32)

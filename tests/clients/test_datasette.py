@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def served(extension_python, environment, database):
         for line in process.stderr:
             if "Uvicorn running" in line:
                 break
+        # Each error is a long traceback, and the server would wait for somebody to read it.
+        for pipe in (process.stdout, process.stderr):
+            threading.Thread(target=pipe.read, daemon=True).start()
         yield f"http://127.0.0.1:{port}"
 
 
@@ -81,7 +85,8 @@ def answer(served, sql, **params):
 def test_datasette_knows_the_plugin(served):
     """It is loaded by its entry point, as after `datasette install sqlrag`."""
     plugins = httpx.get(f"{served}/-/plugins.json").json()
-    assert [plugin["hooks"] for plugin in plugins if plugin["name"] == "sqlrag"] == [["prepare_connection"]]
+    (hooks,) = [plugin["hooks"] for plugin in plugins if plugin["name"] == "sqlrag"]
+    assert sorted(hooks) == ["extra_body_script", "prepare_connection", "register_routes"]
 
 
 def test_the_documented_statement(served, database):
@@ -94,6 +99,25 @@ def test_the_documented_statement(served, database):
     page = httpx.get(f"{served}/passages", params={"sql": TWO_STAGES, "q": QUESTION}, timeout=120)
     assert page.status_code == 200
     assert "rich patch of flowers" in page.text
+
+
+def test_a_search_box_on_the_page_of_a_chunk_table(served, database):
+    """Its answer has the hits of `search` with their movement; other tables have no box, and texts are texts."""
+    address = "/-/sqlrag/passages/chunks"
+    assert f'"action": "{address}"' in httpx.get(f"{served}/passages/chunks").text
+    assert "sqlrag-search" not in httpx.get(f"{served}/passages/documents").text
+    with sqlrag.connect(database, read_only=True) as db:
+        comparison = db.compare(QUESTION, top_n=2)
+    page = httpx.get(served + address, params={"q": QUESTION, "top_n": "2"}, timeout=120).text
+    assert page.count("<article") == 2
+    assert page.count("<g>") == len(comparison.candidates)
+    assert f"score {comparison.hits[0].score:.3f}" in page
+    attack = 'bees <script>alert(1)</script> " onload=x'
+    answered = httpx.get(served + address, params={"q": attack, "top_n": "many"}, timeout=120).text
+    assert "<script>alert(1)" not in answered
+    assert '" onload=x' not in answered
+    for wrong in ("/-/sqlrag/passages/documents", "/-/sqlrag/passages/nope", "/-/sqlrag/nope/chunks"):
+        assert httpx.get(served + wrong, params={"q": "x"}).status_code == 404
 
 
 def test_every_function(served):

@@ -55,14 +55,18 @@ def folder(tmp_path_factory):
 
 
 def test_a_score_does_not_depend_on_what_stands_beside_it(folder):
-    reranker = sqlrag.Reranker(folder)
-    scores = reranker.score(QUERY, TEXTS)
-    assert np.isfinite(scores).all()
-    assert len(set(scores.tolist())) == len(TEXTS)
-    order = np.random.default_rng(1).permutation(len(TEXTS))
-    again = sqlrag.Reranker(folder, threads=1).score(QUERY, [TEXTS[place] for place in order])
-    assert again.tolist() == scores[order].tolist()
-    assert [float(sqlrag.Reranker(folder).score(QUERY, [text])[0]) for text in TEXTS[:4]] == scores[:4].tolist()
+    backend = sqlrag.Reranker(folder)._backend
+    kept = dict(zip(TEXTS, backend.encode(TEXTS)[1], strict=True))
+    drawn = np.random.default_rng(1)
+    for length in (1, 4, 5, 6, 9, 13, 30):
+        query = " ".join(["tea", "leaf", "rain", "night", "water"] * 6)[: 6 * length].rsplit(" ", 1)[0]
+        scores = backend.score([(query, text) for text in TEXTS], kept=kept)
+        assert np.isfinite(scores).all()
+        assert len(set(scores.tolist())) == len(TEXTS)
+        order = drawn.permutation(len(TEXTS))
+        again = backend.score([(query, TEXTS[place]) for place in order], kept=kept)
+        assert again.tolist() == scores[order].tolist()
+        assert [backend.score([(query, text)], kept=kept)[0] for text in TEXTS[:4]] == scores[:4].tolist()
 
 
 def test_a_kept_text_scores_as_one_that_is_read_now(folder):
