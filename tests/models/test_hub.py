@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sqlrag.cli import cli
-from sqlrag.errors import InputError, ModelFileError, UnknownModelError
+from sqlrag.errors import InputError, MissingDependencyError, ModelFileError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from sqlrag.models.cached_models import find_cached
 from sqlrag.models.export.check import check_model, remove_model
@@ -241,3 +241,6 @@ def test_check_says_what_a_pull_would_do(hub, sources, exports, tmp_path, monkey
     assert not any("safetensors" in path for _, path, _ in hub.asked)
     without_torch(monkeypatch)
     assert "that needs torch" in " ".join(check_model(NAME, kind=None, revision=None, options=Options())["notes"])
+    with pytest.raises(MissingDependencyError, match=r'pip install "sqlrag\[torch\]"'):
+        pull(NAME)
+    assert not any("safetensors" in path for _, path, _ in hub.asked)

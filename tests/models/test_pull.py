@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 import sqlrag
 from sqlrag.cli import cli
-from sqlrag.errors import InputError, MissingDependencyError, ModelFileError, ModelMismatchError, UnknownModelError
+from sqlrag.errors import InputError, ModelFileError, ModelMismatchError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from sqlrag.models.cached_models import cached_models, find_cached, folder_of, models_folder
 from sqlrag.models.detect import kind_of
@@ -368,14 +368,6 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, arguments, message):
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "cache").exists()
-
-
-def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch):
-    """Before anything is fetched."""
-    monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(MissingDependencyError, match=r'needs torch, .*pip install "sqlrag\[torch\]"'):
-        pull("BAAI/bge-small-en-v1.5")
 
 
 def test_pickled_weights_are_refused(embedder_folder, tmp_path):

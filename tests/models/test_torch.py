@@ -147,18 +147,6 @@ def test_other_architectures_and_pooling(original, texts, tmp_path):
     assert cosines(Embedder(tmp_path / "int8").encode_document(texts), model.encode_document(texts)).min() > 0.99
 
 
-def test_what_cannot_be_exported_is_refused(original, tmp_path):
-    """Modules and pooling that a specification cannot describe: the error names them, nothing is written."""
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
-    model = sentence_transformers.SentenceTransformer(str(original))
-    odd = sentence_transformers.SentenceTransformer(modules=[model[0], Pooling(384, pooling_mode="weightedmean")])
-    odd.save_pretrained(str(tmp_path / "odd"))
-    with pytest.raises(InputError, match="pools by 'weightedmean'"):
-        export(tmp_path / "odd", tmp_path / "out", kind="bi-encoder", name="odd")
-    assert not (tmp_path / "out").exists()
-
-
 def test_export_names_what_is_not_installed(original, tmp_path, monkeypatch):
     """Without onnx the error says what to install."""
     monkeypatch.setitem(sys.modules, "onnx", None)
