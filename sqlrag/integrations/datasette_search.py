@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from datasette import Forbidden, NotFound, Response
+from datasette.database import QueryInterrupted
 
 from sqlrag.results import HIT_COLUMNS, Comparison, Hit, Hits
 from sqlrag.store.highlight import matching_words
@@ -83,7 +85,7 @@ async def search_page(datasette: Datasette, request: Request) -> Response:
     if question.strip():
         try:
             comparison = await _compared(datasette, database, found, question, top_n)
-        except Exception as error:  # noqa: BLE001 - what Datasette and SQLite raise is told on the page
+        except (sqlite3.Error, QueryInterrupted) as error:
             problem = f"{error}: a first question loads the models. Is sql_time_limit_ms long enough?"
         else:
             shown = comparison._repr_html_()
@@ -117,7 +119,7 @@ async def _index(datasette: Datasette, database: str, table: str) -> dict[str, A
     try:
         sql = 'SELECT "index", source, tokenizer FROM sqlrag_info()'
         rows = await datasette.get_database(database).execute(sql)
-    except Exception:  # noqa: BLE001 - a database without the functions, or one that has no time for them
+    except (sqlite3.Error, QueryInterrupted):  # it has no such function, or no time for it
         return None
     return next((dict(row) for row in rows.rows if row["index"] == table), None)
 

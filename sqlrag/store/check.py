@@ -45,8 +45,6 @@ ROUNDING = {"float32": 1e-3, "int8": 0.1}
 LOOKED_AT = 64
 """The most vectors that are computed again for a comparison: half a second."""
 
-_VECTORS_AT_ONCE = 8192
-
 _FACTOR = 1e-5
 """By which share a factor may differ from the same computed again: its sum may have another order."""
 
@@ -135,7 +133,7 @@ def code_problems(connection: Connection, record: IndexRecord, stored: Vectors) 
         return [f"{record.name}: {damaged(record.name)}"]
     found = Block.joined(blocks) if blocks else None
     missing = other = 0
-    for some, vectors in joined(stored(), _VECTORS_AT_ONCE):
+    for some, vectors in joined(stored()):
         with np.errstate(all="ignore"):  # a stranger's vectors may have any numbers
             codes, factors = encode(vectors)
         has_code = np.isin(some, ids)

@@ -61,7 +61,7 @@ def _decoded(
     return ids, np.frombuffer(vectors, numbers).reshape(places, record.dimension)[valid]
 
 
-def joined(blocks: Iterator[Block], rows: int) -> Iterator[Block]:
+def joined(blocks: Iterator[Block], rows: int = 8192) -> Iterator[Block]:
     """Yield blocks put together until they have so many rows."""
     import numpy as np
 

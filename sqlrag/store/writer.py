@@ -63,8 +63,6 @@ TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLB
 _TXN_WRITE = 2
 """apsw.SQLITE_TXN_WRITE: if no transaction is open on the connection, its running statement writes."""
 
-_VECTORS_AT_ONCE = 8192
-
 _MOST_ID = 1 << 62
 """sqlrag gives no chunk an id beyond this."""
 
@@ -254,7 +252,7 @@ class IndexWriter:
         self._connection.execute(statement("index/create_codes", index=name))
         if self.record.is_over_table:  # sql/index/create_tracking.sql says why
             self._connection.execute(f"DROP TRIGGER {in_main(f'{name}_vector_after_delete')}")
-        for ids, vectors in joined(stored_blocks(self._connection, self.record), _VECTORS_AT_ONCE):
+        for ids, vectors in joined(stored_blocks(self._connection, self.record)):
             self._codes.insert(ids.tolist(), vectors)
 
     def renew_codes(self) -> None:
