@@ -137,21 +137,21 @@ def test_sqlite(*, counter, files, tmp_path, of, call, statements):
 @pytest.mark.parametrize(
     ("of", "call", "statements"),
     [
-        # As long as the database's files show no commit: the index file's state, its codes, and DuckDB's vectors. Else
-        # also one look at the tables, and two more at the registry: before the index is searched, and after it.
-        ("files", "first stage", ((14, 4), (24, 7))),
-        ("files", "two stages", ((14, 4), (24, 7))),
+        # As long as the database's files show no commit: the index file's state before the index is searched, when it
+        # is, and after it; its codes, and DuckDB's vectors. Else also one look at the tables, and one at the registry.
+        ("files", "first stage", ((16, 6), (24, 8))),
+        ("files", "two stages", ((16, 6), (24, 8))),
         # The filter is parsed, prepared on its table, and run.
-        ("files", "filtered", ((17, 6), (27, 9))),
-        ("files", "search", ((15, 5), (26, 9))),
-        ("files", "filtered search", ((18, 7), (29, 11))),
+        ("files", "filtered", ((19, 8), (27, 10))),
+        ("files", "search", ((18, 8), (26, 10))),
+        ("files", "filtered search", ((21, 10), (29, 12))),
         # Just written, the rows are compared: the table is described, then the type of the keys, then what differs.
-        ("table", "first stage", ((17, 4), (26, 10))),
-        ("table", "two stages", ((17, 4), (26, 10))),
+        ("table", "first stage", ((19, 6), (28, 12))),
+        ("table", "two stages", ((19, 6), (28, 12))),
         # A filter or search() needs the description of the table, too.
-        ("table", "filtered", ((21, 7), (30, 13))),
-        ("table", "search", ((19, 6), (29, 13))),
-        ("table", "filtered search", ((23, 9), (33, 16))),
+        ("table", "filtered", ((23, 9), (32, 15))),
+        ("table", "search", ((22, 9), (31, 15))),
+        ("table", "filtered search", ((26, 12), (35, 18))),
     ],
 )
 def test_duckdb(*, counter, files, tmp_path, monkeypatch, of, call, statements, settled):
