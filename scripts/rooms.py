@@ -33,7 +33,6 @@ LAYERS = [
     ["text"],
     ["process"],
     ["results"],
-    ["drawing"],
     ["values"],
     ["errors"],
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlrag.cli.error_reporting import one_line, printable
-from sqlrag.drawing import label
+from sqlrag.results.drawing import label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError, SourceError
-from sqlrag.results import IngestProgress, IngestReport, count_chunks
+from sqlrag.results import IngestProgress, IngestReport
+from sqlrag.results.reports import count_chunks
 from sqlrag.text.documents import Document, Json, Part, Unreadable, cleaned, embed_parts, kind_of_metadata
 from sqlrag.text.kinds import MANY_KINDS, kind_of
 from sqlrag.text.loading import FileContent, file_metadata, read_documents, read_file, row_columns

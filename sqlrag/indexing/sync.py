@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.changed_rows import ALL, Limits, QueuedRow
-from sqlrag.results import IngestProgress, SyncReport, UnreadableRow, count_chunks
+from sqlrag.results import IngestProgress, SyncReport, UnreadableRow
+from sqlrag.results.reports import count_chunks
 from sqlrag.text.documents import Part, embed_parts
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from datasette import Forbidden, NotFound, Response
 from datasette.database import QueryInterrupted
 
-from sqlrag.results import HIT_COLUMNS, Comparison, Hit, Hits
+from sqlrag.results import Comparison, Hit, Hits
+from sqlrag.results.hits import HIT_COLUMNS
 from sqlrag.store.highlight import matching_words
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N

@@ -13,7 +13,7 @@ from sqlrag.engines.duckdb.error_translation import Raised, translated
 from sqlrag.engines.open_rows import EngineRows, Row
 from sqlrag.errors import SQLError
 from sqlrag.process.call_lock import CallLock
-from sqlrag.results import columns_of
+from sqlrag.results.rows import columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
