@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import apsw
 import duckdb
@@ -99,10 +100,10 @@ def files(passage_files, tmp_path_factory) -> dict[str, Path]:
 def counted(counter: Counter, path: Path, call: str) -> tuple[int, int]:
     """Return the statements of the first call on a connection, and of the next one.
 
-    No other test asks these questions: the process's reranker remembers scores, and need not read their texts again.
+    Nobody has asked these questions before: the process's reranker remembers scores, and need not read texts again.
     """
     with sqlrag.connect(path) as db:
-        questions = (f"how long does water for the {call} take to boil?", f"why does the kettle of {call} whistle?")
+        questions = (f"how long does the water take to boil? {uuid4()}", f"why does the kettle whistle? {uuid4()}")
         return tuple(counter.of(lambda q=question: CALLS[call](db, q)) for question in questions)
 
 
