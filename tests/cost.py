@@ -34,9 +34,7 @@ BUDGET = 1000.0
 busy with other work as well."""
 SLACK = 0.1
 LONGEST = (
-    "postgres/test_ceilings.py",
     "postgres/test_limits.py",
-    "postgres/test_unstoppable.py",
     "clients/test_mcp.py",
     "beside/test_forks.py",
     "beside/test_duckdb_names.py",
@@ -45,17 +43,14 @@ LONGEST = (
     "beside/test_duckdb_index_file.py",
     "engine/test_odd_types.py",
     "engine/test_index_file.py",
-    "beside/test_company.py",
     "engine/test_ties.py",
     "index/test_codes.py",
     "docs/test_examples.py",
     "docs/test_pages.py",
-    "live/test_steady_writer.py",
     "live/test_tracking.py",
     "live/test_tables.py",
     "live/test_shadow_tables.py",
     "live/test_repair.py",
-    "live/test_model.py",
     "engine/test_confinement.py",
     "engine/test_score_cache.py",
     "serve/test_commands.py",

@@ -27,6 +27,8 @@ from sqlrag.errors import BacklogWarning
 from tests.beside.programs import Program, copied, plain_duckdb, plain_sqlite, syncing
 from tests.conftest import database_path
 
+pytestmark = pytest.mark.slow
+
 KEYS = st.integers(1, 8)
 WRITES = st.lists(st.tuples(st.sampled_from(["put", "put", "put", "delete"]), KEYS), min_size=1, max_size=3)
 QUESTIONS = (

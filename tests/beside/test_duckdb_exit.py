@@ -9,6 +9,8 @@ import pytest
 
 from tests.engine.databases import copy_of
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import sys, threading
 import duckdb

@@ -12,6 +12,8 @@ import pytest
 
 from tests.engine.databases import copy_of
 
+pytestmark = pytest.mark.slow
+
 for _needed in ("jupysql", "ipython", "duckdb-engine", "pandas"):
     if not any(metadata.distributions(name=_needed)):
         pytest.skip("this needs: pip install jupysql ipython pandas duckdb-engine", allow_module_level=True)

@@ -20,6 +20,8 @@ import pytest
 from sqlrag.process.descriptors import accepted
 from sqlrag.process.stderr import LINES, LONGEST_LINE
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = {"http": ["serve", "{}", "--http"], "mcp": ["mcp", "{}", "--http"]}
 
 # Of few descriptors and little patience, so that a test need not open thousands of connections and wait for long.

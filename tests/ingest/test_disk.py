@@ -20,6 +20,8 @@ from tests.conftest import database_path
 from tests.ingest.children import Child
 from tests.ingest.content import assert_holds, read_texts, write_folder
 
+pytestmark = pytest.mark.slow
+
 FULL = "the disk is full; what was committed before is intact: make room and run it again"
 
 

@@ -14,6 +14,8 @@ from tests.conftest import database_path
 from tests.ingest.children import MAX_TOKENS, Child, check, ingest
 from tests.ingest.content import assert_holds, chunks_of, read_texts, write_folder
 
+pytestmark = pytest.mark.slow
+
 KILLS = 6
 
 

@@ -20,6 +20,8 @@ from tests.live.crashes import Case
 from tests.live.faults import disk_at
 from tests.live.operations import OPERATIONS, SMALL, make_table
 
+pytestmark = pytest.mark.slow
+
 KILLS = 4
 
 

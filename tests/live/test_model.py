@@ -21,6 +21,8 @@ from tests.live.content import assert_in_step, written_meanwhile
 from tests.live.writers import WriteError
 from tests.sizes import examples
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Dialect:

@@ -17,6 +17,8 @@ from tests.conftest import ENGINES, database_path
 from tests.engine.databases import assert_says, copy_of
 from tests.live.content import written_meanwhile
 
+pytestmark = pytest.mark.slow
+
 MOST_STEPS = 200
 """A run that takes more is taken for one without an end."""
 

@@ -19,6 +19,8 @@ from tests.postgres.conftest import serving
 from tests.postgres.test_limits import Raw, code_of
 from tests.postgres.test_slow_clients import until
 
+pytestmark = pytest.mark.slow
+
 CEILING = 2_300
 """MB: what the server has when it starts, and 2 GiB."""
 

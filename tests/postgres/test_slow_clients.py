@@ -20,6 +20,8 @@ from tests.conftest import PASSAGES
 from tests.postgres.conftest import SECRET, serving
 from tests.postgres.test_limits import ENDLESS, Raw, memory, startup
 
+pytestmark = pytest.mark.slow
+
 ROWS = {
     "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
     "SELECT c.id, c.text FROM chunks AS c, n LIMIT {}",

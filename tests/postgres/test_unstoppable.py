@@ -12,19 +12,16 @@ import pytest
 
 from tests.postgres.conftest import serving
 
+pytestmark = pytest.mark.slow
+
 UNSTOPPABLE = [
-    pytest.param("sqlite", "SELECT instr(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1')", id="sqlite"),
-    pytest.param("duckdb", "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000))", id="duckdb"),
-    pytest.param(
-        "sqlite",
-        "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000)) FROM pg_type LIMIT 1",
-        id="catalog",
-        marks=pytest.mark.slow,
-    ),
+    ("sqlite", "SELECT instr(hex(zeroblob(7000000)), hex(zeroblob(3500000)) || '1')"),
+    ("duckdb", "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000))"),
+    ("sqlite", "SELECT jaro_similarity(repeat('ab', 6000000), repeat('ba', 6000000)) FROM pg_type LIMIT 1"),
 ]
 
 
-@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE)
+@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE, ids=["sqlite", "duckdb", "catalog"])
 def test_x3_the_server_begins_anew(served_files, engine, sql):
     """At the same address, with the same password; nothing else ends the function, and all cores are free again."""
     with serving(served_files[engine], engine, "--time-limit", "0.5") as served:
@@ -42,8 +39,8 @@ def test_x3_the_server_begins_anew(served_files, engine, sql):
         )
 
 
-@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE)
-@pytest.mark.parametrize("presses", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("engine", "sql"), UNSTOPPABLE, ids=["sqlite", "duckdb", "catalog"])
+@pytest.mark.parametrize("presses", [1, 2])
 def test_x3_ctrl_c_ends_the_server_whatever_runs(served_files, engine, sql, presses):
     """Four sessions in functions that nothing stops keep it no longer than one, and nothing crashes."""
     with serving(served_files[engine], engine, "--time-limit", "600") as served:
