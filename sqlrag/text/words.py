@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
-__all__ = ["UNSPACED", "bigrams", "further_words", "indexed_words", "search_text", "unspaced_letters"]
+__all__ = ["UNSPACED", "bigrams", "further_words", "indexed_words", "placed_words", "search_text", "unspaced_letters"]
 
 UNSPACED = (
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff"
@@ -30,6 +31,10 @@ _FORMAT = re.compile(
     "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0001"
     "\U000e0020-\U000e007f]"
 )
+
+
+_SPACE = -1
+"""The place of a space that is put between words."""
 
 
 def search_text(text: str) -> str:
@@ -61,6 +66,45 @@ def indexed_words(text: str) -> str:
     if not words.isascii():
         words = _RUN.sub(lambda run: f" {' '.join(bigrams(run[0]))} ", words)
     return f"{words}\n{' '.join(broken)}" if broken else words
+
+
+def placed_words(text: str, *, pairs: bool = True) -> tuple[str, list[tuple[int, int]]]:
+    """Return the words of `indexed_words`, and for each of its characters where it stands in the text: `(start, end)`.
+
+    A letter with its accents and joiners is one place. Without `pairs`, runs without spaces stay as they are.
+    """
+    letters: list[str] = []
+    places: list[tuple[int, int]] = []
+    start = 0
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not _joins_the_one_before(text[end]):
+            made = search_text(text[start:end])
+            letters.extend(made)
+            places.extend([(start, end)] * len(made))
+            start = end
+    words, order, at = "".join(letters), list[int](), 0
+    for run in _RUN.finditer(words) if pairs else ():
+        order += [*range(at, run.start()), _SPACE]
+        for first in range(run.start(), max(run.end() - 1, run.start() + 1)):
+            order += [*range(first, min(first + 2, run.end())), _SPACE]
+        at = run.end()
+    order += range(at, len(words))
+    for start, end in _broken_words(words):
+        hyphen = {start + place for found in _BROKEN_WORD.finditer(words[start:end]) for place in range(*found.span())}
+        order += [_SPACE, *(place for place in range(start, end) if place not in hyphen)]
+    return (
+        "".join(" " if place == _SPACE else words[place] for place in order),
+        [(0, 0) if place == _SPACE else places[place] for place in order],
+    )
+
+
+@lru_cache(maxsize=4096)
+def _joins_the_one_before(letter: str) -> bool:
+    """Tell whether a character may become one with the one before it in `search_text`, or is dropped there."""
+    if letter.isascii():
+        return False
+    made = search_text(letter)
+    return not made or unicodedata.category(made[0]).startswith("M") or "\u1160" <= made[0] <= "\u11ff"
 
 
 def bigrams(run: str) -> list[str]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sqlrag.errors import InputError
 from sqlrag.store.full_text import TOKENIZERS, check_tokenizer, match_expression
-from sqlrag.text.words import further_words
+from sqlrag.store.highlight import matching_words
+from sqlrag.text.words import further_words, indexed_words, placed_words
 from tests.sizes import examples
 
 HOSTILE = ['"', "''", "NOT", "a AND", "NEAR(", "a*", "^a", "text:a", "-a", "a -b", "{a}", "\0", "(", "a\0b", "🐝", "_"]
@@ -135,3 +136,44 @@ def test_a_tokenizer_that_there_is_not(name):
     """The error names those that there are."""
     with pytest.raises(InputError, match=r"tokenizer is .*: it is one of 'porter', 'unicode61', 'trigram'"):
         check_tokenizer(name)
+
+
+MARKED = [
+    ("dancing bees", "👩‍👩‍👧 Dances, bee🐝s 🐝", ["Dances", "bee"]),
+    (
+        "cafe",
+        "café cafe\u0301 \uff23\uff21\uff26\uff25\u0301 cafés",
+        ["café", "cafe\u0301", "\uff23\uff21\uff26\uff25\u0301", "cafés"],
+    ),
+    ("office", "the oﬃce of\u00adfice of\u200bfice", ["oﬃce", "of\u00adfice", "of\u200bfice"]),
+    ("Istanbul Straße", "İstanbul ISTANBUL STRASSE straße", ["İstanbul", "ISTANBUL", "straße"]),
+    ("information", "informa-\r\ntion, information", ["informa-\r\ntion", "information"]),
+    ("東京の天気はどうですか?", "🌞明日の東京の天気は晴れです。", ["東京の天気は", "です"]),
+    ("हिन्दी", "मैं हिन्दी बोलता हूँ", ["हिन्दी"]),
+    ("가", "ㄱㅏ 나 \u1100\u1161", ["ㄱㅏ", "\u1100\u1161"]),
+    ("bees", "a\0bees\x02bees\x03bees\ud800", ["bees", "bees", "bees"]),
+    ("what is it?", "nothing", []),
+]
+
+
+@pytest.mark.parametrize(("question", "text", "words"), MARKED, ids=[question for question, _, _ in MARKED])
+def test_the_words_that_match(question, text, words):
+    """Marks are around what the full text has found, accents, joiners and broken words included, and nothing else."""
+    first, second = matching_words(question, [text, f"\n{text}"], "porter")
+    assert [text[start:end] for start, end in first] == words
+    assert [(start - 1, end - 1) for start, end in second] == first
+
+
+@given(text=TEXTS, question=TEXTS, tokenizer=st.sampled_from(list(TOKENIZERS)))
+@example(text="a\u0301-\nb\u0301-\ncd 宽 行车宽", question="ab cd 行车", tokenizer="porter")
+@pytest.mark.sized
+@settings(max_examples=examples(60, 400), deadline=None)
+def test_marks_are_in_order_and_inside(text, question, tokenizer):
+    """Whatever the text, what is searched for marks is what is indexed, and marks neither overlap nor go astray."""
+    words, places = placed_words(text)
+    assert words.split() == indexed_words(text).split()
+    assert len(words) == len(places)
+    (spans,) = matching_words(question, [text], tokenizer)
+    ends = [end for span in spans for end in span]
+    assert ends == sorted(ends)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
