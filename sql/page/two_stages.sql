@@ -1,7 +1,7 @@
--- The page: both stages with any first stage and any reranker.
-SELECT   hit.id, chunk.source_id, {document}, chunk.text, chunk.ordinal,
-         rerank_score(:question, {passage}, :reranker) AS score, hit.rank
+-- The page: what search.sql gives, with any first stage and any reranker.
+SELECT   hit.id, chunk.source_id, {document}, chunk.ordinal, chunk.start_char, chunk.end_char, chunk.text,
+         rerank_score(:question, {passage}, :reranker) AS score, NULL AS distance, hit.rank AS rank_before
 FROM     {function}(:index, :question, :top_k, :filter) AS hit
 JOIN     {main}.chunks AS chunk ON chunk.id = hit.id
 {join}
-ORDER BY score DESC, hit.rank ASC;
+ORDER BY score DESC, rank_before ASC;

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlrag.database.index_methods import IndexMethods
 from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.results import Comparison, Context, Hit, Hits
-from sqlrag.results.hits import COPIES, HIT_COLUMNS, without_copies
+from sqlrag.results.hits import distinct_hits, hits_of
 from sqlrag.values.arguments import (
     DEFAULT_MAX_CONTEXT,
     DEFAULT_TOP_K,
@@ -20,9 +19,6 @@ from sqlrag.values.arguments import (
     check_top_n,
 )
 from sqlrag.values.bindings import as_json
-
-if TYPE_CHECKING:
-    from sqlrag.store.registry import IndexRecord
 
 __all__ = ["SearchMethods"]
 
@@ -72,29 +68,32 @@ class SearchMethods(IndexMethods):
             >>> db.search("tea", filter="title = :title", params={"title": "Tea"})[0].rank_before
             1
         """
-        top_k = check_k("search", "top_k", top_k)
+        return self._compared("search", query, index, top_k, top_n, filter, params, budget_ms).hits
+
+    def _compared(  # noqa: PLR0917 - the arguments of `search`
+        self,
+        caller: str,
+        query: str,
+        index: str | None,
+        top_k: int,
+        top_n: int,
+        filter: str | None,  # noqa: A002
+        params: Mapping[str, Any] | None,
+        budget_ms: float | None,
+    ) -> Comparison:
+        top_k = check_k(caller, "top_k", top_k)
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
         bindings = {"query": query, "filter": filter, "budget_ms": budget_ms, "filter_params": as_json(params)}
-        if record.is_over_table:  # rows with the same text are rows of their own
-            return self._hits(record, {**bindings, "top_k": top_k, "top_n": top_n})
-        hits = self._hits(record, {**bindings, "top_k": top_k, "top_n": top_k})
-        found = without_copies(hits)
-        if len(found) < min(top_n, len(hits)) and len(hits) == top_k:  # copies have taken the place of others
-            more = COPIES * top_k
-            found = without_copies(self._hits(record, {**bindings, "top_k": more, "top_n": more}))
-        return Hits(found[:top_n], partial(_matching_words, query, record.tokenizer))
+        sql = self._engine.search_statement(record, filtered=filter is not None)
 
-    def _hits(self, record: IndexRecord, bindings: dict[str, Any]) -> Hits:
-        """Return the hits of the function search(), given its arguments."""
-        rows = self._engine.execute(
-            self._engine.search_statement(record, filtered=bindings["filter"] is not None), bindings
-        ).fetchall()
-        hits = (
-            Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row[4] or "{}")}) for row in rows
-        )
-        return Hits(hits, partial(_matching_words, bindings["query"], record.tokenizer))
+        def ask(top_k: int) -> list[Hit]:
+            return hits_of(self.execute(sql, {**bindings, "top_k": top_k, "top_n": top_k}))
+
+        # In a table, rows with the same text are rows of their own.
+        found, top_k = (ask(top_k), top_k) if record.is_over_table else distinct_hits(ask, top_k, top_n)
+        return Comparison(query, top_k, top_n, Hits(found, partial(_matching_words, query, record.tokenizer)))
 
     def compare(
         self,
@@ -105,6 +104,7 @@ class SearchMethods(IndexMethods):
         top_n: int = DEFAULT_TOP_N,
         filter: str | None = None,  # noqa: A002
         params: Mapping[str, Any] | None = None,
+        budget_ms: float | None = None,
     ) -> Comparison:
         """Show how reranking changes the order of the candidates.
 
@@ -115,9 +115,11 @@ class SearchMethods(IndexMethods):
             top_n: How many of them count as results.
             filter: A boolean SQL expression.
             params: Values of the filter's parameters.
+            budget_ms: How many milliseconds reranking may take.
 
         Returns:
-            All candidates in their order after reranking. A notebook shows them as a chart.
+            All candidates in their order after reranking; the first `top_n` are what `search` returns. A notebook shows
+            them as a chart.
 
         Raises:
             UnknownIndexError: The database has no such index.
@@ -128,12 +130,8 @@ class SearchMethods(IndexMethods):
             >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
             (['Migrations'], 3)
         """
-        top_k = check_k("compare", "top_k", top_k)
-        check_top_n(top_n, top_k)
-        bindings = {"query": query, "top_k": top_k, "top_n": top_k, "filter": filter, "budget_ms": None}
         with self._call_lock:
-            candidates = self._hits(self._record(index), {**bindings, "filter_params": as_json(params)})
-        return Comparison(query, top_k, top_n, candidates)
+            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms)
 
     def context(
         self,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from datasette import Forbidden, NotFound, Response
 from datasette.database import QueryInterrupted
 
-from sqlrag.results import Comparison, Hit, Hits
-from sqlrag.results.hits import HIT_COLUMNS
+from sqlrag.results import Comparison, Hits
+from sqlrag.results.hits import hits_of, without_copies
 from sqlrag.store.highlight import matching_words
 from sqlrag.store.statements import statement
 from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N
@@ -132,10 +132,8 @@ async def _compared(
     sql = statement(name, index=index["index"], main="main", search="search")
     params = {"query": question, "top_k": DEFAULT_TOP_K, "top_n": DEFAULT_TOP_K}
     params |= dict.fromkeys(("filter", "budget_ms", "filter_params"))
-    rows = (await datasette.get_database(database).execute(sql, params)).rows
-    hits = [
-        Hit(**dict(zip(HIT_COLUMNS, row, strict=True)) | {"metadata": json.loads(row["metadata"] or "{}")})
-        for row in rows
-    ]
+    hits = hits_of((await datasette.get_database(database).execute(sql, params)).rows)
+    if index["source"] == "documents":
+        hits = without_copies(hits)
     words = partial(matching_words, question, tokenizer=index["tokenizer"])
     return Comparison(question, DEFAULT_TOP_K, top_n, Hits(hits, words))

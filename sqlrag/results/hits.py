@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-__all__ = ["COPIES", "HIT_COLUMNS", "Comparison", "Context", "Hit", "Hits", "Passage", "without_copies"]
+__all__ = ["Comparison", "Context", "Hit", "Hits", "Passage", "distinct_hits", "hits_of", "without_copies"]
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,49 @@ class Hit:
     copies: tuple[str, ...] = ()
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit))[:-1]
+_HIT_COLUMNS = tuple(field.name for field in fields(Hit))[:-1]
 """The fields of a hit that a statement fills: all but the copies."""
 
-COPIES = 4
-"""Where copies of a passage fill the candidates, so many times as many are looked at."""
+
+def hits_of(rows: Iterable[Iterable[Any]]) -> list[Hit]:
+    """Return the hits in the rows of a statement that is in search.sql or has its columns."""
+    values = [dict(zip(_HIT_COLUMNS, row, strict=True)) for row in rows]
+    return [Hit(**value | {"metadata": json.loads(value["metadata"] or "{}")}) for value in values]
+
+
+_COPIES = 4
+"""Where copies of a passage fill the candidates, so many times as many are looked at,"""
+
+_MOST = 1_000
+"""but no more than these on that account."""
+
+
+def distinct_hits(ask: Callable[[int], Sequence[Hit]], top_k: int, top_n: int) -> tuple[list[Hit], int]:
+    """Return all candidates after reranking, each passage once, and how many candidates that are.
+
+    `ask` returns so many of them. If copies leave fewer than `top_n` passages, more than `top_k` are looked at.
+    """
+    hits = ask(top_k)
+    found = without_copies(hits)
+    more = min(_COPIES * top_k, _MOST)
+    if len(found) < min(top_n, len(hits)) and len(hits) == top_k < more:
+        return without_copies(ask(more)), more
+    return found, top_k
 
 
 def without_copies(hits: Sequence[Hit]) -> list[Hit]:
-    """Return hits in their order, each passage once, with the documents that have it, too; ranks count from 1."""
+    """Return hits in their order, each passage once, with the documents that have it, too; ranks count passages."""
     best: dict[str, Hit] = {}
     copies: dict[str, list[str]] = {}
     for hit in hits:
         if best.setdefault(hit.text, hit) is not hit and hit.uri is not None:
             copies.setdefault(hit.text, []).append(hit.uri)
+    if len(best) == len(hits):
+        return list(hits)
+    texts = dict.fromkeys(hit.text for hit in sorted(hits, key=lambda hit: hit.rank_before))
+    before = {text: rank for rank, text in enumerate(texts, 1)}
     return [
-        replace(hit, rank_after=rank, copies=tuple(dict.fromkeys(copies.get(text, ()))))
+        replace(hit, rank_before=before[text], rank_after=rank, copies=tuple(dict.fromkeys(copies.get(text, ()))))
         for rank, (text, hit) in enumerate(best.items(), 1)
     ]
 
@@ -105,12 +133,12 @@ class Hits(list[Hit]):
     def _repr_html_(self) -> str:
         from sqlrag.results.drawing import movement_chart
 
-        return self._cards(self) + movement_chart(self, len(self))
+        return self._cards() + movement_chart(self, len(self))
 
-    def _cards(self, hits: Sequence[Hit]) -> str:
+    def _cards(self) -> str:
         from sqlrag.results.drawing import cards
 
-        return cards(hits, self.matching_words([hit.text for hit in hits]))
+        return cards(self, self.matching_words([hit.text for hit in self]))
 
 
 @dataclass(frozen=True)
@@ -119,9 +147,10 @@ class Comparison:
 
     Attributes:
         query: The question.
-        top_k: How many candidates the first stage was asked for.
+        top_k: How many candidates the first stage was asked for; more than the caller's `top_k` if copies of a passage
+            had left fewer than `top_n`.
         top_n: How many of them count as results.
-        candidates: All candidates, in their order after reranking.
+        candidates: All candidates, in their order after reranking. A passage that several documents have is one.
 
     Examples:
         >>> comparison = db.compare("how do I undo a migration?", top_k=3, top_n=1)
@@ -137,9 +166,9 @@ class Comparison:
     candidates: list[Hit]
 
     @property
-    def hits(self) -> list[Hit]:
+    def hits(self) -> Hits:
         """The `top_n` after reranking, best first."""
-        return self.candidates[: self.top_n]
+        return Hits(self.candidates[: self.top_n], getattr(self.candidates, "_words", None))
 
     @property
     def pushed_out(self) -> list[Hit]:
@@ -151,8 +180,7 @@ class Comparison:
         """Return the hits as cards and all candidates as a chart, for a notebook."""
         from sqlrag.results.drawing import movement_chart
 
-        candidates = self.candidates if isinstance(self.candidates, Hits) else Hits(self.candidates)
-        return candidates._cards(self.hits) + movement_chart(candidates, self.top_n)  # noqa: SLF001 - of this module
+        return self.hits._cards() + movement_chart(self.candidates, self.top_n)  # noqa: SLF001 - of this module
 
 
 @dataclass(frozen=True)

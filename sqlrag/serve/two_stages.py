@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -11,9 +10,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import InputError
+from sqlrag.results import Comparison
+from sqlrag.results.hits import distinct_hits, hits_of
 from sqlrag.store.highlight import matching_words
 from sqlrag.store.names import literal, quote
-from sqlrag.store.statements import statement
+from sqlrag.store.statements import filled, statement
 from sqlrag.values.arguments import check_budget, shown
 from sqlrag.values.json_values import json_value
 
@@ -33,6 +34,9 @@ _MOST_BYTES = 8_000
 
 _MOST_RANKS = 50
 """Candidates whose rank before or after is beyond this are counted, not sent."""
+
+_MOST_COPIES = 5
+"""Documents with the same passage that are named; others are counted."""
 
 _MOST_MARKED = 25
 """Hits whose best sentence is looked for."""
@@ -90,36 +94,32 @@ def answered(database: Database, asked: Asked, info: IndexInfo) -> dict[str, Any
     function = f"{asked.first_stage}_top_k"
     database.execute(statement("page/first_stage", function=function), asked.parameters).fetchall()
     clock.append(time.perf_counter())
-    rows = _by_search(database, asked) if asked.is_search else _by_statement(database, asked, info, function)
+    if asked.is_search:
+        found = database.compare(
+            asked.question,
+            asked.index,
+            top_k=asked.top_k,
+            top_n=asked.top_n,
+            filter=asked.filter,
+            budget_ms=asked.budget_ms,
+        )
+    else:
+        found = _by_statement(database, asked, info, function)
     clock.append(time.perf_counter())
     embed, index, both = (1000 * (after - before) for before, after in pairwise(clock))
-    shown_rows = [row for row in rows if min(row["rank_before"], row["rank_after"]) <= max(_MOST_RANKS, asked.top_n)]
+    most = max(_MOST_RANKS, asked.top_n)
+    sql = _sql(database, asked, found)
     return {
-        "hits": json_value([_cut(row, asked.top_n) for row in shown_rows]),
-        "candidates": len(rows),
+        "hits": json_value(
+            [_cut(hit, asked.top_n) for hit in found.candidates if min(hit.rank_before, hit.rank_after) <= most]
+        ),
+        "candidates": len(found.candidates),
         "milliseconds": {"embed": embed, "index": index, "rerank": max(both - index, 0.0)},
-        "code": {"sql": _sql(database, asked), "python": _python(database, asked)},
+        "code": {"sql": sql, "python": _python(database, asked, sql)},
     }
 
 
-def _by_search(database: Database, asked: Asked) -> list[dict[str, Any]]:
-    hits = database.search(
-        asked.question,
-        asked.index,
-        top_k=asked.top_k,
-        top_n=asked.top_k,
-        filter=asked.filter,
-        budget_ms=asked.budget_ms,
-    )
-    return [_of_hit(hit) for hit in hits]
-
-
-def _of_hit(hit: Hit) -> dict[str, Any]:
-    names = ("id", "source_id", "uri", "title", "metadata", "text", "ordinal", "score", "rank_before", "rank_after")
-    return {name: getattr(hit, name) for name in names}
-
-
-def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: str) -> list[dict[str, Any]]:
+def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: str) -> Comparison:
     """Ask with a first stage or a reranker that search() does not have. Rows of tables come without their columns."""
     main = database.schema
     is_document = info.source == "documents"
@@ -132,37 +132,35 @@ def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: s
         document="document.uri, document.title, document.metadata" if is_document else "NULL, NULL, NULL",
         join=f"LEFT JOIN {main}.documents AS document ON document.id = chunk.source_id" if is_document else "",
     )
-    rows = database.execute(sql, {**asked.parameters, "reranker": asked.reranker}).fetchall()
-    return [
-        {
-            "id": id_,
-            "source_id": source_id,
-            "uri": uri,
-            "title": title,
-            "metadata": json.loads(metadata or "{}"),
-            "text": text,
-            "ordinal": ordinal,
-            "score": score,
-            "rank_before": rank,
-            "rank_after": place,
-        }
-        for place, (id_, source_id, uri, title, metadata, text, ordinal, score, rank) in enumerate(rows, start=1)
-    ]
+
+    def ask(top_k: int) -> list[Hit]:
+        parameters = {**asked.parameters, "reranker": asked.reranker, "top_k": top_k}
+        rows = database.execute(sql, parameters).fetchall()
+        return hits_of((*row, place, len(rows)) for place, row in enumerate(rows, start=1))
+
+    hits, top_k = distinct_hits(ask, asked.top_k, asked.top_n) if is_document else (ask(asked.top_k), asked.top_k)
+    return Comparison(asked.question, top_k, asked.top_n, hits)
 
 
-def _cut(row: dict[str, Any], top_n: int) -> dict[str, Any]:
+def _cut(hit: Hit, top_n: int) -> dict[str, Any]:
     """Return a candidate in few bytes: the text of a hit as far as its share allows, that of others not at all."""
-    is_hit = row["rank_after"] <= top_n
-    text = _share(row["text"], top_n) if is_hit else _first_bytes(row["text"], 100)
-    metadata = [(_first_bytes(name, 40), _first_bytes(str(value), 80)) for name, value in row["metadata"].items()]
+    is_hit = hit.rank_after <= top_n
+    text = _share(hit.text, top_n) if is_hit else ""
+    metadata = [(_first_bytes(name, 40), _first_bytes(str(value), 80)) for name, value in hit.metadata.items()]
     return {
-        **row,
-        "source_id": _first_bytes(str(row["source_id"]), 100),
-        "uri": None if row["uri"] is None else _first_bytes(row["uri"], 300),
-        "title": None if row["title"] is None else _first_bytes(row["title"], 120),
+        "id": hit.id,
+        "source_id": None if hit.source_id is None else _first_bytes(str(hit.source_id), 100),
+        "uri": None if hit.uri is None else _first_bytes(hit.uri, 300),
+        "title": None if hit.title is None else _first_bytes(hit.title, 120),
         "metadata": dict(metadata[:6]) if is_hit else {},
         "text": text,
-        "is_cut": len(text) < len(row["text"]),
+        "is_cut": len(text) < len(hit.text),
+        "ordinal": hit.ordinal,
+        "score": hit.score,
+        "rank_before": hit.rank_before,
+        "rank_after": hit.rank_after,
+        "copies": [_first_bytes(uri, 100) for uri in hit.copies[:_MOST_COPIES]] if is_hit else [],
+        "more_copies": max(len(hit.copies) - _MOST_COPIES, 0),
     }
 
 
@@ -182,32 +180,33 @@ def _passage(database: Database, index: str, chunk: str) -> str:
     return f"{chunk}.context || {chunk}.text" if has_context else f"{chunk}.text"
 
 
-def _sql(database: Database, asked: Asked) -> str:
-    """Return the statement that gives this answer, ready to be copied."""
-    question, index = literal(asked.question), literal(asked.index)
-    filter_ = "" if asked.filter is None else f", {literal(asked.filter)}"
-    if asked.budget_ms is not None:
-        filter_ = filter_ or ", NULL"
-        return (
-            "SELECT   hit.id, hit.text, hit.score\n"
-            f"FROM     search({index}, {question}, {asked.top_k}, {asked.top_n}{filter_}, {asked.budget_ms:g}) AS hit\n"
-            "ORDER BY hit.rank_after;"
-        )
-    model = "" if asked.reranker is None else f", {literal(asked.reranker)}"
-    return (
-        f"SELECT   c.id, c.text, rerank_score({question}, {_passage(database, asked.index, 'c')}{model}) AS score\n"
-        f"FROM     {asked.first_stage}_top_k({index}, {question}, {asked.top_k}{filter_}) AS hit  -- stage 1: top_k\n"
-        f"JOIN     {asked.index} AS c ON c.id = hit.id\n"
-        "ORDER BY score DESC, hit.rank  -- stage 2: cross-encoder\n"
-        f"LIMIT    {asked.top_n};  -- top_n"
-    )
+def _sql(database: Database, asked: Asked, found: Comparison) -> str:
+    """Return the statement that gives this answer, ready to be copied. It drops copies only where there are some."""
+    once = "_once" if any(hit.copies for hit in found.hits) else ""
+    parts = {
+        "question": literal(asked.question),
+        "reranker": "" if asked.reranker is None else f", {literal(asked.reranker)}",
+        "passage": _passage(database, asked.index, "c"),
+        "function": f"{asked.first_stage}_top_k",
+        "top_n": str(asked.top_n),
+    }
+    arguments = [literal(asked.index), literal(asked.question), str(found.top_k)]
+    if asked.filter is not None:
+        arguments.append(literal(asked.filter))
+    if asked.budget_ms is None:
+        name = f"page/answer{once}"
+    else:
+        name = f"page/answer_in_time{once}"
+        arguments.insert(3, str(found.top_k if once else asked.top_n))
+        arguments += [*([] if asked.filter is not None else ["NULL"]), f"{asked.budget_ms:g}"]
+    return filled(statement(name, index=asked.index), {**parts, "arguments": ", ".join(arguments)}).strip()
 
 
-def _python(database: Database, asked: Asked) -> str:
+def _python(database: Database, asked: Asked, sql: str) -> str:
     """Return the Python program that gives this answer."""
     path = database.path
     if not asked.is_search:
-        lines = "\n".join(f"    {line!r}" for line in _sql(database, asked).splitlines(keepends=True))
+        lines = "\n".join(f"    {line!r}" for line in sql.splitlines(keepends=True))
         return (
             f"import sqlrag\n\nsql = (\n{lines}\n)\nwith sqlrag.connect({path!r}) as db:\n"
             "    for id, text, score in db.execute(sql):\n        print(score, text)"

@@ -7,13 +7,14 @@ and run as it stands. For another index its name takes the place of the word.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from sqlrag.store.names import check_index_name
 
-__all__ = ["made_in_main", "statement"]
+__all__ = ["filled", "made_in_main", "statement"]
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -28,7 +29,11 @@ def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
     text = _read(name)
     if index != "chunks":
         text = re.sub(r"\bchunks(?=\b|_)", index, text)
-    # In one pass, since a part may contain braces of its own.
+    return filled(text, parts)
+
+
+def filled(text: str, parts: Mapping[str, str | int]) -> str:
+    """Return a statement with `parts` in its places, in one pass: a part may have braces of its own."""
     return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
 
 

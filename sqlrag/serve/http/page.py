@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlrag.serve.http.evaluation import EvaluationProcess
     from sqlrag.serve.page_tools import PageTools
 
-__all__ = ["add_page"]
+__all__ = ["add_page", "curl"]
 
 _FILE = Path(__file__).with_name("page.html")
 
@@ -60,7 +60,7 @@ def add_page(app: FastAPI, tools: PageTools, url: str, ask: Ask, evaluation: Eva
 
     async def two_stages(arguments: dict[str, Any]) -> dict[str, Any]:
         answer = await ask(tools.two_stages, arguments)
-        answer["code"]["curl"] = _curl(url, arguments, answer["code"]["sql"])
+        answer["code"]["curl"] = curl(url, arguments, answer["code"]["sql"])
         return answer
 
     async def marks(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _hashes(content: bytes, tag: bytes) -> str:
     return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one).digest()).decode()}'" for one in found)
 
 
-def _curl(url: str, arguments: dict[str, Any], sql: str) -> str:
+def curl(url: str, arguments: dict[str, Any], sql: str) -> str:
     """Return the command that asks the JSON API the same: /search where it can, otherwise /sql."""
     if arguments["first_stage"] == "vector" and arguments["reranker"] is None and arguments["budget_ms"] is None:
         path = "/search"
