@@ -41,7 +41,7 @@ _PAGE = (
     + """{% if problem %}<p class="message-error">{{ problem }}</p>{% endif %}{{ found|safe }}{% endblock %}"""
 )
 
-# Datasette 0.65 has no hook for HTML on a table's page, only one for a script.
+# Datasette 0.65 has no hook for HTML on a table's page, only one for a script; so has 1.0.
 _SCRIPT = """
 (() => {
   const {action, top_n, top_k} = %s;
@@ -73,10 +73,7 @@ async def search_page(datasette: Datasette, request: Request) -> Response:
     if database not in datasette.databases:
         raise NotFound(f"there is no database {database}")
     for table in (index, "documents"):  # the hits are named by their documents
-        visible, _ = await datasette.check_visibility(
-            request.actor, permissions=[("view-table", (database, table)), ("view-database", database), "view-instance"]
-        )
-        if not visible:
+        if not await _may_see(datasette, request.actor, database, table):
             raise Forbidden(f"you may not see {table}")
     found = await _index(datasette, database, index)
     if found is None:
@@ -90,7 +87,9 @@ async def search_page(datasette: Datasette, request: Request) -> Response:
             problem = f"{error}: a first question loads the models. Is sql_time_limit_ms long enough?"
         else:
             shown = comparison._repr_html_()
-    page = datasette.jinja_env.from_string(_PAGE)
+    # Datasette 1.0 has an environment for each request.
+    templates = getattr(datasette, "get_jinja_environment", lambda _: datasette.jinja_env)(request)
+    page = templates.from_string(_PAGE)
     context = {
         "index": index,
         "table": datasette.urls.table(database, index),
@@ -102,6 +101,19 @@ async def search_page(datasette: Datasette, request: Request) -> Response:
         "problem": problem,
     }
     return Response.html(await datasette.render_template(page, context, request=request))
+
+
+async def _may_see(datasette: Datasette, actor: dict[str, Any] | None, database: str, table: str) -> bool:
+    try:
+        from datasette.resources import TableResource
+    except ImportError:  # before Datasette 1.0
+        asked: dict[str, Any] = {
+            "permissions": [("view-table", (database, table)), ("view-database", database), "view-instance"]
+        }
+    else:
+        asked = {"action": "view-table", "resource": TableResource(database, table)}
+    visible, _ = await datasette.check_visibility(actor, **asked)
+    return bool(visible)
 
 
 def _path(datasette: Datasette, database: str, index: str) -> str:
