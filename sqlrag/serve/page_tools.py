@@ -62,7 +62,7 @@ class PageTools(Tools):
         budget_ms: Budget = None,
     ) -> dict[str, Any]:
         """Return the candidates of a question in both orders, the time of each part, and code that does the same."""
-        top_n = check_top_n(top_n, check_k("two_stages", "top_k", top_k))
+        top_n = check_top_n(top_n, check_k("search", "top_k", top_k))
         asked = Asked(question, index, first_stage, top_k, top_n, filter, reranker, budget_ms)
 
         def ask(database: Database) -> dict[str, Any]:

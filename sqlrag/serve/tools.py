@@ -201,7 +201,7 @@ class Tools:
                     "or null"
                 )
         answer = self._database.rows(statement, params)
-        return {"rows": answer.rows, "note": answer.note}
+        return {"columns": answer.columns, "rows": answer.rows, "note": answer.note}
 
     def describe(self) -> dict[str, Any]:
         """Show what is in the database.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -146,13 +147,13 @@ def _cut(hit: Hit, top_n: int) -> dict[str, Any]:
     """Return a candidate in few bytes: the text of a hit as far as its share allows, that of others not at all."""
     is_hit = hit.rank_after <= top_n
     text = _share(hit.text, top_n) if is_hit else ""
-    metadata = [(_first_bytes(name, 40), _first_bytes(str(value), 80)) for name, value in hit.metadata.items()]
+    there = [(name, value) for name, value in hit.metadata.items() if value is not None] if is_hit else []
     return {
         "id": hit.id,
         "source_id": None if hit.source_id is None else _first_bytes(str(hit.source_id), 100),
         "uri": None if hit.uri is None else _first_bytes(hit.uri, 300),
         "title": None if hit.title is None else _first_bytes(hit.title, 120),
-        "metadata": dict(metadata[:6]) if is_hit else {},
+        "metadata": {_first_bytes(name, 40): _first_bytes(_plain(value), 80) for name, value in there[:6]},
         "text": text,
         "is_cut": len(text) < len(hit.text),
         "ordinal": hit.ordinal,
@@ -162,6 +163,11 @@ def _cut(hit: Hit, top_n: int) -> dict[str, Any]:
         "copies": [_first_bytes(uri, 100) for uri in hit.copies[:_MOST_COPIES]] if is_hit else [],
         "more_copies": max(len(hit.copies) - _MOST_COPIES, 0),
     }
+
+
+def _plain(value: Any) -> str:
+    """Return a value of the metadata as people read it: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(json_value(value), ensure_ascii=False, default=str)
 
 
 def _share(text: str, top_n: int) -> str:

@@ -61,6 +61,7 @@ T = TypeVar("T")
 class LimitedRows:
     """Rows as JSON objects. `note`: what was left out, and which rows an index lacks; None if all is there."""
 
+    columns: list[str]
     rows: list[dict[str, Any]]
     note: str | None
 
@@ -186,15 +187,15 @@ def _limited(database: Database, sql: str, params: Mapping[str, Any]) -> Limited
         left = BYTES
         for row in result:
             if len(rows) == ROWS:
-                return LimitedRows(rows, f"cut after {ROWS:,} rows: there are more")
+                return LimitedRows(columns, rows, f"cut after {ROWS:,} rows: there are more")
             text = _json(dict(zip(columns, row, strict=True)), left)
             if text is None:
                 cut = f"cut after {len(rows):,} rows" if rows else "nothing is shown"
                 why = f"the next row does not fit into the {BYTES:,} bytes of an answer"
-                return LimitedRows(rows, f"{cut}: {why}; select fewer columns, or substr() of them")
+                return LimitedRows(columns, rows, f"{cut}: {why}; select fewer columns, or substr() of them")
             left -= len(text)
             rows.append(json.loads(text))
-    return LimitedRows(rows, None)
+    return LimitedRows(columns, rows, None)
 
 
 def _json(item: dict[str, Any], most: int) -> bytes | None:

@@ -213,7 +213,7 @@ def test_errors_are_one_clear_line(engine, passage_files):
     ]
     calls.append(("sql", {"statement": "SELECT 1 AS x"}, ""))
     answers = in_process(passage_files[engine], answers_to([call[:2] for call in calls]), seconds=1)
-    assert answers.pop() == {"rows": [{"x": 1}], "note": None}
+    assert answers.pop() == {"columns": ["x"], "rows": [{"x": 1}], "note": None}
     for (_, arguments, expected), answer in zip(calls, answers, strict=False):
         assert isinstance(answer, str), arguments
         assert "\n" not in answer

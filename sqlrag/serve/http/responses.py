@@ -85,6 +85,7 @@ class Passage(_Answer):
 class Rows(_Answer):
     """Rows as objects; of two columns of one name the second is called name_2."""
 
+    columns: list[str]
     rows: list[dict[str, Any]]
     note: str | None = Field(description="What was cut, and why; which indexes lack changed rows.")
 
