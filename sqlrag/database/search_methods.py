@@ -89,7 +89,7 @@ class SearchMethods(IndexMethods):
         sql = self._engine.search_statement(record, filtered=filter is not None)
 
         def ask(top_k: int) -> list[Hit]:
-            return hits_of(self.execute(sql, {**bindings, "top_k": top_k, "top_n": top_k}))
+            return hits_of(self._engine.execute(sql, {**bindings, "top_k": top_k, "top_n": top_k}))
 
         # In a table, rows with the same text are rows of their own.
         found, top_k = (ask(top_k), top_k) if record.is_over_table else distinct_hits(ask, top_k, top_n)
