@@ -20,7 +20,7 @@ from sqlrag.cli.options import chosen_models, engine_option, json_option, new_in
 
 if TYPE_CHECKING:
     from sqlrag.results import IngestReport
-    from sqlrag.text.documents import Document, Unreadable
+    from sqlrag.text.documents import Document, NoText, Unreadable
 
 __all__ = ["UNKNOWN_SHARE", "ingest", "unknown_text"]
 
@@ -132,6 +132,7 @@ def ingest(
     import sqlrag
     from sqlrag.cli.progress import interruptible
     from sqlrag.cli.remote_cost import tell_cost
+    from sqlrag.text.documents import NoText, Unreadable
 
     columns: dict[str, Any] = {"text": list(text), "title": title, "id": id_, "metadata": list(metadata) or None}
     given = _paths(paths, files_from)
@@ -141,7 +142,7 @@ def ingest(
         if given == ["-"]:
             if prune:
                 raise click.UsageError("--prune needs paths: with '-' it would remove all other documents")
-            sources, unreadable = stack.enter_context(_from_stdin(kind, name, encoding, columns))
+            sources, others = stack.enter_context(_from_stdin(kind, name, encoding, columns))
         elif kind is not None:
             raise click.UsageError("--kind is for stdin: PATHS must be '-'")
         database = stack.enter_context(sqlrag.connect(db, engine=engine, **chosen_models()))
@@ -161,7 +162,8 @@ def ingest(
             **new_index,
         )
         if given == ["-"]:
-            report.unreadable += unreadable
+            report.unreadable += [one for one in others if isinstance(one, Unreadable)]
+            report.empty += [one.uri for one in others if isinstance(one, NoText)]
     if as_json:
         print_json(report)
     else:
@@ -191,8 +193,8 @@ def _paths(paths: tuple[str, ...], files_from: str | None) -> list[str]:
 @contextmanager
 def _from_stdin(
     kind: str | None, name: str, encoding: str | None, columns: Any
-) -> Iterator[tuple[Iterator[Document], list[Unreadable]]]:
-    """Yield the documents of stdin, and a list that takes what of it could not be read."""
+) -> Iterator[tuple[Iterator[Document], list[NoText | Unreadable]]]:
+    """Yield the documents of stdin, and a list that takes what of it has no text, or could not be read."""
     from sqlrag.text.documents import Document, Source
     from sqlrag.text.kinds import KINDS
     from sqlrag.text.loading import Choice, read_documents, row_columns
@@ -202,7 +204,7 @@ def _from_stdin(
         raise click.UsageError(f"--kind is {kind!r}: it is one of {', '.join(sorted(KINDS))}")
     if sys.stdin.isatty():
         raise click.UsageError("'-' reads stdin, and stdin is a terminal: pipe something into this command")
-    unreadable: list[Unreadable] = []
+    others: list[NoText | Unreadable] = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "stdin"
         with path.open("wb") as file:
@@ -216,9 +218,9 @@ def _from_stdin(
                     title = name if item.title == "stdin" else item.title
                     yield replace(item, title=title, metadata=own)
                 else:
-                    unreadable.append(item)
+                    others.append(item)
 
-        yield documents(), unreadable
+        yield documents(), others
 
 
 def _summary(report: IngestReport) -> str:
@@ -281,7 +283,7 @@ def _tell_unreadable(report: IngestReport) -> None:
             click.echo(f"  {escaped(uri)}", err=True)
         if len(report.empty) > _EMPTY_NAMED:
             click.echo(f"  and {len(report.empty) - _EMPTY_NAMED:,} more", err=True)
-    if report.unchanged or report.removed or report.added + report.changed > len(report.empty):
+    if report.unchanged or report.removed or report.chunks:
         return
     if report.empty:
         raise click.ClickException("there was no text to read")

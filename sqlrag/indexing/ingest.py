@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrag.errors import InputError, SourceError
 from sqlrag.results import IngestProgress, IngestReport
 from sqlrag.results.reports import count_chunks
-from sqlrag.text.documents import Document, Json, Part, Unreadable, cleaned, embed_parts, kind_of_metadata
+from sqlrag.text.documents import Document, Json, NoText, Part, Unreadable, cleaned, embed_parts, kind_of_metadata
 from sqlrag.text.kinds import MANY_KINDS, kind_of
 from sqlrag.text.loading import FileContent, file_metadata, read_documents, read_file, row_columns
 
@@ -118,7 +118,7 @@ class Ingestion:
 
     def _file(self, source: Source, columns: RowColumns) -> None:
         self._progress.current = source.uri
-        documents: Iterable[Document | Unreadable]
+        documents: Iterable[Document | NoText | Unreadable]
         if source.kind in MANY_KINDS:
             documents = read_documents(source, columns)
         else:
@@ -130,6 +130,8 @@ class Ingestion:
         for document in documents:
             if isinstance(document, Unreadable):
                 self._unreadable(document)
+            elif isinstance(document, NoText):
+                self.report.empty.append(document.uri)
             else:
                 self._document(document)
 
@@ -137,7 +139,7 @@ class Ingestion:
         document = cleaned(document)
         known = self._hashes.get(document.uri)
         if document.uri in self._seen:
-            again = Unreadable(document.uri, "left out: another document of this run has the same uri")
+            again = Unreadable(document.uri, "left out: another document of this run has the same uri", rows=1)
             self.report.unreadable.append(again)
             return
         if known == document.content_hash:

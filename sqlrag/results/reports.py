@@ -132,7 +132,8 @@ class IngestReport(_Report):
         unreadable: Files and rows that could not be read, with the reason.
         skipped: Files of unknown kinds.
         ignored: Files and folders that patterns, a .gitignore, or their names (`node_modules`, `venv`) leave out.
-        empty: New or changed documents without any text, in which nothing can be found.
+        empty: New or changed documents without any text, in which nothing can be found; rows without a text, and files
+            without a row.
         seconds: How long it took.
 
     Examples:

@@ -13,9 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.process.open_files import check_no_database
-from sqlrag.text.documents import Converted, Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
-from sqlrag.text.formats import converted, json_text, json_value, mail
+from sqlrag.text.documents import (
+    Converted,
+    Document,
+    Json,
+    NoText,
+    RowColumns,
+    Source,
+    Unreadable,
+    UnreadableError,
+    reason,
+)
+from sqlrag.text.formats import converted, json_text, json_value
 from sqlrag.text.kinds import KINDS, ROW_KINDS, kind_of
+from sqlrag.text.mail import mail
 from sqlrag.text.row_files import NumberedRow, chosen_columns, documents_of_rows, read_rows
 from sqlrag.text.row_values import json_loads
 
@@ -31,7 +42,7 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 def read_many(
     source: Source, columns: RowColumns, version: str, read: Callable[[Source], bytes], metadata: dict[str, Json]
-) -> Iterator[Document | Unreadable]:
+) -> Iterator[Document | NoText | Unreadable]:
     """Yield the documents of a file that may hold many. `read` returns its bytes, `metadata` is that of the file."""
     if source.kind in ROW_KINDS:
         yield from read_rows(source, columns, version)
@@ -60,7 +71,7 @@ def _document(uri: str, name: str, made: Converted, metadata: dict[str, Json], v
 
 def _json_documents(
     source: Source, data: bytes, columns: RowColumns, version: str, metadata: dict[str, Json]
-) -> Iterator[Document | Unreadable]:
+) -> Iterator[Document | NoText | Unreadable]:
     """Yield a document for each object of an array that has the text column; any other JSON is one document."""
     value = json_value(data, source.encoding)
     rows = value if isinstance(value, list) else [value]
@@ -92,7 +103,7 @@ def _numbered(rows: Sequence[dict[str, Any]], columns: RowColumns) -> Iterator[N
 
 def _messages(
     source: Source, data: bytes, _columns: RowColumns, version: str, metadata: dict[str, Json]
-) -> Iterator[Document | Unreadable]:
+) -> Iterator[Document | NoText | Unreadable]:
     """Yield a document for each message of a mailbox (https://www.rfc-editor.org/rfc/rfc4155)."""
     seen: set[str] = set()
     for number, message in enumerate(_split_mailbox(data), 1):
@@ -122,7 +133,7 @@ def _split_mailbox(data: bytes) -> Iterator[bytes]:
 
 def _members(
     source: Source, columns: RowColumns, version: str, metadata: dict[str, Json]
-) -> Iterator[Document | Unreadable]:
+) -> Iterator[Document | NoText | Unreadable]:
     """Yield the documents of the files in a zip archive; members of other kinds are named together."""
     others: list[str] = []
     with zipfile.ZipFile(source.path) as archive:
@@ -132,7 +143,7 @@ def _members(
         for member in members:
             name = PurePosixPath(member.filename)
             kind = kind_of(name.name)
-            if any(part.startswith(".") or part == "__MACOSX" for part in name.parts):
+            if any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.parts):
                 continue
             if kind is None or kind == "zip" or kind not in KINDS:
                 others.append(member.filename)
@@ -158,7 +169,7 @@ def _member(  # noqa: PLR0917 - what its caller has
     columns: RowColumns,
     version: str,
     metadata: dict[str, Json],
-) -> Iterator[Document | Unreadable]:
+) -> Iterator[Document | NoText | Unreadable]:
     if member.file_size > _MOST_BYTES:
         raise UnreadableError(f"has {member.file_size // 2**20} MiB, and a document at most {_MOST_BYTES // 2**20} MiB")
     name = PurePosixPath(member.filename)

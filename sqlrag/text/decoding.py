@@ -12,7 +12,7 @@ import re
 from sqlrag.errors import InputError
 from sqlrag.text.documents import UnreadableError
 
-__all__ = ["check_encoding", "decode_html", "decode_text"]
+__all__ = ["check_encoding", "check_no_wide", "decode_html", "decode_mail", "decode_text"]
 
 # UTF-32 comes before UTF-16, whose mark is the beginning of its mark.
 _MARKS = (
@@ -82,6 +82,16 @@ _LIKELY = (
 )  # fmt: skip
 _FEW = 8
 
+# How iconv calls those that have another name there.
+_ICONV = {
+    "euc_jp": "EUC-JP",
+    "iso2022_jp": "ISO-2022-JP",
+    "koi8_r": "KOI8-R",
+    "mac_roman": "MACINTOSH",
+    "utf-16-be": "UTF-16BE",
+    "utf-16-le": "UTF-16LE",
+}
+
 # How much of a file the detector reads.
 _SAMPLE = 65_536
 
@@ -110,11 +120,16 @@ def decode_text(data: bytes, encoding: str | None = None) -> str:
     else:
         text = _decode(data, encoding or "utf-8")
     if "\0" in text:
-        proposed = _proposed(data)
-        if proposed and proposed.startswith("utf-16"):
-            raise UnreadableError(f"is not UTF-8 but may be {proposed}; {_remedy(proposed)}")
+        check_no_wide(data)
         raise UnreadableError(f"is binary, not text: there is a NUL at character {text.index(chr(0))}")
     return text
+
+
+def check_no_wide(data: bytes) -> None:
+    """Raise UnreadableError for a text of two bytes a character, which is UTF-8 with NULs as well."""
+    proposed = _proposed(data) if b"\0" in data else None
+    if proposed and proposed.startswith("utf-16"):
+        raise UnreadableError(f"is not UTF-8 but may be {proposed}; {_remedy(proposed)}")
 
 
 def decode_html(data: bytes, encoding: str | None = None) -> str:
@@ -123,8 +138,9 @@ def decode_html(data: bytes, encoding: str | None = None) -> str:
     What decodes as UTF-8 is UTF-8, whatever it declares. Otherwise `encoding` decides, then the page's declaration. A
     few bytes that the encoding does not have become U+FFFD.
     """
-    if any(data.startswith(mark) for mark, _ in _MARKS):
-        return decode_text(data)
+    if any(data.startswith(mark) for mark, _ in _MARKS) or (encoding or "").startswith(("utf-16", "utf-32")):
+        return decode_text(data, encoding)
+    check_no_wide(data)
     declared = encoding or _declared(data)
     if declared in _SEVEN_BITS:
         return _decode(data, declared)
@@ -162,6 +178,11 @@ def _decode(data: bytes, encoding: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        if encoding == "utf-8" and _is_nearly_utf8(data):
+            raise UnreadableError(
+                f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}, although most of it is; to leave "
+                "such bytes out: iconv -c -f UTF-8 -t UTF-8"
+            ) from error
         proposed = _proposed(data)
         may_be = f" (it may be {proposed})" if proposed else ""
         raise UnreadableError(
@@ -170,9 +191,34 @@ def _decode(data: bytes, encoding: str) -> str:
         ) from error
 
 
+def _is_nearly_utf8(data: bytes) -> bool:
+    """Return whether more of the characters beyond ASCII are UTF-8 than are not: another encoding would spoil them."""
+    text = data.decode("utf-8", "replace")
+    stray = text.count("\N{REPLACEMENT CHARACTER}")
+    return sum(not character.isascii() for character in text) - stray > stray
+
+
+def decode_mail(data: bytes, charset: str | None) -> str:
+    """Decode a part of a message: UTF-8 where it is that, otherwise by the charset that it declares, or as Windows'.
+
+    Bytes that the charset does not have become U+FFFD. Old programs declare ASCII, or nothing, and send others.
+    """
+    try:
+        codec = check_encoding(charset) or "cp1252"
+    except InputError:
+        codec = "cp1252"
+    if codec in _SEVEN_BITS or codec.startswith(("utf-16", "utf-32")):
+        return data.decode(codec, "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode(_LARGER.get(codec, codec), "replace")
+
+
 def _remedy(proposed: str | None) -> str:
     name = proposed or "cp1252"
-    return f"ingest it with its encoding, e.g. --encoding {name}, or convert it: iconv -f {name.upper()} -t UTF-8"
+    iconv = _ICONV.get(name, name.upper())
+    return f"ingest it with its encoding, e.g. --encoding {name}, or convert it: iconv -f {iconv} -t UTF-8"
 
 
 def _proposed(data: bytes) -> str | None:

@@ -21,6 +21,7 @@ __all__ = [
     "Converted",
     "Document",
     "Json",
+    "NoText",
     "Part",
     "RowColumns",
     "Source",
@@ -85,6 +86,13 @@ class Unreadable:
     uri: str
     reason: str
     rows: int = 0
+
+
+@dataclass(frozen=True)
+class NoText:
+    """A row without a text, or a file without a row: it is no document, and is named as one without text."""
+
+    uri: str
 
 
 @dataclass(frozen=True)

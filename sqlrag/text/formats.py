@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from email import message_from_bytes, policy
-from email.message import EmailMessage, Message
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.text.decoding import decode_html, decode_text
-from sqlrag.text.documents import Converted, Json, UnreadableError
+from sqlrag.text.documents import Converted, UnreadableError
 from sqlrag.text.front_matter import front_matter
 from sqlrag.text.html import html_to_text
+from sqlrag.text.html_nodes import BLOCKS, LINES
 from sqlrag.text.kinds import MARKDOWN_KINDS, OFFICE_KINDS, PAGE_KINDS
+from sqlrag.text.mail import mail, web_archive
 from sqlrag.text.markup import CODE_KINDS, PLAIN_KINDS, headings
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["converted", "json_text", "mail"]
+__all__ = ["converted", "json_text"]
 
 
 def converted(kind: str, data: bytes, encoding: str | None = None) -> Converted:
@@ -78,7 +79,8 @@ def _notebook(data: bytes, encoding: str | None) -> Converted:
     """Return the cells of a Jupyter notebook as Markdown, with the text that they have printed."""
     try:
         notebook = json.loads(decode_text(data, encoding))
-        cells = notebook["cells"]
+        # Before 2015 (nbformat 3) cells were in worksheets, and code was called input.
+        cells = notebook["cells"] if "cells" in notebook else [c for s in notebook["worksheets"] for c in s["cells"]]
         language = notebook.get("metadata", {}).get("kernelspec", {}).get("language", "")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableError(f"is not a notebook: {error!r}") from error
@@ -86,7 +88,9 @@ def _notebook(data: bytes, encoding: str | None) -> Converted:
     for cell in cells if isinstance(cells, list) else ():
         if not isinstance(cell, dict):
             continue
-        source = _joined(cell.get("source"))
+        source = _joined(cell.get("source") or cell.get("input"))
+        if cell.get("cell_type") == "heading" and source.strip():
+            source = f"{'#' * min(int(cell.get('level') or 1), 6)} {source}"
         if cell.get("cell_type") == "code":
             if source.strip():
                 parts.append(f"```{language}\n{source.rstrip()}\n```")
@@ -102,13 +106,18 @@ def _joined(source: object) -> str:
 
 
 def _outputs(cell: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts that a cell has printed; not those that stand for pictures and tables."""
+    """Yield the texts that a cell has printed: of several versions the plain one."""
     for output in cell.get("outputs") or ():
-        if isinstance(output, dict):
-            if output.get("output_type") == "stream":
-                yield _joined(output.get("text"))
-            elif isinstance(output.get("data"), dict):
-                yield _joined(output["data"].get("text/plain"))
+        if not isinstance(output, dict):
+            continue
+        data = output.get("data")
+        shown = data if isinstance(data, dict) else {}
+        if output.get("output_type") in ("error", "pyerr"):
+            yield f"{output.get('ename', '')}: {output.get('evalue', '')}"
+        elif text := _joined(output.get("text") or shown.get("text/plain") or shown.get("text/markdown")):
+            yield text
+        elif page := _joined(output.get("html") or shown.get("text/html")):
+            yield html_to_text(page)[1]
 
 
 # Data
@@ -145,7 +154,8 @@ def json_value(data: bytes, encoding: str | None) -> Any:
     except RecursionError as error:
         raise UnreadableError("is not JSON that can be read: it is nested too deep") from error
     except ValueError as error:
-        raise UnreadableError(f"is not JSON: {error}") from error
+        how = "; a file with a value a line has the suffix .jsonl" if str(error).startswith("Extra data") else ""
+        raise UnreadableError(f"is not JSON: {error}{how}") from error
 
 
 # XML and feeds
@@ -170,8 +180,10 @@ def _xml(data: bytes, _encoding: str | None) -> Converted:
         element = waiting.pop()
         if not (element.text or "").strip() and not any((child.tail or "").strip() for child in element):
             waiting += reversed(element)
+            if not len(element) and (values := [value for name, value in element.items() if "}" not in name]):
+                lines.append(f"{_name(element)}: {', '.join(values)}")  # an element that says all in its attributes
             continue
-        text = " ".join("".join(element.itertext()).split())  # a paragraph, with what is marked in it
+        text = _paragraph(element)
         if _name(element) == "title":
             title, text = title or text, f"## {text}"
         lines.append(text)
@@ -182,21 +194,60 @@ def _name(element: Element) -> str:
     return str(element.tag).rpartition("}")[2]
 
 
+# Elements of the usual kinds of XML that are not part of a line, beside those of HTML.
+_XML_BLOCKS = BLOCKS | LINES | {
+    "abstract", "br", "entry", "head", "item", "l", "lb", "listitem", "lg", "member", "note", "para", "programlisting",
+    "row", "screen", "sec", "simpara", "td", "term", "th", "title", "varlistentry",
+}  # fmt: skip
+
+
+def _paragraph(element: Element) -> str:
+    """Return the text of an element in one line; elements that are marks in a line do not break words."""
+    parts = []
+    waiting: list[Element | str] = [element]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, str):
+            parts.append(part)
+            continue
+        space = " " if _name(part) in _XML_BLOCKS else ""
+        waiting += [part.tail or "" if part is not element else "", space]
+        waiting += reversed(part)
+        parts += [space, part.text or "" if isinstance(part.tag, str) else ""]
+    return " ".join("".join(parts).split())
+
+
 def _feed(root: Element) -> Converted:
     parts = []
     title = ""
+    about = ""
     for element in root.iter():
         if _name(element) == "title" and not title:
             title = _plain(element.text)
+        if _name(element) in ("channel", "feed"):
+            said = (child for child in element if _name(child) in ("description", "subtitle"))
+            about = about or next((text for text in map(_marked_up, said) if text), "")
         if _name(element) not in ("item", "entry"):
             continue
         fields = {_name(child): child for child in element}
         heading = _plain(fields["title"].text) if "title" in fields else ""
         dates = [_plain(fields[name].text) for name in ("pubDate", "published", "updated", "date") if name in fields]
         bodies = [fields[name] for name in ("encoded", "content", "description", "summary") if name in fields]
-        body = next((text for text in (_plain("".join(one.itertext())) for one in bodies) if text), "")
+        body = next((text for text in map(_marked_up, bodies) if text), "")
         parts.append("\n\n".join(part for part in (f"## {heading}" if heading else "", *dates[:1], body) if part))
-    return Converted(title, "\n\n".join(parts))
+    return Converted(title, "\n\n".join([about, *parts] if about else parts))
+
+
+def _marked_up(element: Element) -> str:
+    """Return the text of an element that holds a page, as characters or as elements (Atom's xhtml)."""
+    if not len(element):
+        return _plain(element.text)
+    from xml.etree import ElementTree as ET
+
+    for inner in element.iter():
+        if isinstance(inner.tag, str):
+            inner.tag = _name(inner)
+    return html_to_text(f"<body>{ET.tostring(element, 'unicode', 'html')}</body>")[1]
 
 
 def _plain(markup: str | None) -> str:
@@ -208,6 +259,7 @@ def _plain(markup: str | None) -> str:
 # Subtitles
 
 _TIME = re.compile(r"\s*(?:\d+:)?\d{1,2}:\d{2}[.,]\d{1,3}\s*-->")
+_VOICE = re.compile(r"<v(?:\.[^<>\s]{0,80})?\s+([^<>\n]{1,80})>")
 _TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
 
 
@@ -221,63 +273,18 @@ def _subtitles(data: bytes, encoding: str | None) -> Converted:
         elif not line.strip():
             in_cue = False
         elif in_cue:
-            said = _TAG.sub("", line).strip()
+            said = unescape(_TAG.sub("", _VOICE.sub(r"\1: ", line))).strip()
             if said and said != (lines[-1] if lines else ""):  # rolling captions repeat the line before
                 lines.append(said)
     return Converted("", "\n".join(lines))
-
-
-# Mail
-
-_HEADERS = ("From", "To", "Cc", "Date", "Subject")
 
 
 def _mail(data: bytes, _encoding: str | None) -> Converted:
     return mail(data)
 
 
-def mail(data: bytes) -> Converted:
-    """Return a message: its main headers, its text or its page as text, and the names of what is attached."""
-    message = message_from_bytes(data, policy=policy.default)
-    assert isinstance(message, EmailMessage)
-    headers = {name: str(message[name]) for name in _HEADERS if message[name]}
-    if not headers:
-        raise UnreadableError("is not a message: it has none of the headers From, To, Date and Subject")
-    try:
-        body = message.get_body(("plain", "html"))
-        text = "" if body is None else _body(body)
-    except (LookupError, ValueError, AttributeError) as error:  # a charset that nobody knows, a broken part
-        raise UnreadableError(f"cannot be read as a message: {error}") from error
-    attached = [name for part in message.iter_attachments() if (name := part.get_filename())]
-    lines = [f"{name}: {value}" for name, value in headers.items()]
-    lines += [f"Attached: {', '.join(attached)}"] if attached else []
-    metadata: dict[str, Json] = {name.lower(): value for name, value in headers.items() if name != "Subject"}
-    if message["Message-ID"]:
-        metadata["message_id"] = str(message["Message-ID"])
-    if attached:
-        metadata["attached"] = list(attached)
-    return Converted(headers.get("Subject", ""), "\n".join(lines) + "\n\n" + text.strip(), metadata)
-
-
-def _body(part: Message[Any, Any]) -> str:
-    payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else str(part.get_payload()).encode("utf-8", "replace")
-    charset = part.get_content_charset()
-    if part.get_content_type() == "text/html":
-        return html_to_text(data.decode(charset, "replace") if charset else decode_html(data))[1]
-    return data.decode(charset or "utf-8", "replace")
-
-
 def _web_archive(data: bytes, _encoding: str | None) -> Converted:
-    """Return the page of an MHTML file."""
-    message = message_from_bytes(data, policy=policy.default)
-    for part in message.walk():
-        if part.get_content_type() in ("text/html", "application/xhtml+xml"):
-            payload = part.get_payload(decode=True)
-            charset = part.get_content_charset()
-            page = payload if isinstance(payload, bytes) else b""
-            return Converted(*html_to_text(page.decode(charset, "replace") if charset else decode_html(page)))
-    raise UnreadableError("has no page in it")
+    return web_archive(data)
 
 
 _CONVERTERS = {

@@ -8,6 +8,7 @@ remains, and nothing is escaped, because addresses and backslashes only disturb 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from sqlrag.text.documents import UnreadableError
@@ -33,6 +34,17 @@ _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _SMALL_SHARE = 5
 _MUCH_TEXT = 500
 
+# How deep the elements may nest that are closed only by a tag of their own.
+_DEEPEST = 10_000
+_NESTING = re.compile(
+    r"</?(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr|p|li|dt|dd|tr|td|th|thead|tbody|"
+    r"tfoot|option|optgroup|rt|rp|colgroup|html|head|body)\b)[a-z][^<>]*(?<!/)>",
+    re.IGNORECASE,
+)
+
+# Items of lists are indented up to this depth.
+_DEEPEST_LIST = 16
+
 
 def html_to_text(html: str) -> tuple[str, str]:
     """Return (title, text) of a page. The title is `<title>`, the first `<h1>`, or empty. Raises UnreadableError."""
@@ -45,6 +57,8 @@ def html_to_text(html: str) -> tuple[str, str]:
 def _title_and_text(html: str) -> tuple[str, str]:
     from selectolax.lexbor import LexborHTMLParser
 
+    if _is_deep(html):
+        raise UnreadableError(f"has elements nested more than {_DEEPEST:,} deep")
     page = LexborHTMLParser(html)
     heading = page.css_first("head > title") or page.css_first("h1")
     title = SPACES.sub(" ", heading.text()).strip() if heading is not None else ""
@@ -59,6 +73,19 @@ def _title_and_text(html: str) -> tuple[str, str]:
         if whole and "<" in whole and (frames := page.css_first("noframes")) is not None:
             return title, _title_and_text(frames.text())[1]  # lexbor reads what is in <noframes> as characters
     return title, whole
+
+
+def _is_deep(html: str) -> bool:
+    """Return whether elements nest so deep that a parser, which looks at each open one, takes minutes."""
+    if html.count("</") < _DEEPEST and html.count("<") < 2 * _DEEPEST:
+        return False
+    depth = 0
+    for tag in _NESTING.finditer(html):
+        depth += -1 if tag[0][1] == "/" else 1
+        if depth > _DEEPEST:
+            return True
+        depth = max(depth, 0)
+    return False
 
 
 def _main_parts(page: LexborHTMLParser) -> list[LexborNode]:
@@ -146,7 +173,7 @@ class _Writer:
 
     def _bullet(self, item: LexborNode) -> str:
         """Return the mark of an item of the innermost list."""
-        indent = "  " * (len(self._lists) - 1)
+        indent = "  " * min(len(self._lists) - 1, _DEEPEST_LIST)
         if not self._lists or self._lists[-1] is None:
             return f"{indent}- "
         number = _number(item, "value", self._lists[-1])

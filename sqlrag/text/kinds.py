@@ -22,8 +22,8 @@ ROW_KINDS = frozenset({"jsonl", "ndjson", "csv", "tsv", "parquet"})
 MANY_KINDS = ROW_KINDS | {"json", "mbox", "zip"}
 """Files that may hold many documents."""
 
-OFFICE_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "epub", "rtf", "odt", "xls"})
-"""Files for whose reading the extra `files` is needed; `odt` alone needs none."""
+OFFICE_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "epub", "rtf", "odt", "ods", "odp", "xls", "docm", "xlsm"})
+"""Files for whose reading the extra `files` is needed, but for `epub`, `odt`, `ods` and `odp`."""
 
 KINDS = TEXT_KINDS | PAGE_KINDS | CONVERTED_KINDS | MANY_KINDS | OFFICE_KINDS
 
@@ -39,9 +39,9 @@ _NAMES = frozenset({
 _REMEDIES = {
     **dict.fromkeys(("doc", "dot"), "convert them: soffice --headless --convert-to docx *.doc"),
     **dict.fromkeys(("ppt", "pps"), "convert them: soffice --headless --convert-to pptx *.ppt"),
-    **dict.fromkeys(("ods", "xlsb", "numbers"), "convert them: soffice --headless --convert-to xlsx *.ods"),
-    **dict.fromkeys(("odp", "key"), "convert them: soffice --headless --convert-to pptx *.odp"),
-    **dict.fromkeys(("pages", "wpd"), "convert them: soffice --headless --convert-to docx"),
+    **dict.fromkeys(("xlsb", "numbers"), "convert them: soffice --headless --convert-to xlsx"),
+    **dict.fromkeys(("key", "ppsx", "potx"), "convert them: soffice --headless --convert-to pptx"),
+    **dict.fromkeys(("pages", "wpd", "dotx"), "convert them: soffice --headless --convert-to docx"),
     **dict.fromkeys(("mobi", "azw", "azw3", "djvu", "ps"), "convert them to PDF or EPUB"),
     **dict.fromkeys(("tar", "tgz", "bz2", "xz", "zst", "7z", "rar"), "unpack them first"),
     **dict.fromkeys(("png", "jpg", "jpeg", "gif", "tif", "tiff", "webp", "bmp", "heic"), "images need OCR first"),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from sqlrag.errors import InputError
 from sqlrag.process.open_files import check_no_database
-from sqlrag.text.documents import Document, Json, RowColumns, Source, Unreadable, UnreadableError, reason
+from sqlrag.text.documents import Document, Json, NoText, RowColumns, Source, Unreadable, UnreadableError, reason
 from sqlrag.text.file_search import Choice, Found, find_sources
 from sqlrag.text.formats import converted
 from sqlrag.text.kinds import MANY_KINDS
@@ -43,13 +43,13 @@ __all__ = [
 ]
 
 # Part of every hash. It goes up by one whenever the same bytes are converted to another text, title or metadata.
-_CONVERSION = "2"
+_CONVERSION = "3"
 
 # A larger file is not a document. SQLite holds no text above 10^9 bytes either.
 _MOST_BYTES = 512 * 1024 * 1024
 
 
-def read_documents(source: Source, columns: RowColumns | None = None) -> Iterator[Document | Unreadable]:
+def read_documents(source: Source, columns: RowColumns | None = None) -> Iterator[Document | NoText | Unreadable]:
     """Yield the documents of a file, and an Unreadable for each part of it that could not be read.
 
     `columns` are for files of rows; other files ignore them.

@@ -1,25 +1,29 @@
-"""PDF, Office and EPUB files through the extra `files`, with the properties that their authors gave them.
+"""PDF, Office and EPUB files, most of them through the extra `files`, with the properties that their authors gave them.
 
-markitdown converts most of them. Spreadsheets are read by openpyxl and xlrd here: markitdown reads them with pandas,
-which makes numbers of what are texts, and NaN of blank cells.
+markitdown converts PDF and PowerPoint. Spreadsheets are read by openpyxl and xlrd here: markitdown reads them with
+pandas, which makes numbers of what are texts, and NaN of blank cells. Word files become pages, and these text, by the
+rules for HTML: so powers, lists and tables are kept.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from sqlrag.text.documents import Converted, Json, UnreadableError
+from sqlrag.text.epub import read_epub
+from sqlrag.text.html import html_to_text
+from sqlrag.text.open_document import read_open_document
+from sqlrag.text.tables import cell_text, number_text, sheet_lines
+from sqlrag.text.zip_parts import name_of, opened, xml_part
 
 __all__ = ["office_file"]
 
 # The converters of markitdown, which comes with the extra `files`.
-_CONVERTERS = {"pdf": "PdfConverter", "docx": "DocxConverter", "pptx": "PptxConverter", "epub": "EpubConverter"}
+_CONVERTERS = {"pdf": "PdfConverter", "pptx": "PptxConverter"}
 
 # Titles that programs make up.
 _NO_TITLE = re.compile(
@@ -28,9 +32,8 @@ _NO_TITLE = re.compile(
     re.IGNORECASE,
 )
 
-# The largest part of properties, and the most text of one archive, that are read.
+# The largest part of properties that is read.
 _MOST_PROPERTIES = 1_000_000
-_MOST_CONTENT = 512 * 1024 * 1024
 
 
 def office_file(kind: str, data: bytes) -> Converted:
@@ -42,6 +45,8 @@ def office_file(kind: str, data: bytes) -> Converted:
         raise
     except ImportError as error:
         raise UnreadableError(f'reading .{kind} needs an extra: pip install "sqlrag[files]"') from error
+    except zipfile.BadZipFile as error:
+        raise UnreadableError(f"cannot be read as .{kind}: it is damaged, or no such file ({error})") from error
     except Exception as error:  # a damaged file can raise anything in one of the many parsers
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnreadableError(f"cannot be read as .{kind}: {said}") from error
@@ -50,6 +55,7 @@ def office_file(kind: str, data: bytes) -> Converted:
     if not text.strip():
         raise UnreadableError("has no text in it: pages that are images need OCR first")
     own = properties.pop("title", None)
+    properties = {**found.metadata, **properties}
     title = own if isinstance(own, str) and not _NO_TITLE.match(own.strip()) else found.title
     return Converted(" ".join(title.split()), text, properties)
 
@@ -59,6 +65,8 @@ def _by_markitdown(kind: str, data: bytes) -> Converted:
 
     # markitdown itself would fall back on the bytes as text for a damaged file, so the converter is chosen here.
     converter = getattr(converters, _CONVERTERS[kind])()
+    if kind != "pdf":
+        opened(data).close()
     try:
         made = converter.convert(io.BytesIO(data), StreamInfo(extension=f".{kind}"))
     except MissingDependencyException as error:
@@ -76,16 +84,19 @@ def _properties(kind: str, data: bytes) -> dict[str, Json]:
     """Return the title, author, subject, keywords and date that a file records."""
     if kind == "pdf":
         return _pdf_properties(data)
-    part = {"docx": "docProps/core.xml", "pptx": "docProps/core.xml", "xlsx": "docProps/core.xml", "odt": "meta.xml"}
+    part = {
+        **dict.fromkeys(("docx", "docm", "pptx", "xlsx", "xlsm"), "docProps/core.xml"),
+        **dict.fromkeys(("odt", "ods", "odp"), "meta.xml"),
+    }
     if kind not in part:
         return {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with opened(data) as archive:
         if part[kind] not in archive.namelist() or archive.getinfo(part[kind]).file_size > _MOST_PROPERTIES:
             return {}
-        root = ET.fromstring(archive.read(part[kind]))  # noqa: S314 - expat limits how far entities expand
+        root = xml_part(archive, part[kind])
     found: dict[str, Json] = {}
     for element in root.iter():
-        name = str(element.tag).rpartition("}")[2]
+        name = name_of(element)
         if name in _CORE and element.text and element.text.strip():
             found.setdefault(_CORE[name], element.text.strip())
     return found
@@ -128,6 +139,7 @@ def _workbook(data: bytes) -> Converted:
     """Return the sheets of an .xlsx file as tables."""
     import openpyxl
 
+    opened(data).close()
     formulas = openpyxl.load_workbook(io.BytesIO(data), read_only=True)
     values = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True)
     parts: list[str] = []
@@ -147,51 +159,24 @@ def _cell(cell: Any) -> str:
     """Return a cell of openpyxl's as a reader sees it."""
     value = cell.value
     if isinstance(value, (int, float)) and not isinstance(value, bool) and "%" in str(cell.number_format or ""):
-        return f"{_number(round(value * 100, 10))}%"
-    return _shown(value)
-
-
-def _shown(value: object) -> str:
-    """Return a value of a cell: whole numbers with all digits, dates in ISO 8601, TRUE and FALSE as in the sheet."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, (int, float)):
-        return _number(value)
-    if isinstance(value, dt.datetime):
-        midnight = value.time() == dt.time()
-        return value.date().isoformat() if midnight else value.isoformat(" ", "seconds")
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    return " ".join(str(value).replace("|", "/").split())
-
-
-def _number(value: float) -> str:
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
-        return str(int(value))
-    return f"{value:.15g}"  # as many digits as a spreadsheet keeps
+        return f"{number_text(round(value * 100, 10))}%"
+    return cell_text(value)
 
 
 def _sheet(title: str, rows: Iterable[list[str]]) -> Iterator[str]:
-    """Yield the lines of a sheet: its name as a heading, then a Markdown table, without blank rows and columns."""
-    kept = [row for row in rows if any(row)]
-    if not kept:
-        return
-    width = max(max(place for place, cell in enumerate(row) if cell) for row in kept) + 1
-    yield f"## {title}\n"
-    for number, row in enumerate(kept):
-        cells = (row + [""] * width)[:width]
-        yield f"| {' | '.join(cells)} |"
-        if number == 0:
-            yield f"|{' --- |' * width}"
-    yield ""
+    """Yield the lines of a sheet: its name as a heading, then a table; nothing for a blank one."""
+    if lines := list(sheet_lines(rows)):
+        yield from (f"## {title}\n", *lines, "")
 
 
 def _old_workbook(data: bytes) -> Converted:
     """Return the sheets of an .xls file as tables."""
     import xlrd
 
+    if data[:200].lstrip().lower().startswith((b"<html", b"<!doctype", b"<table", b"<?xml")):
+        raise UnreadableError("is a page under the name of a workbook: rename it to .html")
+    if b"\0" not in data[:4096]:
+        raise UnreadableError("is text under the name of a workbook: rename it to .csv or .tsv")
     book = xlrd.open_workbook(file_contents=data)
     parts: list[str] = []
     for sheet in book.sheets():
@@ -203,15 +188,25 @@ def _old_workbook(data: bytes) -> Converted:
 
 def _old_cell(xlrd: Any, book: Any, cell: Any) -> str:
     if cell.ctype == xlrd.XL_CELL_DATE:
-        return _shown(xlrd.xldate_as_datetime(cell.value, book.datemode))
+        return cell_text(xlrd.xldate_as_datetime(cell.value, book.datemode))
     if cell.ctype == xlrd.XL_CELL_BOOLEAN:
-        return _shown(bool(cell.value))
+        return cell_text(bool(cell.value))
     if cell.ctype == xlrd.XL_CELL_ERROR:
         return str(xlrd.error_text_from_code.get(cell.value, ""))
-    return _shown(None if cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK) else cell.value)
+    return cell_text(None if cell.ctype in (xlrd.XL_CELL_EMPTY, xlrd.XL_CELL_BLANK) else cell.value)
 
 
 # Text documents
+
+
+def _word(data: bytes) -> Converted:
+    """Return a .docx file by way of the page that mammoth makes of it; formulas are TeX."""
+    import mammoth
+    from markitdown.converter_utils.docx.pre_process import pre_process_docx
+
+    opened(data).close()
+    page = mammoth.convert_to_html(pre_process_docx(io.BytesIO(data)), ignore_empty_paragraphs=True).value
+    return Converted("", html_to_text(f"<body>{page}</body>")[1])
 
 
 def _rich_text(data: bytes) -> Converted:
@@ -222,56 +217,15 @@ def _rich_text(data: bytes) -> Converted:
     return Converted("", rtf_to_text(data.decode("latin-1"), errors="replace"))
 
 
-_TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
-_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
-
-
-def _open_document(data: bytes) -> Converted:
-    """Return the paragraphs, headings, lists and tables of an .odt file."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if archive.getinfo("content.xml").file_size > _MOST_CONTENT:
-            raise UnreadableError("has more text than a document may have: split it")
-        root = ET.fromstring(archive.read("content.xml"))  # noqa: S314 - expat limits how far entities expand
-    parts = []
-    inside = {child for table in root.iter(_TABLE + "table") for child in table.iter() if child is not table}
-    for element in root.iter():
-        if element in inside:
-            continue
-        if element.tag == _TEXT + "h":
-            level = element.get(_TEXT + "outline-level", "1")
-            parts.append("#" * min(int(level) if level.isdigit() else 1, 6) + " " + _paragraph(element))
-        elif element.tag == _TEXT + "p":
-            parts.append(_paragraph(element))
-        elif element.tag == _TABLE + "table":
-            rows = [
-                [_cell_text(cell) for cell in row.iter(_TABLE + "table-cell")]
-                for row in element.iter(_TABLE + "table-row")
-            ]
-            parts.append("\n".join(" | ".join(row) for row in rows if any(row)))
-    return Converted("", "\n\n".join(part for part in parts if part.strip("# ")))
-
-
-def _cell_text(cell: ET.Element) -> str:
-    return " ".join(_paragraph(part) for part in cell.iter(_TEXT + "p"))
-
-
-def _paragraph(element: ET.Element) -> str:
-    """Return the text of a paragraph, with its tabs, line breaks and runs of spaces."""
-    parts = [element.text or ""]
-    for child in element:
-        if child.tag == _TEXT + "s":
-            count = child.get(_TEXT + "c", "1")
-            parts.append(" " * (min(int(count), 1000) if count.isdigit() else 1))
-        elif child.tag == _TEXT + "tab":
-            parts.append("\t")
-        elif child.tag == _TEXT + "line-break":
-            parts.append("\n")
-        elif child.tag != _TEXT + "note":
-            parts.append(_paragraph(child))
-        else:
-            parts.append(f" ({' '.join(''.join(child.itertext()).split())})")
-        parts.append(child.tail or "")
-    return "".join(parts)
-
-
-_READERS = {"xlsx": _workbook, "xls": _old_workbook, "rtf": _rich_text, "odt": _open_document}
+_READERS = {
+    "docm": _word,
+    "docx": _word,
+    "epub": read_epub,
+    "odp": read_open_document,
+    "ods": read_open_document,
+    "odt": read_open_document,
+    "rtf": _rich_text,
+    "xls": _old_workbook,
+    "xlsm": _workbook,
+    "xlsx": _workbook,
+}

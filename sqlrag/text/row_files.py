@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 from sqlrag.process.open_files import check_no_database
 from sqlrag.text.csv_files import csv_records, number_columns
-from sqlrag.text.decoding import decode_text
-from sqlrag.text.documents import DEEPEST, Document, RowColumns, Unreadable, UnreadableError, reason
+from sqlrag.text.decoding import check_no_wide, decode_text
+from sqlrag.text.documents import DEEPEST, Document, NoText, RowColumns, Unreadable, UnreadableError, reason
 from sqlrag.text.row_values import as_json, as_text, exact_number, json_loads
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _ROWS_AT_ONCE = 256
 _SAMPLE = 4_000_000
 
 
-def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Document | Unreadable]:
+def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Document | NoText | Unreadable]:
     """Yield a Document for each row of `source` that has a text, and an Unreadable for each row that is broken.
 
     `version` is part of the hashes. A row with NULL in all its text columns is not a document.
@@ -48,9 +48,11 @@ def read_rows(source: Source, columns: RowColumns, version: str) -> Iterator[Doc
     yield from documents_of_rows(source, _READERS[source.kind](source, columns), version)
 
 
-def documents_of_rows(source: Source, rows: Iterable[NumberedRow], version: str) -> Iterator[Document | Unreadable]:
+def documents_of_rows(
+    source: Source, rows: Iterable[NumberedRow], version: str
+) -> Iterator[Document | NoText | Unreadable]:
     """Yield a Document for each of the numbered rows that has a text, and an Unreadable for each that is broken."""
-    bad = 0
+    bad = number = 0
     try:
         check_no_database(source.path)
         for number, row, chosen in rows:
@@ -59,8 +61,10 @@ def documents_of_rows(source: Source, rows: Iterable[NumberedRow], version: str)
                 bad += 1
                 if bad <= _NAMED_ROWS:
                     yield Unreadable(source.uri, str(item), rows=1)
-            elif item is not None:
+            else:
                 yield item
+        if not number:
+            yield NoText(source.uri)
     except UnreadableError as error:
         yield Unreadable(source.uri, str(error))
     except (OSError, EOFError, zlib.error) as error:
@@ -72,8 +76,8 @@ def documents_of_rows(source: Source, rows: Iterable[NumberedRow], version: str)
 
 def _document_or_error(
     source: Source, number: int, row: Row | UnreadableError, columns: RowColumns, version: str
-) -> Document | UnreadableError | None:
-    """Return a row's document, an error that says what is wrong with the row, or None if it has no text."""
+) -> Document | NoText | UnreadableError:
+    """Return a row's document, an error that says what is wrong with the row, or that it has no text."""
     if isinstance(row, UnreadableError):
         return row
     try:
@@ -84,16 +88,16 @@ def _document_or_error(
         return UnreadableError(f"row {number} has lists or objects nested more than {DEEPEST} deep")
 
 
-def _document(source: Source, number: int, row: Row, columns: RowColumns, version: str) -> Document | None:
-    """Return a row's document, None if it has no text."""
+def _document(source: Source, number: int, row: Row, columns: RowColumns, version: str) -> Document | NoText:
+    """Return a row's document."""
     values = [row[name] for name in columns.text if row.get(name) is not None]
-    if not values:
-        return None
     where = f"row {number}"
     texts = [as_text(value, where) for value in values]
     text = "\n\n".join(part for part in texts if part)
     title = "" if columns.title is None else as_text(row.get(columns.title), where)
     key = str(number) if columns.id is None else as_text(row.get(columns.id), where)
+    if not values:
+        return NoText(f"{source.uri}#{key or number}".encode("utf-8", "replace").decode())
     if not key:
         raise UnreadableError(f"{where} has no id in column {columns.id!r}")
     names = columns.metadata
@@ -150,11 +154,18 @@ def _json_rows(source: Source, columns: RowColumns) -> Iterator[NumberedRow]:
 
 def _wide_encoding(source: Source) -> str | None:
     """Return the encoding of a file whose line breaks are several bytes, None for any other."""
-    with _opened(source) as file:
-        start = file.read(2)
-    if start in (b"\xff\xfe", b"\xfe\xff"):
+    if _beginning(source)[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     return source.encoding if source.encoding and source.encoding.startswith(("utf-16", "utf-32")) else None
+
+
+def _beginning(source: Source) -> bytes:
+    """Return the first bytes of a file. Raises UnreadableError if they are two a character, and nothing says so."""
+    with _opened(source) as file:
+        start: bytes = file.read(4096)
+    if source.encoding is None and not start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        check_no_wide(start)
+    return start
 
 
 def _json_object(line: bytes | str, number: int, encoding: str | None) -> Row:
@@ -169,7 +180,8 @@ def _json_object(line: bytes | str, number: int, encoding: str | None) -> Row:
         said = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise UnreadableError(f"line {number} is not JSON: {said}") from error
     if not isinstance(value, dict):
-        raise UnreadableError(f"line {number} is not a JSON object but a {type(value).__name__}")
+        how = ": a file that is one array has the suffix .json" if isinstance(value, list) and number == 1 else ""
+        raise UnreadableError(f"line {number} is not a JSON object but a {type(value).__name__}{how}")
     return value
 
 
@@ -214,9 +226,7 @@ def _csv_records(source: Source) -> Iterator[list[str] | UnreadableError]:
     """Yield the header and the rows of a CSV file, as `csv_records` does."""
     encoding = source.encoding
     if encoding is None:
-        with _opened(source) as file:
-            start = file.read(2)
-        encoding = "utf-16" if start in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        encoding = "utf-16" if _beginning(source)[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     with _opened(source, encoding) as file:
         try:
             yield from csv_records(cast("IO[str]", file), source.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import zipfile
 from pathlib import Path
@@ -47,8 +48,8 @@ def make_pdf(path: Path) -> Path:
     return path
 
 
-def make_docx(path: Path) -> Path:
-    """Write a Word document with a heading and a paragraph."""
+def make_docx(path: Path, more: str = "") -> Path:
+    """Write a Word document with a heading and a paragraph, and more of its markup."""
     word = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
     types = "http://schemas.openxmlformats.org/package/2006/content-types"
     relations = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -63,7 +64,7 @@ def make_docx(path: Path) -> Path:
             "_rels/.rels": f'<Relationships xmlns="{relations}"><Relationship Id="r1" Type="{office}" '
             'Target="word/document.xml"/></Relationships>',
             "word/document.xml": f'<w:document {word}><w:body><w:p><w:pPr><w:pStyle w:val="Heading1"/></w:pPr><w:r>'
-            f"<w:t>Reranking</w:t></w:r></w:p><w:p><w:r><w:t>{SENTENCE}</w:t></w:r></w:p></w:body></w:document>",
+            f"<w:t>Reranking</w:t></w:r></w:p><w:p><w:r><w:t>{SENTENCE}</w:t></w:r></w:p>{more}</w:body></w:document>",
         },
     )
 
@@ -101,6 +102,19 @@ def make_pptx(path: Path) -> Path:
     return path
 
 
+def make_xls(path: Path) -> Path:
+    """Write a workbook of Excel 2: a cell of text and a number (records of [MS-XLS]'s predecessor)."""
+    text = SENTENCE.encode()
+    records = [
+        (0x09, struct.pack("<HH", 2, 0x10)),
+        (0x04, struct.pack("<HH3xB", 0, 0, len(text)) + text),
+        (0x03, struct.pack("<HH3xd", 0, 1, 123456789012)),
+        (0x0A, b""),
+    ]
+    path.write_bytes(b"".join(struct.pack("<HH", kind, len(data)) + data for kind, data in records))
+    return path
+
+
 @pytest.mark.parametrize("make", [make_pdf, make_docx, make_epub, make_xlsx, make_pptx])
 def test_each_kind_is_read(tmp_path, make):
     """The sentence that stands in the file is in the document's text."""
@@ -123,6 +137,87 @@ def test_a_damaged_file_says_so(tmp_path, kind):
     assert isinstance(unreadable, Unreadable)
     assert unreadable.reason.startswith((f"cannot be read as .{kind}: ", "has no text in it"))
     assert "\n" not in unreadable.reason
+
+
+def test_an_xls(tmp_path):
+    """Cells of an old workbook, as they stand."""
+    pytest.importorskip("xlrd", reason="the files extra is not installed: pip install 'sqlrag[files]'")
+    document = read_one(make_xls(tmp_path / "a.xls"))
+    assert isinstance(document, Document), document
+    assert f"| {SENTENCE} | 123456789012 |" in document.text
+    (tmp_path / "b.xls").write_text("<html><table><tr><td>1</table>")
+    assert read_one(tmp_path / "b.xls").reason == "is a page under the name of a workbook: rename it to .html"
+
+
+def test_a_word_file_keeps_powers_lists_and_tables(tmp_path):
+    """Word's own marks become those of a page: 10^6 is not 106."""
+    pytest.importorskip("mammoth", reason="the files extra is not installed: pip install 'sqlrag[files]'")
+    up = '<w:r><w:t>10</w:t></w:r><w:r><w:rPr><w:vertAlign w:val="superscript"/></w:rPr><w:t>6</w:t></w:r>'
+    cell = "<w:tc><w:p><w:r><w:t>{}</w:t></w:r></w:p></w:tc>"
+    rows = "".join(f"<w:tr>{cell.format(a)}{cell.format(b)}</w:tr>" for a, b in (("part", "price"), ("lid", "4")))
+    path = make_docx(tmp_path / "a.docx", f"<w:p>{up}</w:p><w:tbl>{rows}</w:tbl>")
+    assert read_one(path).text.endswith("10^6\n\npart | price\nlid | 4")
+
+
+@pytest.mark.parametrize("kind", ["docx", "pptx", "xlsx", "epub", "odt"])
+def test_a_small_archive_with_gigabytes_in_it(tmp_path, kind):
+    """It is refused by what it says of its size, before anything is unpacked."""
+    if kind not in ("epub", "odt"):
+        pytest.importorskip("markitdown", reason="the files extra is not installed: pip install 'sqlrag[files]'")
+    with zipfile.ZipFile(tmp_path / f"a.{kind}", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("word/document.xml", b" " * (130 << 20))
+    assert "unpacks to 130 MiB of text and markup" in read_one(tmp_path / f"a.{kind}").reason
+
+
+OPEN = 'xmlns:{0}="urn:oasis:names:tc:opendocument:xmlns:{1}:1.0"'
+NAMES = {"t": "text", "b": "table", "o": "office", "d": "drawing", "r": "presentation"}
+NAMESPACES = " ".join(OPEN.format(*pair) for pair in NAMES.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "text"),
+    [
+        (
+            "odt",
+            "<t:h t:outline-level='2'>Times</t:h><t:tracked-changes><t:p>gone</t:p></t:tracked-changes>"
+            "<t:p>at<t:s t:c='2'/>nine<t:line-break/>or ten<d:frame><d:text-box><t:p>box</t:p>"
+            "</d:text-box></d:frame></t:p><t:list><t:list-item><t:p>one</t:p><t:list><t:list-item>"
+            "<t:p>two</t:p></t:list-item></t:list></t:list-item></t:list>",
+            "## Times\n\nat  nine\nor ten\n\nbox\n\n- one\n  - two",
+        ),
+        (
+            "ods",
+            "<b:table b:name='Prices'><b:table-row><b:table-cell><t:p>part</t:p></b:table-cell>"
+            "<b:table-cell b:number-columns-repeated='2'><t:p>n</t:p></b:table-cell>"
+            "<b:table-cell b:number-columns-repeated='16000'/></b:table-row><b:table-row>"
+            "<b:table-cell o:value-type='float' o:value='123456789012'><t:p>1.2E11</t:p></b:table-cell>"
+            "<b:table-cell o:value-type='date' o:date-value='2024-02-29'><t:p>29.2.</t:p></b:table-cell>"
+            "<b:table-cell o:value-type='percentage' o:value='0.5'><t:p>50 %</t:p></b:table-cell>"
+            "</b:table-row><b:table-row b:number-rows-repeated='1000000'><b:table-cell/></b:table-row>"
+            "</b:table>",
+            "## Prices\n\n| part | n | n |\n| --- | --- | --- |\n| 123456789012 | 2024-02-29 | 50% |",
+        ),
+        (
+            "odp",
+            "<d:page d:name='page1'><d:frame r:class='title'><d:text-box><t:p>Ferries</t:p></d:text-box>"
+            "</d:frame><d:frame><d:text-box><t:p>at nine</t:p></d:text-box></d:frame><r:notes>"
+            "<t:p>say it slowly</t:p></r:notes></d:page>",
+            "## Ferries\n\nat nine\n\nsay it slowly",
+        ),
+    ],
+)
+def test_open_document(tmp_path, kind, body, text):
+    """Texts, sheets and slides of LibreOffice need no extra; each word is there once."""
+    path = zipped(
+        tmp_path / f"a.{kind}",
+        **{
+            "content.xml": f"<o:document {NAMESPACES}>{body}</o:document>",
+            "meta.xml": '<m xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Plan</dc:title></m>',
+        },
+    )
+    document = read_one(path)
+    assert isinstance(document, Document), document
+    assert (document.title, document.text) == ("Plan", text)
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import shutil
+import subprocess
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
@@ -13,7 +15,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from sqlrag.text.documents import Document, Unreadable, cleaned
+from sqlrag.text.decoding import _LIKELY, _remedy
+from sqlrag.text.documents import Document, NoText, Unreadable, cleaned
 from sqlrag.text.html import html_to_text
 from sqlrag.text.kinds import kind_of
 from sqlrag.text.loading import Choice, find_sources, read_documents
@@ -21,7 +24,7 @@ from sqlrag.text.markup import headings
 from sqlrag.text.words import further_words, search_text
 
 
-def read(path: Path, content: bytes | str | None = None, **choice) -> list[Document | Unreadable]:
+def read(path: Path, content: bytes | str | None = None, **choice) -> list[Document | NoText | Unreadable]:
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return [item for source in find_sources(path, Choice(**choice)).sources for item in read_documents(source)]
@@ -98,6 +101,21 @@ def test_c_what_there_is_for_readers_without_scripts_is_read_where_there_is_noth
     assert text_of("<noscript><p>Read me.</p></noscript>") == "Read me."
     assert text_of("<p>text</p><noscript>Enable scripts</noscript>") == "text"
     assert html_to_text("<frameset><frame src=a><noframes><p>Old page</noframes></frameset>")[1] == "Old page"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "uris"),
+    [
+        ("r.jsonl", '{"text": "a"}\n{"text": null}\n{"id": 7}\n', ["r.jsonl#2", "r.jsonl#3"]),
+        ("r.json", '[{"text": "has"}, {"body": "another column"}]', ["r.json#2"]),
+        ("r.csv", "id,text\n", ["r.csv"]),
+        ("e.jsonl", "\n", ["e.jsonl"]),
+    ],
+)
+def test_c_rows_and_files_without_text_are_named(tmp_path, name, content, uris):
+    """A row whose text is NULL or in another column, a file without rows: they are no documents, and not silent."""
+    items = read(tmp_path / name, content)
+    assert [item.uri.rpartition("/")[2] for item in items if isinstance(item, NoText)] == uris
 
 
 @pytest.mark.parametrize(
@@ -268,6 +286,15 @@ def test_n_no_heading_takes_more_than_a_look(text, kind):
     assert all(0 <= found.start <= found.end <= len(text) for found in headings(text, kind))
 
 
+@pytest.mark.parametrize("tag", ["div", "span", "b", "ul><li", "blockquote"])
+def test_n_pages_that_nest_without_end_are_refused(tmp_path, tag):
+    """A parser looks at each open element; with a hundred thousand of them that takes minutes."""
+    opened = f"<{tag}>" * 100_000
+    [refused] = read(tmp_path / "d.html", f"{opened}deep{'</div>' * 100_000}")
+    assert refused.reason == "has elements nested more than 10,000 deep"
+    assert read(tmp_path / "f.html", f"{f'<{tag}>a</{tag}>' * 30_000}")[0].text.count("a") == 30_000
+
+
 def test_o_the_user_says_the_encoding(tmp_path):
     """The error proposes an encoding, and the encoding that it proposes works."""
     text = "Grüße aus Zürich, schöne Häuser, größer und kälter. " * 3
@@ -282,6 +309,27 @@ def test_o_the_user_says_the_encoding(tmp_path):
     [refused] = read(tmp_path / "c.txt", text.encode("utf-16-le"))
     assert "--encoding utf-16-le" in refused.reason
     assert read(tmp_path / "c.txt", encoding="utf-16-le")[0].text == text
+
+
+def test_o_two_bytes_a_character_and_stray_bytes(tmp_path):
+    """Pages and rows of UTF-16 without a mark are no UTF-8 with NULs. Of nearly UTF-8 the stray bytes are named."""
+    page = "<p>wide page</p>".encode("utf-16-le")
+    rows = "text,n\nferry,1\n".encode("utf-16-be")
+    for name, content, encoding in (("p.html", page, "utf-16-le"), ("r.csv", rows, "utf-16-be")):
+        [refused] = read(tmp_path / name, content)
+        assert f"may be {encoding}; ingest it with its encoding, e.g. --encoding {encoding}" in refused.reason
+        assert read(tmp_path / name, encoding=encoding)[0].text in ("wide page", "ferry")
+    assert read(tmp_path / "m.csv", "text\nferry\n".encode("utf-16"))[0].text == "ferry"
+    [refused] = read(tmp_path / "n.txt", "größer, schöner ".encode() * 9 + b"\xff")
+    assert refused.reason.endswith("although most of it is; to leave such bytes out: iconv -c -f UTF-8 -t UTF-8")
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="there is no iconv")
+@pytest.mark.parametrize("encoding", [*_LIKELY[1:], "utf-16-le", "utf-16-be"])
+def test_o_iconv_knows_what_is_advised(encoding):
+    """The command in the message runs."""
+    name = _remedy(encoding).rpartition(" -f ")[2].partition(" ")[0]
+    subprocess.run(["iconv", "-f", name, "-t", "UTF-8"], input=b"", check=True)
 
 
 def test_p_all_good_rows_are_read(tmp_path):
@@ -444,17 +492,83 @@ def test_kinds_of_files(tmp_path):
     assert "x.bin" in named.reason
 
 
-def test_rtf_and_odt(tmp_path):
-    """Text documents of word processors, without a word processor."""
+def test_notebooks_say_all_that_they_show(tmp_path):
+    """Errors, tables that are only pages, and the form before 2015."""
+    outputs = [
+        {"output_type": "error", "ename": "ValueError", "evalue": "no ferry", "traceback": ["..."]},
+        {"output_type": "display_data", "data": {"text/html": "<table><tr><td>nine</table>"}},
+    ]
+    [made] = read(tmp_path / "n.ipynb", json.dumps({"cells": [{"cell_type": "code", "outputs": outputs}]}))
+    assert made.text == "```\nValueError: no ferry\n```\n\n```\nnine\n```"
+    cells = [{"cell_type": "heading", "level": 2, "source": "H"}, {"cell_type": "code", "input": ["x = 1"]}]
+    [made] = read(tmp_path / "o.ipynb", json.dumps({"worksheets": [{"cells": cells}]}))
+    assert made.text == "## H\n\n```\nx = 1\n```"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("<d>lead <b>bold</b>ly<p>one</p>between<p>two</p></d>", "lead boldly one between two"),
+        ("<d><para>H<sub>2</sub>O<itemizedlist><listitem>a</listitem></itemizedlist>b</para></d>", "H2O a b"),
+        ("<d><!-- no --><p>a<!-- no -->b</p></d>", "ab"),
+        ('<d><item xml:id="i" name="Kettle" price="40"/></d>', "item: Kettle, 40"),
+        ("<rss><channel><title>T</title><description>About</description></channel></rss>", "About"),
+        (
+            '<feed xmlns="http://www.w3.org/2005/Atom"><entry><title>E</title><content type="xhtml">'
+            '<div xmlns="http://www.w3.org/1999/xhtml"><p>one</p><p>two</p></div></content></entry></feed>',
+            "## E\n\none\n\ntwo",
+        ),
+    ],
+)
+def test_xml_keeps_its_words(tmp_path, markup, text):
+    """Words of neighbouring elements do not run together, and what stands in attributes alone is there."""
+    [made] = read(tmp_path / "a.xml", markup)
+    assert made.text == text
+
+
+def parts(*bodies: str) -> bytes:
+    inner = "".join(f"--X\n{body}\n" for body in bodies)
+    return f"From: a@b\nSubject: S\nContent-Type: multipart/mixed; boundary=X\n\n{inner}--X--\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("message", "end"),
+    [
+        (parts("Content-Type: text/plain\n\none", "Content-Type: text/plain\n\ntwo"), "one\n\ntwo"),
+        (
+            parts("\none", "Content-Type: message/rfc822\n\nFrom: c@d\nSubject: F\n\ninner"),
+            "one\n\nFrom: c@d\nSubject: F\n\ninner",
+        ),
+        (
+            parts(
+                "Content-Type: multipart/alternative; boundary=Y\n\n--Y\nContent-Type: text/plain\n\nplain\n"
+                "--Y\nContent-Type: text/html\n\n<p>html\n--Y--"
+            ),
+            "\n\nplain",
+        ),
+        (parts("Content-Type: text/x-diff\nContent-Disposition: inline; filename=a.diff\n\n-a"), "\n\n-a"),
+        (b"From: a@b\nContent-Type: text/plain; charset=klingon\n\ncaf\xe9", "café"),
+        ("From: a@b\nContent-Type: text/plain; charset=us-ascii\n\ncafé".encode(), "café"),
+    ],
+)
+def test_a_message_is_read_in_all_its_parts(tmp_path, message, end):
+    """Text behind an attachment, forwarded messages, patches; of two versions one; whatever its charset says."""
+    [made] = read(tmp_path / "m.eml", message)
+    assert made.text.endswith(end)
+    assert "html" not in made.text
+    [made] = read(tmp_path / "h.eml", "Subject: Fähre\nFrom: a@b\n\nx".encode())
+    assert made.title == "Fähre"
+
+
+def test_members_of_archives_with_odd_names(tmp_path):
+    """A path that leads out of the archive is a name like another, since nothing is unpacked."""
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as file:
+        for name in ("../up.txt", "/abs.txt", ".hidden.txt"):
+            file.writestr(name, name)
+    assert sorted(item.text for item in read(tmp_path / "z.zip")) == ["../up.txt", "/abs.txt"]
+
+
+def test_rtf(tmp_path):
+    """A text of a word processor, without a word processor."""
     pytest.importorskip("striprtf", reason='needs the files extra: pip install "sqlrag[files]"')
     assert read(tmp_path / "a.rtf", rb"{\rtf1 The ferry \'e9.\par}")[0].text.strip() == "The ferry é."
-    namespaces = 'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0" xmlns:office="o"'
-    content = (
-        f"<office:document {namespaces}><text:h text:outline-level='2'>Times</text:h>"
-        "<text:p>at<text:s text:c='2'/>nine<text:line-break/>or ten</text:p></office:document>"
-    )
-    with zipfile.ZipFile(tmp_path / "a.odt", "w") as file:
-        file.writestr("content.xml", content)
-        file.writestr("meta.xml", '<m xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>Ferries</dc:title></m>')
-    [made] = read(tmp_path / "a.odt")
-    assert (made.title, made.text) == ("Ferries", "## Times\n\nat  nine\nor ten")
