@@ -8,6 +8,7 @@ scalars and no rows for tables; types are checked; an error names the argument, 
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -51,7 +52,10 @@ DEFAULT_RERANK_LIMIT = 10_000
 SCALARS = {"embed": "FLOAT[]", "embed_document": "FLOAT[]", "token_count": "BIGINT", "rerank_score": "FLOAT"}
 """The scalar functions, each a method of `Functions`, with the type of its value on DuckDB."""
 
-SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked")
+SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked", "copies")
+
+# Where copies of a passage fill the candidates, so many times as many are looked at.
+_COPIES = 4
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
     "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
@@ -369,6 +373,9 @@ class Functions:
     ) -> list[Any]:
         """Return the best `top_n` of the `top_k` nearest chunks: both stages in one call.
 
+        Where several documents have the same text, the best of these chunks is ranked, and the others come after all
+        other texts.
+
         Parameters:
             query: The question, as a text.
             top_k: How many candidates the first stage finds. NULL: 25.
@@ -387,6 +394,8 @@ class Functions:
             rank_after: The rank after the second stage, from 1.
             source_id: The document's id, or the key of the row in the indexed table.
             reranked: How many candidates have a score.
+            copies: The `source_id` of the other candidates with the same text, as a JSON array; NULL for these
+                themselves, and in an index over a table of your own, where equal texts are ranked by themselves.
 
         Raises:
             RerankLimitError: The statement would score more pairs than `rerank_limit`, 10,000 by default.
@@ -399,20 +408,38 @@ class Functions:
         if query is None:
             return []
         text = self._text("search", "query", query)
-        hits = found.vector_top_k(self._vector(found, text), top_k, matching, self._compared)
-        chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
-        hits = [hit for hit in hits if hit[0] in chunks]
+        vector, merges = self._vector(found, text), not found.record.is_over_table
+        hits, chunks = self._nearest(found, vector, top_k, matching)
+        if merges and len(hits) == top_k > top_n > len({chunk[2] for chunk in chunks.values()}):
+            hits, chunks = self._nearest(found, vector, _COPIES * top_k, matching)
         passages = [chunks[hit[0]][3] + chunks[hit[0]][2] for hit in hits]
         scores = self._scores.score(self.encoders.reranker, text, passages, seconds)
         reranked = len(scores) - scores.count(None)
         # Equal scores keep the order of the first stage, and so do those without one, behind the others.
         order = sorted(range(len(hits)), key=lambda place: (-_or_lowest(scores[place]), hits[place][2]))
+        sources: dict[int, list[Any]] = {}  # by the place of the best chunk with a text: where the others are from
+        if merges:
+            best: dict[str, int] = {}
+            for place in order:
+                _, source_id, passage, _ = chunks[hits[place][0]]
+                sources.setdefault(best.setdefault(passage, place), []).append(source_id)
+            order.sort(key=lambda place: place not in sources)
         rows = []
         for rank_after, place in enumerate(order[:top_n], start=1):
             (id_, distance, rank_before), score = hits[place], scores[place]
             _, source_id, passage, _ = chunks[id_]
-            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked))
+            others = dict.fromkeys(one for one in sources.get(place, ()) if one != source_id)
+            copies = json.dumps(list(others)) if place in sources else None
+            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked, copies))
         return rows
+
+    def _nearest(
+        self, found: Index, vector: bytes, k: int, matching: Matching | None
+    ) -> tuple[list[tuple[int, float, int]], dict[int, Any]]:
+        """Return the nearest chunks, and what they say; without those that another process has removed since."""
+        hits = found.vector_top_k(vector, k, matching, self._compared)
+        chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
+        return [hit for hit in hits if hit[0] in chunks], chunks
 
     @_stops
     def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -238,6 +239,12 @@ def test_v_copies_of_a_passage_are_one_hit(fresh, tmp_path):
     assert len({hit.text for hit in hits}) == 3
     [ferry] = [hit for hit in hits if hit.text.startswith("The ferry")]
     assert len({ferry.uri, *ferry.copies}) == 30
+    rows = fresh.execute("SELECT id, source_id, copies FROM search('chunks', 'when does the ferry leave?')").fetchall()
+    assert [row[0] for row in rows] == [hit.id for hit in hits]
+    [(source, copies)] = [(row[1], json.loads(row[2])) for row in rows if row[2] != "[]"]
+    assert len({source, *copies}) == 30
+    sql = "SELECT copies IS NULL FROM search('chunks', 'when does the ferry leave?', 32, 32) ORDER BY rank_after"
+    assert [bool(is_copy) for (is_copy,) in fresh.execute(sql)] == [False] * 3 + [True] * 29
     compared = fresh.compare("when does the ferry leave?")
     assert compared.hits == hits
     assert len(compared.candidates) == 3

@@ -43,6 +43,7 @@ _SEARCH = {
     "rank_after": "BIGINT",
     "source_id": "VARCHAR",  # the macro casts it to the type that the database's keys have
     "reranked": "BIGINT",
+    "copies": "VARCHAR",
 }
 _CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
 _INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}

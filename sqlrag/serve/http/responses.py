@@ -43,10 +43,16 @@ class Hit(_Answer):
     source: Source
 
 
+class FoundHit(Hit):
+    """A chunk; other documents may have the same text."""
+
+    copies: list[str] = Field(description="The uris of other documents that have the same passage.")
+
+
 class Found(_Answer):
     """The best hits first."""
 
-    hits: list[Hit]
+    hits: list[FoundHit]
     note: str | None = Field(description="Which indexes lack changed rows.")
 
 
