@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlrag.store.names import quote
 from sqlrag.store.statements import statement
-from sqlrag.text.documents import kind_of_metadata
+from sqlrag.text.documents import REPLACEMENT, kind_of_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,18 +166,32 @@ class IndexTables(ABC):
 
     def offset_problems(self) -> list[str]:
         """Return what is wrong between the chunks of documents and the texts of these, a line each."""
+        found = list(self._wrong_documents())
+        nul, wrong = sum(has_nul for _, has_nul, _ in found), sum(count for _, _, count in found)
+        lines = {f"{nul:,} documents have a NUL, at which SQL's functions end a text": nul}
+        lines[f"{wrong:,} chunks are not what their document has at their offsets"] = wrong
+        return [f"{self.record.name}: {line}: sqlrag check --repair mends it" for line, count in lines.items() if count]
+
+    def mend_documents(self) -> list[int]:
+        """Replace the NULs in the texts of documents; return the documents whose chunks are not what these say."""
+        wrong = []
+        for id_, has_nul, _ in self._wrong_documents():
+            wrong.append(id_)
+            if has_nul:
+                ((text,),) = self.rows(f"SELECT text FROM {self.main}.documents WHERE id = ?", [id_])
+                sql = f"UPDATE {self.main}.documents SET text = ? WHERE id = ?"
+                self.rows(sql, [text.replace("\0", REPLACEMENT), id_])
+        return wrong
+
+    def _wrong_documents(self) -> Iterator[tuple[int, bool, int]]:
+        """Yield each document with a NUL or with wrong chunks: its id, whether it has a NUL, how many are wrong."""
         (chunks,) = self._names("")
-        wrong = nul = 0
         for id_ in self.column(f"SELECT id FROM {self.main}.documents WHERE index_name = ?", [self.record.name]):
             ((text,),) = self.rows(f"SELECT text FROM {self.main}.documents WHERE id = ?", [id_])
-            nul += "\0" in text
             sql = f"SELECT start_char, end_char, text FROM {chunks} WHERE source_id = ?"
-            wrong += sum(text[start:end] != chunk for start, end, chunk in self.rows(sql, [id_]))
-        lines = {
-            f"{nul:,} documents have a NUL, at which SQL's functions end a text: ingest their files again": nul,
-            f"{wrong:,} chunks are not what their document has at their offsets: sqlrag reindex makes them anew": wrong,
-        }
-        return [f"{self.record.name}: {line}" for line, count in lines.items() if count]
+            wrong = sum(text[start:end] != chunk for start, end, chunk in self.rows(sql, [id_]))
+            if wrong or "\0" in text:
+                yield id_, "\0" in text, wrong
 
     def headings_of(self, documents: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return the title of each of these documents, and the kind of the file that it was made from."""

@@ -67,5 +67,6 @@ def repair_index(tables: IndexTables) -> bool:
             tables.delete_rows(rows)
         else:
             tables.delete_chunks_of(tables.rows_without_document())
-            mark_partial(tables, [*wrong, *tables.documents_without_chunks()])
+            documents = [*wrong, *tables.documents_without_chunks(), *tables.mend_documents()]
+            mark_partial(tables, list(dict.fromkeys(documents)))
     return True

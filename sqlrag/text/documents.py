@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEEPEST",
     "PARTIAL",
+    "REPLACEMENT",
     "Converted",
     "Document",
     "Json",
@@ -38,7 +39,8 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 DEEPEST = 100
 """How deep lists and objects of metadata may nest: Python, SQLite and DuckDB stop at different depths beyond it."""
 
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""What stands for a NUL in a text."""
 
 PARTIAL = "partial:"
 """Stands before the content hash of a document whose chunks are not all stored yet."""
@@ -185,7 +187,7 @@ def cleaned(document: Document) -> Document:
         "\0" in part for part in (document.uri, document.title, document.text)
     ):
         return document
-    uri, title, text = (part.replace("\0", _REPLACEMENT) for part in (document.uri, document.title, document.text))
+    uri, title, text = (part.replace("\0", REPLACEMENT) for part in (document.uri, document.title, document.text))
     assert isinstance(metadata, dict)
     return replace(document, uri=uri, title=title, text=text, metadata=metadata)
 
@@ -193,7 +195,7 @@ def cleaned(document: Document) -> Document:
 def _without_nul(value: Json) -> Json:
     """Return a value of metadata without NULs: the same object if it has none."""
     if isinstance(value, str):
-        return value.replace("\0", _REPLACEMENT) if "\0" in value else value
+        return value.replace("\0", REPLACEMENT) if "\0" in value else value
     if isinstance(value, dict):
         pairs = {str(_without_nul(key)): _without_nul(inner) for key, inner in value.items()}
         same = len(pairs) == len(value) and all(key in value and value[key] is inner for key, inner in pairs.items())

@@ -50,10 +50,19 @@ def test_f_offsets_lead_to_the_text_in_sql(fresh, tmp_path):
     ((chunks, right),) = fresh.execute(sql).fetchall()
     assert chunks == right > 1
     assert fresh.check() == []
-    fresh.execute("UPDATE documents SET text = 'x' || text").fetchall()
-    assert fresh.check() == [
-        f"chunks: {chunks} chunks are not what their document has at their offsets: sqlrag reindex makes them anew"
-    ]
+    nul = "char(0)" if fresh.engine == "sqlite" else "chr(0)"
+    for change, problems in (
+        ("'x' || text", [f"{chunks} chunks are not what their document has at their offsets"]),
+        (f"'y' || {nul} || text", ["1 documents have a NUL, at which SQL's functions end a text", None]),
+    ):
+        fresh.execute(f"UPDATE documents SET text = {change}").fetchall()
+        found = fresh.check()
+        assert found[0] == f"chunks: {problems[0]}: sqlrag check --repair mends it"
+        assert len(found) == len(problems)
+        assert fresh.repair() == []
+    assert fresh.execute("SELECT text FROM documents").fetchall()[0][0].startswith("y\ufffdxone\ufffdtwo")
+    ((_, right),) = fresh.execute(sql).fetchall()
+    assert right == chunks
 
 
 def test_g_j_k_words_titles_and_languages_are_found(fresh, tmp_path):
