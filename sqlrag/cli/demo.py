@@ -75,7 +75,7 @@ def demo(path: str | None, engine: str | None, opens: bool, as_json: bool) -> No
     if opens:
         from sqlrag.cli.serve_database import open_page
 
-        open_page(path, {"q": QUESTIONS[0]}, as_json=as_json)
+        open_page(path, {"q": QUESTIONS[0]}, models={}, as_json=as_json)
 
 
 def _ask(database: Database, sql: str, question: str) -> tuple[list[Row], Comparison]:

@@ -71,6 +71,8 @@ def index(
     """  # noqa: D301 - \b is click's mark of a paragraph to leave as it is
     import sqlrag
     from sqlrag.cli.progress import interruptible
+    from sqlrag.cli.remote_cost import tell_cost_of_rows
+    from sqlrag.store.source_table import template_columns
 
     with sqlrag.connect(db, must_exist=True, **chosen_models()) as database:
         if drop is not None:
@@ -84,6 +86,8 @@ def index(
             return
         table, text = _table_and_text(columns, template)
         name = name or _name_after(table)
+        parts = template_columns(template) if template else [text] if isinstance(text, str) else text
+        tell_cost_of_rows(new_index.get("embedder"), database, table, parts)
         with interruptible(db) as progress:
             report = database.create_index(
                 name,
@@ -151,8 +155,13 @@ def reindex(
     """
     import sqlrag
     from sqlrag.cli.progress import interruptible
+    from sqlrag.cli.remote_cost import tell_cost_of_rows
 
     with sqlrag.connect(db, must_exist=True, **chosen_models()) as database, interruptible(db) as progress:
+        names = [one.index for one in database.info()]
+        name = index or (names[0] if len(names) == 1 else "chunks")
+        if name in names:
+            tell_cost_of_rows(model, database, name, ["text"])
         report = database.reindex(
             index,
             embedder=model,

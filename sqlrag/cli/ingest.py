@@ -36,8 +36,9 @@ def unknown_text(share: float) -> str:
     """Return what to say of an index with this share of unknown tokens."""
     return (
         f"the model does not know {share:.0%} of the tokens, so it cannot find what they say. "
-        "A multilingual model does: sqlrag models pull intfloat/multilingual-e5-small, then ingest into a new database "
-        "with --embedder intfloat/multilingual-e5-small (see docs/ingest.md)"
+        "A multilingual pair does: sqlrag models pull intfloat/multilingual-e5-small "
+        "cross-encoder/mmarco-mMiniLMv2-L12-H384-v1, then ingest into a new database with --embedder "
+        "intfloat/multilingual-e5-small (see docs/ingest.md)"
     )
 
 
@@ -131,12 +132,12 @@ def ingest(
     """
     import sqlrag
     from sqlrag.cli.progress import interruptible
-    from sqlrag.cli.remote_cost import tell_cost
+    from sqlrag.cli.remote_cost import tell_cost_of_files
     from sqlrag.text.documents import NoText, Unreadable
 
     columns: dict[str, Any] = {"text": list(text), "title": title, "id": id_, "metadata": list(metadata) or None}
     given = _paths(paths, files_from)
-    tell_cost(new_index.get("embedder"), given)
+    tell_cost_of_files(new_index.get("embedder"), given)
     with ExitStack() as stack:
         sources: Any = given
         if given == ["-"]:

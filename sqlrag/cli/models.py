@@ -116,28 +116,41 @@ def _options(
     return Options(onnx=onnx_file or onnx, prompts=given, **values)
 
 
+# What is said of one model, and hardly ever true of two.
+_OF_ONE = ("onnx_file", "dimensions", "window", "pooling", "query_prompt", "document_prompt", "revision", "kind")
+
+
 @models.command()
-@click.argument("name")
+@click.argument("names", nargs=-1, required=True, metavar="NAMES...")
 @_said_options
 @click.option("--force", is_flag=True, help="Export the model again even if it is in the cache.")
 @json_option
-def pull(*, name: str, kind: Any, revision: str | None, force: bool, as_json: bool, **said: Any) -> None:
-    """Bring a model from Hugging Face, or a folder, into the cache.
+def pull(*, names: tuple[str, ...], kind: Any, revision: str | None, force: bool, as_json: bool, **said: Any) -> None:
+    """Bring models from Hugging Face, or from folders, into the cache.
 
-    NAME is OWNER/NAME, the address of a model's page, or a folder that sentence-transformers saved. An export of its
-    weights needs the extra `torch`. Without it, an ONNX file of the repository is taken. No code of the model is run.
+    A name is OWNER/NAME, the address of a model's page, or a folder that sentence-transformers saved. An export of its
+    weights needs the extra `torch`. Without it, an ONNX file of the repository is taken. No code of a model is run.
     """
     from sqlrag.cli.progress import bytes_bar
     from sqlrag.models.export.pull import pull as pull_model
 
+    given = {**said, "kind": kind, "revision": revision}
+    if len(names) > 1 and (of_one := [one for one in _OF_ONE if given[one] is not None]):
+        raise click.UsageError(f"--{of_one[0].replace('_', '-')} is said of one model: pull them one by one")
+    options, found = _options(**said), []
     try:
-        with bytes_bar() as more:
-            made = pull_model(
-                name, kind=kind, revision=revision, options=_options(**said), force=force, tell=_tell(), more=more
-            )
+        for name in names:
+            with bytes_bar() as more:
+                made = pull_model(
+                    name, kind=kind, revision=revision, options=options, force=force, tell=_tell(), more=more
+                )
+            found.append(_made_facts(made))
+            if not as_json:
+                _show(made)
     except KeyboardInterrupt as error:
         raise Interrupted("what was downloaded is kept, and the same command continues behind it") from error
-    _show(made, as_json)
+    if as_json:
+        print_json(found if len(names) > 1 else found[0])
 
 
 @models.command()
@@ -219,7 +232,11 @@ def export(*, folder: str, out: str, name: str | None, kind: Any, precision: str
     """
     from sqlrag.models.export.pull import export_folder
 
-    _show(export_folder(folder, out, name=name, kind=kind, precision=precision, tell=_tell()), as_json)
+    made = export_folder(folder, out, name=name, kind=kind, precision=precision, tell=_tell())
+    if as_json:
+        print_json(_made_facts(made))
+    else:
+        _show(made)
 
 
 @models.command()
@@ -303,10 +320,11 @@ def _facts(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _show(made: Made, as_json: bool) -> None:
-    if as_json:
-        print_json(_facts(made.spec) | {"new": made.new, "manifest": asdict(made.manifest)})
-        return
+def _made_facts(made: Made) -> dict[str, Any]:
+    return _facts(made.spec) | {"new": made.new, "manifest": asdict(made.manifest)}
+
+
+def _show(made: Made) -> None:
     spec, manifest = made.spec, made.manifest
     measured = ", ".join(f"{what} {value:.4f}" for what, value in manifest.check.items())
     dimensions = f", {spec.dimension} dimensions" if spec.dimension else ""

@@ -117,10 +117,11 @@ def model_options(command: Command) -> Command:
     return embedder(backend_option(command))
 
 
-def chosen_models() -> dict[str, Any]:
-    """Return the arguments `embedder` and `backend` for `connect`, where the command was given them."""
+def chosen_models(reranker: str | None = None) -> dict[str, Any]:
+    """Return the arguments `embedder`, `backend` and `reranker` for `connect`, where the command was given them."""
     context = click.get_current_context(silent=True)
-    return dict(context.meta.get(_CHOSEN, {})) if context is not None else {}
+    chosen = dict(context.meta.get(_CHOSEN, {})) if context is not None else {}
+    return chosen | ({} if reranker is None else {"reranker": reranker})
 
 
 def reranker_option(command: Command) -> Command:
@@ -234,15 +235,15 @@ def opened_for_query(db: str, reranker: str | None) -> Database:
     from sqlrag.errors import LockedError
     from sqlrag.serve.model_server.served_database import connect_served
 
-    models = chosen_models()
-    database = connect_served(db, reranker=reranker, **models)
+    models = chosen_models(reranker)
+    database = connect_served(db, **models)
     if database.is_fresh() or not os.access(db, os.W_OK):
         return database
     database.close()
     try:
-        return sqlrag.connect(db, must_exist=True, reranker=reranker, **models)
+        return sqlrag.connect(db, must_exist=True, **models)
     except LockedError:  # another process has the DuckDB file open: read it, and warn of the backlog
-        return connect_served(db, reranker=reranker, **models)
+        return connect_served(db, **models)
 
 
 def print_json(value: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from sqlrag.cli.options import (
     candidate_options,
+    chosen_models,
     database_argument,
     json_option,
     opened_for_query,
@@ -58,7 +59,7 @@ def search(
         from sqlrag.cli.serve_database import open_page
 
         state = {"q": question, "index": index, "k": top_k, "n": top_n, "filter": filter_, "budget": budget_ms}
-        open_page(db, state, reranker=reranker, as_json=as_json)
+        open_page(db, state, models=chosen_models(reranker), as_json=as_json)
         return
     started = time.perf_counter()
     with opened_for_query(db, reranker) as database:

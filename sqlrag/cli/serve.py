@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from sqlrag.cli.model_server import serve_models, socket_option
-from sqlrag.cli.options import database_argument, existing_database, reranker_option
+from sqlrag.cli.options import chosen_models, database_argument, existing_database, model_options, reranker_option
 from sqlrag.values.arguments import DEFAULT_IDLE_SECONDS
 
 __all__ = ["MCP_TOKEN", "mcp", "serve"]
@@ -22,7 +22,7 @@ _PORTS = {"http": 8366, "postgres": 5433, "quack": 9494}
 """By default: the second is one more than a PostgreSQL server's, the third quack's own."""
 
 _OF_MODELS = ("path", "idle", "background")
-_OF_A_DATABASE = ("port", "time_limit", "certificate")
+_OF_A_DATABASE = ("port", "time_limit", "certificate", "embedder", "backend")
 
 _time_limit_option = click.option(
     "--time-limit",
@@ -65,6 +65,7 @@ _time_limit_option = click.option(
     "--background", is_flag=True, help="Without DB: return as soon as the server answers, and leave it running."
 )
 @reranker_option
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON, for machines.")
 def serve(
     *,
@@ -105,7 +106,8 @@ def serve(
     from sqlrag.cli import serve_database
 
     port = _PORTS["http" if http else "postgres" if postgres else "quack"] if port is None else port
-    options: dict[str, Any] = {"port": port, "time_limit": time_limit, "reranker": reranker, "as_json": as_json}
+    options: dict[str, Any] = {"port": port, "time_limit": time_limit, "as_json": as_json}
+    options["models"] = chosen_models(reranker)
     if http:
         serve_database.serve_http(db, opens=opens, **options)
     elif postgres:
@@ -135,6 +137,7 @@ def _check_given(names: tuple[str, ...], word: str) -> None:
 )
 @_time_limit_option
 @reranker_option
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Print the address as JSON, for machines.")
 def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
     """Serve a database to agents (Model Context Protocol).
@@ -155,7 +158,7 @@ def mcp(*, db: str, http: bool, port: int, time_limit: float, reranker: str | No
     except ImportError as error:
         raise MissingDependencyError(f'this needs the MCP SDK ({error}): pip install "sqlrag[mcp]"') from error
     bound()
-    with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process:
+    with closing(ToolProcess(db, models=chosen_models(reranker), seconds=time_limit)) as process:
         if not http:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C does not wake the thread that reads stdin
             serve_stdio(process)

@@ -59,7 +59,7 @@ def serve_http(
     *,
     port: int,
     time_limit: float,
-    reranker: str | None,
+    models: Mapping[str, str],
     as_json: bool,
     opens: bool = False,
     first: str = "/",
@@ -81,15 +81,15 @@ def serve_http(
             _open(link)
 
     bound()
-    with closing(ToolProcess(db, reranker=reranker, seconds=time_limit)) as process, port_errors(port):
+    with closing(ToolProcess(db, models=models, seconds=time_limit)) as process, port_errors(port):
         serve(process, port, token, ready, first)
 
 
-def open_page(db: str, state: Mapping[str, Any], *, reranker: str | None = None, as_json: bool = False) -> None:
+def open_page(db: str, state: Mapping[str, Any], *, models: Mapping[str, str], as_json: bool = False) -> None:
     """Serve a database on any free port, and open its page in a browser with this state, until Ctrl-C."""
     given = {name: value for name, value in state.items() if value is not None}
     first = f"/?{urlencode(given)}" if given else "/"
-    serve_http(db, port=0, time_limit=10, reranker=reranker, as_json=as_json, opens=True, first=first)
+    serve_http(db, port=0, time_limit=10, models=models, as_json=as_json, opens=True, first=first)
 
 
 def _open(link: str) -> None:
@@ -104,7 +104,7 @@ def _open(link: str) -> None:
 
 
 def serve_postgres(
-    db: str, *, port: int, time_limit: float, reranker: str | None, certificate: str | None, as_json: bool
+    db: str, *, port: int, time_limit: float, models: Mapping[str, str], certificate: str | None, as_json: bool
 ) -> None:
     """Serve a database to clients of PostgreSQL until Ctrl-C; print the URL, and the password if it is a new one.
 
@@ -117,16 +117,16 @@ def serve_postgres(
 
     bound()
     password, say = credential(PASSWORD, as_json, what="password", shortest=_SHORTEST_PASSWORD, without=" ")
-    limit_memory(reranker)
+    limit_memory(models)
     try:
-        server = Server(db, password, seconds=time_limit, reranker=reranker, certificate=certificate)
+        server = Server(db, password, seconds=time_limit, models=models, certificate=certificate)
     except ssl.SSLError as error:
         raise click.ClickException(f"{certificate} is no certificate with its key, in PEM") from error
 
     def listening(port: int) -> None:
         arguments = [db, "--postgres", "--port", str(port), "--time-limit", str(time_limit)]
         arguments += ["--certificate", certificate] if certificate is not None else []
-        watching = (arguments, reranker, {PASSWORD: password}, time_limit)
+        watching = (arguments, models, {PASSWORD: password}, time_limit)
         threading.Thread(target=_watch, args=watching, name="sqlrag-watch", daemon=True).start()
         say(f"postgresql://sqlrag@{LOOPBACK}:{port}/{quote(server.name, safe='')}")
 
@@ -137,28 +137,28 @@ def serve_postgres(
         os._exit(0)
 
 
-def _watch(arguments: list[str], reranker: str | None, environment: dict[str, str], time_limit: float) -> None:
+def _watch(arguments: list[str], models: Mapping[str, str], environment: dict[str, str], time_limit: float) -> None:
     """Start the server again if a call of the engine does not stop: SQLite and DuckDB cannot interrupt a function."""
     from sqlrag.process.call_lock import longest_call
 
     while longest_call() < time_limit + _LAST_SECONDS:
         time.sleep(_LOOK_SECONDS)
-    _restart(arguments, reranker, environment, f"a statement could not be stopped after {time_limit:g} s")
+    _restart(arguments, models, environment, f"a statement could not be stopped after {time_limit:g} s")
 
 
-def serve_quack(db: str, *, port: int, time_limit: float, reranker: str | None, as_json: bool) -> None:
+def serve_quack(db: str, *, port: int, time_limit: float, models: Mapping[str, str], as_json: bool) -> None:
     """Serve a DuckDB database over quack until Ctrl-C, and print the URL."""
     from sqlrag.serve.quack.server import QuackServer
 
     token, say = credential(TOKEN, as_json)
-    with closing(QuackServer(db, reranker=reranker, seconds=time_limit)) as server:
+    with closing(QuackServer(db, models=models, seconds=time_limit)) as server:
         with port_errors(port):
             free = _free(port)
         say(server.listen(_HOST, free, token))
         # Nothing can stop a statement of a quack session in DuckDB 1.5.
         shown = " ".join(server.watch().split())[:60]
         arguments = [db, "--quack", "--port", str(free), "--time-limit", str(time_limit)]
-        _restart(arguments, reranker, {TOKEN: token}, f"{shown!r} ran for longer than {time_limit:g} s")
+        _restart(arguments, models, {TOKEN: token}, f"{shown!r} ran for longer than {time_limit:g} s")
 
 
 def _free(port: int) -> int:
@@ -205,7 +205,7 @@ def port_errors(port: int) -> Iterator[None]:
         raise click.ClickException(f"port {port}: {os.strerror(error.errno or 0)}: take another --port") from error
 
 
-def _restart(arguments: list[str], reranker: str | None, environment: dict[str, str], why: str) -> NoReturn:
+def _restart(arguments: list[str], models: Mapping[str, str], environment: dict[str, str], why: str) -> NoReturn:
     """Replace this process by another server, where a statement runs that nothing else ends.
 
     `arguments` are those of `sqlrag serve`; `environment` has the token, so that clients can connect again.
@@ -213,7 +213,7 @@ def _restart(arguments: list[str], reranker: str | None, environment: dict[str, 
     from sqlrag.process.stderr import release
 
     click.echo(f"Note: the server begins anew: {why}", err=True)
-    arguments = [*arguments, *(["--reranker", reranker] if reranker is not None else [])]
+    arguments = [*arguments, *(part for kind, name in models.items() for part in (f"--{kind}", name))]
     os.environ.update(environment)
     release()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the URL has been printed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
 from sqlrag.models.cached_models import models_folder
+from sqlrag.models.hub import in_cache
 
 __all__ = ["give_back", "limit_memory"]
 
@@ -21,6 +23,9 @@ _PROCESS = 2 << 30
 functions, which allocate outside its limit."""
 
 
+_TORCH = 6 << 30
+"""What the libraries of torch, and its intermediate results, take."""
+
 # Address space that an allocator keeps counts as data. DuckDB's allocator keeps all it has ever had, and returns free
 # memory soon only if it has a background thread. Arrow's starts with a gigabyte.
 _ALLOCATORS = {
@@ -29,12 +34,12 @@ _ALLOCATORS = {
 }
 
 
-def limit_memory(reranker: str | None = None) -> None:
+def limit_memory(models: Mapping[str, str] | None = None) -> None:
     """Limit this process's memory for good: a statement that needs more fails, and the others go on.
 
     From now on SQLite sorts and groups in memory, not in temporary files, which nothing limits. On a system without
-    RLIMIT_DATA (Linux has it) only the engines' own limits hold. The two largest models among the pulled ones and the
-    folder `reranker` do not count. To be called before DuckDB and Arrow are imported.
+    RLIMIT_DATA (Linux has it) only the engines' own limits hold. The two largest models among the pulled ones and those
+    of `models`, which the user has named, do not count. To be called before DuckDB and Arrow are imported.
     """
     for name, value in _ALLOCATORS.items():
         os.environ.setdefault(name, value)
@@ -43,7 +48,7 @@ def limit_memory(reranker: str | None = None) -> None:
         import resource
     except ImportError:  # Windows
         return
-    limit = _data() + _PROCESS + _of_models(reranker)
+    limit = _data() + _PROCESS + _of_models(models or {})
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [one for one in (soft, hard, limit) if one != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
@@ -56,14 +61,16 @@ def give_back() -> None:
         trim(0)
 
 
-def _of_models(reranker: str | None) -> int:
-    """Return the bytes that an embedder and a reranker take at most: twice the size of their files."""
-    folders = [models_folder(), *([] if reranker is None else [Path(reranker)])]
+def _of_models(models: Mapping[str, str]) -> int:
+    """Return the bytes that an embedder and a reranker take at most: twice the size of their files, more with torch."""
+    is_torch = models.get("backend") == "torch"
+    named = [name for kind, name in models.items() if kind != "backend"]
+    folders = [models_folder(), *((is_torch and in_cache(name)) or Path(name) for name in named)]
     sizes = [0, 0]
     for path in (path for folder in folders for path in folder.rglob("*")):
         with suppress(OSError):
             sizes.append(path.stat().st_size)
-    return 2 * sum(sorted(sizes)[-2:])
+    return 2 * sum(sorted(sizes)[-2:]) + (_TORCH if is_torch else 0)
 
 
 def _data() -> int:

@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, BinaryIO
 
@@ -44,14 +44,15 @@ _SHOWN = 200
 class ToolProcess:
     """A process that answers questions, one after the other; any thread may ask, through `tools`.
 
-    `seconds`: the time limit of a question. Raises what `connect` does.
+    `models`: those that the user has named, as arguments of `connect`. `seconds`: the time limit of a question. Raises
+    what `connect` does.
     """
 
-    def __init__(self, path: str, *, reranker: str | None, seconds: float) -> None:
+    def __init__(self, path: str, *, models: Mapping[str, str], seconds: float) -> None:
         self.tools: PageTools = _ToolsOf(self)
-        self.path, self.reranker = path, reranker
+        self.path, self.models = path, dict(models)
         self._seconds = seconds
-        options = json.dumps([path, reranker, seconds])
+        options = json.dumps([path, self.models, seconds])
         # The new process finds the modules where this one does.
         code = f"import sys; sys.path[:] = {sys.path!r}; from sqlrag.serve.tool_process import main; main()"
         self._command = [sys.executable, "-c", code, options]
@@ -180,8 +181,8 @@ class _ToolsOf(PageTools):
 
 def main() -> None:
     """Answer the questions of the process that has started this one, until that process ends."""
-    path, reranker, seconds = json.loads(sys.argv[1])
-    limit_memory(reranker)
+    path, models, seconds = json.loads(sys.argv[1])
+    limit_memory(models)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # so that nothing a library prints is taken for an answer
     if _EXPIRED:
@@ -192,7 +193,7 @@ def main() -> None:
     opened: list[PageTools] = []
 
     def begin() -> None:
-        database = open_limited(path, reranker=reranker, seconds=seconds, ends_process=True)
+        database = open_limited(path, models=models, seconds=seconds, ends_process=True)
         opened.append(PageTools(database, path))
 
     _answer(answers, begin)

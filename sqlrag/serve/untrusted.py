@@ -67,15 +67,18 @@ class LimitedRows:
 
 
 def open_limited(
-    path: str, *, reranker: str | None = None, seconds: float = SECONDS, ends_process: bool = False
+    path: str, *, models: Mapping[str, str] | None = None, seconds: float = SECONDS, ends_process: bool = False
 ) -> LimitedDatabase:
     """Open an existing database for untrusted questions. Raises what `connect` does."""
-    return LimitedDatabase(open_confined(path, reranker=reranker), seconds, ends_process=ends_process)
+    return LimitedDatabase(open_confined(path, models), seconds, ends_process=ends_process)
 
 
-def open_confined(path: str, *, reranker: str | None = None) -> Database:
-    """Open an existing database for reading, and confine it. Raises what `connect` does."""
-    database = connect(path, read_only=True, reranker=reranker, rerank_limit=PAIRS)
+def open_confined(path: str, models: Mapping[str, str] | None = None) -> Database:
+    """Open an existing database for reading, and confine it. Raises what `connect` does.
+
+    `models` are the arguments `embedder`, `reranker` and `backend` of `connect`, as far as the user has named any.
+    """
+    database = connect(path, read_only=True, rerank_limit=PAIRS, **models or {})  # type: ignore[arg-type]
     try:
         database.confine()
     except BaseException:

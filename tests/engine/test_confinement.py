@@ -335,7 +335,9 @@ def test_pairs_are_limited(engine, passage_files, monkeypatch):
     monkeypatch.setattr("sqlrag.serve.untrusted.PAIRS", 50)
     sql = "SELECT sum(rerank_score(a.id || ' ' || b.id || ' ' || c.id, 'x')) FROM documents a, documents b, documents c"
     with (
-        contextlib.closing(open_limited(str(passage_files[engine]), reranker="reranker-v1-small")) as guarded,
+        contextlib.closing(
+            open_limited(str(passage_files[engine]), models={"reranker": "reranker-v1-small"})
+        ) as guarded,
         pytest.raises(RerankLimitError, match="rerank_limit = 50 pairs"),
     ):
         guarded.run(lambda database: database.execute(sql).fetchall(), seconds=120)

@@ -96,6 +96,23 @@ def test_a_name_is_pulled(hub, sources):
     assert find_cached(NAME) is None
 
 
+def test_one_command_pulls_a_pair(hub, sources, tmp_path):
+    """Both models of another language by one command; what is said of one model is refused for two."""
+    hub.repositories |= {"tests/bi": sources["bi"], "tests/cross": sources["cross"]}
+    run = CliRunner().invoke
+    refused = run(cli, ["models", "pull", "tests/bi", "tests/cross", "--query-prompt", "x"], prog_name="sqlrag")
+    assert "--query-prompt is said of one model: pull them one by one" in refused.stderr
+    done = run(cli, ["models", "pull", "tests/bi", "tests/cross", "--json"], prog_name="sqlrag")
+    assert [(one["name"], one["kind"]) for one in json.loads(done.stdout)] == [
+        ("tests/bi", "bi-encoder"), ("tests/cross", "cross-encoder")
+    ]  # fmt: skip
+    (tmp_path / "a.txt").write_text("東京タワーは高い")
+    database = str(tmp_path / "pair.db")
+    assert run(cli, ["ingest", database, str(tmp_path / "a.txt"), "--embedder", "tests/bi"]).exit_code == 0
+    found = run(cli, ["search", database, "タワー", "--reranker", "tests/cross", "--json"])
+    assert json.loads(found.stdout)[0]["title"] == "a.txt"
+
+
 def test_m2_an_onnx_file_is_taken_without_torch(*, hub, sources, exports, texts, tmp_path, monkeypatch):
     """M2: the files that popular repositories have beside their weights, with pooling and prompts of the files."""
     without_torch(monkeypatch)

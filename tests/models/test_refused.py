@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sqlrag.models.detect import kind_of
 from sqlrag.models.export.check import add_model
 from sqlrag.models.export.pull import Options, export_folder
 from sqlrag.models.named_models import named_model
+from sqlrag.serve.untrusted import open_limited
 from tests.conftest import PASSAGES
 from tests.models.tiny import make_bi_encoder, make_reranker, make_transformer
 
@@ -120,6 +122,8 @@ def test_s2_s6_made_by_torch_and_searched_without(bi_encoder, exported, engine_n
         expected = [hit.id for hit in db.search("coffee", top_n=3)]
     with sqlrag.connect(path, embedder=str(exported)) as db:
         assert [hit.id for hit in db.search("coffee", top_n=3)] == expected
+    with closing(open_limited(str(path), models={"embedder": str(exported)})) as served:
+        assert served.run(lambda db: [hit.id for hit in db.search("coffee", top_n=3)]) == expected
     monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path / "cache"))
     with sqlrag.connect(path) as db, pytest.raises(UnknownModelError, match="neither bundled nor pulled"):
         db.search("coffee")

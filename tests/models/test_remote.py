@@ -124,6 +124,21 @@ def test_an_ingest_says_what_it_sends(endpoint, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert done.stderr.startswith("The texts are sent to openai:m: 0.0 MB of files, about ")
     assert "tokens, 0.00 dollars. What is indexed already is not sent again." in done.stderr
+    local = str(tmp_path / "local.db")
+    with sqlrag.connect(local) as db:
+        db.execute("CREATE TABLE review (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
+        db.execute("INSERT INTO review VALUES (1, 'Loud', 'It boils fast.'), (2, NULL, 'Lovely tea.')")
+    for arguments in (
+        ["index", local, "review", "--template", "{title}: {body}", "--name", "b"],
+        ["index", local, "review.title", "review.body", "--name", "a", "--embedder", name],
+        ["reindex", local, "--index", "b", "--model", name],
+    ):
+        done = CliRunner().invoke(cli, arguments, prog_name="sqlrag")
+        assert done.exit_code == 0, done.stderr
+        assert done.stderr.startswith("The texts are sent to openai:m: 0.0 MB of text, about 7 tokens") == (
+            name in arguments and arguments[0] == "index"
+        )
+        assert ("The texts are sent to openai:m" in done.stderr) == (name in arguments)
 
 
 def test_a_remote_reranker(endpoint, monkeypatch, texts):

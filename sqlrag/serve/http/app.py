@@ -89,7 +89,7 @@ def serve_http(
         port = listener.getsockname()[1]
         url = f"http://{LOOPBACK}:{port}"
         sessions = Sessions(token, port)
-        evaluation = EvaluationProcess(process.path, process.reranker)
+        evaluation = EvaluationProcess(process.path, process.models)
 
         def end() -> None:
             evaluation.cancel()

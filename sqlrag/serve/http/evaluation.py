@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,8 +21,8 @@ MOST_QUERIES = 1_000
 class EvaluationProcess:
     """The evaluation that runs, or the last one that has ended. Any thread may call its methods."""
 
-    def __init__(self, path: str, reranker: str | None) -> None:
-        self._path, self._reranker = path, reranker
+    def __init__(self, path: str, models: Mapping[str, str]) -> None:
+        self._path, self._models = path, dict(models)
         self._process: subprocess.Popen[bytes] | None = None
         self._state: dict[str, Any] = {"state": "none"}
         self._lock = threading.Lock()
@@ -39,7 +40,7 @@ class EvaluationProcess:
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return False
-            options = json.dumps([self._path, self._reranker, index, queries])
+            options = json.dumps([self._path, self._models, index, queries])
             code = (
                 f"import sys; sys.path[:] = {sys.path!r}; from sqlrag.serve.http.evaluation import main; "
                 f"main({options!r})"
@@ -81,8 +82,8 @@ def main(options: str) -> None:
     from sqlrag.evaluation.report import Progress
     from sqlrag.serve.memory import limit_memory
 
-    path, reranker, index, queries = json.loads(options)
-    limit_memory(reranker)
+    path, models, index, queries = json.loads(options)
+    limit_memory(models)
     threading.Thread(target=_end_with_the_server, daemon=True).start()
 
     def say(**state: Any) -> None:
@@ -93,7 +94,7 @@ def main(options: str) -> None:
         say(state="running", **asdict(step))
 
     try:
-        with sqlrag.connect(path, read_only=True, reranker=reranker) as database:
+        with sqlrag.connect(path, read_only=True, **models) as database:
             keep(database.evaluate(index=index, synthetic=queries, progress=progress))
     except Error as error:
         say(state="failed", error=str(error))

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,19 +61,19 @@ class Server:
         password: str,
         *,
         seconds: float = SECONDS,
-        reranker: str | None = None,
+        models: Mapping[str, str] | None = None,
         certificate: str | None = None,
         connections: int = CONNECTIONS,
     ) -> None:
         self.name = Path(path).stem
-        self._path, self._seconds, self._reranker = path, seconds, reranker
+        self._path, self._seconds, self._models = path, seconds, models
         self._password = Password(password)
         self._tls: ssl.SSLContext | None = None
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(certificate)
         # It stays open, so that DuckDB's file is not opened for each client, and errors of the file are raised here.
-        self._database = open_confined(path, reranker=reranker)
+        self._database = open_confined(path, models)
         self._catalog = Catalog(self.name, f"PostgreSQL {VERSION} on {self._database.engine}", DEFAULTS)
         self._catalog.cursor(self._database).close()
         self._most_unknown = max(room(_UNKNOWN * 4) // 4, 1)
@@ -228,7 +228,7 @@ class Server:
             self._room.release()
 
     def _session(self, wire: Wire, settings: Settings) -> None:
-        database = open_confined(self._path, reranker=self._reranker)
+        database = open_confined(self._path, self._models)
         try:
             source = Source(database, self._catalog.cursor(database))
         except BaseException:

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -45,13 +46,13 @@ class QuackServer:
     Raises InputError for a SQLite file, MissingDependencyError without the extensions, and what `connect` does.
     """
 
-    def __init__(self, path: str, *, reranker: str | None = None, seconds: float = SECONDS) -> None:
+    def __init__(self, path: str, *, models: Mapping[str, str] | None = None, seconds: float = SECONDS) -> None:
         if is_sqlite(path):
             raise InputError(f"{path} is a SQLite database: --quack serves those of DuckDB; --http serves both")
         self._seconds = seconds
         self._lock = threading.Lock()
         options = ConnectionOptions(read_only=True, must_exist=True, rerank_limit=PAIRS)
-        self._engine = DuckDBEngine(path, Encoders(None, reranker, "onnx"), options)
+        self._engine = DuckDBEngine(path, Encoders(**models or {}), options)
         try:
             self._engine.confine(LONGEST_TEXT)
             self._instance = duckdb.connect(":memory:")
