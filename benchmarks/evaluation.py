@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py ../shared/data/eval/{nfcorpus,cacm,cranfield,trec-dl-2019} [--engine sqlite duckdb]
                                     [--top-k 25] [--most 50] [--first-stage vector] [--reranker MODEL]
-                                    [--databases FOLDER] [--write]
+                                    [--databases FOLDER] [--first-stage-weight 0 0.3] [--write]
 
 The corpus is ingested with the defaults (title and text joined, chunks, the bundled pair). The candidates of
 vector_top_k, text_top_k (BM25) and hybrid_top_k are reranked, and where the folder has a `bm25.run.tsv`, that run's,
@@ -23,6 +23,7 @@ import sqlrag
 from sqlrag.evaluation import Estimate, Evaluation
 from sqlrag.evaluation.stages import FIRST_STAGES
 from sqlrag.results import IngestReport
+from sqlrag.values.arguments import DEFAULT_FIRST_STAGE_WEIGHT
 
 RESULTS = Path(__file__).with_suffix(".md")
 MARK = "<!-- results -->"
@@ -47,12 +48,19 @@ def evaluate(
     most: int | None = None,
     reranker: str | None = None,
     first_stages: Sequence[str] = tuple(FIRST_STAGES),
+    weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
 ) -> Evaluation:
     """Return the evaluation of a database that holds a collection; the collection's own run is one first stage more."""
     run = folder / "bm25.run.tsv"
     with sqlrag.connect(path, read_only=True, reranker=reranker) as db:
         return db.evaluate(
-            folder, folder, first_stages=first_stages, run=run if run.exists() else None, top_k=top_ks, most=most
+            folder,
+            folder,
+            first_stages=first_stages,
+            run=run if run.exists() else None,
+            top_k=top_ks,
+            most=most,
+            first_stage_weight=weight,
         )
 
 
@@ -101,6 +109,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="ask the first so many queries of each collection only")
     parser.add_argument("--first-stage", nargs="+", default=list(FIRST_STAGES), choices=list(FIRST_STAGES))
     parser.add_argument("--reranker", help="another model than the bundled one")
+    parser.add_argument("--first-stage-weight", nargs="+", type=float, default=[DEFAULT_FIRST_STAGE_WEIGHT])
     parser.add_argument("--databases", type=Path, metavar="FOLDER", help="make them there, or go on with those there")
     parser.add_argument("--write", action="store_true", help=f"put the results into {RESULTS.name} and .json")
     arguments = parser.parse_args()
@@ -113,18 +122,20 @@ def main() -> None:
                 databases = arguments.databases or Path(temporary)
                 path = databases / f"{folder.name}.{'duckdb' if engine == 'duckdb' else 'db'}"
                 ingest(path, folder)
-                found = evaluate(
-                    path,
-                    folder,
-                    arguments.top_k,
-                    most=arguments.most,
-                    reranker=arguments.reranker,
-                    first_stages=arguments.first_stage,
-                )
-                table += (new := lines(folder.name, engine, found))
-                found_records += records(folder.name, engine, found)
-                print(*new, sep="\n", flush=True)
-                print(*found.notes, *(one.text for one in found.verdicts), sep="\n", file=sys.stderr)
+                for weight in arguments.first_stage_weight:
+                    found = evaluate(
+                        path,
+                        folder,
+                        arguments.top_k,
+                        most=arguments.most,
+                        reranker=arguments.reranker,
+                        first_stages=arguments.first_stage,
+                        weight=weight,
+                    )
+                    table += (new := lines(folder.name, engine, found))
+                    found_records += records(folder.name, engine, found)
+                    print(*new, sep="\n", flush=True)
+                    print(*found.notes, *(one.text for one in found.verdicts), sep="\n", file=sys.stderr)
     if arguments.write:
         write(RESULTS, table, found_records)
 

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +149,7 @@ def export(
     folder.mkdir(parents=True, exist_ok=True)
     words = np.round(table / np.abs(table).max(1, keepdims=True) * 127).astype(np.int8)
     lengths = np.linalg.norm(words.astype(np.float32), axis=1)
-    constants = (*vars(form).values(), rare, words, 1 / lengths)
+    constants = (*(getattr(form, field.name) for field in fields(form)), rare, words, 1 / lengths)
     write(Graph(reader, form, scale, offset), dict(zip(CONSTANTS, constants, strict=True)), folder / MODEL_FILE)
     encoder = named_model(ENCODER)
     assert encoder.folder is not None

@@ -2,8 +2,9 @@
 -- in their order, before or after reranking, until the next one would exceed a budget. :budgets is a JSON array of
 -- numbers of tokens.
 WITH passage AS (
-    SELECT candidate.query_id, document.document_id, candidate.chunk_id, candidate.rank, scored.score,
-           document.token_count
+    SELECT candidate.query_id, document.document_id, candidate.chunk_id, candidate.rank, document.token_count,
+           {fused}
+           AS fused
     FROM   temp.evaluation_candidates AS candidate
     JOIN   temp.evaluation_documents AS document ON document.chunk_id = candidate.chunk_id
     JOIN   temp.evaluation_scores AS scored
@@ -16,7 +17,7 @@ packed AS (
     FROM   passage
     UNION ALL
     SELECT 1, query_id, document_id,
-           sum(token_count) OVER (PARTITION BY query_id ORDER BY score DESC, rank, chunk_id)
+           sum(token_count) OVER (PARTITION BY query_id ORDER BY fused DESC, rank, chunk_id)
     FROM   passage
 ),
 document AS (

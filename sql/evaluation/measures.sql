@@ -1,14 +1,20 @@
 -- The measures of each query for one first stage and one top_k, before and after reranking the same candidates.
 INSERT INTO temp.evaluation_measures
-WITH document AS (
+WITH passage AS (
+    SELECT candidate.query_id, document.document_id, candidate.rank,
+           {fused}
+           AS fused
+    FROM   temp.evaluation_candidates AS candidate
+    JOIN   temp.evaluation_documents AS document ON document.chunk_id = candidate.chunk_id
+    JOIN   temp.evaluation_scores AS scored
+           ON scored.query_id = candidate.query_id AND scored.chunk_id = candidate.chunk_id
+    WHERE  candidate.first_stage = :first_stage AND candidate.rank <= :top_k
+),
+document AS (
     -- A document counts as its best chunk.
-    SELECT   candidate.query_id, document.document_id, min(candidate.rank) AS rank, max(scored.score) AS score
-    FROM     temp.evaluation_candidates AS candidate
-    JOIN     temp.evaluation_documents AS document ON document.chunk_id = candidate.chunk_id
-    JOIN     temp.evaluation_scores AS scored
-             ON scored.query_id = candidate.query_id AND scored.chunk_id = candidate.chunk_id
-    WHERE    candidate.first_stage = :first_stage AND candidate.rank <= :top_k
-    GROUP BY candidate.query_id, document.document_id
+    SELECT   query_id, document_id, min(rank) AS rank, max(fused) AS fused
+    FROM     passage
+    GROUP BY query_id, document_id
 ),
 run AS (
     SELECT 0 AS reranked, query_id, document_id,
@@ -16,7 +22,7 @@ run AS (
     FROM   document
     UNION ALL
     SELECT 1, query_id, document_id,
-           row_number() OVER (PARTITION BY query_id ORDER BY score DESC, rank, document_id)
+           row_number() OVER (PARTITION BY query_id ORDER BY fused DESC, rank, document_id)
     FROM   document
 ),
 judged AS (

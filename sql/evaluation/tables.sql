@@ -16,6 +16,7 @@ CREATE TEMP TABLE evaluation_candidates (
     query_id    TEXT   NOT NULL,
     chunk_id    BIGINT NOT NULL,
     rank        BIGINT NOT NULL,
+    score       DOUBLE NOT NULL,          -- what counts beside the reranker's score; 0 if nothing does
     PRIMARY KEY (first_stage, query_id, chunk_id)
 );
 

@@ -14,6 +14,7 @@ from sqlrag.cli.options import (
     model_options,
     print_json,
     reranker_option,
+    weight_option,
 )
 from sqlrag.values.arguments import DEFAULT_KNOWN_ITEMS, DEFAULT_RESAMPLES, DEFAULT_SEED, DEFAULT_SPLIT, DEFAULT_TOP_KS
 
@@ -62,6 +63,7 @@ def _numbers(_ctx: click.Context, _param: click.Parameter, value: str) -> list[i
 @click.option("--most", type=click.IntRange(min=1), metavar="N", help="Ask the first N judged queries only.")
 @index_option
 @reranker_option
+@weight_option
 @model_options
 @click.option(
     "--document-id",

@@ -16,6 +16,7 @@ from sqlrag.cli.options import (
     model_options,
     new_index_options,
     print_json,
+    states_option,
 )
 from sqlrag.store.precision import VECTORS
 
@@ -134,6 +135,8 @@ def sync(*, db: str, index: str | None, compare: bool, watch: bool, as_json: boo
     "--overlap", type=click.IntRange(min=0), help="Tokens that neighbouring chunks share; unchanged by default."
 )
 @click.option("--vectors", type=click.Choice(VECTORS), help="How vectors are stored; unchanged by default.")
+@states_option
+@click.option("--states-only", is_flag=True, help="Keep the states that are missing; no vector is made anew.")
 @click.option("--codes-only", is_flag=True, help="Make only the codes of the vectors anew; nothing is embedded.")
 @json_option
 def reindex(
@@ -144,6 +147,8 @@ def reindex(
     max_tokens: int | None,
     overlap: int | None,
     vectors: str | None,
+    states: str | None,
+    states_only: bool,
     codes_only: bool,
     as_json: bool,
 ) -> None:
@@ -151,7 +156,8 @@ def reindex(
 
     The new index is built beside the old one, which answers meanwhile, and replaces it in one transaction. You may
     interrupt this command: run it again to continue. With --codes-only, an index of an earlier version gets the codes
-    that this version searches, from the vectors that it has.
+    that this version searches, from the vectors that it has. With --states-only, what the reranker keeps of chunks is
+    made where it is missing: for an index of an earlier version, or after another reranker.
     """
     import sqlrag
     from sqlrag.cli.progress import interruptible
@@ -168,11 +174,15 @@ def reindex(
             max_tokens=max_tokens,
             overlap=overlap,
             vectors=vectors,
+            states=states,
+            states_only=states_only,
             codes_only=codes_only,
             progress=progress,
         )
     if codes_only and not as_json:
         click.echo(f"{db}: codes made anew for the chunks of {report.unchanged:,} rows in {report.seconds:.1f} s.")
+    elif states_only and not as_json:
+        click.echo(f"{db}: states of {report.unchanged:,} chunks kept in {report.seconds:.1f} s.")
     else:
         _tell(db, report, as_json, "made anew: ")
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sqlrag.values.arguments import DEFAULT_FIRST_STAGE_WEIGHT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,6 +34,8 @@ __all__ = [
     "print_json",
     "reranker_option",
     "search_options",
+    "states_option",
+    "weight_option",
     "writes_unicode",
 ]
 
@@ -139,6 +143,13 @@ def _named_values(_ctx: click.Context, _param: click.Parameter, given: tuple[str
     return dict(map(parse_parameter, given)) if given else None
 
 
+states_option = click.option(
+    "--states",
+    type=click.Choice(["compact", "none"]),
+    help="Whether to keep what a reranker that reads states needs of each chunk; by default where the reranker does.",
+)
+
+
 def new_index_options(command: Command) -> Command:
     """Add what a new index is made with: `--max-tokens`, `--overlap`, `--embedder`, `--tokenizer` and `--vectors`."""
     from sqlrag.store.full_text import TOKENIZERS
@@ -172,10 +183,21 @@ def new_index_options(command: Command) -> Command:
             type=click.Choice(VECTORS),
             help="How a new index stores vectors: float32 (the default), or int8 in a quarter of the space.",
         ),
+        states_option,
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+weight_option = click.option(
+    "--first-stage-weight",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_FIRST_STAGE_WEIGHT,
+    show_default=True,
+    metavar="WEIGHT",
+    help="How much the first stage's score counts beside the reranker's; with 0 the reranker decides alone.",
+)
 
 
 def search_options(command: Command) -> Command:
@@ -199,7 +221,7 @@ def candidate_options(top_n: Callable[[Any], Any]) -> Callable[[Command], Comman
             type=click.IntRange(min=1),
             default=25,
             show_default=True,
-            help="Candidates that the first stage (vectors) finds.",
+            help="Candidates that the first stage (vectors and words) finds.",
         ),
         top_n,
         click.option(

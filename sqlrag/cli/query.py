@@ -16,6 +16,7 @@ from sqlrag.cli.options import (
     opened_for_query,
     print_json,
     search_options,
+    weight_option,
 )
 from sqlrag.values.arguments import DEFAULT_MAX_CONTEXT
 
@@ -26,6 +27,7 @@ __all__ = ["compare", "context", "search"]
 @database_argument
 @click.argument("question")
 @search_options
+@weight_option
 @click.option(
     "--budget-ms",
     type=click.FloatRange(min=0),
@@ -44,6 +46,7 @@ def search(
     filter_: str | None,
     params: dict[str, Any] | None,
     reranker: str | None,
+    first_stage_weight: float,
     budget_ms: float | None,
     opens: bool,
     as_json: bool,
@@ -64,7 +67,14 @@ def search(
     started = time.perf_counter()
     with opened_for_query(db, reranker) as database:
         hits = database.search(
-            question, index, top_k=top_k, top_n=top_n, filter=filter_, params=params, budget_ms=budget_ms
+            question,
+            index,
+            top_k=top_k,
+            top_n=top_n,
+            filter=filter_,
+            params=params,
+            budget_ms=budget_ms,
+            first_stage_weight=first_stage_weight,
         )
     if as_json:
         print_json(hits)
@@ -80,6 +90,7 @@ def search(
 @database_argument
 @click.argument("question")
 @search_options
+@weight_option
 @json_option
 def compare(
     *,
@@ -91,6 +102,7 @@ def compare(
     filter_: str | None,
     params: dict[str, Any] | None,
     reranker: str | None,
+    first_stage_weight: float,
     as_json: bool,
 ) -> None:
     """Show what reranking changes for a QUESTION.
@@ -98,7 +110,15 @@ def compare(
     Prints each of the top_n with its rank before and after, and what was pushed out of the top_n.
     """
     with opened_for_query(db, reranker) as database:
-        comparison = database.compare(question, index, top_k=top_k, top_n=top_n, filter=filter_, params=params)
+        comparison = database.compare(
+            question,
+            index,
+            top_k=top_k,
+            top_n=top_n,
+            filter=filter_,
+            params=params,
+            first_stage_weight=first_stage_weight,
+        )
     if as_json:
         print_json(
             {

@@ -26,6 +26,7 @@ from sqlrag.store.full_text import tokenizer_for
 from sqlrag.store.names import check_new_index_name, same_name
 from sqlrag.store.new_record import IndexOptions, check_made_with
 from sqlrag.values.arguments import (
+    DEFAULT_FIRST_STAGE_WEIGHT,
     DEFAULT_INDEX,
     DEFAULT_RESAMPLES,
     DEFAULT_SEED,
@@ -247,6 +248,7 @@ class Database(SearchMethods):
         tokenizer: str | None = None,
         language: str | None = None,
         vectors: str | None = None,
+        states: str | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         gitignored: bool = False,
@@ -276,6 +278,9 @@ class Database(SearchMethods):
             language: The code of the language of most texts, such as "de": full text of a new index then compares words
                 as they are, and not English stems. Scripts without spaces need no language.
             vectors: How a new index stores its vectors: "float32" (the default), or "int8" in a quarter of the space.
+            states: "compact" keeps of each chunk what a reranker that reads the embedder's states needs of it (26 bytes
+                a token), so that a query need not encode its text again; "none" does not, and deletes what is kept. By
+                default it is kept where the database's reranker reads such states.
             include: Patterns as in .gitignore, relative to a named folder, such as "*.md" or "/src/": only files that
                 match one are read, also those of kinds that are otherwise left out (as text).
             exclude: Patterns of files and folders to leave out.
@@ -311,7 +316,7 @@ class Database(SearchMethods):
         check_new_index_name(index)
         if language is not None:
             tokenizer = tokenizer or tokenizer_for(language)
-        options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
+        options = IndexOptions(max_tokens, overlap, tokenizer, vectors, states)
         prune = check_flag("ingest", "prune", prune)
         columns = {"text": text, "title": title, "id": id, "metadata": metadata}
         paths, documents = _paths_or_documents(sources)
@@ -329,8 +334,9 @@ class Database(SearchMethods):
         writer = self._engine.writer(new)
         record = writer.record
         check_made_with(record, options, chosen)
+        self._engine.choose_states(record, states)
         maker = self._engine.encoders.embedder_of(record)
-        run = Ingestion(writer, maker, index_chunker(maker, record), progress, max_errors)
+        run = Ingestion(writer, self._engine.encode(record), index_chunker(maker, record), progress, max_errors)
         if found is None or paths is None:
             return run.documents(documents, prune=prune)
         return run.files(found, columns, prune_under=[os.fspath(path) for path in paths] if prune else None)
@@ -351,6 +357,7 @@ class Database(SearchMethods):
         document_id: str | None = None,
         resamples: int = DEFAULT_RESAMPLES,
         seed: int = DEFAULT_SEED,
+        first_stage_weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
         progress: Callable[[Progress], None] | None = None,
     ) -> Evaluation:
         """Measure how good an index's answers are: each first stage at each `top_k`, without and with reranking.
@@ -372,6 +379,7 @@ class Database(SearchMethods):
                 `#`, or all of it.
             resamples: Resamples of the bootstrap intervals.
             seed: Seed of the bootstrap, and of the choice of synthetic queries.
+            first_stage_weight: How much hybrid's score counts after reranking, as in `search`.
             progress: Called with the progress so far.
 
         Returns:
@@ -393,7 +401,18 @@ class Database(SearchMethods):
         if synthetic is None:  # the evaluation reads the ids of documents from the source
             self._engine.check_source(record)
         options = Options(
-            queries, qrels, synthetic, run, first_stages, top_k, most, split, document_id, resamples, seed
+            queries,
+            qrels,
+            synthetic,
+            run,
+            first_stages,
+            top_k,
+            most,
+            split,
+            document_id,
+            resamples,
+            seed,
+            first_stage_weight,
         )
         return evaluate(self, record.name, options, progress)
 

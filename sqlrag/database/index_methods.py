@@ -10,6 +10,7 @@ from sqlrag.process.call_lock import CallLock, one_at_a_time
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.names import quote
 from sqlrag.store.new_record import IndexOptions
+from sqlrag.store.states import NONE, check_states
 from sqlrag.values.arguments import DEFAULT_INDEX, check_flag
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class IndexMethods:
         embedder: str | Embedder | None = None,
         tokenizer: str | None = None,
         vectors: str | None = None,
+        states: str | None = None,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
         """Make an existing table or view searchable, and keep it searchable whoever writes to it.
@@ -82,6 +84,7 @@ class IndexMethods:
             embedder: The index's own model, as for `ingest`.
             tokenizer: How the full text is split into words, as for `ingest`.
             vectors: How vectors are stored, as for `ingest`.
+            states: Whether states are kept, as for `ingest`.
             progress: Called several times a second with the progress so far.
 
         Returns:
@@ -103,7 +106,7 @@ class IndexMethods:
         """
         from sqlrag.indexing.table_indexes import create_index
 
-        options = IndexOptions(max_tokens, overlap, tokenizer, vectors)
+        options = IndexOptions(max_tokens, overlap, tokenizer, vectors, states)
         create_index(self._engine, name, table, text, key=key, filters=filters, options=options, embedder=embedder)
         return self.sync(name, progress=progress)
 
@@ -178,7 +181,9 @@ class IndexMethods:
         max_tokens: int | None = None,
         overlap: int | None = None,
         vectors: str | None = None,
+        states: str | None = None,
         codes_only: bool = False,
+        states_only: bool = False,
         progress: Callable[[IngestProgress], None] | None = None,
     ) -> SyncReport:
         """Rebuild an index over a table or over documents, with another model or other chunks if you like.
@@ -195,17 +200,21 @@ class IndexMethods:
             max_tokens: Tokens of a chunk, as for `ingest`.
             overlap: Tokens that neighbouring chunks share, as for `ingest`.
             vectors: How vectors are stored, as for `ingest`.
+            states: Whether states are kept, as for `ingest`.
             codes_only: Make only the codes of the vectors anew, which a search reads first, and measure again how many
                 candidates it needs. No text is embedded, and chunks keep their ids.
+            states_only: Keep the states of the chunks that have none, or delete all with `states="none"`; nothing else
+                changes.
             progress: Called several times a second with the progress so far.
 
         Returns:
-            How many rows or documents were indexed. With `codes_only` they are all `unchanged`.
+            How many rows or documents were indexed. With `codes_only` they are all `unchanged`, and with `states_only`
+            that is how many chunks' states were kept.
 
         Raises:
             UnknownIndexError: The database has no such index.
-            InputError: The chunks would be longer than the model's window, or `codes_only` is given with an option that
-                needs the texts to be embedded again.
+            InputError: The chunks would be longer than the model's window, `codes_only` or `states_only` is given with
+                an option that needs all texts to be embedded again, or the reranker reads no states.
             ReadOnlyError: The database is open read-only.
 
         Examples:
@@ -214,17 +223,24 @@ class IndexMethods:
             >>> db.info()[0].max_tokens
             100
         """
-        from sqlrag.indexing.rebuilding import reindex, remake_codes
+        from sqlrag.indexing.rebuilding import keep_states, reindex, remake_codes
 
         options = IndexOptions(max_tokens, overlap, None, vectors)
         record = self._record(name)
-        if check_flag("reindex", "codes_only", codes_only):
-            if embedder is not None or options != IndexOptions():
-                raise InputError(
-                    "reindex(): codes_only makes the codes of the present vectors anew: "
-                    "leave out embedder, max_tokens, overlap and vectors, or codes_only"
-                )
+        flags = {"codes_only": check_flag("reindex", "codes_only", codes_only)}
+        flags |= {"states_only": check_flag("reindex", "states_only", states_only)}
+        if (only := [name for name, is_given in flags.items() if is_given]) and (
+            embedder is not None or options != IndexOptions() or len(only) > 1
+        ):
+            raise InputError(
+                f"reindex(): {only[0]} embeds no vector anew: leave out embedder, max_tokens, overlap, vectors and "
+                f"{'states_only' if len(only) > 1 else 'codes_only'}, or {only[0]}"
+            )
+        self._engine.choose_states(record, check_states(states))
+        if codes_only:
             return remake_codes(self._engine, record, progress)
+        if states_only:
+            return SyncReport() if states == NONE else keep_states(self._engine, record, progress)
         report = reindex(self._engine, record.name, embedder=embedder, options=options, progress=progress)
         self._engine.encoders.use_recorded(self._engine.indexes.default_embedder())
         return report

@@ -11,11 +11,13 @@ from sqlrag.process.call_lock import one_at_a_time
 from sqlrag.results import Comparison, Context, Hit, Hits
 from sqlrag.results.hits import distinct_hits, hits_of
 from sqlrag.values.arguments import (
+    DEFAULT_FIRST_STAGE_WEIGHT,
     DEFAULT_MAX_CONTEXT,
     DEFAULT_TOP_K,
     DEFAULT_TOP_N,
     check_budget,
     check_k,
+    check_share,
     check_top_n,
 )
 from sqlrag.values.bindings import as_json
@@ -37,8 +39,9 @@ class SearchMethods(IndexMethods):
         filter: str | None = None,  # noqa: A002 - the contract's name
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
+        first_stage_weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
     ) -> Hits:
-        """Search an index in two stages: find the `top_k` nearest chunks, rerank them, and return the best `top_n`.
+        """Search an index in two stages: find `top_k` chunks by meaning and words, rerank them, keep the best `top_n`.
 
         Parameters:
             query: The question.
@@ -50,6 +53,8 @@ class SearchMethods(IndexMethods):
             params: Values of the filter's parameters. They never become part of the SQL, so they may come from anyone.
             budget_ms: How many milliseconds reranking may take; `Hit.reranked` says how many candidates were scored.
                 The first is scored in any case, except with a budget of 0: then only known scores are used.
+            first_stage_weight: How much the first stage's score counts beside the reranker's in the order of the hits,
+                from 0 to 1. 0 orders them by `Hit.score` alone.
 
         Returns:
             The hits, best first. A passage that several documents have is one hit, and `Hit.copies` names the others.
@@ -68,7 +73,8 @@ class SearchMethods(IndexMethods):
             >>> db.search("tea", filter="title = :title", params={"title": "Tea"})[0].rank_before
             1
         """
-        return self._compared("search", query, index, top_k, top_n, filter, params, budget_ms).hits
+        found = self._compared("search", query, index, top_k, top_n, filter, params, budget_ms, first_stage_weight)
+        return found.hits
 
     def _compared(  # noqa: PLR0917 - the arguments of `search`
         self,
@@ -80,12 +86,14 @@ class SearchMethods(IndexMethods):
         filter: str | None,  # noqa: A002
         params: Mapping[str, Any] | None,
         budget_ms: float | None,
+        first_stage_weight: float,
     ) -> Comparison:
         top_k = check_k(caller, "top_k", top_k)
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
         bindings = {"query": query, "filter": filter, "budget_ms": budget_ms, "filter_params": as_json(params)}
+        bindings["first_stage_weight"] = check_share(caller, "first_stage_weight", first_stage_weight)
         sql = self._engine.search_statement(record, filtered=filter is not None)
 
         def ask(top_k: int) -> list[Hit]:
@@ -105,6 +113,7 @@ class SearchMethods(IndexMethods):
         filter: str | None = None,  # noqa: A002
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
+        first_stage_weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
     ) -> Comparison:
         """Show how reranking changes the order of the candidates.
 
@@ -116,6 +125,7 @@ class SearchMethods(IndexMethods):
             filter: A boolean SQL expression.
             params: Values of the filter's parameters.
             budget_ms: How many milliseconds reranking may take.
+            first_stage_weight: How much the first stage's score counts.
 
         Returns:
             All candidates in their order after reranking; the first `top_n` are what `search` returns. A notebook shows
@@ -131,7 +141,7 @@ class SearchMethods(IndexMethods):
             (['Migrations'], 3)
         """
         with self._call_lock:
-            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms)
+            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms, first_stage_weight)
 
     def context(
         self,

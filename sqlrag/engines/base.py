@@ -13,6 +13,7 @@ from sqlrag.process.call_lock import CallLock
 from sqlrag.process.database_paths import is_duckdb, is_sqlite
 from sqlrag.store.names import NEXT
 from sqlrag.store.statements import statement
+from sqlrag.store.states import COMPACT
 from sqlrag.values.arguments import shown
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import IndexRecord
     from sqlrag.store.source_table import SourceTable
-    from sqlrag.text.documents import Document
+    from sqlrag.store.states import KeptStates
+    from sqlrag.text.documents import Document, Encode
 
 __all__ = ["Engine", "engine_of"]
 
@@ -234,6 +236,36 @@ class Engine(ABC):
         with tables.errors():
             tables.remake_codes()
         tables.keep_up(progress)
+
+    def encode(self, record: IndexRecord) -> Encode:
+        """Return what makes the vectors of an index, and what its reranker keeps of texts, in one pass."""
+        embedder = self.encoders.embedder_of(record)
+        reranker = self.encoders.reader_of(record)
+        if reranker is not None:
+            with self.states(record) as states:
+                if states.are_wanted():
+                    return reranker.encode
+        return lambda texts: (embedder.encode_document(texts), ())
+
+    def choose_states(self, record: IndexRecord, states: str | None) -> None:
+        """Note whether the states of an index's chunks are to be kept, unless that is left open (None).
+
+        Raises InputError where they are wanted, and the reranker does not read them.
+        """
+        if states is None:
+            return
+        self._check_writable()
+        if states == COMPACT and self.encoders.reader_of(record) is None:
+            raise InputError(
+                f"states is {states!r}, but the reranker {self.encoders.reranker.name} does not read the states of "
+                f"{record.embedder}, the model of index {record.name!r}: leave states out"
+            )
+        with self.states(record, write=True) as kept:
+            kept.choose(states)
+
+    @abstractmethod
+    def states(self, record: IndexRecord, *, write: bool = False) -> AbstractContextManager[KeptStates]:
+        """Return what is kept of an index's chunks; `write`: the body is one write transaction."""
 
     def repair_index(self, record: IndexRecord) -> bool:
         """Take out of an index what is wrong, so that it is indexed again; False where only making it anew helps."""

@@ -91,7 +91,8 @@ class DocumentWriter:
             chunks = [row for part, document, start in claims for row in part.rows(document, ids, start)]
             vectors = np.concatenate([part.vectors[start:] for part, _, start in claims])
             self._tables.delete_chunks_of(replaced)
-            self._tables.insert(chunks, vectors)
+            states = [one for part, _, start in claims for one in part.states[start:]]
+            self._tables.insert(chunks, vectors, states)
 
     def remove(self, uris: Sequence[str]) -> None:
         """Remove documents and their chunks."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -22,6 +21,7 @@ from sqlrag.store.encoders import chunker_of
 from sqlrag.store.filters import check_filter, check_filter_params
 from sqlrag.store.scores import Scores
 from sqlrag.values.arguments import (
+    DEFAULT_FIRST_STAGE_WEIGHT,
     DEFAULT_TOP_K,
     DEFAULT_TOP_N,
     DEFAULT_VECTOR_WEIGHT,
@@ -59,7 +59,7 @@ _COPIES = 4
 INFO_COLUMNS = (
     "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
     "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
-    "vectors", "candidates", "recall", "cached_scores", "cache_hits", "backlog_seconds",
+    "vectors", "candidates", "recall", "cached_scores", "cache_hits", "backlog_seconds", "states",
 )  # fmt: skip
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -162,8 +162,12 @@ class Functions:
 
     def begin_statement(self) -> None:
         """Start counting the pairs of a new statement, for `rerank_limit`, and forget old candidates."""
-        self._scores.begin_statement()
+        self.begin_counting()
         self._candidates.clear()
+
+    def begin_counting(self) -> None:
+        """Do the same in the middle of a statement, which has found candidates already."""
+        self._scores.begin_statement()
         self._asked.clear()
 
     # Scalars
@@ -241,8 +245,17 @@ class Functions:
         return self._scores.score_row(self.encoders.reranker_named(model), query, text, self._candidates)
 
     @_stops
-    def rerank_scores(self, queries: Sequence[object], texts: Sequence[object], model: object = None) -> list[Any]:
-        """Return what `rerank_score` returns for each pair; None where the query or the text is NULL."""
+    def rerank_scores(
+        self,
+        queries: Sequence[object],
+        texts: Sequence[object],
+        model: object = None,
+        kept: Mapping[str, bytes] | None = None,
+    ) -> list[Any]:
+        """Return what `rerank_score` returns for each pair; None where the query or the text is NULL.
+
+        `kept`: what `kept` has returned for the texts.
+        """
         reranker = self.encoders.reranker_named(model)
         groups: dict[str, list[int]] = {}
         for place, (query, text) in enumerate(zip(queries, texts, strict=True)):
@@ -251,10 +264,16 @@ class Functions:
                 groups.setdefault(self._text("rerank_score", "query", query), []).append(place)
         result: list[Any] = [None] * len(texts)
         for query, places in groups.items():
-            scores = self._scores.score(reranker, query, [str(texts[place]) for place in places])
+            scores = self._scores.score(reranker, query, [str(texts[place]) for place in places], kept=kept)
             for place, score in zip(places, scores, strict=True):
                 result[place] = score
         return result
+
+    def kept(self, texts: Sequence[object], model: object = None) -> Mapping[str, bytes]:
+        """Return what is kept of the candidates among texts, for a reranker that reads states."""
+        if not self.encoders.reranker_named(model).encoder:
+            return {}
+        return self._candidates.kept([text for text in texts if isinstance(text, str)])
 
     # Table functions
 
@@ -370,8 +389,12 @@ class Functions:
         filter: object = None,  # noqa: A002
         budget_ms: object = None,
         filter_params: object = None,
+        first_stage_weight: object = None,
     ) -> list[Any]:
-        """Return the best `top_n` of the `top_k` nearest chunks: both stages in one call.
+        """Return the best `top_n` of the `top_k` chunks that `hybrid_top_k` finds: both stages in one call.
+
+        They are ordered by the reranker's score and a part of the first stage's, each divided by its range among the
+        candidates: `score / (max - min) + first_stage_weight * first / (max - min)`.
 
         Where several documents have the same text, the best of these chunks is ranked, and the others come after all
         other texts.
@@ -383,6 +406,7 @@ class Functions:
             budget_ms: The time for reranking, in milliseconds. Candidates are scored in the order of the first stage
                 until it is used up, the first one in any case; those without a score follow the others in that order.
                 With 0, only scores that are already known are used. NULL: no limit.
+            first_stage_weight: How much the first stage counts beside the reranker, from 0 (nothing) to 1. NULL: 0.3.
 
         Columns:
             id: The chunk.
@@ -404,19 +428,23 @@ class Functions:
         top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
         top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
         seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
+        weight = DEFAULT_FIRST_STAGE_WEIGHT if first_stage_weight is None else first_stage_weight
+        weight = check_share("search", "first_stage_weight", weight)
         matching = self._matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("search", "query", query)
         vector, merges = self._vector(found, text), not found.record.is_over_table
-        hits, chunks = self._nearest(found, vector, top_k, matching)
+        hits, chunks = self._candidates_of(found, text, vector, top_k, matching)
         if merges and len(hits) == top_k > top_n > len({chunk[2] for chunk in chunks.values()}):
-            hits, chunks = self._nearest(found, vector, _COPIES * top_k, matching)
+            hits, chunks = self._candidates_of(found, text, vector, _COPIES * top_k, matching)
         passages = [chunks[hit[0]][3] + chunks[hit[0]][2] for hit in hits]
-        scores = self._scores.score(self.encoders.reranker, text, passages, seconds)
+        reranker = self.encoders.reranker
+        states = found.states([hit[0] for hit in hits]) if reranker.encoder else {}
+        kept = {passage: states[hit[0]] for hit, passage in zip(hits, passages, strict=True) if hit[0] in states}
+        scores = self._scores.score(reranker, text, passages, seconds, kept)
         reranked = len(scores) - scores.count(None)
-        # Equal scores keep the order of the first stage, and so do those without one, behind the others.
-        order = sorted(range(len(hits)), key=lambda place: (-_or_lowest(scores[place]), hits[place][2]))
+        order = found.reranked([(score, hit[1]) for score, hit in zip(scores, hits, strict=True)], weight)
         sources: dict[int, list[Any]] = {}  # by the place of the best chunk with a text: where the others are from
         if merges:
             best: dict[str, int] = {}
@@ -424,20 +452,23 @@ class Functions:
                 _, source_id, passage, _ = chunks[hits[place][0]]
                 sources.setdefault(best.setdefault(passage, place), []).append(source_id)
             order.sort(key=lambda place: place not in sources)
+        distances = found.distances(vector, [hits[place][0] for place in order[:top_n]])
         rows = []
         for rank_after, place in enumerate(order[:top_n], start=1):
-            (id_, distance, rank_before), score = hits[place], scores[place]
+            (id_, _, rank_before), score = hits[place], scores[place]
             _, source_id, passage, _ = chunks[id_]
             others = dict.fromkeys(one for one in sources.get(place, ()) if one != source_id)
             copies = json.dumps(list(others)) if place in sources else None
-            rows.append((id_, passage, score, distance, rank_before, rank_after, source_id, reranked, copies))
+            rows.append((id_, passage, score, distances.get(id_), rank_before, rank_after, source_id, reranked, copies))
         return rows
 
-    def _nearest(
-        self, found: Index, vector: bytes, k: int, matching: Matching | None
+    def _candidates_of(
+        self, found: Index, text: str, vector: bytes, k: int, matching: Matching | None
     ) -> tuple[list[tuple[int, float, int]], dict[int, Any]]:
-        """Return the nearest chunks, and what they say; without those that another process has removed since."""
-        hits = found.vector_top_k(vector, k, matching, self._compared)
+        """Return what hybrid_top_k finds, and the chunks; without those that another process has removed since."""
+        hits = found.hybrid_top_k(
+            text, vector, k, matching, vector_weight=DEFAULT_VECTOR_WEIGHT, candidates=self._compared
+        )
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         return [hit for hit in hits if hit[0] in chunks], chunks
 
@@ -494,6 +525,7 @@ class Functions:
             cached_scores: How many scores the database's score cache holds; NULL if it has none.
             cache_hits: How many scores were taken from it.
             backlog_seconds: How long the oldest row of the backlog has waited.
+            states: Bytes that are kept of chunks for a reranker that reads states; NULL if nothing is.
         """
         reranker = self.encoders.reranker.spec
         cached = self._scores.cache.counts() if self._scores.cache is not None else None
@@ -511,7 +543,7 @@ class Functions:
                 record.name, record.source_table, documents, chunks, tokens, truncated, record.max_tokens,
                 record.overlap, record.embedder, record.embedder_hash, record.dimension, record.window,
                 reranker.name, reranker.identity, backlog, record.tokenizer,
-                record.vectors, *index.measured(), *(cached or (None, None)), waiting,
+                record.vectors, *index.measured(), *(cached or (None, None)), waiting, index.states_size(),
             ))  # fmt: skip
         return rows
 
@@ -570,10 +602,6 @@ def arities(scalar: str) -> range:
     parameters = list(inspect.signature(getattr(Functions, scalar)).parameters.values())[1:]
     required = sum(parameter.default is parameter.empty for parameter in parameters)
     return range(required, len(parameters) + 1)
-
-
-def _or_lowest(score: float | None) -> float:
-    return -math.inf if score is None else score
 
 
 def _half(max_tokens: object) -> int:

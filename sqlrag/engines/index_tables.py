@@ -88,8 +88,8 @@ class IndexTables(ABC):
         """Yield chunk ids that were never used."""
 
     @abstractmethod
-    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
-        """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
+    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32], states: Sequence[bytes]) -> None:
+        """Insert chunks with their vectors, `(n, dimension)` float32, unit length, and what is kept of them, if any."""
 
     @abstractmethod
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:

@@ -126,7 +126,8 @@ class IndexedTable(ABC, Generic[Tables]):
         keys = [part.source.source_id for part in changed]
         self.tables.delete_chunks_of(keys)
         chunks = [row for part in changed for row in part.rows(part.source.source_id, ids)]
-        self.tables.insert(chunks, np.concatenate([part.vectors for part in changed]))
+        states = [one for part in changed for one in part.states]
+        self.tables.insert(chunks, np.concatenate([part.vectors for part in changed]), states)
         self.tables.delete_rows(keys)
         hashes = [(part.source.source_id, part.source.content_hash) for part in changed]
         self.tables.insert_rows([(key, hash_) for key, hash_ in hashes if hash_ is not None])

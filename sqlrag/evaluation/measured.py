@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlrag.evaluation.bootstrap import Bootstrap
 from sqlrag.evaluation.report import ContextPoint, Estimate, Row, Verdict
 from sqlrag.evaluation.verdict import Column, verdict_of
-from sqlrag.store.statements import statement
+from sqlrag.store.statements import fused_score, statement
 from sqlrag.values.arguments import DEFAULT_CUTOFF
 
 if TYPE_CHECKING:
@@ -43,21 +43,26 @@ def measured(
     top_ks: Sequence[int],
     times: Times,
     bootstrap: tuple[int, int],
+    first_stage_weight: float,
     report: Callable[[int, str], None],
     queries: int,
 ) -> Measured:
-    """Return the figures for the content of the tables. `bootstrap` is the number of resamples and the seed."""
+    """Return the figures for the content of the tables. `bootstrap` is the number of resamples and the seed.
+
+    `first_stage_weight`: how much hybrid's score counts after reranking.
+    """
     done = queries
+    fused = fused_score("scored.score", "candidate.score", first_stage_weight, "PARTITION BY candidate.query_id")
     context = []
     for name in first_stages:
         for top_k in top_ks:
             report(done, f"measuring {name}, top_k {top_k}")
             params = {"first_stage": name, "top_k": top_k, "cutoff": DEFAULT_CUTOFF}
-            db.execute(statement("evaluation/measures"), params).fetchall()
+            db.execute(statement("evaluation/measures", fused=fused), params).fetchall()
             done += 1
         report(done, f"measuring {name}, context")
         params = {"first_stage": name, "top_k": top_ks[-1], "budgets": json.dumps(BUDGETS)}
-        found = db.execute(statement("evaluation/context"), params).fetchall()
+        found = db.execute(statement("evaluation/context", fused=fused), params).fetchall()
         context += [ContextPoint(name, bool(reranked), int(tokens), recall) for reranked, tokens, recall in found]
         done += 1
     values = Bootstrap(_columns(db), *bootstrap)

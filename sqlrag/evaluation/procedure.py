@@ -19,6 +19,7 @@ from sqlrag.values.arguments import (
     DEFAULT_KNOWN_ITEMS,
     check_count,
     check_k,
+    check_share,
     several,
     shown,
     whole,
@@ -50,6 +51,7 @@ class Options:
     document_id: str | None
     resamples: int
     seed: int
+    first_stage_weight: float
 
 
 def evaluate(
@@ -66,6 +68,7 @@ def evaluate(
         if (value := getattr(options, name)) is not None:
             check_k("evaluate", name, value)
     seed = check_count("evaluate", "seed", options.seed)
+    weight = check_share("evaluate", "first_stage_weight", options.first_stage_weight)
     names = _checked_stages(options.first_stages, with_run=options.run is not None)
     if options.synthetic is not None or (options.queries is None and options.qrels is None):
         _check_unused(options, "queries", "qrels", "run", "document_id")
@@ -91,6 +94,7 @@ def evaluate(
         top_ks=top_ks,
         times=times,
         bootstrap=(options.resamples, seed),
+        first_stage_weight=weight,
         report=report,
         queries=len(prepared.queries),
     )

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from sqlrag.database import Database
     from sqlrag.evaluation.files import Queries
 
-__all__ = ["FIRST_STAGES", "RUN", "Stages", "Times"]
+__all__ = ["FIRST_STAGES", "FUSED", "RUN", "Stages", "Times"]
 
 FIRST_STAGES = {"vector": "vector_top_k", "text": "text_top_k", "hybrid": "hybrid_top_k"}
 """The first stages of a database, and their SQL functions."""
+
+FUSED = "hybrid"
+"""The first stage whose score counts after reranking, as in search()."""
 
 RUN = "run"
 """The first stage that is read from a file."""
@@ -80,7 +83,8 @@ class Stages:
         if name == RUN:
             self._db.execute(statement("evaluation/run_candidates"), params).fetchall()
             return
-        sql = statement("evaluation/candidates", function=self._function(name))
+        score = "hit.score" if name == FUSED else "0"
+        sql = statement("evaluation/candidates", function=self._function(name), score=score)
         self._db.execute(sql, params | {"index": self._index, "query": query}).fetchall()
 
     def _function(self, name: str) -> str:

@@ -24,9 +24,8 @@ from sqlrag.text.loading import FileContent, file_metadata, read_documents, read
 
 if TYPE_CHECKING:
     from sqlrag.engines.document_writer import DocumentWriter
-    from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
-    from sqlrag.text.documents import RowColumns, Source
+    from sqlrag.text.documents import Encode, RowColumns, Source
     from sqlrag.text.file_search import Found
 
 __all__ = ["Ingestion"]
@@ -47,7 +46,7 @@ class Ingestion:
     def __init__(
         self,
         writer: DocumentWriter,
-        embedder: Embedder,
+        encode: Encode,
         chunker: Chunker,
         progress: Callable[[IngestProgress], None] | None = None,
         max_errors: int | None = None,
@@ -57,7 +56,7 @@ class Ingestion:
         self._errors = 0
         self._moved: dict[str, dict[str, Json]] = {}
         self._writer = writer
-        self._embedder = embedder
+        self._encode = encode
         self._chunker = chunker
         self._hashes = dict(writer.content_hashes())
         self._seen: set[str] = set()
@@ -174,7 +173,7 @@ class Ingestion:
         """Embed and write the pending parts."""
         if not self._pending:
             return
-        chunks = embed_parts(self._pending, self._embedder.encode_document)
+        chunks = embed_parts(self._pending, self._encode)
         self._writer.write(self._pending)
         self._pending.clear()
         self._batches += 1

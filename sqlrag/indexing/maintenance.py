@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_maintenance"]
 
-CREATED = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors")
+CREATED = ("key", "filters", "max_tokens", "overlap", "embedder", "tokenizer", "vectors", "states")
 ALTERED = ("text", "filters", "tokenizer")
-REMADE = ("embedder", "max_tokens", "overlap", "vectors", "codes_only")
+REMADE = ("embedder", "max_tokens", "overlap", "vectors", "states", "codes_only", "states_only")
 """What the JSON object may hold that is the last argument of `sqlrag_create_index`, `_alter_index`, `_reindex`."""
 
 
@@ -35,7 +35,7 @@ def add_maintenance(database: Database, engine: Engine) -> None:
             name: The name of the index and of its chunk table.
             table: The table or view.
             text: A column, a JSON array of columns, or a template of columns such as '{title}: {body}'.
-            options: A JSON object with any of key, filters, max_tokens, overlap, embedder, tokenizer, vectors.
+            options: A JSON object with any of key, filters, max_tokens, overlap, embedder, tokenizer, vectors, states.
 
         Raises:
             DatabaseError: A table of yours already has a name that the index needs.
@@ -91,8 +91,8 @@ def add_maintenance(database: Database, engine: Engine) -> None:
 
         Parameters:
             name: The name of the index.
-            options: A JSON object with any of embedder, max_tokens, overlap, vectors, or with codes_only. NULL: the
-                index as it was.
+            options: A JSON object with any of embedder, max_tokens, overlap, vectors, states, or with codes_only or
+                states_only. NULL: the index as it was.
 
         Raises:
             UnknownIndexError: The database has no index of this name.
@@ -100,7 +100,7 @@ def add_maintenance(database: Database, engine: Engine) -> None:
         checked = check_text("sqlrag_reindex", "name", name)
         chosen = _options("sqlrag_reindex", options, REMADE, engine)
         report = database.reindex(checked, **chosen)
-        return report.unchanged if chosen.get("codes_only") else report.added
+        return report.unchanged if chosen.get("codes_only") or chosen.get("states_only") else report.added
 
     functions: dict[str, tuple[Callable[..., int], tuple[int, ...]]] = {
         "sqlrag_create_index": (create_index, (3, 4)),

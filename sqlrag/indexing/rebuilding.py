@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sqlrag.errors import NotADatabaseError, SourceGoneError, SQLError
-from sqlrag.indexing.ingest import Ingestion
+from sqlrag.errors import InputError, NotADatabaseError, SourceGoneError, SQLError
+from sqlrag.indexing.ingest import BATCH_CHUNKS, Ingestion
 from sqlrag.indexing.table_indexes import add_report, sync
 from sqlrag.results import IngestProgress, SyncReport
 from sqlrag.store.encoders import index_chunker
@@ -50,6 +50,7 @@ def reindex(
     final = engine.indexes.record(record.name)
     engine.indexed_table(final).keep_up(lambda what, share: _tell_of_index(progress, what, share))
     total.backlog = 0
+    _keep_missing(engine, final, progress)
     if not final.is_over_table:
         _finish_documents(engine, final, progress)
     elif report.backlog:
@@ -69,6 +70,39 @@ def remake_codes(
     return SyncReport(unchanged=rows, seconds=time.monotonic() - started)
 
 
+def keep_states(
+    engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None = None
+) -> SyncReport:
+    """Keep the states of the chunks that have none, or those of another model, some hundred in each transaction.
+
+    A call that is stopped is continued by the next one. The report counts chunks as unchanged, since none is replaced.
+    Raises InputError where the reranker does not read the states of the index's bi-encoder.
+    """
+    started, told = time.monotonic(), IngestProgress()
+    reranker = engine.encoders.reader_of(record)
+    if reranker is None:
+        raise InputError(
+            f"the reranker {engine.encoders.reranker.name} does not read the states of {record.embedder}, the model of "
+            f"index {record.name!r}: nothing is kept for it"
+        )
+    with engine.states(record) as states:
+        left = [*states.missing(reranker.form)]
+    index, report = engine.indexes.open(record.name), SyncReport()
+    for start in range(0, len(left), BATCH_CHUNKS):
+        chunks = index.chunks(left[start : start + BATCH_CHUNKS])
+        _, kept = reranker.encode([context + text for _, _, text, context in chunks])
+        with engine.states(record, write=True) as states:
+            states.put([chunk[0] for chunk in chunks], kept)
+        report.unchanged += len(chunks)
+        if progress is not None:
+            told.chunks, told.current = report.unchanged, f"states: {start / len(left):.0%}"
+            progress(told)
+    with engine.states(record, write=True) as states:
+        states.delete(states.left())
+    report.seconds = time.monotonic() - started
+    return report
+
+
 def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = None) -> None:
     """Repair every index: from its own parts if that is enough, else from its source, which is never written to."""
     for record in engine.indexes.records():
@@ -86,6 +120,16 @@ def repair(engine: Engine, progress: Callable[[IngestProgress], None] | None = N
             sync(engine, record.name, compare=True, progress=progress)
         else:
             _finish_documents(engine, record, progress)
+        _keep_missing(engine, engine.indexes.record(record.name), progress)
+
+
+def _keep_missing(engine: Engine, record: IndexRecord, progress: Callable[[IngestProgress], None] | None) -> None:
+    """Keep the states that are missing, where they are kept."""
+    if engine.encoders.reader_of(record) is not None:
+        with engine.states(record) as states:
+            wanted = states.are_wanted()
+        if wanted:
+            keep_states(engine, record, progress)
 
 
 def _finish_documents(
@@ -95,7 +139,7 @@ def _finish_documents(
     embedder = engine.encoders.embedder_of(record)
     chunker = index_chunker(embedder, record)
     writer = engine.writer(record)
-    Ingestion(writer, embedder, chunker, progress).documents(engine.partial_documents(record), prune=False)
+    Ingestion(writer, engine.encode(record), chunker, progress).documents(engine.partial_documents(record), prune=False)
     writer.keep_up(lambda _what, _share: None)
 
 

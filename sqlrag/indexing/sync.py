@@ -23,8 +23,8 @@ from sqlrag.text.documents import Part, embed_parts
 
 if TYPE_CHECKING:
     from sqlrag.engines.indexed_table import IndexedTable
-    from sqlrag.models import Embedder
     from sqlrag.text.chunking import Chunk, Chunker
+    from sqlrag.text.documents import Encode
 
 __all__ = ["Sync"]
 
@@ -40,7 +40,7 @@ class Sync:
     """One run of `Database.sync` over one index."""
 
     table: IndexedTable[Any]
-    embedder: Embedder
+    encode: Encode
     chunker: Chunker
     progress: Callable[[IngestProgress], None] | None = None
     limits: Limits = ALL
@@ -95,7 +95,7 @@ class Sync:
         if self.table.record.tracking == "documents":
             headings = self.table.tables.headings_of([row.source_id for row in queued if row.text])
         parts = [Part(row, self._chunks(row, headings)) for row in queued]
-        chunks = embed_parts(parts, self.embedder.encode_document)
+        chunks = embed_parts(parts, self.encode)
         count_chunks(self.report, chunks, self.table.record.window)
         return parts
 

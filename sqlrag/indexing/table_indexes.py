@@ -57,6 +57,7 @@ def create_index(
                 f"the text {record.template!r} and the filters {record.filters}: "
                 "drop it (drop_index), change it (alter_index), or take another name"
             )
+        engine.choose_states(record, options.states)
         return
     record = options.record(
         name,
@@ -67,6 +68,7 @@ def create_index(
         tracking=engine.tracking_of(source),
     )
     engine.create_index(record)
+    engine.choose_states(record, options.states)
 
 
 def sync(
@@ -114,7 +116,7 @@ def _sync_one(
     table.prepare(compare=compare or (limits.is_all and record.tracking != "triggers"))
     embedder = engine.encoders.embedder_of(record)
     chunker = index_chunker(embedder, record)
-    report = Sync(table, embedder, chunker, progress, limits).run()
+    report = Sync(table, engine.encode(record), chunker, progress, limits).run()
     if report.backlog and limits.is_all:
         now = engine.indexes.record(record.name)
         if not now.is_as(table.record):  # another process has rebuilt it, and no more rows were written

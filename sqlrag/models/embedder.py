@@ -251,12 +251,12 @@ class Embedder(Model["Encoder", bytes]):
         return [vector.tobytes() for vector in self._run(texts, role)]
 
     def _run(self, texts: list[str], role: Role) -> NDArray[np.float32]:
-        vectors = _unit(self._backend.embed(texts, role))
+        vectors = unit(self._backend.embed(texts, role))
         self._count(len(texts))
         return vectors
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring each vector to length 1, in place.
 
     A vector of zeros, which a static model returns for a text without tokens, has no direction. It becomes

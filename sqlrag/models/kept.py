@@ -2,30 +2,32 @@
 
 A blob is, little-endian, with n tokens and c components:
 
-    version (2 bytes), n (2), embedding (dimension / 2), word pieces (2 n), states (n c / 4)
+    form (4 bytes), n (2), embedding (dimension / 2), word pieces (2 n), states (n c / 4)
 
 A token's state, brought to length one, becomes c principal components of two bits, four to a byte, the first in the
-lowest bits; the embedding has four bits a number, two to a byte. A blob depends on the text alone. What it stands for
-is brought to length one again, without which best matches rank markedly worse.
+lowest bits; the embedding has four bits a number, two to a byte. A blob depends on the text and the form alone, and
+begins with a hash of the form, so that a blob of another model is known as such. What it stands for is brought to
+length one again, without which best matches rank markedly worse.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "VECTOR_LEVELS", "VERSION", "Form", "Kept", "joined", "read_kept"]
+__all__ = ["LEVELS", "VECTOR_LEVELS", "Form", "Kept", "joined", "read_kept"]
 
-VERSION = 1
 LEVELS, VECTOR_LEVELS = 4, 16
 """Values of a component of a state, and of a number of an embedding."""
-_HEAD = struct.Struct("<HH")
+_HEAD = struct.Struct("<4sH")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class Form:
     step: NDArray[np.float32]
     vector_centre: NDArray[np.float32]
     vector_step: NDArray[np.float32]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """What a blob of this form begins with: 4 bytes."""
+        hashed = hashlib.blake2b(digest_size=4)
+        for part in (self.basis, self.centre, self.step, self.vector_centre, self.vector_step):
+            hashed.update(part.astype("<f4").tobytes())
+        return hashed.digest()
 
     def codes(self, states: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the codes of states `(tokens, dimension)` of length one, `(tokens, components)`."""
@@ -89,11 +99,11 @@ def packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(four[..., 0] | four[..., 1] << 2 | four[..., 2] << 4 | four[..., 3] << 6, np.uint8)
 
 
-def joined(ids: Sequence[int], vector: bytes, states: bytes) -> bytes:
+def joined(form: Form, ids: Sequence[int], vector: bytes, states: bytes) -> bytes:
     """Return the blob of a text: its word pieces without special ones, and what `Form.rounded` returned."""
     import numpy as np
 
-    return _HEAD.pack(VERSION, len(ids)) + vector + np.array(ids, "<u2").tobytes() + states
+    return _HEAD.pack(form.digest, len(ids)) + vector + np.array(ids, "<u2").tobytes() + states
 
 
 def read_kept(form: Form, blob: bytes, vocabulary: int) -> Kept | None:
@@ -103,9 +113,9 @@ def read_kept(form: Form, blob: bytes, vocabulary: int) -> Kept | None:
     dimension, components = form.basis.shape
     if len(blob) < _HEAD.size:
         return None
-    version, count = _HEAD.unpack_from(blob)
+    digest, count = _HEAD.unpack_from(blob)
     after = _HEAD.size + dimension // 2
-    if version != VERSION or len(blob) != after + count * (2 + components // 4):
+    if digest != form.digest or len(blob) != after + count * (2 + components // 4):
         return None
     ids = np.frombuffer(blob, "<u2", count, after)
     if count and int(ids.max()) >= vocabulary:

@@ -80,6 +80,11 @@ class OnnxReader:
         version = f"onnxruntime {onnxruntime_version()}"
         return self.encoder.weights_hash, self.tokenizer.digest, version, platform.machine()
 
+    @property
+    def form(self) -> bytes:
+        """What all that is kept for this model begins with."""
+        return self._constants.form.digest
+
     def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bytes]]:
         """Return the encoder's vector of each text, as its `OnnxEncoder` does, and what can be kept of it."""
         import numpy as np
@@ -153,7 +158,8 @@ class OnnxReader:
             order.sort(key=lambda place: -len(texts[place]))
         found = self._encoding.run(order, encode, finish, until)
         return [
-            None if parts is None else (parts[0], joined(ids[place], *parts[1:])) for place, parts in enumerate(found)
+            None if parts is None else (parts[0], joined(form, ids[place], *parts[1:]))
+            for place, parts in enumerate(found)
         ]
 
     def _checked(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:

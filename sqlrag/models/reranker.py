@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlrag.errors import InputError
+from sqlrag.models.embedder import unit
 from sqlrag.models.model import Backend, Model, as_text, as_texts
 from sqlrag.values.arguments import check_flag, check_k, several, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class Scorer(Backend, Protocol):
         """Return the pairs' scores, (n,) float32.
 
         With `until` (`time.monotonic`) pairs are begun in their order, and after that time none but the first. The
-        score of a pair that was not begun is NaN.
+        score of a pair that was not begun is NaN. A scorer that reads states (`spec.encoder`) also takes `kept`.
         """
 
 
@@ -85,6 +86,36 @@ class Reranker(Model["Scorer", float]):
         exact = f"{spec.identity} {spec.precision}" if spec.precision else spec.weights_hash
         settled = (exact, spec.max_tokens, spec.activation, *self._backend.conditions())
         return hashlib.blake2b(repr(settled).encode(), digest_size=16).digest()
+
+    @property
+    def encoder(self) -> str:
+        """The id of the bi-encoder whose states the model reads; "" for a model that reads texts."""
+        return self.spec.encoder
+
+    @property
+    def form(self) -> bytes:
+        """What all begins with that the model keeps of texts. Only a model that reads states has it."""
+        form: bytes = self._backend.form  # type: ignore[attr-defined]
+        return form
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bytes]]:
+        """Return the vector of each text, and what can be kept of it for `pair_scores`, after one pass of the encoder.
+
+        Only a model that reads states (`encoder`) can do this.
+
+        Parameters:
+            texts: The texts.
+
+        Returns:
+            (n, dimension) float32, the vectors of `Embedder.encode_document` with the model `encoder`; and the BLOBs.
+
+        Raises:
+            InputError: The model reads texts.
+        """
+        if not self.encoder:
+            raise InputError(f"the reranker {self.name} reads texts, not states: nothing can be kept of them")
+        vectors, kept = self._backend.encode(as_texts(texts, "texts"))  # type: ignore[attr-defined]
+        return unit(vectors), kept
 
     def score(self, query: str, documents: Iterable[str]) -> NDArray[np.float32]:
         """Return how well each document answers a query. Higher is better.
@@ -204,12 +235,15 @@ class Reranker(Model["Scorer", float]):
         """
         return self.recalled(self.digest(query, text) for text in as_texts(documents, "documents"))
 
-    def pair_scores(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> list[float]:
+    def pair_scores(
+        self, pairs: Iterable[Sequence[str]], until: float | None = None, kept: Mapping[str, bytes] | None = None
+    ) -> list[float]:
         """Return the score of each pair as a list of floats.
 
         Parameters:
             pairs: (query, document) each.
             until: A time of `time.monotonic`; see `score_until`. None: no limit.
+            kept: What `encode` has returned for some of the documents.
 
         Returns:
             The scores, NaN for each pair that was not scored.
@@ -223,10 +257,11 @@ class Reranker(Model["Scorer", float]):
         """
         pairs = several("pairs", pairs, "(query, document)")
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs)]
-        keys = [self.digest(*pair) for pair in texts]
+        kept = kept or {}
+        keys = [self.digest(*pair, kept.get(pair[1])) for pair in texts]
         found = dict(zip(keys, self.recalled(keys), strict=True))
         missing = {key: pair for key, pair in zip(keys, texts, strict=True) if found[key] is None}
-        new = self.scored(missing, until)
+        new = self.scored(missing, until, kept)
         return [math.nan if score is None else score for score in (new.get(key, found[key]) for key in keys)]
 
     def recalled(self, digests: Iterable[bytes]) -> list[float | None]:
@@ -248,12 +283,18 @@ class Reranker(Model["Scorer", float]):
         """
         return [self._recent.get(_as_digest(digest)) for digest in several("digests", digests, "hashes of pairs")]
 
-    def scored(self, pairs: Mapping[bytes, tuple[str, str]], until: float | None = None) -> dict[bytes, float]:
+    def scored(
+        self,
+        pairs: Mapping[bytes, tuple[str, str]],
+        until: float | None = None,
+        kept: Mapping[str, bytes] | None = None,
+    ) -> dict[bytes, float]:
         """Run the model on pairs whose hashes are known, and remember the scores.
 
         Parameters:
             pairs: (query, document) by what `digest` returns for it.
             until: A time of `time.monotonic`; see `score_until`. None: no limit.
+            kept: What `encode` has returned for some of the documents, whose hashes were made with it.
 
         Returns:
             The scores by the hashes, without the pairs that were not scored.
@@ -272,17 +313,19 @@ class Reranker(Model["Scorer", float]):
         if not pairs:
             return {}
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs.values())]
-        scores = self._computed(texts, until)
+        scores = self._computed(texts, until, kept or {})
         new = {key: score for key, score in zip(pairs, scores, strict=True) if not math.isnan(score)}
         self._recent.put(new.items())
         self._count(len(new))
         return new
 
-    def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
-        scores: list[float] = self._backend.score(pairs, until).tolist()
+    def _computed(self, pairs: list[tuple[str, str]], until: float | None, kept: Mapping[str, bytes]) -> list[float]:
+        more = {"kept": kept} if kept else {}
+        score: Callable[..., NDArray[np.float32]] = self._backend.score
+        scores: list[float] = score(pairs, until, **more).tolist()
         return scores
 
-    def digest(self, query: str, text: str) -> bytes:
+    def digest(self, query: str, text: str, kept: bytes | None = None) -> bytes:
         """Return a hash of a pair.
 
         The length of the query is part of it, so that ("a", "bc") differs from ("ab", "c"). A query meets many texts:
@@ -291,6 +334,8 @@ class Reranker(Model["Scorer", float]):
         Parameters:
             query: The query.
             text: The document.
+            kept: What is kept of it. It is part of the hash: a file's BLOB that is not what the model would keep must
+                not change the score of the same text from another file.
 
         Returns:
             16 bytes.
@@ -310,6 +355,8 @@ class Reranker(Model["Scorer", float]):
             self._hashed = (query, hashed)
         hashed = hashed.copy()
         hashed.update(text.encode())
+        if kept is not None:
+            hashed.update(b"\xff" + kept)  # which is in no UTF-8
         return hashed.digest()
 
     def _score(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> NDArray[np.float32]:

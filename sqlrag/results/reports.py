@@ -41,6 +41,7 @@ class IndexInfo:
         cached_scores: Scores in the database's score cache; None without a cache.
         cache_hits: Scores that were read from the cache; None without a cache.
         backlog_seconds: How long the oldest queued row has waited; None if no row is queued.
+        states: Bytes that are kept of chunks for a reranker that reads states; None if nothing is kept.
 
     Examples:
         >>> info = db.info()[0]
@@ -70,6 +71,7 @@ class IndexInfo:
     cached_scores: int | None
     cache_hits: int | None
     backlog_seconds: float | None
+    states: int | None
 
 
 @dataclass

@@ -54,7 +54,7 @@ class PageTools(Tools):
         self,
         question: Question,
         index: IndexName,
-        first_stage: FirstStage = "vector",
+        first_stage: FirstStage = "hybrid",
         top_k: TopK = DEFAULT_TOP_K,
         top_n: TopN = DEFAULT_TOP_N,
         filter: Filter = None,  # noqa: A002 - the contract's name

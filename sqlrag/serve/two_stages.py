@@ -15,8 +15,8 @@ from sqlrag.results import Comparison
 from sqlrag.results.hits import distinct_hits, hits_of
 from sqlrag.store.highlight import matching_words
 from sqlrag.store.names import literal, quote
-from sqlrag.store.statements import filled, statement
-from sqlrag.values.arguments import check_budget, shown
+from sqlrag.store.statements import filled, fused_score, statement
+from sqlrag.values.arguments import DEFAULT_FIRST_STAGE_WEIGHT, check_budget, shown
 from sqlrag.values.json_values import json_value
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ class Asked:
             check_budget(self.budget_ms)
             if not self.is_search:
                 raise InputError(
-                    "budget_ms goes with the first stage 'vector' and the default reranker: leave it out, or these"
+                    "budget_ms goes with the first stage 'hybrid' and the default reranker: leave it out, or these"
                 )
 
     @property
     def is_search(self) -> bool:
         """Whether the SQL function search() gives this answer."""
-        return self.first_stage == "vector" and self.reranker is None
+        return self.first_stage == "hybrid" and self.reranker is None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -124,13 +124,17 @@ def _by_statement(database: Database, asked: Asked, info: IndexInfo, function: s
     """Ask with a first stage or a reranker that search() does not have. Rows of tables come without their columns."""
     main = database.schema
     is_document = info.source == "documents"
+    columns = {name: f"document.{name}" if is_document else "NULL" for name in ("uri", "title", "metadata")}
+    first = "hit.score" if asked.first_stage == "hybrid" else "0"
     sql = statement(
         "page/two_stages",
         index=info.index,
         main=main,
         passage=_passage(database, info.index, "chunk"),
         function=function,
-        document="document.uri, document.title, document.metadata" if is_document else "NULL, NULL, NULL",
+        document=", ".join(f"{source} AS {name}" for name, source in columns.items()),
+        first=first,
+        fused=fused_score("score", "first", DEFAULT_FIRST_STAGE_WEIGHT),
         join=f"LEFT JOIN {main}.documents AS document ON document.id = chunk.source_id" if is_document else "",
     )
 
@@ -189,22 +193,26 @@ def _passage(database: Database, index: str, chunk: str) -> str:
 def _sql(database: Database, asked: Asked, found: Comparison) -> str:
     """Return the statement that gives this answer, ready to be copied. It drops copies only where there are some."""
     once = "_once" if any(hit.copies for hit in found.hits) else ""
+    is_fused = asked.first_stage == "hybrid"
     parts = {
         "question": literal(asked.question),
         "reranker": "" if asked.reranker is None else f", {literal(asked.reranker)}",
         "passage": _passage(database, asked.index, "c"),
         "function": f"{asked.first_stage}_top_k",
         "top_n": str(asked.top_n),
+        "first": ", hit.score AS first" if is_fused else "",
+        "fused": fused_score("score", "first", DEFAULT_FIRST_STAGE_WEIGHT) if is_fused else "score",
     }
     arguments = [literal(asked.index), literal(asked.question), str(found.top_k)]
     if asked.filter is not None:
         arguments.append(literal(asked.filter))
-    if asked.budget_ms is None:
-        name = f"page/answer{once}"
-    else:
+    if asked.is_search:
         name = f"page/answer_in_time{once}"
         arguments.insert(3, str(found.top_k if once else asked.top_n))
-        arguments += [*([] if asked.filter is not None else ["NULL"]), f"{asked.budget_ms:g}"]
+        if asked.budget_ms is not None:
+            arguments += [*([] if asked.filter is not None else ["NULL"]), f"{asked.budget_ms:g}"]
+    else:
+        name = "page/answer_once" if once or is_fused else "page/answer"
     return filled(statement(name, index=asked.index), {**parts, "arguments": ", ".join(arguments)}).strip()
 
 

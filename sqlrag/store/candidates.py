@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlrag.store.top_k import ChunkRow, Index
 
@@ -43,6 +43,12 @@ class _Result:
         return dict.fromkeys(context + text for _, _, text, context in self._chunks)
 
     @cached_property
+    def kept(self) -> dict[str, bytes]:
+        """What is kept of the passages for a reranker that reads states."""
+        states = self.index.states(self.ids)
+        return {context + text: states[id_] for id_, _, text, context in self._chunks if id_ in states}
+
+    @cached_property
     def _chunks(self) -> list[ChunkRow]:
         return self.index.chunks(self.ids)
 
@@ -61,6 +67,18 @@ class Candidates:
     def clear(self) -> None:
         """Forget all results: a new statement begins."""
         self._results.clear()
+
+    def kept(self, texts: Collection[str]) -> dict[str, bytes]:
+        """Return what is kept of the passages of each result that has one of these texts, for a reranker of states."""
+        found: dict[str, bytes] = {}
+        wanted = set(texts)
+        for result in reversed(self._results):
+            if not wanted.isdisjoint(result.passages):
+                found |= result.kept
+                wanted -= result.passages.keys()
+            if not wanted:
+                break
+        return found
 
     def beside(self, text: str, at_most: int) -> list[str]:
         """Return the other texts of the result that `text` belongs to; none if it belongs to no result.

@@ -14,6 +14,7 @@ from sqlrag.store.registry import Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.source_table import key_expression, source_of
 from sqlrag.store.statements import statement
+from sqlrag.store.states import KeptStates
 from sqlrag.store.stored_vectors import Vectors, joined, stored_blocks, vec0_vectors
 from sqlrag.store.vec0_layout import damaged, places_of
 
@@ -35,6 +36,7 @@ __all__ = [
     "gone",
     "lost_parts",
     "not_unit",
+    "states_problems",
     "vector_problems",
     "vector_tables",
 ]
@@ -61,6 +63,7 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         return problems  # without the table nothing more can be checked
     misplaced = _misplaced(connection, record)
     problems += misplaced or _wrong_vectors(connection, record)
+    problems += states_problems(connection, record)
     if not connection.readonly("main") and not full_text_is_sound(connection, record):
         problems.append(f"{name}: the full text does not match the chunks")
     source = connection.execute("SELECT 1 FROM main.sqlite_schema WHERE name = ?", (record.source_table,)).fetchall()
@@ -72,6 +75,16 @@ def check_index(connection: apsw.Connection, record: IndexRecord) -> list[str]:
         ((orphans,),) = connection.execute(sql)
         problems += [f"{name}: {orphans} chunks have no row in {record.source_table}"] if orphans else []
     return problems
+
+
+def states_problems(connection: Connection, record: IndexRecord) -> list[str]:
+    """Return what is wrong with what is kept for a reranker, a line each: chunks without it take longer to rerank."""
+    states = KeptStates(connection, record)
+    if not states.exists():
+        return []
+    missing = len(states.missing(b""))
+    line = f"{record.name}: of {missing} chunks no states are kept: sqlrag reindex --states-only keeps them"
+    return [line] if missing else []
 
 
 def gone(record: IndexRecord, parts: Iterable[str]) -> list[str]:

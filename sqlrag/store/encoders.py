@@ -126,6 +126,15 @@ class Encoders:
             )
         return embedder
 
+    def reader_of(self, record: IndexRecord) -> Reranker | None:
+        """Return the connection's cross-encoder if it reads the states of an index's bi-encoder."""
+        reranker = self.reranker
+        made = f"{record.embedder}@{record.embedder_hash[:12]}"
+        return reranker if reranker.encoder == made and not self.are_remote else None
+
+    are_remote = False
+    """Whether another process runs the models, which gives vectors and scores only."""
+
     def _named_embedder(self, name: str, made: str, identity: str | None = None) -> Embedder:
         # Looking through the cache costs a millisecond, which a query should not pay.
         key = (name, identity)

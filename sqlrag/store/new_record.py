@@ -11,6 +11,7 @@ from sqlrag.store.full_text import check_tokenizer
 from sqlrag.store.names import check_index_name
 from sqlrag.store.precision import check_vectors
 from sqlrag.store.registry import HEADINGS, IndexRecord
+from sqlrag.store.states import check_states
 from sqlrag.values.arguments import DEFAULT_TOKENIZER, DEFAULT_VECTORS, shown, whole
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class IndexOptions:
     overlap: int | None = None
     tokenizer: str | None = None
     vectors: str | None = None
+    states: str | None = None
 
     def __post_init__(self) -> None:
         for size, least in (("max_tokens", 1), ("overlap", 0)):
@@ -42,6 +44,7 @@ class IndexOptions:
             check_tokenizer(self.tokenizer)
         if self.vectors is not None:
             check_vectors(self.vectors)
+        check_states(self.states)
 
     def record(
         self,
@@ -90,6 +93,8 @@ def check_made_with(record: IndexRecord, options: IndexOptions, embedder: Embedd
     InputError for its settings, ModelMismatchError for its model.
     """
     for what, asked in asdict(options).items():
+        if what == "states":
+            continue  # which may be chosen at any time
         made = getattr(record, what)
         if asked is not None and asked != made:
             raise InputError(

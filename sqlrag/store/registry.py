@@ -341,7 +341,7 @@ class Registry:
         """Forget an index, whose tables are gone."""
         self._connection.execute("DELETE FROM main.sqlrag_indexes WHERE name = ?", (name,))
         self._connection.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
-        for fact in ("state", "compared", "filters"):
+        for fact in ("state", "compared", "filters", "states"):
             self._connection.execute("DELETE FROM main.sqlrag_meta WHERE key = ?", (f"{fact}:{name}",))
 
 

@@ -68,7 +68,8 @@ def check_index_tables(connection: Connection, record: IndexRecord) -> list[str]
     changes.
     """
     name = record.name
-    names = [name, f"{name}_rows", f"{name}_queue", f"{name}_gone", *([] if record.is_over_table else ["documents"])]
+    names = [name, *(f"{name}_{part}" for part in ("rows", "queue", "gone", "states"))]
+    names += [] if record.is_over_table else ["documents"]
     for part, made in _VIRTUAL.items():
         names += [f"{name}_{part}", *(f"{name}_{part}_{shadow}" for shadow in SHADOWS[made[:4]])]
     numbers = "FLOAT" if record.vectors == "float32" else "INT8"

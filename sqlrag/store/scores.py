@@ -87,30 +87,39 @@ class Scores:
         (known,) = self._known(reranker, [reranker.digest(query, text)]).values()
         if known is not None:
             return known
+        kept = candidates.kept([text]) if reranker.encoder else None
         texts = [text, *candidates.beside(text, self._limit - self._pairs)]
-        scores = self.score(reranker, query, texts)
+        scores = self.score(reranker, query, texts, kept=kept)
         if len(texts) > 1:
             self._batch = _Batch(reranker, query, dict(zip(texts, scores, strict=True)))
         return scores[0]
 
     def score(
-        self, reranker: Reranker, query: str, texts: Sequence[str], seconds: float | None = None
+        self,
+        reranker: Reranker,
+        query: str,
+        texts: Sequence[str],
+        seconds: float | None = None,
+        kept: Mapping[str, bytes] | None = None,
     ) -> list[float | None]:
         """Return the score of each text. Each pair is hashed once.
 
         `seconds`: how long it may take. A known score costs nothing. Of the others the first is scored in any case,
         unless there is no time at all, the next ones in their order while there is time; the rest are None.
+        `kept`: what is kept of some of the texts, for a reranker that reads states.
         Raises RerankLimitError.
         """
         until = None if seconds is None else time.monotonic() + seconds
-        digests = {text: reranker.digest(query, text) for text in dict.fromkeys(texts)}
+        more = {"kept": kept} if kept else {}
+        states = {text: {"kept": kept[text]} for text in texts if text in kept} if kept else {}
+        digests = {text: reranker.digest(query, text, **states.get(text, {})) for text in dict.fromkeys(texts)}
         known = self._known(reranker, digests.values())
         missing = {digest: (query, text) for text, digest in digests.items() if known[digest] is None}
         if until is None:
             self._count(len(missing))
-            known.update(reranker.scored(missing))
+            known.update(reranker.scored(missing, None, **more))
         elif seconds:
-            found = reranker.scored(missing, until)
+            found = reranker.scored(missing, until, **more)
             known.update(found)
             self._count(len(found))
         self._keep(reranker, known)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlrag.store.names import check_index_name
 
-__all__ = ["filled", "made_in_main", "statement"]
+__all__ = ["filled", "fused_score", "made_in_main", "statement"]
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -35,6 +35,16 @@ def statement(name: str, *, index: str = "chunks", **parts: str | int) -> str:
 def filled(text: str, parts: Mapping[str, str | int]) -> str:
     """Return a statement with `parts` in its places, in one pass: a part may have braces of its own."""
     return _PLACE.sub(lambda place: str(parts.get(place.group(1), place.group())), text)
+
+
+def fused_score(score: str, first: str, weight: float, among: str = "") -> str:
+    """Return the expression by which candidates are ordered after the second stage.
+
+    `score` and `first` are columns: the reranker's score and the first stage's, which counts `weight`. `among`: a
+    PARTITION BY that tells the candidates of one question from others.
+    """
+    sql = statement("fused_score", score=score, first=first, weight=repr(weight), among=among)
+    return " ".join(line for line in sql.splitlines() if not line.startswith("--"))
 
 
 def made_in_main(sql: str) -> str:

@@ -21,7 +21,8 @@ from sqlrag.store.full_text import match_expression
 from sqlrag.store.names import in_main
 from sqlrag.store.precision import Layout, encode_query, kept_parts
 from sqlrag.store.registry import Connection, Contents, IndexRecord
-from sqlrag.store.statements import statement
+from sqlrag.store.statements import fused_score, statement
+from sqlrag.store.states import KeptStates
 from sqlrag.values.arguments import DEFAULT_TOP_K
 
 __all__ = ["ChunkRow", "Index", "Matching"]
@@ -191,6 +192,29 @@ class Index:
             "vector_weight": vector_weight,
         }
         return self._rows("index/hybrid_top_k", matching, **bindings)
+
+    def distances(self, vector: bytes, ids: Sequence[int]) -> dict[int, float]:
+        """Return the distances of these chunks' vectors from a vector, by id."""
+        rows = self._rows("index/vector_distances", None, vector=vector, k=len(ids), ids=json.dumps(list(ids)))
+        return {id_: distance for id_, distance, _ in rows}
+
+    def reranked(self, scores: Sequence[tuple[float | None, float]], weight: float) -> list[int]:
+        """Return the places of candidates in their order after the second stage.
+
+        `scores`: the reranker's score, where it has one, and the first stage's, which counts `weight`.
+        """
+        fused = fused_score("score", "first", weight)
+        sql = statement("index/reranked", fused=fused)
+        return [place for (place,) in self._connection.execute(sql, {"candidates": json.dumps(list(scores))})]
+
+    def states(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Return what is kept of these chunks for a reranker that reads states, by id."""
+        kept = KeptStates(self._connection, self.record)
+        return kept.read(ids) if self._once("states", kept.exists, in_schema=True) else {}
+
+    def states_size(self) -> int | None:
+        """Return how many bytes are kept for a reranker that reads states, None where nothing is."""
+        return KeptStates(self._connection, self.record).bytes()
 
     def chunks(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks of these ids, in their order; an id that is gone is left out."""

@@ -14,6 +14,7 @@ from sqlrag.store.precision import from_int8, to_int8
 from sqlrag.store.registry import Connection, IndexRecord, Registry
 from sqlrag.store.schema_check import SHADOWS
 from sqlrag.store.statements import made_in_main, statement
+from sqlrag.store.states import KeptStates
 from sqlrag.store.stored_vectors import joined, stored_blocks
 from sqlrag.store.vec0_layout import check_places, vectors_at
 from sqlrag.text.words import further_words
@@ -54,7 +55,7 @@ def chunk_columns(record: IndexRecord) -> tuple[str, ...]:
     return CHUNK_COLUMNS if record.context else CHUNK_COLUMNS[:-1]
 
 
-PARTS = ("fts", "vec", "codes", "gone", "rows", "queue")
+PARTS = ("fts", "vec", "codes", "gone", "rows", "queue", "states")
 """The names of an index's tables, after its own name and a `_`; the chunk table has the name of the index."""
 
 TRANSACTION_IS_OPEN = "a transaction is open on this connection: COMMIT or ROLLBACK it, then try again"
@@ -172,6 +173,7 @@ class IndexWriter:
         self._table = in_main(record.name)
         self._vectors = in_main(f"{record.name}_vec")
         self._codes = CodeBlocks(connection, record)
+        self._states = KeptStates(connection, record)
         self._place = "?" if record.vectors == "float32" else "vec_int8(?)"
 
     def create(self, source_type: str = "INTEGER") -> None:
@@ -345,8 +347,9 @@ class IndexWriter:
         for part in ("vec",) if layout_of(self._connection, self.record) == "codes" else ("vec", "codes", "cells"):
             self._drop_vec0(f"{self.record.name}_{part}")
         # What an index over documents does not have may be a table of the user's.
-        for part in PARTS if self.record.is_over_table else set(PARTS) - {"rows", "queue"}:
+        for part in set(PARTS) - ({"states"} if self.record.is_over_table else {"rows", "queue", "states"}):
             self._connection.execute(f"DROP TABLE IF EXISTS {in_main(f'{self.record.name}_{part}')}")
+        self._states.drop()
         self._connection.execute(f"DROP TABLE IF EXISTS {self._table}")
         Registry(self._connection).forget(self.record.name)
 
@@ -363,6 +366,7 @@ class IndexWriter:
         else:
             check_places(self._connection, self.record.name, ids)
         self._many(f"DELETE FROM {self._table} WHERE id = ?", ids)
+        self._states.delete(ids)
         self.remove_gone()
 
     def remove_gone(self) -> None:
@@ -371,6 +375,7 @@ class IndexWriter:
         gone = [id_ for (id_,) in self._connection.execute(f"SELECT id FROM {table}")]
         if gone:
             self._codes.delete(gone)
+            self._states.delete(gone)
             self._connection.execute(f"DELETE FROM {table}")
 
     def _many(self, sql: str, ids: Sequence[Any]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -129,6 +130,10 @@ class RowColumns:
     metadata: Sequence[str] | None = None
 
 
+Encode = Callable[[list[str]], "tuple[NDArray[np.float32], Sequence[bytes]]"]
+"""Returns the vectors of texts, (n, dimension), and what is kept of each; of all or of none."""
+
+
 @dataclass
 class Part(Generic[Origin]):
     """Consecutive chunks of one text, and where the text is from: a document, or a row of a table.
@@ -141,6 +146,8 @@ class Part(Generic[Origin]):
     last: bool = True
     vectors: NDArray[np.float32] = field(init=False, repr=False, compare=False)
     """Of the chunks, (n, dimension), of unit length. `embed_parts` sets them."""
+    states: Sequence[bytes] = field(init=False, repr=False, compare=False)
+    """What is kept of the chunks for a reranker; empty where nothing is."""
 
     def rows(
         self, source_id: Any, ids: Iterator[int], start: int = 0
@@ -152,14 +159,14 @@ class Part(Generic[Origin]):
         ]
 
 
-def embed_parts(parts: Sequence[Part[Any]], encode: Callable[[list[str]], NDArray[np.float32]]) -> list[Chunk]:
-    """Give parts their vectors, made in one call of `encode`, and return all their chunks."""
+def embed_parts(parts: Sequence[Part[Any]], encode: Encode) -> list[Chunk]:
+    """Give parts their vectors, and what is kept of them, made in one call; return all their chunks."""
     chunks = [chunk for part in parts for chunk in part.chunks]
-    vectors = encode([chunk.context + chunk.text for chunk in chunks])
+    vectors, states = encode([chunk.context + chunk.text for chunk in chunks])
     start = 0
     for part in parts:
         end = start + len(part.chunks)
-        part.vectors = vectors[start:end]
+        part.vectors, part.states = vectors[start:end], states[start:end]
         start = end
     return chunks
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CUTOFF",
+    "DEFAULT_FIRST_STAGE_WEIGHT",
     "DEFAULT_IDLE_SECONDS",
     "DEFAULT_INDEX",
     "DEFAULT_KNOWN_ITEMS",
@@ -80,6 +81,9 @@ DEFAULT_TOKENIZER = "porter"
 DEFAULT_VECTOR_WEIGHT = 0.5
 """The vectors' share in hybrid_top_k(). The paper uses equal weights, and no others are better on all collections of
 benchmarks/hybrid.md."""
+
+DEFAULT_FIRST_STAGE_WEIGHT = 0.3
+"""How much hybrid_top_k()'s score counts beside the reranker's: chosen in benchmarks/evaluation.md."""
 
 DEFAULT_MIN_RELEVANCE = 1
 """The lowest grade at which recall_at_k(), mrr() and others count a document as relevant, as in trec_eval."""

@@ -118,15 +118,15 @@ def counted(counter: Counter, path: Path, call: str) -> tuple[int, int]:
         ("files", "two stages", (11, 6)),
         # The filter is prepared on its table; the first call also looks at the table's columns.
         ("files", "filtered", (14, 6)),
-        # The index's name is looked up, and search() reads the texts.
-        ("files", "search", (12, 7)),
-        ("files", "filtered search", (16, 8)),
+        # The index's name is looked up, and search() reads words, texts and distances, and orders the candidates.
+        ("files", "search", (15, 10)),
+        ("files", "filtered search", (19, 11)),
         # The first call also checks the triggers, and that nothing is queued.
         ("table", "first stage", (18, 5)),
         ("table", "two stages", (19, 6)),
         ("table", "filtered", (20, 6)),
-        ("table", "search", (20, 7)),
-        ("table", "filtered search", (22, 8)),
+        ("table", "search", (23, 10)),
+        ("table", "filtered search", (25, 11)),
     ],
 )
 def test_sqlite(*, counter, files, tmp_path, of, call, statements):
@@ -144,15 +144,15 @@ def test_sqlite(*, counter, files, tmp_path, of, call, statements):
         ("files", "two stages", ((16, 6), (24, 8))),
         # The filter is parsed, prepared on its table, and run.
         ("files", "filtered", ((19, 8), (27, 10))),
-        ("files", "search", ((18, 8), (26, 10))),
-        ("files", "filtered search", ((21, 10), (29, 12))),
+        ("files", "search", ((22, 11), (30, 13))),
+        ("files", "filtered search", ((25, 13), (33, 15))),
         # Just written, the rows are compared: the table is described, then the type of the keys, then what differs.
         ("table", "first stage", ((19, 6), (28, 12))),
         ("table", "two stages", ((19, 6), (28, 12))),
         # A filter or search() needs the description of the table, too.
         ("table", "filtered", ((23, 9), (32, 15))),
-        ("table", "search", ((22, 9), (31, 15))),
-        ("table", "filtered search", ((26, 12), (35, 18))),
+        ("table", "search", ((26, 12), (35, 18))),
+        ("table", "filtered search", ((30, 15), (39, 21))),
     ],
 )
 def test_duckdb(*, counter, files, tmp_path, monkeypatch, of, call, statements, settled):

@@ -54,7 +54,7 @@ def rankings(db: sqlrag.Database, top_k: int, order: str) -> dict[str, dict[str,
 @pytest.mark.parametrize("order", ["rank_before", "rank_after"])
 def test_the_figures_are_those_of_a_search(evaluations, passages, top_k, order):
     """nDCG, MRR and recall are what ir-measures says of the rankings that `search` gives."""
-    row = evaluations[passages.engine].row("vector", top_k, reranked=order == "rank_after")
+    row = evaluations[passages.engine].row("hybrid", top_k, reranked=order == "rank_after")
     run, judged = rankings(passages, top_k, order), {query: QRELS[query] for query in ("q1", "q2", "q3", "q4")}
     expected = ir_measures.calc_aggregate([nDCG @ 10, RR @ 10, R @ 10, R @ top_k], judged, run)
     assert row.ndcg.mean == pytest.approx(expected[nDCG @ 10], abs=1e-9)

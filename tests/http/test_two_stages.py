@@ -53,6 +53,7 @@ SETTINGS = [
     ({"filter": "title <> 'Page 3' AND id > 2", "top_n": 1}, 1),
     ({"filter": "uri > '29'"}, 3),
     ({"first_stage": "text"}, 2),
+    ({"first_stage": "vector"}, 3),
     ({"first_stage": "hybrid", "reranker": "reranker-v1-small", "filter": "title <> 'Page 30'"}, 3),
     ({"budget_ms": 60_000.0}, 3),
     ({"budget_ms": 60_000.0, "filter": "uri > '27'", "top_n": 1}, 1),
@@ -62,7 +63,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("settings", "count"), SETTINGS, ids=str)
 def test_the_code_gives_the_same_answer(tools, monkeypatch, settings, count):
     """SQL, Python and curl find what the page shows: each passage once, even where copies fill the candidates."""
-    asked = {"question": QUESTION, "index": "chunks", "first_stage": "vector", "top_k": 25, "top_n": 3}
+    asked = {"question": QUESTION, "index": "chunks", "first_stage": "hybrid", "top_k": 25, "top_n": 3}
     asked |= dict.fromkeys(("filter", "reranker", "budget_ms")) | settings
     answer = tools.two_stages(**asked)
     hits = [hit for hit in answer["hits"] if hit["rank_after"] <= asked["top_n"]]

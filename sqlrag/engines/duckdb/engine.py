@@ -36,7 +36,8 @@ from sqlrag.results import Result
 from sqlrag.store.driver.error_translation import translated as translated_sqlite
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.source_table import SourceTable
-from sqlrag.store.writer import TRANSACTION_IS_OPEN
+from sqlrag.store.states import KeptStates
+from sqlrag.store.writer import TRANSACTION_IS_OPEN, immediate
 from sqlrag.values.bindings import bound, duckdb_value
 from sqlrag.values.sql_lexer import significant
 
@@ -252,6 +253,15 @@ class DuckDBEngine(Engine):
     def _checking(self) -> Iterator[None]:
         with translated(self.path), translated_sqlite(index_file_of(self.path)), self.indexes.lock:
             yield
+
+    @contextmanager
+    def states(self, record: IndexRecord, *, write: bool = False) -> Iterator[KeptStates]:
+        """Return what is kept of an index's chunks in the index file; `write`: the body is one write transaction."""
+        with translated_sqlite(index_file_of(self.path)), self.indexes.lock, self.indexes.changing:
+            self.indexes.catch_up()
+            connection = self.indexes.connection
+            with immediate(connection) if write else nullcontext():
+                yield KeptStates(connection, record)
 
     def _damage(self) -> list[str]:
         self.indexes.catch_up()

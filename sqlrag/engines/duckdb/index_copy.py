@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from sqlrag.engines.duckdb.differences import chunk_differences
 from sqlrag.engines.duckdb.vectors import ROWS_AT_ONCE, stored_vectors
-from sqlrag.store.check import full_text_is_sound, gone, vector_problems
+from sqlrag.store.check import full_text_is_sound, gone, states_problems, vector_problems
 from sqlrag.store.codes.blocks import CodeBlocks
 from sqlrag.store.full_text import TOKENIZERS
 from sqlrag.store.names import in_main, quote
 from sqlrag.store.registry import Contents, IndexRecord, Registry
 from sqlrag.store.statements import statement
+from sqlrag.store.states import KeptStates
 from sqlrag.store.writer import immediate, words_beside
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _key(name: str) -> str:
 def drop_index(index: apsw.Connection, name: str) -> None:
     """Remove an index from an index file."""
     with immediate(index):
-        for part in ("_fts", "_codes", "_gone", ""):
+        for part in ("_fts", "_codes", "_gone", "_states", ""):
             index.execute(f"DROP TABLE IF EXISTS {in_main(name + part)}")
         index.execute("DELETE FROM main.sqlrag_indexes WHERE name = ?", (name,))
         index.execute("DELETE FROM main.sqlrag_candidates WHERE index_name = ?", (name,))
@@ -67,6 +68,7 @@ class IndexCopy:
         self._record = record
         self._chunks, self._words = in_main(record.name), in_main(f"{record.name}_fts")
         self._codes = CodeBlocks(index, record)
+        self._states = KeptStates(index, record)
 
     def create(self) -> None:
         """Create the tables and record the index."""
@@ -76,20 +78,29 @@ class IndexCopy:
         self._index.execute(statement("duckdb/index_file", index=name, codes=codes, tokenize=tokenize))
         registry.put(self._record)
 
-    def insert(self, chunks: Sequence[tuple[int, str, str]], vectors: NDArray[np.float32]) -> None:
-        """Insert the ids, contexts and texts of chunks, and the codes of their vectors, `(n, dimension)` float32."""
+    def insert(
+        self, chunks: Sequence[tuple[int, str, str]], vectors: NDArray[np.float32], states: Sequence[bytes] = ()
+    ) -> None:
+        """Insert the ids, contexts and texts of chunks, the codes of their vectors, and what is kept of them, if any.
+
+        `vectors`: `(n, dimension)` float32.
+        """
         for id_, context, text in chunks:
             hashed = hashlib.md5(f"{context}\x1f{text}".encode(), usedforsecurity=False).digest()
             self._index.execute(f"INSERT INTO {self._chunks} (id, hash) VALUES (?, ?)", (id_, hashed))
             sql = f"INSERT INTO {self._words} (rowid, context, text, words) VALUES (?, ?, ?, ?)"
             self._index.execute(sql, (id_, context, text, words_beside(self._record, context, text)))
-        self._codes.insert([chunk[0] for chunk in chunks], vectors)
+        ids = [chunk[0] for chunk in chunks]
+        self._codes.insert(ids, vectors)
+        if states:
+            self._states.put(ids, states)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete chunks; an id that is not there is left out."""
         for table in (self._chunks, self._words):
             self._index.executemany(f"DELETE FROM {table} WHERE rowid = ?", ((id_,) for id_ in ids))
         self._codes.delete(ids)
+        self._states.delete(ids)
 
     def problems(self, vectors: Vectors) -> list[str]:
         """Return what is wrong with the vectors, their codes and the words, a line each."""
@@ -101,7 +112,7 @@ class IndexCopy:
         differ = self._index.execute(statement("duckdb/check_words", index=name)).fetchall()
         if differ or not (self._index.readonly("main") or full_text_is_sound(self._index, self._record)):
             problems.append(f"{name}: the full text does not match the chunks")
-        return problems
+        return problems + states_problems(self._index, self._record)
 
 
 def bring_to(state: str, database: duckdb.DuckDBPyConnection, index: apsw.Connection, record: IndexRecord) -> None:

@@ -48,7 +48,7 @@ class Session:
         """Begin a new statement for `rerank_limit` if the transaction differs from that of the last call."""
         if number != self._transaction:
             self._transaction = number
-            self.functions.begin_statement()
+            self.functions.begin_counting()  # its candidates are found already
 
     def asks(self, name: object) -> None:
         """Note that a statement searches an index. The index function itself refuses an unknown name."""

@@ -173,9 +173,10 @@ def _rerank_score(session: Session, queries: Any, texts: Any, models: Any, trans
     result: list[float | None] = [None] * len(names)
     for model in dict.fromkeys(names):
         places = [place for place, name in enumerate(names) if name == model]
-        scores = session.functions.rerank_scores(
-            [query_values[place] for place in places], [text_values[place] for place in places], model
-        )
+        own = [text_values[place] for place in places]
+        with session.indexes.lock:
+            kept = session.functions.kept(own, model)
+        scores = session.functions.rerank_scores([query_values[place] for place in places], own, model, kept)
         for place, score in zip(places, scores, strict=True):
             result[place] = score
     return result

@@ -85,6 +85,11 @@ class DuckDBIndex(Index):
         is_wanted = np.isin(found["id"], wanted)
         return self._ranked({name: column[is_wanted] for name, column in found.items()}, k)
 
+    def distances(self, vector: bytes, ids: Sequence[int]) -> dict[int, float]:
+        """Return the distances of these chunks' vectors from a vector, by id."""
+        found = self._ranked(self._distances(vector, "WHERE id IN $ids", ids=list(ids)), len(ids))
+        return {id_: distance for id_, distance, _ in found}
+
     def _distances(self, vector: bytes, condition: str = "", **bindings: Any) -> Mapping[str, NDArray[Any]]:
         sql = f"""
             SELECT id, array_distance(embedding, $query::FLOAT[{self.record.dimension}])::DOUBLE AS distance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from sqlrag.store.names import folded
 from sqlrag.store.registry import IndexRecord
 from sqlrag.store.score_table import table_in
 from sqlrag.store.source_table import SourceTable
+from sqlrag.store.states import KeptStates
 from sqlrag.store.writer import immediate, upgrade
 from sqlrag.values.bindings import bound, sqlite_value
 from sqlrag.values.sql_lexer import SQLITE, significant
@@ -194,6 +195,12 @@ class SQLiteEngine(Engine):
 
         cursor.exec_trace = begin
         return cursor, script
+
+    @contextmanager
+    def states(self, record: IndexRecord, *, write: bool = False) -> Iterator[KeptStates]:
+        """Return what is kept of an index's chunks; `write`: the body is one write transaction."""
+        with translated(self.path), immediate(self.connection) if write else nullcontext():
+            yield KeptStates(self.connection, record)
 
     def source_table(self, table: object) -> SourceTable:
         """Return what the database says of a table or view. Raises InputError that lists those that there are."""

@@ -18,6 +18,7 @@ from sqlrag.store.registry import IndexRecord, Registry
 from sqlrag.store.repair import repair_index, repair_vectors, wrong_rows
 from sqlrag.store.source_table import SourceTable, key_expression, source_of
 from sqlrag.store.statements import made_in_main, statement
+from sqlrag.store.states import KeptStates
 from sqlrag.store.writer import IndexWriter, StoredChunk, check_room, immediate
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class SQLiteTables(IndexTables):
             )
         with self._without_insert_trigger():
             self.connection.execute(statement("index/switch", index=name))
+        KeptStates(self.connection, self.record).take_over(made.record.name)
 
     @contextmanager
     def _without_insert_trigger(self) -> Iterator[None]:
@@ -162,9 +164,11 @@ class SQLiteTables(IndexTables):
         first = self._writer.next_id()
         yield from range(first, first + count)
 
-    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32]) -> None:
-        """Insert chunks with their vectors, `(n, dimension)` float32, unit length."""
+    def insert(self, chunks: Sequence[StoredChunk], vectors: NDArray[np.float32], states: Sequence[bytes]) -> None:
+        """Insert chunks with their vectors, `(n, dimension)` float32, unit length, and what is kept of them, if any."""
         self._writer.insert(chunks, vectors)
+        if states:
+            KeptStates(self.connection, self.record).put([chunk[0] for chunk in chunks], states)
 
     def delete_chunks_of(self, source_ids: Sequence[Any]) -> None:
         """Delete the chunks of these source rows, and their vectors."""

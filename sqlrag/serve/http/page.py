@@ -133,7 +133,7 @@ def _hashes(content: bytes, tag: bytes) -> str:
 
 def curl(url: str, arguments: dict[str, Any], sql: str) -> str:
     """Return the command that asks the JSON API the same: /search where it can, otherwise /sql."""
-    if arguments["first_stage"] == "vector" and arguments["reranker"] is None and arguments["budget_ms"] is None:
+    if arguments["first_stage"] == "hybrid" and arguments["reranker"] is None and arguments["budget_ms"] is None:
         path = "/search"
         names = ("question", "index", "top_k", "top_n", "filter")
         body: dict[str, Any] = {name: arguments[name] for name in names if arguments[name] is not None}

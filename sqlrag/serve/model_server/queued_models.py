@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -72,20 +72,37 @@ class QueuedScorer:
         self._scorer = scorer
         self._queue = ModelQueue(scorer.spec.name, self._run)
 
-    def score(self, pairs: Sequence[tuple[str, str]], until: float | None = None) -> NDArray[np.float32]:
-        """Return the pairs' scores, (n,) float32; NaN for those that were not begun before `until`."""
+    def score(
+        self, pairs: Sequence[tuple[str, str]], until: float | None = None, kept: Mapping[str, bytes] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the pairs' scores, (n,) float32; NaN for those that were not begun before `until`.
+
+        `kept`: what is kept of some of the texts, for a model that reads states.
+        """
         import numpy as np
 
         client = current_client.get()
         if client is None:
-            return self._scorer.score(pairs, until)
+            return self._compute(pairs, until, kept or {})
         costs = [_tokens(len(query) + len(text), self.spec.max_tokens) for query, text in pairs]
-        scores = self._queue.compute(client, pairs, costs, until)
+        items = [(*pair, (kept or {}).get(pair[1])) for pair in pairs]
+        scores = self._queue.compute(client, items, costs, until)
         return np.array([math.nan if score is None else score for score in scores], np.float32)
 
-    def _run(self, pairs: Sequence[tuple[str, str]], until: float | None) -> Sequence[Any]:
-        scores: list[float] = self._scorer.score(pairs, until).tolist()
+    def _run(self, items: Sequence[tuple[str, str, bytes | None]], until: float | None) -> Sequence[Any]:
+        # Two files may keep different things of one text: what disagrees is encoded again.
+        kept: dict[str, bytes] = {}
+        for _, text, states in items:
+            if states is not None and kept.setdefault(text, states) != states:
+                kept[text] = b""
+        scores: list[float] = self._compute([item[:2] for item in items], until, kept).tolist()
         return scores
+
+    def _compute(
+        self, pairs: Sequence[tuple[str, str]], until: float | None, kept: Mapping[str, bytes]
+    ) -> NDArray[np.float32]:
+        score: Callable[..., NDArray[np.float32]] = self._scorer.score
+        return score(pairs, until, **({"kept": kept} if kept else {}))
 
 
 def _tokens(chars: int, window: int) -> int:

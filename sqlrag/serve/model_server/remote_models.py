@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,14 +66,23 @@ class ServerModels:
             return None
         return found
 
-    def scores(self, spec: ModelSpec, pairs: Sequence[tuple[str, str]], until: float | None) -> list[float] | None:
-        """Return the score of each pair, NaN for those that were not begun before `until`, as a scorer does."""
+    def scores(
+        self, spec: ModelSpec, pairs: Sequence[tuple[str, str]], until: float | None, kept: Mapping[str, bytes]
+    ) -> list[float] | None:
+        """Return the score of each pair, NaN for those that were not begun before `until`, as a scorer does.
+
+        `kept`: what is kept of some of the documents.
+        """
         found: list[float] = []
         for start, end in windows(pairs, _PIECE):
             seconds = None if until is None else until - time.monotonic()
             if start and seconds is not None and seconds <= 0:
                 return found + [math.nan] * (len(pairs) - start)
-            texts = [text for pair in pairs[start:end] for text in pair]
+            texts = [
+                value
+                for query, text in pairs[start:end]
+                for value in (query, text, *([kept[text]] if text in kept else []))
+            ]
             scores = self._call("model_score", spec, end - start, seconds, *texts)
             if scores is None:
                 return None
@@ -115,6 +124,8 @@ class RemoteEncoders(Encoders):
         super().__init__(None, reranker)
         self.models = models
         self._opened: dict[tuple[str, str], Any] = {}
+
+    are_remote = True
 
     _named_model = staticmethod(partial(named_model, verify=False))
 
@@ -173,9 +184,9 @@ class _RemoteReranker(Reranker):
         super().__init__(spec)
         self._models = models
 
-    def _computed(self, pairs: list[tuple[str, str]], until: float | None) -> list[float]:
-        found = self._models.scores(self.spec, pairs, until)
+    def _computed(self, pairs: list[tuple[str, str]], until: float | None, kept: Mapping[str, bytes]) -> list[float]:
+        found = self._models.scores(self.spec, pairs, until, kept)
         if found is not None:
             return found
         verified(self.spec)
-        return super()._computed(pairs, until)
+        return super()._computed(pairs, until, kept)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.engines.sqlite.functions import scalar_functions, table_functions
@@ -75,18 +76,24 @@ class ModelFunctions:
     def answer(self, function: str, arguments: Sequence[Any]) -> bytes:
         """Return a table of one column: a row for each text or pair. Raises InputError for arguments of other types.
 
-        `arguments`: the model's name and its identity, a setting, and the texts.
+        `arguments`: the model's name and its identity, a setting, and the texts. A BLOB is what is kept of the text
+        before it.
         """
         name, identity, setting, *texts = (*arguments, None, None, None)[: max(len(arguments), 3)]
         if not isinstance(name, str) or not isinstance(identity, str):
             raise InputError(f"{function}() takes the name of a model and its identity first")
+        kept = {text: blob for text, blob in pairwise(texts) if isinstance(text, str) and isinstance(blob, bytes)}
+        if function == "model_score":
+            texts = [text for text in texts if not isinstance(text, bytes)]
         if any(not isinstance(text, str) or len(text) > LONGEST_TEXT for text in texts):
             raise InputError(f"{function}() takes texts of {LONGEST_TEXT:,} characters at most")
         if function == "model_embed":
             return as_table(1, [(vector,) for vector in _embed(name, identity, setting, texts)])
-        return as_table(1, [(score,) for score in self._score(name, identity, setting, texts)])
+        return as_table(1, [(score,) for score in self._score(name, identity, setting, texts, kept)])
 
-    def _score(self, name: str, identity: str, seconds: object, texts: Sequence[str]) -> list[float | None]:
+    def _score(
+        self, name: str, identity: str, seconds: object, texts: Sequence[str], kept: Mapping[str, bytes]
+    ) -> list[float | None]:
         """Return the scores of pairs, a query and a text in turn; None for those that were not begun in `seconds`."""
         if seconds is not None and not isinstance(seconds, float):
             raise InputError(f"model_score(): seconds is {seconds!r:.40}: it is a REAL, or NULL for no limit")
@@ -96,7 +103,7 @@ class ModelFunctions:
         reranker = load_reranker(self._own_reranker)
         if (reranker.name, reranker.spec.identity) != (name, identity):  # a folder cannot be found by its name
             reranker = load_reranker(_spec(name, identity))
-        scores = reranker.pair_scores(list(zip(texts[::2], texts[1::2], strict=True)), until)
+        scores = reranker.pair_scores(list(zip(texts[::2], texts[1::2], strict=True)), until, kept)
         return [None if math.isnan(score) else score for score in scores]
 
 
