@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.server
+import signal
+import sys
 import threading
+import time
 
 import httpx2
 import pytest
 
 from tests.browser.conftest import is_there, let_in, until
+from tests.conftest import started
 from tests.engine.databases import copy_of
 from tests.http.servers import served
 
@@ -57,6 +61,66 @@ def test_a_link_that_works_once(browser, opened):
         )
         page.reload()
         let_in(page, server.token)
+
+
+DEMO = """
+import sys
+import sqlrag.cli.standard_library as library
+from sqlrag.cli import main
+documents = [one for one in library.harvest() if one.metadata["module"] in ("timeit", "dis", "codecs")]
+library.harvest = lambda: documents
+sys.argv[1:] = ["demo", "--open", "--path", sys.argv[1]]
+main()
+"""
+
+
+def test_the_demo_ends_in_the_page(browser, tmp_path, monkeypatch):
+    """`sqlrag demo --open` answers in the terminal, opens the link in the user's browser, and ends with Ctrl-C."""
+    opener = tmp_path / "opener"
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/part && mv {tmp_path}/part {tmp_path}/link\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(opener))
+    monkeypatch.setenv("DISPLAY", ":9")
+    with started([sys.executable, "-c", DEMO, str(tmp_path / "demo.db")]) as demo:
+        lines = []
+        while not lines or not lines[-1].startswith("page: "):
+            lines.append(demo.stdout.readline())
+            assert lines[-1], demo.stderr.read()
+        assert ":q = 'how long does a piece of code take?'\n" in lines
+        while not (tmp_path / "link").exists():
+            time.sleep(0.05)
+        assert (tmp_path / "link").read_text() == lines[-1].split()[1]
+        page = browser.new_page()
+        page.goto((tmp_path / "link").read_text())
+        page.locator("mark").first.wait_for()
+        assert page.locator("article.hit h2").first.inner_text() == "timeit"
+        assert page.url.endswith("/?q=how+long+does+a+piece+of+code+take%3F")
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 130
+
+
+def test_the_server_ends_while_the_page_is_open(browser, passage_files, tmp_path):
+    """The page says that nobody answers; of a server that was started again, that the session has ended."""
+    path = copy_of(passage_files["sqlite"], tmp_path, "ended")
+
+    def asked(page, question):
+        page.get_by_label("Question", exact=True).fill(question)
+        page.keyboard.press("Enter")
+        until(page, "!document.querySelector('#problem').hidden && !$('go').disabled")
+        return page.locator("#problem").inner_text()
+
+    with served(path, "--http") as first:
+        page = browser.new_page()
+        page.goto(first.url)
+        let_in(page, first.token)
+    assert "The server does not answer" in asked(page, "bees")
+    with served(path, "--http", "--port", str(first.port)) as again:
+        assert again.port == first.port
+        assert "This session has ended" in asked(page, "tides")
+        page.reload()
+        let_in(page, again.token)
+        page.locator("article.hit").first.wait_for()
+        assert page.url == f"{again.url}/?q=tides"
 
 
 def test_the_token_in_a_form(browser, server):

@@ -51,8 +51,8 @@ class Served:
 
 @contextlib.contextmanager
 def served(path: os.PathLike | str, *options: str) -> Iterator[Served]:
-    """Start a server on a free port."""
-    with started([*SERVE, str(path), *options, "--port", "0", "--json"]) as process:
+    """Start a server, on a free port if `options` name none."""
+    with started([*SERVE, str(path), "--port", "0", *options, "--json"]) as process:
         told = json.loads(process.stdout.readline() or process.stderr.read())
         log: list[str] = []
         threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
