@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "VECTOR_LEVELS", "Form", "Kept", "joined", "read_kept"]
+__all__ = ["LEVELS", "VECTOR_LEVELS", "Form", "Kept", "joined", "product", "read_kept"]
 
 LEVELS, VECTOR_LEVELS = 4, 16
 """Values of a component of a state, and of a number of an embedding."""
+_ALONE = 262_144  # OpenBLAS: interface/gemm.c, SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD
 _HEAD = struct.Struct("<4sH")
 
 
@@ -54,7 +55,7 @@ class Form:
 
     def codes(self, states: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the codes of states `(tokens, dimension)` of length one, `(tokens, components)`."""
-        return _codes(states @ self.basis, self.centre, self.step, LEVELS)
+        return _codes(product(states, self.basis), self.centre, self.step, LEVELS)
 
     def vector_codes(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the codes of embeddings of length one, `(.., dimension)`."""
@@ -89,6 +90,21 @@ class Kept:
     ids: NDArray[np.uint16]
     states: NDArray[np.uint8]
     vector: NDArray[np.float32]
+
+
+def product(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the product of two matrices, computed in this thread.
+
+    numpy's BLAS has threads of its own, which would wait for a processor among those that run models: three times as
+    long as the encoder. It leaves products of so few multiplications to the thread that asks.
+    """
+    import numpy as np
+
+    rows = max(1, _ALONE // max(1, right.size))
+    found = np.empty((len(left), right.shape[1]), np.float32)
+    for start in range(0, len(left), rows):
+        np.matmul(left[start : start + rows], right, out=found[start : start + rows])
+    return found
 
 
 def packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrag.errors import ModelFileError
-from sqlrag.models.kept import Form, Kept, joined, read_kept
+from sqlrag.models.kept import Form, Kept, joined, product, read_kept
 from sqlrag.models.onnx import OnnxSession, activated, onnxruntime_version
 from sqlrag.models.spec import MODEL_FILE, TOKENIZER_FILE
 from sqlrag.models.tokenizer import ModelTokenizer, windows
@@ -240,8 +240,8 @@ class OnnxReader:
 
         table, scale = self._constants.words, self._constants.scale
         different, places = np.unique(own, return_inverse=True)
-        products = table[ids].astype(np.float32) @ table[different].astype(np.float32).T
-        cosines = products * scale[ids][:, None] * scale[different]
+        products = product(table[different].astype(np.float32), table[ids].astype(np.float32).T)
+        cosines = products.T * scale[ids][:, None] * scale[different]
         return np.ascontiguousarray(np.moveaxis(cosines[:, places.reshape(own.shape)], 0, 1))
 
     @cached_property
