@@ -334,7 +334,7 @@ class Database(SearchMethods):
         writer = self._engine.writer(new)
         record = writer.record
         check_made_with(record, options, chosen)
-        self._engine.choose_states(record, states)
+        self._engine.choose_states(record, options.states)
         maker = self._engine.encoders.embedder_of(record)
         run = Ingestion(writer, self._engine.encode(record), index_chunker(maker, record), progress, max_errors)
         if found is None or paths is None:

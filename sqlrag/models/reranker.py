@@ -110,7 +110,11 @@ class Reranker(Model["Scorer", float]):
             (n, dimension) float32, the vectors of `Embedder.encode_document` with the model `encoder`; and the BLOBs.
 
         Raises:
-            InputError: The model reads texts.
+            InputError: The model reads texts, as the bundled ones do.
+
+        Examples:
+            >>> reranker = sqlrag.Reranker()
+            >>> reranker.encode(["tea"]) if reranker.encoder else None
         """
         if not self.encoder:
             raise InputError(f"the reranker {self.name} reads texts, not states: nothing can be kept of them")
@@ -257,7 +261,7 @@ class Reranker(Model["Scorer", float]):
         """
         pairs = several("pairs", pairs, "(query, document)")
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs)]
-        kept = kept or {}
+        kept = _as_kept(kept)
         keys = [self.digest(*pair, kept.get(pair[1])) for pair in texts]
         found = dict(zip(keys, self.recalled(keys), strict=True))
         missing = {key: pair for key, pair in zip(keys, texts, strict=True) if found[key] is None}
@@ -313,14 +317,14 @@ class Reranker(Model["Scorer", float]):
         if not pairs:
             return {}
         texts = [_as_pair(pair, number) for number, pair in enumerate(pairs.values())]
-        scores = self._computed(texts, until, kept or {})
+        scores = self._computed(texts, until, _as_kept(kept))
         new = {key: score for key, score in zip(pairs, scores, strict=True) if not math.isnan(score)}
         self._recent.put(new.items())
         self._count(len(new))
         return new
 
     def _computed(self, pairs: list[tuple[str, str]], until: float | None, kept: Mapping[str, bytes]) -> list[float]:
-        more = {"kept": kept} if kept else {}
+        more = {"kept": kept} if kept and self.encoder else {}
         score: Callable[..., NDArray[np.float32]] = self._backend.score
         scores: list[float] = score(pairs, until, **more).tolist()
         return scores
@@ -356,7 +360,7 @@ class Reranker(Model["Scorer", float]):
         hashed = hashed.copy()
         hashed.update(text.encode())
         if kept is not None:
-            hashed.update(b"\xff" + kept)  # which is in no UTF-8
+            hashed.update(b"\xff" + _as_blob(kept))  # which is in no UTF-8
         return hashed.digest()
 
     def _score(self, pairs: Iterable[Sequence[str]], until: float | None = None) -> NDArray[np.float32]:
@@ -374,6 +378,22 @@ def _as_digest(digest: object) -> bytes:
     if not isinstance(digest, bytes):
         raise InputError(f"digest is {shown(digest)}: it takes what digest() returns")
     return digest
+
+
+def _as_kept(kept: Any) -> Mapping[str, bytes]:
+    if kept is None:
+        return {}
+    if not isinstance(kept, Mapping):
+        raise InputError(f"kept is {shown(kept)}: it takes a mapping of documents to what encode() returns of them")
+    for blob in kept.values():
+        _as_blob(blob)
+    return kept
+
+
+def _as_blob(blob: object) -> bytes:
+    if not isinstance(blob, bytes):
+        raise InputError(f"kept has {shown(blob)}: it takes what encode() returns")
+    return blob
 
 
 def _as_pair(pair: Any, number: int) -> tuple[str, str]:

@@ -25,9 +25,9 @@ COMPACT, NONE = "compact", "none"
 """The values of the option `states`."""
 
 
-def check_states(value: str | None) -> str | None:
+def check_states(value: object) -> str | None:
     """Return the option `states`, None where it was not given. Raises InputError for anything else."""
-    if value is None or value in (COMPACT, NONE):
+    if value is None or (isinstance(value, str) and value in (COMPACT, NONE)):
         return value
     raise InputError(f"states is {shown(value)}: it is {COMPACT!r} or {NONE!r}")
 

@@ -142,6 +142,7 @@ MODELS = {
         "score_until": {"query": "a", "documents": ["b"], "until": math.inf},
         "remembered": {"query": "a", "documents": ["b"]},
         "digest": {"query": "a", "text": "b"},
+        "encode": {"texts": ["a"]},
         "recalled": {"digests": [b"1"]},
         "scored": {"pairs": {b"1": ("a", "b")}},
     },
