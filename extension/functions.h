@@ -16,6 +16,8 @@ static const struct table_function TABLES[] = {
      "CREATE TABLE x(\"id\", \"score\", \"rank\", \"index\" HIDDEN, \"query\" HIDDEN, \"k\" HIDDEN, \"filter\" HIDDEN, \"vector_weight\" HIDDEN, \"filter_params\" HIDDEN)"},
     {"search", 9, 2, 8, {"index", "query", "top_k", "top_n", "filter", "budget_ms", "filter_params", "first_stage_weight"},
      "CREATE TABLE x(\"id\", \"text\", \"score\", \"distance\", \"rank_before\", \"rank_after\", \"source_id\", \"reranked\", \"copies\", \"index\" HIDDEN, \"query\" HIDDEN, \"top_k\" HIDDEN, \"top_n\" HIDDEN, \"filter\" HIDDEN, \"budget_ms\" HIDDEN, \"filter_params\" HIDDEN, \"first_stage_weight\" HIDDEN)"},
+    {"chunk", 4, 2, 2, {"index", "chunk_id"},
+     "CREATE TABLE x(\"id\", \"source_id\", \"text\", \"context\", \"index\" HIDDEN, \"chunk_id\" HIDDEN)"},
     {"chunk_text", 4, 1, 3, {"source", "max_tokens", "overlap"},
      "CREATE TABLE x(\"ordinal\", \"start_char\", \"end_char\", \"text\", \"source\" HIDDEN, \"max_tokens\" HIDDEN, \"overlap\" HIDDEN)"},
     {"sqlrag_info", 23, 0, 0, {NULL},

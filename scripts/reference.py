@@ -34,7 +34,7 @@ SQL, COMMANDS = DOCS / "sql.md", DOCS / "command-line.md"
 BEGIN, END = "<!-- {name}: begin, written by scripts/reference.py -->", "<!-- {name}: end -->"
 
 ARGUMENTS = {"text": "'A text.'", "source": "'A text.'", "query": "'a question'", "index": "'chunks'", "k": "1"}
-ARGUMENTS |= {"name": "'chunks'", "table": "'documents'", "options": "'{}'"}
+ARGUMENTS |= {"chunk_id": "1", "name": "'chunks'", "table": "'documents'", "options": "'{}'"}
 """An argument that each required parameter accepts."""
 
 

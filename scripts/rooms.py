@@ -22,7 +22,7 @@ BEGIN, END = "<!-- rooms: begin -->", "<!-- rooms: end -->"
 
 LAYERS = [
     ["cli"],
-    ["integrations"],
+    ["integrations", "spark"],
     ["serve"],
     ["database", "registration"],
     ["evaluation"],

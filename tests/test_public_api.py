@@ -89,7 +89,7 @@ def test_every_function_and_command_is_documented():
 
     reference = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
     functions = ["embed", "embed_document", "rerank_score", "token_count"]
-    functions += ["vector_top_k", "text_top_k", "hybrid_top_k", "search", "chunk_text", "sqlrag_info"]
+    functions += ["vector_top_k", "text_top_k", "hybrid_top_k", "search", "chunk", "chunk_text", "sqlrag_info"]
     for name in functions:
         assert hasattr(Functions, name)
         assert re.search(rf"`{name}\(", reference), name

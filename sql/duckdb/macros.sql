@@ -43,6 +43,10 @@ CREATE OR REPLACE TEMP MACRO
                _sqlrag_search('session', index, query, top_k, top_n, filter, budget_ms, filter_params, first_stage_weight)
            ) AS hit);
 
+CREATE OR REPLACE TEMP MACRO chunk(index, chunk_id) AS TABLE
+    SELECT found.id AS id, found.source_id::{key_type} AS source_id, found.text AS text, found.context AS context
+    FROM   (SELECT unnest(_sqlrag_chunk('session', index, chunk_id)) AS found);
+
 CREATE OR REPLACE TEMP MACRO chunk_text(source, max_tokens := NULL, overlap := NULL) AS TABLE
     SELECT chunk.ordinal AS ordinal, chunk.start_char AS start_char, chunk.end_char AS end_char, chunk.text AS text
     FROM   (SELECT unnest(_sqlrag_chunk_text('session', source, max_tokens, overlap)) AS chunk);

@@ -35,6 +35,8 @@ _COMMANDS = {
     "stop": "model_server:stop",
     "extension": "info:extension",
     "mcp": "serve:mcp",
+    "export": "shards:export",
+    "spark-pull": "shards:spark_pull",
 }
 """The module and the name of each command. The first is the one to try first."""
 

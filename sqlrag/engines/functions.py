@@ -1,8 +1,8 @@
 """What each SQL function does, whichever engine calls it.
 
 Scalars: `embed`, `embed_document`, `rerank_score`, `token_count`. Table functions: `vector_top_k`,
-`text_top_k`, `hybrid_top_k`, `search`, `chunk_text`, `sqlrag_info`. Their contract: NULL in gives NULL out for
-scalars and no rows for tables; types are checked; an error names the argument, its value and the remedy.
+`text_top_k`, `hybrid_top_k`, `search`, `chunk`, `chunk_text`, `sqlrag_info`. Their contract: NULL in gives NULL
+out for scalars and no rows for tables; types are checked; an error names the argument, its value and the remedy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.models.stopping import Stop
@@ -42,9 +42,21 @@ if TYPE_CHECKING:
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import IndexRecord
     from sqlrag.store.scores import ScoreCache
-    from sqlrag.store.top_k import Index, Matching
+    from sqlrag.store.top_k import ChunkRow, Index, Matching
 
-__all__ = ["DEFAULT_RERANK_LIMIT", "INFO_COLUMNS", "SCALARS", "SEARCH_COLUMNS", "Functions", "IndexSource", "arities"]
+__all__ = [
+    "COPIES",
+    "DEFAULT_RERANK_LIMIT",
+    "INFO_COLUMNS",
+    "SCALARS",
+    "SEARCH_COLUMNS",
+    "FirstStage",
+    "Functions",
+    "IndexSource",
+    "Sizes",
+    "arities",
+    "copies_fill",
+]
 
 DEFAULT_RERANK_LIMIT = 10_000
 """How many pairs one statement may score before it stops: a forgotten LIMIT over a million rows."""
@@ -54,13 +66,19 @@ SCALARS = {"embed": "FLOAT[]", "embed_document": "FLOAT[]", "token_count": "BIGI
 
 SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked", "copies")
 
-# Where copies of a passage fill the candidates, so many times as many are looked at.
-_COPIES = 4
-INFO_COLUMNS = (
-    "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
-    "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
-    "vectors", "candidates", "recall", "cached_scores", "cache_hits", "backlog_seconds", "states",
-)  # fmt: skip
+COPIES = 4
+"""Where copies of a passage fill the candidates, so many times as many are looked at."""
+
+_TEXTS = ("index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash", "tokenizer", "vectors")
+INFO_COLUMNS = {
+    name: "VARCHAR" if name in _TEXTS else "DOUBLE" if name in ("recall", "backlog_seconds") else "BIGINT"
+    for name in (
+        "index", "source", "documents", "chunks", "tokens", "truncated", "max_tokens", "overlap", "embedder",
+        "embedder_hash", "dimension", "window", "reranker", "reranker_hash", "backlog", "tokenizer",
+        "vectors", "candidates", "recall", "cached_scores", "cache_hits", "backlog_seconds", "states",
+    )
+}  # fmt: skip
+"""The columns of `sqlrag_info`, with their types on DuckDB."""
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
 
@@ -97,6 +115,46 @@ class IndexSource(Protocol):
 
         None if the changes of a table cannot be counted.
         """
+
+
+class FirstStage(Protocol):
+    """What the second stage of `search` asks of an index, or of several shards of one."""
+
+    record: IndexRecord
+
+    def states(self, ids: Sequence[int], /) -> dict[int, bytes]:
+        """Return what is kept of chunks for a reranker that reads states, by id."""
+
+    def distances(self, vector: bytes, ids: Sequence[int], /) -> dict[int, float]:
+        """Return the distances of chunks from a vector, by id."""
+
+    def reranked(self, scores: Sequence[tuple[float | None, float]], weight: float, /) -> list[int]:
+        """Return the places of candidates in their order, by the scores of both stages."""
+
+
+class Sizes(NamedTuple):
+    """The arguments of `search` that are numbers, checked."""
+
+    top_k: int
+    top_n: int
+    seconds: float | None
+    """The time for reranking; None: no limit."""
+    weight: float
+    """Of the first stage."""
+
+    @classmethod
+    def of(cls, top_k: object, top_n: object, budget_ms: object, first_stage_weight: object) -> Sizes:
+        """Return them, with defaults for NULL. Raises InputError."""
+        checked = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
+        kept = check_top_n(min(DEFAULT_TOP_N, checked) if top_n is None else top_n, checked)
+        seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
+        weight = DEFAULT_FIRST_STAGE_WEIGHT if first_stage_weight is None else first_stage_weight
+        return cls(checked, kept, seconds, check_share("search", "first_stage_weight", weight))
+
+
+def copies_fill(hits: Sequence[tuple[int, float, int]], chunks: Mapping[int, ChunkRow], sizes: Sizes) -> bool:
+    """Tell whether there are further candidates, and these have fewer texts than are wanted."""
+    return len(hits) == sizes.top_k > sizes.top_n > len({chunks[hit[0]][2] for hit in hits})
 
 
 Arguments = ParamSpec("Arguments")
@@ -310,7 +368,7 @@ class Functions:
         k = check_k("vector_top_k", "k", k)
         check_no_nprobe("vector_top_k", nprobe)
         compared = self._compared if candidates is None else check_candidates("vector_top_k", candidates, k)
-        matching = self._matching(found, filter, filter_params)
+        matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         rows = found.vector_top_k(self._vector(found, query), k, matching, compared)
@@ -339,7 +397,7 @@ class Functions:
         """
         found = self._open(index)
         k = check_k("text_top_k", "k", k)
-        matching = self._matching(found, filter, filter_params)
+        matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         rows = found.text_top_k(self._text("text_top_k", "query", query), k, matching)
@@ -370,7 +428,7 @@ class Functions:
         k = check_k("hybrid_top_k", "k", k)
         weight = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
         weight = check_share("hybrid_top_k", "vector_weight", weight)
-        matching = self._matching(found, filter, filter_params)
+        matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("hybrid_top_k", "query", query)
@@ -425,26 +483,36 @@ class Functions:
             RerankLimitError: The statement would score more pairs than `rerank_limit`, 10,000 by default.
         """
         found = self._open(index)
-        top_k = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
-        top_n = check_top_n(min(DEFAULT_TOP_N, top_k) if top_n is None else top_n, top_k)
-        seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
-        weight = DEFAULT_FIRST_STAGE_WEIGHT if first_stage_weight is None else first_stage_weight
-        weight = check_share("search", "first_stage_weight", weight)
-        matching = self._matching(found, filter, filter_params)
+        sizes = Sizes.of(top_k, top_n, budget_ms, first_stage_weight)
+        matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("search", "query", query)
         vector, merges = self._vector(found, text), not found.record.is_over_table
-        hits, chunks = self._candidates_of(found, text, vector, top_k, matching)
-        if merges and len(hits) == top_k > top_n > len({chunk[2] for chunk in chunks.values()}):
-            hits, chunks = self._candidates_of(found, text, vector, _COPIES * top_k, matching)
+        hits, chunks = self._candidates_of(found, text, vector, sizes.top_k, matching)
+        if merges and copies_fill(hits, chunks, sizes):
+            hits, chunks = self._candidates_of(found, text, vector, COPIES * sizes.top_k, matching)
+        return self.second_stage(found, text, vector, hits, chunks, sizes)
+
+    @_stops
+    def second_stage(  # noqa: PLR0917 - what the first stage has found
+        self,
+        found: FirstStage,
+        text: str,
+        vector: bytes,
+        hits: Sequence[tuple[int, float, int]],
+        chunks: Mapping[int, ChunkRow],
+        sizes: Sizes,
+    ) -> list[Any]:
+        """Return the rows of `search`, given those of `hybrid_top_k` and their chunks by id."""
+        top_n, merges = sizes.top_n, not found.record.is_over_table
         passages = [chunks[hit[0]][3] + chunks[hit[0]][2] for hit in hits]
         reranker = self.encoders.reranker
         states = found.states([hit[0] for hit in hits]) if reranker.encoder else {}
         kept = {passage: states[hit[0]] for hit, passage in zip(hits, passages, strict=True) if hit[0] in states}
-        scores = self._scores.score(reranker, text, passages, seconds, kept)
+        scores = self._scores.score(reranker, text, passages, sizes.seconds, kept)
         reranked = len(scores) - scores.count(None)
-        order = found.reranked([(score, hit[1]) for score, hit in zip(scores, hits, strict=True)], weight)
+        order = found.reranked([(score, hit[1]) for score, hit in zip(scores, hits, strict=True)], sizes.weight)
         sources: dict[int, list[Any]] = {}  # by the place of the best chunk with a text: where the others are from
         if merges:
             best: dict[str, int] = {}
@@ -471,6 +539,29 @@ class Functions:
         )
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         return [hit for hit in hits if hit[0] in chunks], chunks
+
+    @in_own_process
+    def chunk(self, index: object, chunk_id: object) -> list[Any]:
+        """Return one chunk by its id.
+
+        A statement that reads texts with it does not name the chunk table, and on Spark does not read all of it.
+
+        Parameters:
+            chunk_id: Its id, as a top-k function returns it. If there is no such chunk, no row is returned.
+
+        Columns:
+            id: The chunk.
+            source_id: The document's id, or the key of the row in the indexed table.
+            text: Its text.
+            context: The title and headings above it; `context || text` was embedded.
+        """
+        found = self._indexes.open(index)
+        if chunk_id is None:
+            return []
+        number = whole(chunk_id)
+        if number is None:
+            raise InputError(f"chunk(): chunk_id is {shown(chunk_id)}: it is the id of a chunk, a whole number")
+        return list(found.chunks([number]))
 
     @_stops
     def chunk_text(self, text: object, max_tokens: object = None, overlap: object = None) -> list[Any]:
@@ -586,7 +677,8 @@ class Functions:
         """Return the embedder that made a vector, where that is known."""
         return next((embedder for embedder in self.encoders.loaded_embedders() if embedder.made(vector)), None)
 
-    def _matching(self, index: Index, expression: object, params: object) -> Matching | None:
+    def matching(self, index: Index, expression: object, params: object) -> Matching | None:
+        """Return what a filter lets through, None for no filter. Raises FilterError."""
         checked, values = check_filter(expression), check_filter_params(params)
         if checked is None and values:
             raise InputError(f"filter_params is {shown(params)}, and there is no filter")

@@ -41,9 +41,9 @@ FUNCTIONS = """\
 embed(text), embed_document(text), rerank_score(query, text), token_count(text); table functions, in FROM:
 vector_top_k(index, query, k [, filter]): id, distance, rank; text_top_k(index, query, k [, filter]): id, score, rank;
 hybrid_top_k(index, query, k [, filter]): id, score, rank; search(index, query [, top_k, top_n, filter]): id, text,
-score, distance, rank_before, rank_after, source_id, reranked, copies. `index` is a name as a text, 'chunks'; `id` is
-that of the chunk table, which has the index's name; source_id is documents.id, or the key of the indexed table's
-row."""
+score, distance, rank_before, rank_after, source_id, reranked, copies; chunk(index, id): id, source_id, text,
+context. `index` is a name as a text, 'chunks'; `id` is that of the chunk table, which has the index's name; source_id
+is documents.id, or the key of the indexed table's row."""
 
 Index = Annotated[str | None, Field(description="Name of an index; by default the database's only one, or 'chunks'.")]
 Question = Annotated[str, Field(description="What to look for, in natural language.")]

@@ -25,7 +25,7 @@ from sqlrag.store.statements import fused_score, statement
 from sqlrag.store.states import KeptStates
 from sqlrag.values.arguments import DEFAULT_TOP_K
 
-__all__ = ["ChunkRow", "Index", "Matching"]
+__all__ = ["FUSION_DEPTH", "ChunkRow", "Index", "Matching", "reranked"]
 
 FUSION_DEPTH = 100
 """How far down each list reciprocal rank fusion reads at least: an id far down adds next to nothing."""
@@ -164,9 +164,17 @@ class Index:
         known = self._contents.by_schema if in_schema else self._contents
         return known.once((fact, self.record.name), look_up)
 
-    def text_top_k(self, text: str, k: int, matching: Matching | None = None) -> list[tuple[int, float, int]]:
-        """Return `(id, score, rank)` of the k best chunks by BM25, best first."""
-        return self._rows("index/text_top_k", matching, match=self._match(text), k=k)
+    def text_top_k(
+        self, text: str, k: int, matching: Matching | None = None, statistics: str | None = None
+    ) -> list[tuple[int, float, int]]:
+        """Return `(id, score, rank)` of the k best chunks by BM25, best first.
+
+        `statistics`: those of several files, for the connection's function sqlrag_bm25(); by default those of this one.
+        """
+        bindings: dict[str, Any] = {"match": self._match(text), "k": k}
+        if statistics is not None:
+            bindings["statistics"] = statistics
+        return self._rows("index/text_top_k", matching, **bindings)
 
     def hybrid_top_k(
         self,
@@ -199,13 +207,8 @@ class Index:
         return {id_: distance for id_, distance, _ in rows}
 
     def reranked(self, scores: Sequence[tuple[float | None, float]], weight: float) -> list[int]:
-        """Return the places of candidates in their order after the second stage.
-
-        `scores`: the reranker's score, where it has one, and the first stage's, which counts `weight`.
-        """
-        fused = fused_score("score", "first", weight)
-        sql = statement("index/reranked", fused=fused)
-        return [place for (place,) in self._connection.execute(sql, {"candidates": json.dumps(list(scores))})]
+        """Return the places of candidates in their order after the second stage."""
+        return reranked(self._connection, scores, weight)
 
     def states(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Return what is kept of these chunks for a reranker that reads states, by id."""
@@ -254,6 +257,8 @@ class Index:
             "passing": matching.select if matching else f"SELECT id FROM {in_main(self.record.name)}",
             "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
+            "bm25": "sqlrag_bm25" if "statistics" in bindings else "bm25",
+            "statistics": ", :statistics" if "statistics" in bindings else "",
         }
         sql = statement(name, index=self.record.name, **parts)
         if "vector" in bindings and self.record.vectors == "int8":
@@ -261,6 +266,15 @@ class Index:
         if matching:
             bindings.update(matching.bindings)
         return list(self._connection.execute(sql, bindings))
+
+
+def reranked(connection: Connection, scores: Sequence[tuple[float | None, float]], weight: float) -> list[int]:
+    """Return the places of candidates in their order after the second stage.
+
+    `scores`: the reranker's score, where it has one, and the first stage's, which counts `weight`.
+    """
+    sql = statement("index/reranked", fused=fused_score("score", "first", weight))
+    return [place for (place,) in connection.execute(sql, {"candidates": json.dumps(list(scores))})]
 
 
 def _as_json(ids: bytes) -> str:

@@ -317,10 +317,10 @@ def test_d5_an_error_in_the_rest(path):
             result.fetchone()
 
 
-@pytest.mark.parametrize("name", ["search", "vector_top_k", "text_top_k", "hybrid_top_k", "chunk_text"])
+@pytest.mark.parametrize("name", ["search", "vector_top_k", "text_top_k", "hybrid_top_k", "chunk", "chunk_text"])
 def test_f17_a_table_of_a_function_s_name(path, name):
     """The error names the table and what to do; Python's methods and the other name work."""
-    arguments = "'a b c'" if name == "chunk_text" else "'notes', 'sleep', 2"
+    arguments = {"chunk_text": "'a b c'", "chunk": "'notes', 1"}.get(name, "'notes', 'sleep', 2")
     with sqlrag.connect(path) as db:
         db.execute(f"DROP VIEW best_of_best; DROP VIEW best; CREATE TABLE {name} (id INTEGER)")
         with pytest.raises(errors.SQLError, match=rf"called {name} hides sqlrag's function.*sqlrag_{name}\(\)"):

@@ -11,7 +11,8 @@ from sqlrag.cli import cli
 
 COMMANDS = [
     "demo", "ingest", "index", "search", "compare", "context", "sql", "shell", "sync", "reindex", "info", "check",
-    "eval", "models", "serve", "status", "stop", "extension", "mcp",
+    "eval", "models", "serve", "status", "stop", "extension", "mcp", "export",
+    "spark-pull",
 ]  # fmt: skip
 
 
@@ -19,7 +20,7 @@ def test_every_command_is_listed(run):
     """`sqlrag --help` lists the commands, the demo first, and none but these."""
     result = run("--help")
     assert result.exit_code == 0
-    listed = re.findall(r"^  (\w+)  +\S", result.stdout.split("Commands:")[1], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  +\S", result.stdout.split("Commands:")[1], re.MULTILINE)
     assert listed == COMMANDS
 
 
@@ -29,7 +30,7 @@ GROUPS = {"models": ["list", "pull", "check", "add", "remove", "export", "bench"
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_command_of_a_group_is_listed(run, group):
     """The help of a group lists its commands, and none but these."""
-    listed = re.findall(r"^  (\w+)  +\S", run(group, "--help").stdout.split("Commands:")[1], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  +\S", run(group, "--help").stdout.split("Commands:")[1], re.MULTILINE)
     assert listed == GROUPS[group]
 
 

@@ -30,6 +30,8 @@ from sqlrag.store.statements import statement
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SQL = sorted(path.name for path in EXAMPLES.glob("*.sql"))
 PYTHON = sorted(path.name for path in EXAMPLES.glob("*.py"))
+ON_SPARK = "spark.py"
+"""tests/spark/test_documents.py runs it: Spark starts slowly."""
 
 # A pattern for the first row, as JSON, or for the output of a program.
 FINDS = {
@@ -117,7 +119,7 @@ def test_sql_finds_it_on_both_engines(name, here):
     assert [row.get("score") for row in duckdb] == pytest.approx([row.get("score") for row in sqlite], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", PYTHON)
+@pytest.mark.parametrize("name", [name for name in PYTHON if name != ON_SPARK])
 def test_program_finds_it(name, here):
     """A program runs without a word on stderr and prints what it is about."""
     if "pandas" in name:

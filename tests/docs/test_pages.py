@@ -67,7 +67,7 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_in_the_text_exist(page):
     """Each `sqlrag command` that the text names is one."""
-    assert set(re.findall(r"`sqlrag ([a-z]+)", TEXTS[page])) <= set(cli.commands)
+    assert set(re.findall(r"`sqlrag ([a-z-]+)", TEXTS[page])) <= set(cli.commands)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *(path for path in site.pages() if path.endswith(".md"))])

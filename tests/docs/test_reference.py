@@ -32,7 +32,7 @@ def test_every_function_is_in_the_reference(pages):
     """Each has a heading and its signature."""
     for name in (
         "embed", "embed_document", "rerank_score", "token_count", "vector_top_k", "text_top_k", "hybrid_top_k",
-        "search", "chunk_text", "sqlrag_info", "sqlrag_create_index", "sqlrag_sync", "sqlrag_drop_index",
+        "search", "chunk", "chunk_text", "sqlrag_info", "sqlrag_create_index", "sqlrag_sync", "sqlrag_drop_index",
         "sqlrag_alter_index", "sqlrag_reindex",
     ):  # fmt: skip
         assert f"### {name}\n\n`{name}(" in pages[reference.SQL]

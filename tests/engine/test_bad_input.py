@@ -169,6 +169,13 @@ STATEMENTS = {
         errors.InputError,
         ["max_tokens is 0", "at least 1"],
     ),
+    "a chunk by its text": (
+        "SELECT * FROM chunk('chunks', 'a')",
+        None,
+        errors.InputError,
+        ["chunk()", "chunk_id is 'a'"],
+    ),
+    "a chunk of no index": ("SELECT * FROM chunk('nope', 1)", None, errors.UnknownIndexError, ["there is 'chunks'"]),
     "chunks of half a token": ("SELECT * FROM chunk_text('x', 'a')", None, errors.InputError, ["max_tokens is 'a'"]),
     "overlap above the size": (
         "SELECT * FROM chunk_text('x', 10, 10)",

@@ -104,6 +104,15 @@ STATEMENTS = {
         """,
         Q,
     ),
+    "chunk": (
+        """
+        SELECT c.id, c.text, rerank_score(:q, c.text) AS score
+        FROM   vector_top_k('chunks', :q, 8) AS hit, chunk('chunks', hit.id) AS c ORDER BY score DESC LIMIT 3
+        """,
+        Q,
+    ),
+    "chunk by its id": ("SELECT id, source_id, text, context FROM chunk('chunks', 7)", None),
+    "chunk of NULL": ("SELECT * FROM chunk('chunks', NULL)", None),
     "chunk_text": (
         "SELECT ordinal, start_char, end_char, text FROM chunk_text(:text, 12, 0) ORDER BY ordinal",
         {"text": "# One\n\nThe first paragraph is here. It has two sentences.\n\n# Two\n\nZürich 🚋 is second."},

@@ -138,7 +138,7 @@ _PARAMETERS = re.compile(
 _NO_UNICODE = re.compile(r"Invalid Input Error: Python Conversion Failure: cannot encode str as UTF-8, .*")
 _NESTED = re.compile(
     "Binder Error: infinite recursion detected: attempting to recursively expand table macro "
-    '"(?P<name>search|(?:vector|text|hybrid)_top_k|chunk_text)"'
+    '"(?P<name>search|(?:vector|text|hybrid)_top_k|chunk(?:_text)?)"'
 )
 _CHECKSUM = re.compile(r"(?:IO Error: )?Corrupt database file: computed checksum \d+ does not match .*", re.DOTALL)
 _CUT_OFF = re.compile('IO Error: Could not read enough bytes from file "')

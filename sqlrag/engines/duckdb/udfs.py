@@ -27,10 +27,6 @@ __all__ = ["PLAIN", "PREFIX", "UDF", "UDFS"]
 PREFIX = "_sqlrag_"
 """How the names of the functions begin, which no statement of a stranger may call."""
 
-_TEXT_COLUMNS = frozenset(
-    {"text", "index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash", "tokenizer", "vectors"}
-)
-
 # Output columns and the DuckDB type of each.
 _DISTANCE = {"id": "BIGINT", "distance": "DOUBLE", "rank": "BIGINT"}
 _SCORE = {"id": "BIGINT", "score": "DOUBLE", "rank": "BIGINT"}
@@ -45,9 +41,8 @@ _SEARCH = {
     "reranked": "BIGINT",
     "copies": "VARCHAR",
 }
+_STORED = {"id": "BIGINT", "source_id": "VARCHAR", "text": "VARCHAR", "context": "VARCHAR"}
 _CHUNK = {"ordinal": "BIGINT", "start_char": "BIGINT", "end_char": "BIGINT", "text": "VARCHAR"}
-_INFO = {column: "VARCHAR" if column in _TEXT_COLUMNS else "BIGINT" for column in INFO_COLUMNS}
-_INFO |= {"recall": "DOUBLE", "backlog_seconds": "DOUBLE"}
 
 
 class UDF:
@@ -264,14 +259,17 @@ def _structs(columns: dict[str, str], calls: Sequence[Sequence[tuple[Any, ...]]]
     return pa.ListArray.from_arrays(pa.array([0, *accumulate(map(len, calls))], pa.int32()), structs)
 
 
-def _search(session: Session, *arguments: Any) -> list[Any]:
-    """Return the rows of search() with their keys as texts."""
-    place = SEARCH_COLUMNS.index("source_id")
-    found = session.functions.search(*arguments)
-    for row in found if session.key_type == "BIGINT" else ():
-        if not isinstance(row[place], int):  # another connection has made this index since
-            raise InputError(f"search(): the keys of index {arguments[0]!r} are text: open the database again")
-    return [(*row[:place], str(row[place]), *row[place + 1 :]) for row in found]
+def _with_keys(name: str, place: int) -> Callable[..., list[Any]]:
+    """Return a function that gives the rows of search() or chunk() with their keys, in this column, as texts."""
+
+    def rows(session: Session, *arguments: Any) -> list[Any]:
+        found = getattr(session.functions, name)(*arguments)
+        for row in found if session.key_type == "BIGINT" else ():
+            if not isinstance(row[place], int):  # another connection has made this index since
+                raise InputError(f"{name}(): the keys of index {arguments[0]!r} are text: open the database again")
+        return [(*row[:place], str(row[place]), *row[place + 1 :]) for row in found]
+
+    return rows
 
 
 # rerank_score is volatile, or the optimiser pushes `WHERE score > 0` below the join and scores the whole chunk table;
@@ -286,8 +284,9 @@ UDFS = (
     _table("vector_top_k", _DISTANCE, lambda session, *given: session.functions.vector_top_k(*given), asks=True),
     _table("text_top_k", _SCORE, lambda session, *given: session.functions.text_top_k(*given), asks=True),
     _table("hybrid_top_k", _SCORE, lambda session, *given: session.functions.hybrid_top_k(*given), asks=True),
-    _table("search", _SEARCH, _search, asks=True),
+    _table("search", _SEARCH, _with_keys("search", SEARCH_COLUMNS.index("source_id")), asks=True),
+    _table("chunk", _STORED, _with_keys("chunk", 1)),
     _table("chunk_text", _CHUNK, lambda session, *given: session.functions.chunk_text(*given)),
-    _table("info", _INFO, lambda session, _: session.functions.sqlrag_info()),
+    _table("info", INFO_COLUMNS, lambda session, _: session.functions.sqlrag_info()),
 )
 """All of them."""

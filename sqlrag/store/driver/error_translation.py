@@ -38,7 +38,7 @@ _DAMAGED_TABLES = re.compile(
 
 
 _HIDDEN_FUNCTION = re.compile(
-    r"'(?:(vector_top_k|text_top_k|hybrid_top_k|search|chunk_text)|(json_each|pragma_\w+|sqlrag_\w+))' "
+    r"'(?:(vector_top_k|text_top_k|hybrid_top_k|search|chunk(?:_text)?)|(json_each|pragma_\w+|sqlrag_\w+))' "
     "is not a function",
     re.IGNORECASE,
 )

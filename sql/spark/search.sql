@@ -1,0 +1,53 @@
+-- search over all shards: the global lists of vectors and words are fused as in hybrid_top_k, each candidate's text is read
+-- from its shard, and one task reranks them. The corpus is not joined.
+-- Of an index of documents {copies} times as many candidates are gathered, in case that copies of a passage fill the others:
+-- `narrow` is the score of hybrid_top_k for top_k chunks, `wide` for so many.
+CREATE OR REPLACE TEMPORARY FUNCTION search(
+    index STRING, query STRING, top_k INT DEFAULT NULL, top_n INT DEFAULT NULL, filter STRING DEFAULT NULL,
+    budget_ms DOUBLE DEFAULT NULL, filter_params STRING DEFAULT NULL, first_stage_weight DOUBLE DEFAULT NULL
+)
+RETURNS TABLE (
+    id BIGINT, text STRING, score FLOAT, distance DOUBLE, rank_before INT, rank_after INT, source_id {key_type},
+    reranked INT, copies STRING
+)
+RETURN
+SELECT hit.id, hit.text, hit.score, hit.distance, hit.rank_before, hit.rank_after,
+       CAST(hit.source_id AS {key_type}) AS source_id, hit.reranked, hit.copies
+FROM (
+    SELECT collect_list(
+               struct(one.id, one.narrow, one.narrow_rank, one.wide, one.wide_rank, found.*)
+           ) AS candidates,
+           any_value(one.query) AS query
+    FROM (
+        SELECT shards.shard, ranked.*
+        FROM (
+            SELECT *, row_number() OVER (ORDER BY narrow DESC NULLS LAST, best, id) AS narrow_rank,
+                   row_number() OVER (ORDER BY wide DESC, best, id) AS wide_rank
+            FROM (
+                SELECT   id, any_value(query) AS query, min(rank) AS best, sum(1D / (60 + rank)) AS wide,
+                         sum(CASE WHEN rank <= greatest({top_k}, 100) THEN 1D / (60 + rank) END) AS narrow
+                FROM (
+                    SELECT near.id, near.rank, search.query AS query
+                    FROM   vector_top_k(
+                        search.index, search.query, greatest({copies} * {top_k}, 100), search.filter, NULL,
+                        search.filter_params
+                    ) AS near
+                    UNION ALL
+                    SELECT worded.id, worded.rank, search.query
+                    FROM   text_top_k(
+                        search.index, search.query, greatest({copies} * {top_k}, 100), search.filter,
+                        search.filter_params
+                    ) AS worded
+                )
+                GROUP BY id
+            )
+        ) AS ranked
+        JOIN  sqlrag_shards AS shards ON ranked.id BETWEEN shards.low AND shards.high
+        WHERE shards.name = {known}
+          AND (ranked.narrow_rank <= {top_k} OR ranked.wide_rank <= {copies} * {top_k})
+    ) AS one,
+    LATERAL sqlrag_shard_candidate(one.shard, one.id, one.query) AS found
+) AS gathered,
+LATERAL sqlrag_second_stage(
+    gathered.candidates, gathered.query, search.top_k, search.top_n, search.budget_ms, search.first_stage_weight
+) AS hit
