@@ -17,23 +17,26 @@ FROM (
     SELECT collect_list(
                struct(one.id, one.narrow, one.narrow_rank, one.wide, one.wide_rank, found.*)
            ) AS candidates,
-           any_value(one.query) AS query
+           any_value(one.asked) AS asked
     FROM (
-        SELECT shards.shard, ranked.*
+        SELECT shards.shard, ranked.*,
+               struct(search.query AS query, search.top_k AS top_k, search.top_n AS top_n,
+                      search.budget_ms AS budget_ms, search.first_stage_weight AS weight) AS asked
         FROM (
             SELECT *, row_number() OVER (ORDER BY narrow DESC NULLS LAST, best, id) AS narrow_rank,
                    row_number() OVER (ORDER BY wide DESC, best, id) AS wide_rank
             FROM (
-                SELECT   id, any_value(query) AS query, min(rank) AS best, sum(1D / (60 + rank)) AS wide,
-                         sum(CASE WHEN rank <= greatest({top_k}, 100) THEN 1D / (60 + rank) END) AS narrow
+                SELECT   id, min(rank) AS best, sum(wide) AS wide, sum(narrow) AS narrow
                 FROM (
-                    SELECT near.id, near.rank, search.query AS query
+                    SELECT near.id, near.rank, 1D / (60 + near.rank) AS wide,
+                           CASE WHEN near.rank <= greatest({top_k}, 100) THEN 1D / (60 + near.rank) END AS narrow
                     FROM   vector_top_k(
                         search.index, search.query, greatest({copies} * {top_k}, 100), search.filter, NULL,
                         search.filter_params
                     ) AS near
                     UNION ALL
-                    SELECT worded.id, worded.rank, search.query
+                    SELECT worded.id, worded.rank, 1D / (60 + worded.rank),
+                           CASE WHEN worded.rank <= greatest({top_k}, 100) THEN 1D / (60 + worded.rank) END
                     FROM   text_top_k(
                         search.index, search.query, greatest({copies} * {top_k}, 100), search.filter,
                         search.filter_params
@@ -46,8 +49,9 @@ FROM (
         WHERE shards.name = {known}
           AND (ranked.narrow_rank <= {top_k} OR ranked.wide_rank <= {copies} * {top_k})
     ) AS one,
-    LATERAL sqlrag_shard_candidate(one.shard, one.id, one.query) AS found
+    LATERAL sqlrag_shard_candidate(one.shard, one.id, one.asked.query) AS found
 ) AS gathered,
 LATERAL sqlrag_second_stage(
-    gathered.candidates, gathered.query, search.top_k, search.top_n, search.budget_ms, search.first_stage_weight
+    gathered.candidates, gathered.asked.query, gathered.asked.top_k, gathered.asked.top_n, gathered.asked.budget_ms,
+    gathered.asked.weight
 ) AS hit

@@ -1,4 +1,4 @@
-"""Many questions at once: each is embedded once, each task opens its shards once, candidates are reranked in parallel."""
+"""Many questions at once: each is embedded once, each task opens its shards once, and many are reranked in parallel."""
 
 from __future__ import annotations
 
