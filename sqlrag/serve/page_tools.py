@@ -24,7 +24,7 @@ __all__ = ["PageTools"]
 
 FirstStage = Annotated[str, Field(description="'vector', 'text' or 'hybrid'.")]
 Reranker = Annotated[str | None, Field(description="A bundled or pulled cross-encoder; by default the server's.")]
-Budget = Annotated[float | None, Field(description="Milliseconds for reranking, with the first stage 'vector'.")]
+Budget = Annotated[float | None, Field(description="Milliseconds for reranking, with the first stage 'hybrid'.")]
 Ids = Annotated[list[int], Field(description="Ids of chunks.")]
 IndexName = Annotated[str, Field(description="Name of an index.")]
 

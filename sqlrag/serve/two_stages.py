@@ -192,7 +192,6 @@ def _passage(database: Database, index: str, chunk: str) -> str:
 
 def _sql(database: Database, asked: Asked, found: Comparison) -> str:
     """Return the statement that gives this answer, ready to be copied. It drops copies only where there are some."""
-    once = "_once" if any(hit.copies for hit in found.hits) else ""
     is_fused = asked.first_stage == "hybrid"
     parts = {
         "question": literal(asked.question),
@@ -207,12 +206,12 @@ def _sql(database: Database, asked: Asked, found: Comparison) -> str:
     if asked.filter is not None:
         arguments.append(literal(asked.filter))
     if asked.is_search:
-        name = f"page/answer_in_time{once}"
-        arguments.insert(3, str(found.top_k if once else asked.top_n))
+        name = "page/search"  # which gives each passage once, and looks further for more only if some are missing
+        arguments.insert(3, str(min(asked.top_n, len(found.hits) or 1)))
         if asked.budget_ms is not None:
             arguments += [*([] if asked.filter is not None else ["NULL"]), f"{asked.budget_ms:g}"]
     else:
-        name = "page/answer_once" if once or is_fused else "page/answer"
+        name = "page/answer_once" if is_fused or any(hit.copies for hit in found.hits) else "page/answer"
     return filled(statement(name, index=asked.index), {**parts, "arguments": ", ".join(arguments)}).strip()
 
 

@@ -110,6 +110,10 @@ def test_questions_and_links_are_texts(enter, hostile):
     """What stands in the address is text too."""
     attack = "%3Cimg%20src%3Dx%20onerror%3D%22document.title%3D%27owned%27%22%3E"
     page = enter(f"/?q={attack}&filter=&index={attack}&stage={attack}&reranker={attack}&view={attack}&k=25", hostile)
+    page.get_by_text("the database has 'chunks'").wait_for()
+    del page.said[:]  # of the refusal, 404
+    check(page)
+    page.goto(f"{hostile.url}/?q={attack}&stage={attack}&view={attack}")
     page.locator("article.hit").first.wait_for(timeout=60_000)
     check(page)
     page.goto(f"{hostile.url}/?q=x&filter={attack}")

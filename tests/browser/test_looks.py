@@ -131,7 +131,7 @@ def test_the_keyboard_alone(enter):
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
-    until(page, "state.stage === 'text'")
+    until(page, "state.stage === 'vector'")  # the one after the last
 
 
 def test_nothing_from_elsewhere(launch, server, tmp_path):

@@ -81,7 +81,7 @@ def test_settings_and_filter(enter, hits):
     """First stage, top_k, top_n, reranker and filter are asked as they stand; a wrong filter says what is wrong."""
     page = enter(ASKED)
     page.locator("article.hit").first.wait_for()
-    page.get_by_text("Hybrid").click()
+    page.get_by_text("Hybrid", exact=True).click()
     page.get_by_label("top_n").fill("5")
     page.get_by_label("Reranker").select_option("reranker-v1-small")
     page.get_by_label("Filter").fill("title <> 'Bees'")
@@ -138,9 +138,9 @@ def test_a_budget(enter):
     page = enter("/?q=a+question+that+nobody+has+asked&budget=0")
     page.locator("article.hit").first.wait_for()
     assert "not scored within the budget" in page.locator("article.hit").first.inner_text()
-    page.get_by_text("Hybrid").click()
+    page.get_by_text("Vector", exact=True).click()
     page.locator("#problem").wait_for()
-    assert "budget_ms goes with the first stage 'vector'" in page.locator("#problem").inner_text()
+    assert "budget_ms goes with the first stage 'hybrid'" in page.locator("#problem").inner_text()
 
 
 def test_a_link_shows_the_same(enter):
@@ -258,7 +258,7 @@ def test_an_index_over_a_table_that_lacks_rows(enter, tmp_path):
         assert "does not have 1 changed row of review yet" in page.locator("#note").inner_text()
         page.get_by_text("Text", exact=True).click()
         until(page, "state.stage === 'text' && !document.querySelector('.stale')")
-        page.get_by_text("Hybrid").click()
+        page.get_by_text("Hybrid", exact=True).click()
         until(page, "state.stage === 'hybrid' && !document.querySelector('.stale')")
         assert "row 7" in page.locator("article.hit").inner_text()
         page.get_by_label("Index").first.select_option("products")
