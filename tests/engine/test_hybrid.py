@@ -196,3 +196,19 @@ def test_a_weight_by_name(passages):
 def test_weights_move_the_order(passages):
     """What the two lists disagree about comes out differently."""
     assert len({tuple(row[0] for row in hybrid(passages, weight)) for weight in (0.1, 0.5, 0.9)}) > 1
+
+
+def test_search_orders_by_both_stages(passages):
+    """Each score by its range, the first stage's with its weight; at 0 the reranker decides alone."""
+    first = {row[0]: row[1] for row in passages.execute("SELECT * FROM hybrid_top_k('chunks', $q, 9)", {"q": QUESTION})}
+    for weight in (0, 0.3, 1):
+        hits = passages.search(QUESTION, top_k=9, top_n=9, first_stage_weight=weight)
+        assert first.keys() == {hit.id for hit in hits}
+        scores = [hit.score for hit in hits]
+        spread = [max(values) - min(values) for values in (scores, first.values())]
+        order = [hit.score / spread[0] + weight * first[hit.id] / spread[1] for hit in hits]
+        assert order == sorted(order, reverse=True)
+        assert [hit.rank_before for hit in sorted(hits, key=lambda hit: -first[hit.id])] == list(range(1, 10))
+    assert passages.compare(QUESTION, top_k=9, first_stage_weight=1).candidates == hits
+    with pytest.raises(errors.InputError, match="first_stage_weight is 2: it takes a number from 0 to 1"):
+        passages.search(QUESTION, first_stage_weight=2)
