@@ -18,10 +18,12 @@ __all__ = [
     "DATA_FILE",
     "IN_GRAPH",
     "MODEL_FILE",
+    "MOST_TOKENS",
     "POOLINGS",
     "PRECISIONS",
     "SPEC_FILE",
     "TOKENIZER_FILE",
+    "USUAL_WINDOW",
     "Kind",
     "ModelSpec",
     "Role",
@@ -62,6 +64,8 @@ _TEXTS = ("name", "weights_hash", "licence", "source", "encoder", "precision", "
 
 MOST_TOKENS = 1 << 20
 """The largest window. A window that is too large for the graph shows when the model runs."""
+USUAL_WINDOW = 512
+"""Of a model whose files name none, and which has no table of positions."""
 MOST_DIMENSIONS = 1 << 16
 MOST_BYTES = 1 << 20
 """The largest `sqlrag.json` or manifest."""

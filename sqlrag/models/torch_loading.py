@@ -16,7 +16,7 @@ from sqlrag.errors import Error, InputError, MissingDependencyError, ModelFileEr
 from sqlrag.models.conventions import card_names, prompts_of, read_settings
 from sqlrag.models.detect import kind_of
 from sqlrag.models.hub import fetch, is_hub_name
-from sqlrag.models.spec import IN_GRAPH, POOLINGS, Kind, ModelSpec
+from sqlrag.models.spec import IN_GRAPH, MOST_TOKENS, POOLINGS, USUAL_WINDOW, Kind, ModelSpec
 from sqlrag.models.weights import check_weights, source_hash, weight_files
 from sqlrag.process.forks import renew_locks
 
@@ -283,6 +283,8 @@ def _window(opened: Any) -> int:
     if is_static(opened):
         return _STATIC_WINDOW
     window = int(opened.max_seq_length or opened.tokenizer.model_max_length)
+    if window > MOST_TOKENS:  # the files name none, and T5 has no table of positions
+        window = USUAL_WINDOW
     limit = getattr(opened[0].auto_model.config, "max_position_embeddings", None)
     if limit is not None and limit > 0:  # XLNet says -1 for any number
         window = min(window, limit)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqlrag.errors import InputError
+from sqlrag.errors import InputError, ModelFileError
 from sqlrag.models import Embedder, Reranker
+from sqlrag.models.export.check import add_model
 from sqlrag.models.export.pull import export_folder
 from tests.models.original import REASON, find_original
 from tests.models.tiny import make_bi_encoder, make_transformer
@@ -50,6 +51,44 @@ def test_a_bi_encoder(architecture, pooling, options, texts, tmp_path):
         np.testing.assert_allclose(ours.encode_document(texts), unit(theirs.encode_document(texts)), atol=2e-5)
         np.testing.assert_allclose(ours.encode_query(texts), unit(theirs.encode_query(texts)), atol=2e-5)
         assert max(ours.token_counts(texts)) > window
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["gemma3_text", "t5", "albert"])
+def test_m15_eight_bits_of_other_families(architecture, texts, tmp_path):
+    """M15: embeddinggemma, sentence-t5, paraphrase-albert. Gemma's tables multiply their rows, which int8 has to know.
+
+    The files of a T5 may name no window: it has no table of positions, and then reads 512 tokens.
+    """
+    saved = make_bi_encoder(tmp_path, architecture, "mean")
+    made = export_folder(saved, tmp_path / "out")
+    assert (made.manifest.precision, made.manifest.notes) == ("int8", [])
+    assert made.spec.max_tokens == (512 if architecture == "t5" else 96)
+    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
+    theirs.max_seq_length = made.spec.max_tokens
+    expected = unit(theirs.encode(texts, batch_size=1))
+    assert (Embedder(tmp_path / "out").encode_document(texts) * expected).sum(1).mean() >= 0.999
+    np.testing.assert_allclose(Embedder(saved, backend="torch").encode_document(texts), expected, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8", "int16", "fp32"])
+def test_m18_weights_that_are_too_many_for_one_file(precision, texts, tmp_path, monkeypatch):
+    """M18: more than 2 GB; here the bound is 20 kB. The weights are in a file beside the graph, which belongs to it."""
+    monkeypatch.setattr("sqlrag.models.export.graph._MOST_IN_ONE_FILE", 20_000)
+    monkeypatch.setenv("SQLRAG_CACHE", str(tmp_path / "cache"))
+    saved = make_bi_encoder(tmp_path, "bert", "mean")
+    made = export_folder(saved, tmp_path / "out", precision=precision)
+    assert (made.manifest.precision, made.manifest.notes) == (precision, [])
+    files = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert files["model.onnx.data"] > files["model.onnx"] / 2
+    assert "model.onnx.data" in made.manifest.files
+    theirs = unit(sentence_transformers.SentenceTransformer(str(saved), device="cpu").encode(texts[:4]))
+    add_model(tmp_path / "out", "tests/large")
+    assert (Embedder("tests/large").encode_document(texts[:4]) * theirs).sum(1).min() >= 0.998
+    (tmp_path / "out" / "model.onnx.data").unlink()
+    with pytest.raises(ModelFileError, match=r"model\.onnx\.data' is missing, so it is not what was exported"):
+        Embedder(tmp_path / "out")
 
 
 @pytest.mark.parametrize(("architecture", "activation"), [("xlm-roberta", "Identity"), ("bert", "Sigmoid")])

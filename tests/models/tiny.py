@@ -34,6 +34,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False,
         "pad_token_id": 1,
     },
+    # Tables of embeddings that multiply their rows, layers with a window; no table of positions.
+    "gemma3_text": {
+        **_COMMON, **_SPREAD, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 96,
+        "use_bidirectional_attention": True, "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 16, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,
+    },
+    "t5": {
+        "d_model": HIDDEN, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "feed_forward_proj": "gated-gelu",
+        "pad_token_id": 1, "eos_token_id": 2, "is_encoder_decoder": True,
+    },
+    "albert": {**_COMMON, **_SPREAD, "embedding_size": 16, "max_position_embeddings": 96, "pad_token_id": 1},
     "qwen3": {
         **_COMMON, **_SPREAD, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 96,
         "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2,

@@ -15,7 +15,7 @@ from sqlrag.models.export.plan import precision_of
 from sqlrag.models.hub import SMALL, open_repository
 from sqlrag.models.manifest import file_hash
 from sqlrag.models.onnx import INPUTS, OnnxEncoder, OnnxScorer
-from sqlrag.models.spec import IN_GRAPH, MODEL_FILE, POOLINGS, TOKENIZER_FILE, ModelSpec
+from sqlrag.models.spec import IN_GRAPH, MODEL_FILE, POOLINGS, TOKENIZER_FILE, USUAL_WINDOW, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["adopt"]
 
-_USUAL_WINDOW = 512
 _HIDDEN = ("last_hidden_state", "token_embeddings")
 _VECTOR = "sentence_embedding"
 _TEXTS = ("How long does green tea steep?", "Copies are made every night.", "東京 naïve 😀")
@@ -43,7 +42,10 @@ def adopt(
         (path for path in (folder / TOKENIZER_FILE, graph.parent / TOKENIZER_FILE) if path.is_file()), None
     )
     if tokenizer is None:
-        raise InputError(f"model {name!r} has no {TOKENIZER_FILE}, which running its ONNX file needs")
+        raise InputError(
+            f"model {name!r} has no {TOKENIZER_FILE}, which running its ONNX file needs: an export of its weights "
+            'makes one of a sentencepiece model, pip install "sqlrag[torch]"'
+        )
     _place(graph.resolve(), work / MODEL_FILE)
     for path in data:
         _place(path.resolve(), work / path.name)
@@ -86,7 +88,7 @@ def make_bi_encoder(
     pooling, output = _pooling(name, outputs, found, options)
     window = options.window or found.max_tokens
     if window is None:
-        window = _USUAL_WINDOW
+        window = USUAL_WINDOW
         notes.append(f"its files name no window: {window} tokens are read (--window changes that)")
     spec = ModelSpec(
         **common,
@@ -123,7 +125,7 @@ def make_cross_encoder(
         raise InputError(f"the ONNX file of {name!r} has the outputs {', '.join(outputs)}: a cross-encoder has logits")
     window = options.window or read_conventions(folder, [name]).max_tokens
     if window is None:
-        window = _USUAL_WINDOW
+        window = USUAL_WINDOW
         notes.append(f"its files name no window: {window} tokens are read (--window changes that)")
     spec = ModelSpec(**common, max_tokens=window, activation=_activation(folder, name), output="logits")
     scores = OnnxScorer(replace(spec, activation="identity"), threads=1).score([(_TEXTS[0], text) for text in _TEXTS])

@@ -6,10 +6,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlrag.models.spec import DATA_FILE
+
 if TYPE_CHECKING:
     from sqlrag.models.export.int8 import Rounded
 
-__all__ = ["nodes_of", "quantize_graph", "strip_graph", "write_graph"]
+__all__ = ["nodes_of", "quantize_graph", "save_graph", "strip_graph", "write_graph"]
+
+# A message of Protocol Buffers has less than 2 GiB; this leaves room for the operators.
+_MOST_IN_ONE_FILE = (1 << 31) - (1 << 27)
+
 
 # The first opset in which Gelu is one operator. The five operators that it replaces cost a tenth of the time.
 _OPSET = 20
@@ -46,10 +52,19 @@ def write_graph(network: Any, example: dict[str, Any], path: Path, output: str) 
             output_names=[output],
             dynamic_shapes=((shape,) * len(names),),
             opset_version=_OPSET,
-            external_data=False,
+            external_data=sum(weight.nbytes for weight in network.state_dict().values()) > _MOST_IN_ONE_FILE,
             dynamo=True,
             verbose=False,
         )
+
+
+def save_graph(model: Any, path: Path) -> None:
+    """Write a graph, with its weights in a file beside it if they are too many for one file."""
+    import onnx
+
+    size = _size(model)
+    path.with_name(DATA_FILE).unlink(missing_ok=True)  # the weights are in memory
+    onnx.save(model, path, save_as_external_data=size > _MOST_IN_ONE_FILE, location=DATA_FILE, size_threshold=1024)
 
 
 def nodes_of(graph: Any, layer: str) -> list[Any]:
@@ -82,6 +97,7 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul"],
             nodes_to_quantize=prepared,
+            use_external_data_format=_size(model) > _MOST_IN_ONE_FILE,
         )
         # The quantizer does not bound pairs of weights, so its integers are replaced by ours.
         model = onnx.load(path)
@@ -93,7 +109,7 @@ def quantize_graph(path: Path, rounded: Rounded) -> None:
                 table.CopyFrom(numpy_helper.from_array(ours.pop(ending), table.name))
         if ours:
             raise ValueError(f"no weights in the graph for {sorted(ours)}")
-        onnx.save(model, path)
+        save_graph(model, path)
 
 
 def strip_graph(path: Path) -> None:
@@ -106,4 +122,8 @@ def strip_graph(path: Path) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     del model.metadata_props[:]
-    onnx.save(model, path)
+    save_graph(model, path)
+
+
+def _size(model: Any) -> int:
+    return sum(table.ByteSize() for table in model.graph.initializer)

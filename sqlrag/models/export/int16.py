@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sqlrag.models.export.graph import nodes_of
+from sqlrag.models.export.graph import nodes_of, save_graph
 from sqlrag.models.export.int8 import RowScaledEmbedding, looked_up, observe
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def split_graph(path: Path) -> None:
     graph.node.extend(nodes)
     # Without recorded shapes ONNX Runtime omits some fusions that do not pay.
     del graph.value_info[:]
-    onnx.save(model, path)
+    save_graph(model, path)
 
 
 def _split_activations(name: str) -> list[Any]:

@@ -68,9 +68,11 @@ class RowScaledEmbedding(nn.Module):  # type: ignore[misc]
 
     def __init__(self, embedding: nn.Embedding, dtype: torch.dtype = torch.int8) -> None:
         super().__init__()
-        scale = embedding.weight.abs().amax(1, keepdim=True).clamp(min=_SMALLEST) / torch.iinfo(dtype).max
+        table = _rows(embedding)
+        assert table is not None
+        scale = table.abs().amax(1, keepdim=True).clamp(min=_SMALLEST) / torch.iinfo(dtype).max
         self.register_buffer("scale", scale)
-        self.register_buffer("weight", torch.round(embedding.weight / scale).to(dtype))
+        self.register_buffer("weight", torch.round(table / scale).to(dtype))
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Return the rows of token ids, as floats."""
@@ -144,6 +146,22 @@ def _products(network: Any, texts: list[dict[str, torch.Tensor]]) -> dict[str, t
     return found
 
 
+def _rows(embedding: nn.Embedding) -> torch.Tensor | None:
+    """Return the rows that a table gives for the ids from 0 on; None if it does more than look them up.
+
+    Gemma's tables multiply their rows by a constant. Others count positions, which are not those they are given.
+    """
+    if type(embedding) is nn.Embedding:
+        return embedding.weight
+    try:
+        rows: torch.Tensor = embedding(torch.arange(embedding.num_embeddings))
+    except Exception:  # noqa: BLE001 - it takes other arguments than ids
+        return None
+    weight = embedding.weight
+    is_scaled = rows.shape == weight.shape and torch.allclose(rows, weight * (rows.norm() / weight.norm()), 1e-4)
+    return rows if is_scaled else None
+
+
 def looked_up(network: Any, example: dict[str, torch.Tensor]) -> list[str]:
     """Return the names of the embedding tables whose rows a network looks up, without those that it reads whole.
 
@@ -153,7 +171,7 @@ def looked_up(network: Any, example: dict[str, torch.Tensor]) -> list[str]:
     hooks = [
         table.register_forward_pre_hook(lambda *_, name=name: found.update({name: None}))
         for name, table in network.named_modules()
-        if isinstance(table, nn.Embedding)
+        if isinstance(table, nn.Embedding) and _rows(table) is not None
     ]
     network(**example)
     for hook in hooks:

@@ -93,7 +93,10 @@ def _add_pooling(folder: Path, pooling: str) -> None:
             {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{kind}Pooling"},
         ],
     )
-    size = read_settings(folder / "config.json").get("hidden_size")
+    config = read_settings(folder / "config.json")
+    size = next(
+        (config[name] for name in ("hidden_size", "dim", "d_model", "n_embd", "emb_dim") if name in config), None
+    )
     (folder / "1_Pooling").mkdir(exist_ok=True)
     _write(folder / "1_Pooling" / "config.json", {"embedding_dimension": size, "pooling_mode": pooling})
 
