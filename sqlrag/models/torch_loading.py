@@ -30,8 +30,11 @@ __all__ = ["describe", "is_static", "needs_code", "open_model", "quiet", "remote
 # A table of vectors has no positions, and so no window. This one bounds the memory (64 MB at 256 dimensions).
 _STATIC_WINDOW = 65_536
 
-# What stands behind a Transformer in a classifier, as transformers names it.
-_HEADS = re.compile(r"classifier|score|classification_head|pooler|head\.|logits_proj")
+
+_OF_SENTENCEPIECE = (
+    "Its tokenizer is a sentencepiece model, which needs the packages sentencepiece and protobuf to be read: "
+    'pip install "sqlrag[torch]" has them; otherwise save the model once with a tokenizer.json'
+)
 
 _one_at_a_time = threading.Lock()
 renew_locks(sys.modules[__name__])
@@ -69,6 +72,7 @@ def open_model(kind: Kind, model: str, device: str | None = None) -> Any:
         except Exception as error:  # the libraries raise anything
             raise _not_loaded(folder, model, error) from error
     _check_complete(kind, folder, model, opened, reports)
+    _check_words(folder, opened)
     return opened.eval()
 
 
@@ -89,8 +93,8 @@ def _not_loaded(folder: Path, model: str, error: Exception) -> Error:
         return InputError(needs_code(model))
     said = " ".join(str(error).split())
     first = (said[:200] + "…" if len(said) > 200 else said) or type(error).__name__
-    if "sentencepiece" in said.lower() or "tiktoken" in said.lower():
-        first = f"its tokenizer needs the package sentencepiece: pip install sentencepiece tiktoken protobuf ({first})"
+    if not list(folder.rglob("tokenizer.json")) and list(folder.rglob("*.model")):
+        first = _OF_SENTENCEPIECE
     elif known := re.search(r"does not recognize this architecture|model type `[^`]*`", said):
         first = (
             f"its type {config.get('model_type')!r} is not known to the installed transformers: update it, "
@@ -176,6 +180,27 @@ def _check_complete(kind: Kind, folder: Path, model: str, opened: Any, reports: 
         f"{len(missing)} of {len(parts) or 'its'} weights of the model {model!r} are not in its files ({shown}): "
         "they would be random numbers. Download the model again, or take another"
     )
+
+
+def _check_words(folder: Path, opened: Any) -> None:
+    """Raise ModelFileError for a tokenizer that knows few of the words that the model has vectors for.
+
+    If the files of a tokenizer are missing, transformers makes an empty one of the model's type.
+    """
+    if is_static(opened) or not hasattr(opened[0], "auto_model"):
+        return
+    try:
+        known, words = len(opened.tokenizer), opened[0].auto_model.get_input_embeddings().weight.shape[0]
+    except (AttributeError, TypeError, NotImplementedError):  # a model of another kind, which is refused elsewhere
+        return
+    if 2 * known < words:
+        how = "Download the model again, whole"
+        if list(folder.rglob("*.model")):
+            how = _OF_SENTENCEPIECE
+        raise ModelFileError(
+            f"the tokenizer of {str(folder)!r} knows {known:,} of the {words:,} words of the model: its files are not "
+            f"all there, or not read. {how}"
+        )
 
 
 def describe(kind: Kind, opened: Any, model: str, name: str) -> ModelSpec:

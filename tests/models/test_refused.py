@@ -102,6 +102,22 @@ def test_m3_files_that_are_not_whole(bi_encoder, tmp_path):
         export_folder(broken, tmp_path / "out")
 
 
+def test_m16_tokenizers_that_are_not_there(bi_encoder, tmp_path):
+    """M16: without its files, or with a sentencepiece model alone, a tokenizer may be empty, and every word unknown."""
+    bare = tmp_path / "bare"
+    shutil.copytree(bi_encoder, bare)
+    for path in bare.glob("*tok*"):
+        path.unlink()
+    for use in (lambda: Embedder(bare, backend="torch"), lambda: export_folder(bare, tmp_path / "out")):
+        with pytest.raises(
+            ModelFileError, match=r"knows \d of the 600 words of the model: .* Download the model"
+        ):
+            use()
+    (bare / "spiece.model").write_bytes(b"words")
+    with pytest.raises(ModelFileError, match="Its tokenizer is a sentencepiece model, which needs the packages sent"):
+        Embedder(bare, backend="torch")
+
+
 def test_s2_one_identity_for_one_model(bi_encoder, exported, tmp_path):
     """S2: torch and an export agree, whatever the folder is called; another pooling or window is another model."""
     renamed = tmp_path / "renamed"
