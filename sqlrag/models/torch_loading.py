@@ -191,7 +191,7 @@ def _check_words(folder: Path, opened: Any) -> None:
         return
     try:
         known, words = len(opened.tokenizer), opened[0].auto_model.get_input_embeddings().weight.shape[0]
-    except (AttributeError, TypeError, NotImplementedError):  # a model of another kind, which is refused elsewhere
+    except (AttributeError, TypeError, RuntimeError):  # a model of another kind, which is refused elsewhere
         return
     if 2 * known < words:
         how = "Download the model again, whole"
