@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from sqlrag.engines.backlog_warnings import told
-from sqlrag.errors import InputError, UnknownIndexError
+from sqlrag.errors import InputError
 from sqlrag.models.named_models import model_names
-from sqlrag.serve.tools import Filter, Question, Tools, TopK, TopN
+from sqlrag.serve.tools import Filter, Question, Tools, TopK, TopN, index_name
 from sqlrag.serve.two_stages import Asked, answered, marked
 from sqlrag.values.arguments import DEFAULT_TOP_K, DEFAULT_TOP_N, check_k, check_top_n, shown
 
@@ -64,13 +63,7 @@ class PageTools(Tools):
         """Return the candidates of a question in both orders, the time of each part, and code that does the same."""
         top_n = check_top_n(top_n, check_k("search", "top_k", top_k))
         asked = Asked(question, index, first_stage, top_k, top_n, filter, reranker, budget_ms)
-
-        def ask(database: Database) -> dict[str, Any]:
-            with told() as messages:
-                answer = answered(database, asked, self._info(database, index))
-            return {**answer, "note": "; ".join(messages) or None}
-
-        return self._database.run(ask)
+        return self._noted(lambda database: answered(database, asked, self._info(database, index)))
 
     def marks(self, question: Question, index: IndexName, ids: Ids, top_n: TopN = DEFAULT_TOP_N) -> dict[str, Any]:
         """Return the texts of hits with the words of the question and the nearest sentence marked."""
@@ -81,10 +74,7 @@ class PageTools(Tools):
 
     def _info(self, database: Database, index: str) -> IndexInfo:
         """Return what is known of an index, counted at most once. Raises UnknownIndexError."""
-        if all(info.index != index for info in self._infos):
+        name = index_name(database, index)
+        if all(info.index != name for info in self._infos):
             self._infos = database.info()
-        for info in self._infos:
-            if info.index == index:
-                return info
-        there = ", ".join(repr(info.index) for info in self._infos) or "none"
-        raise UnknownIndexError(f"index is {shown(index)}: the database has {there}")
+        return next(info for info in self._infos if info.index == name)

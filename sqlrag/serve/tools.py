@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -27,9 +28,10 @@ from sqlrag.values.json_values import json_value
 
 if TYPE_CHECKING:
     from sqlrag.database import Database
+    from sqlrag.results import Hit, Passage
     from sqlrag.serve.untrusted import LimitedDatabase
 
-__all__ = ["Tools"]
+__all__ = ["Tools", "index_name"]
 
 MOST_NEIGHBOURS = 20
 """Chunks before or after a hit: 4,000 tokens each way."""
@@ -92,28 +94,14 @@ class Tools:
         Each hit has its text, where it is from (`source`), its score (higher is more relevant, above 0.5 more likely
         relevant than not) and its ranks before and after reranking. `read_chunk` shows what stands around a hit.
         """
-        check_top_n(
-            top_n, check_k("search", "top_k", top_k)
-        )  # before SQL, which has no parameter as large as some numbers
+        # Before SQL, which has no parameter as large as some numbers.
+        check_top_n(top_n, check_k("search", "top_k", top_k))
 
         def ask(database: Database) -> dict[str, Any]:
-            with told() as messages:
-                hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)
-            found = [
-                {
-                    "id": hit.id,
-                    "text": hit.text,
-                    "score": hit.score,
-                    "rank_before": hit.rank_before,
-                    "rank_after": hit.rank_after,
-                    "source": _source(hit.source_id, hit.uri, hit.title, hit.metadata),
-                    "copies": list(hit.copies),
-                }
-                for hit in hits
-            ]
-            return {"hits": json_value(found), "note": "; ".join(messages) or None}
+            hits = database.search(question, index, top_k=top_k, top_n=top_n, filter=filter)
+            return {"hits": [{"id": hit.id, **_described(hit), "copies": list(hit.copies)} for hit in hits]}
 
-        return self._database.run(ask)
+        return self._noted(ask)
 
     def context(  # noqa: PLR0917 - arguments of JSON, which have no order
         self,
@@ -135,26 +123,26 @@ class Tools:
         top_n = None if top_n is None else check_top_n(top_n, top_k)
 
         def ask(database: Database) -> dict[str, Any]:
-            with told() as messages:
-                found = database.context(
-                    question, index, max_tokens=max_tokens, top_k=top_k, top_n=top_n, filter=filter, order=order
-                )
+            found = database.context(
+                question, index, max_tokens=max_tokens, top_k=top_k, top_n=top_n, filter=filter, order=order
+            )
             hits = [
-                {
-                    "number": one.number,
-                    "id": one.chunks[0],
-                    "chunks": one.chunks,
-                    "text": one.text,
-                    "score": one.score,
-                    "rank_before": one.rank_before,
-                    "rank_after": one.rank_after,
-                    "source": _source(one.source_id, one.uri, one.title, one.metadata),
-                }
+                {"number": one.number, "id": one.chunks[0], "chunks": one.chunks, **_described(one)}
                 for one in found.passages
             ]
-            return {"hits": json_value(hits), "tokens": found.tokens, "note": "; ".join(messages) or None}
+            return {"hits": hits, "tokens": found.tokens}
 
-        return self._database.run(ask)
+        return self._noted(ask)
+
+    def _noted(self, ask: Callable[[Database], dict[str, Any]]) -> dict[str, Any]:
+        """Return what `ask` finds; its `note` says which rows an index lacks."""
+
+        def noted(database: Database) -> dict[str, Any]:
+            with told() as messages:
+                answer = ask(database)
+            return {**answer, "note": "; ".join(messages) or None}
+
+        return self._database.run(noted)
 
     def read_chunk(self, id: Id, index: Index = None, before: Before = 0, after: After = 0) -> dict[str, Any]:  # noqa: A002
         """Read a chunk by its id, with its neighbours in the same document or row: what stands around a hit."""
@@ -169,7 +157,7 @@ class Tools:
             window[name] = count
 
         def ask(database: Database) -> dict[str, Any]:
-            name = _index_name(database, index)
+            name = index_name(database, index)
             rows = database.execute(statement("mcp/neighbours", index=name, main=database.schema), window).fetchall()
             if not rows:
                 raise UnknownChunkError(
@@ -182,7 +170,7 @@ class Tools:
                 ((described),) = database.execute(sql, {"source_id": source_id}).fetchall()
             uri, title, metadata = described
             return {
-                "source": json_value(_source(source_id, uri, title, json.loads(metadata or "{}"))),
+                "source": _source(source_id, uri, title, json.loads(metadata or "{}")),
                 "chunks": [
                     {"id": row[0], "ordinal": row[2], "start_char": row[3], "end_char": row[4], "text": row[5]}
                     for row in rows
@@ -246,13 +234,13 @@ class Tools:
             return None
 
 
-def _index_name(database: Database, index: str | None) -> str:
+def index_name(database: Database, index: str | None) -> str:
     """Return the name of an existing index; by default the only one, as in `Database.search`."""
     names = database.indexes()
     if index is None:
         index = names[0] if len(names) == 1 else DEFAULT_INDEX
     if index not in names:
-        raise UnknownIndexError(f"index is {index!r}: the database has {', '.join(map(repr, names)) or 'none'}")
+        raise UnknownIndexError(f"index is {shown(index)}: the database has {', '.join(map(repr, names)) or 'none'}")
     return index
 
 
@@ -263,5 +251,15 @@ def _can_be_bound(value: Any) -> bool:
     return value is None or isinstance(value, (str, float))
 
 
+def _described(found: Hit | Passage) -> dict[str, Any]:
+    return {
+        "text": found.text,
+        "score": found.score,
+        "rank_before": found.rank_before,
+        "rank_after": found.rank_after,
+        "source": _source(found.source_id, found.uri, found.title, found.metadata),
+    }
+
+
 def _source(source_id: Any, uri: str | None, title: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
-    return {"id": source_id, "uri": uri, "title": title, "metadata": metadata}
+    return {"id": json_value(source_id), "uri": uri, "title": title, "metadata": json_value(metadata)}

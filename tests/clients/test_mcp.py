@@ -337,23 +337,13 @@ def answer_to(url, token, **headers):
     return httpx2.post(url, json=PING, headers={name: value for name, value in headers.items() if value is not None})
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({}, 200),
-        ({"Authorization": None}, 401),
-        ({"Authorization": "Bearer wrong"}, 401),
-        ({"Authorization": "Basic abc"}, 401),
-        ({"Host": "evil.example"}, 421),
-        ({"Host": "evil.example:80"}, 421),
-        ({"Host": "127.0.0.1:1"}, 421),
-        ({"Origin": "http://evil.example"}, 403),
-        ({"Origin": "null"}, 403),
-    ],
-    ids=str,
-)
+WHO = [({}, 200), ({"Authorization": None}, 401), ({"Authorization": "Bearer wrong"}, 401),
+       ({"Host": "evil.example"}, 421), ({"Origin": "http://evil.example"}, 403)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("headers", "status"), WHO, ids=str)
 def test_who_may_ask(served, headers, status):
-    """Nobody without the token, and no web page of another origin or under another name (DNS rebinding)."""
+    """Nobody without the token, and no page of another site: the guard is the JSON API's, whose tests say more."""
     response = answer_to(*served, **headers)
     assert response.status_code == status
     assert ("Authorization" in response.text) == (status == 401)
