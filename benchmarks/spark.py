@@ -216,13 +216,8 @@ def main() -> None:
     questions = questions[: max(given.questions, TIMES + 2)]
     spark = session()
     work = Path(tempfile.mkdtemp(prefix="sqlrag-benchmark-"))
-    lines = [
-        "# Spark SQL",
-        "",
-        f"`python {' '.join(['benchmarks/spark.py', *map(str, sys.argv[1:])])}`, on local[2], of",
-        "",
-    ]
-    lines[2] = f"`python benchmarks/spark.py {' '.join(sys.argv[1:])}`, local[2] on two cores that were shared."
+    options = " ".join(["FOLDER", *sys.argv[2:]])
+    lines = ["# Spark SQL", "", f"`python benchmarks/spark.py {options}`, local[2] on two cores that were shared.", ""]
     try:
         lines += ["| | Spark | one machine | |", "| --- | --- | --- | --- |"]
         lines += of_build(spark, list(enumerate(texts[: given.texts])), work)
