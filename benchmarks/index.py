@@ -11,6 +11,8 @@ queries, and in no index; the first N are (all others, where N is the whole file
 Each candidate builds in a process of its own with as many threads as it likes, then answers in another one with one
 thread, one query at a time; nothing else runs meanwhile. sqlrag runs in this Python, the peers in that of their own
 environment (--peers). A candidate whose build or queries take more than --minutes is left out at this N.
+"first" is opening the index and the first answer of that process, whose modules were loaded before: no model is
+there, and the file lies in the system's memory.
 recall@25 is against the exact neighbours. Peers are tried at several settings, and their row is the first that reaches
 a recall of 0.95; sqlrag's is its default. --write puts rows into index.json, in the place of those of the same
 candidate and N, and makes index.md and index.png of all that are there.
@@ -44,8 +46,8 @@ ONE_THREAD = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS", "LANCE_CPU_THREADS",
 )  # fmt: skip
 COLUMNS = (
-    "N", "candidate", "setting", "build, s", "of it index, s", "file, MB", "memory, MB", "p50, ms", "p99, ms",
-    "recall@25",
+    "N", "candidate", "setting", "build, s", "of it index, s", "file, MB", "memory, MB", "first, ms", "p50, ms",
+    "p99, ms", "recall@25",
 )  # fmt: skip
 
 Row: TypeAlias = dict[str, Any]
@@ -96,6 +98,7 @@ def line(row: Row) -> str:
             "" if index is None else f"{index:.1f}",
             f"{row['bytes'] / 1e6:,.0f}",
             "" if memory is None else f"{memory / 1e6:,.0f}",
+            f"{row['first']:.1f}" if "first" in row else "",
             f"{point['p50']:.2f}",
             f"{point['p99']:.2f}",
             f"{point['recall']:.3f}",
