@@ -7,7 +7,7 @@
 
 #include "sqlite_api.h"
 
-enum { MOST_PARAMETERS = 8 };
+enum { MOST_PARAMETERS = 9 };
 
 struct table_function {
     const char *name;

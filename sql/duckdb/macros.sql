@@ -35,12 +35,13 @@ CREATE OR REPLACE TEMP MACRO
 
 CREATE OR REPLACE TEMP MACRO
     search(index, query, top_k := NULL, top_n := NULL, filter := NULL, budget_ms := NULL, filter_params := NULL,
-           first_stage_weight := NULL) AS TABLE
+           first_stage_weight := NULL, vector_weight := NULL) AS TABLE
     SELECT hit.id AS id, hit.text AS text, hit.score AS score, hit.distance AS distance,
            hit.rank_before AS rank_before, hit.rank_after AS rank_after, hit.source_id::{key_type} AS source_id,
            hit.reranked AS reranked, hit.copies AS copies
     FROM   (SELECT unnest(
-               _sqlrag_search('session', index, query, top_k, top_n, filter, budget_ms, filter_params, first_stage_weight)
+               _sqlrag_search('session', index, query, top_k, top_n, filter, budget_ms, filter_params, first_stage_weight,
+               vector_weight)
            ) AS hit);
 
 CREATE OR REPLACE TEMP MACRO chunk(index, chunk_id) AS TABLE

@@ -15,6 +15,7 @@ from sqlrag.values.arguments import (
     DEFAULT_MAX_CONTEXT,
     DEFAULT_TOP_K,
     DEFAULT_TOP_N,
+    DEFAULT_VECTOR_WEIGHT,
     check_budget,
     check_k,
     check_share,
@@ -40,6 +41,7 @@ class SearchMethods(IndexMethods):
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
         first_stage_weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
+        vector_weight: float = DEFAULT_VECTOR_WEIGHT,
     ) -> Hits:
         """Search an index in two stages: find `top_k` chunks by meaning and words, rerank them, keep the best `top_n`.
 
@@ -55,6 +57,7 @@ class SearchMethods(IndexMethods):
                 The first is scored in any case, except with a budget of 0: then only known scores are used.
             first_stage_weight: How much the first stage's score counts beside the reranker's in the order of the hits,
                 from 0 to 1. 0 orders them by `Hit.score` alone.
+            vector_weight: The vectors' share of the first stage, from 0 (words alone) to 1 (vectors alone).
 
         Returns:
             The hits, best first. A passage that several documents have is one hit, and `Hit.copies` names the others.
@@ -73,7 +76,8 @@ class SearchMethods(IndexMethods):
             >>> db.search("tea", filter="title = :title", params={"title": "Tea"})[0].rank_before
             1
         """
-        found = self._compared("search", query, index, top_k, top_n, filter, params, budget_ms, first_stage_weight)
+        weights = first_stage_weight, vector_weight
+        found = self._compared("search", query, index, top_k, top_n, filter, params, budget_ms, weights)
         return found.hits
 
     def _compared(  # noqa: PLR0917 - the arguments of `search`
@@ -86,14 +90,15 @@ class SearchMethods(IndexMethods):
         filter: str | None,  # noqa: A002
         params: Mapping[str, Any] | None,
         budget_ms: float | None,
-        first_stage_weight: float,
+        weights: tuple[float, float],
     ) -> Comparison:
         top_k = check_k(caller, "top_k", top_k)
         top_n = check_top_n(top_n, top_k)
         budget_ms = None if budget_ms is None else check_budget(budget_ms)
         record = self._record(index)
         bindings = {"query": query, "filter": filter, "budget_ms": budget_ms, "filter_params": as_json(params)}
-        bindings["first_stage_weight"] = check_share(caller, "first_stage_weight", first_stage_weight)
+        for name, weight in zip(("first_stage_weight", "vector_weight"), weights, strict=True):
+            bindings[name] = check_share(caller, name, weight)
         sql = self._engine.search_statement(record, filtered=filter is not None)
 
         def ask(top_k: int) -> list[Hit]:
@@ -114,6 +119,7 @@ class SearchMethods(IndexMethods):
         params: Mapping[str, Any] | None = None,
         budget_ms: float | None = None,
         first_stage_weight: float = DEFAULT_FIRST_STAGE_WEIGHT,
+        vector_weight: float = DEFAULT_VECTOR_WEIGHT,
     ) -> Comparison:
         """Show how reranking changes the order of the candidates.
 
@@ -126,6 +132,7 @@ class SearchMethods(IndexMethods):
             params: Values of the filter's parameters.
             budget_ms: How many milliseconds reranking may take.
             first_stage_weight: How much the first stage's score counts.
+            vector_weight: The vectors' share of the first stage.
 
         Returns:
             All candidates in their order after reranking; the first `top_n` are what `search` returns. A notebook shows
@@ -140,8 +147,9 @@ class SearchMethods(IndexMethods):
             >>> [hit.title for hit in comparison.hits], len(comparison.candidates)
             (['Migrations'], 3)
         """
+        weights = first_stage_weight, vector_weight
         with self._call_lock:
-            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms, first_stage_weight)
+            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms, weights)
 
     def context(
         self,

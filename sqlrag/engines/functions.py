@@ -448,6 +448,7 @@ class Functions:
         budget_ms: object = None,
         filter_params: object = None,
         first_stage_weight: object = None,
+        vector_weight: object = None,
     ) -> list[Any]:
         """Return the best `top_n` of the `top_k` chunks that `hybrid_top_k` finds: both stages in one call.
 
@@ -465,6 +466,7 @@ class Functions:
                 until it is used up, the first one in any case; those without a score follow the others in that order.
                 With 0, only scores that are already known are used. NULL: no limit.
             first_stage_weight: How much the first stage counts beside the reranker, from 0 (nothing) to 1. NULL: 0.3.
+            vector_weight: The vectors' share of the first stage, as in `hybrid_top_k`. With 1 no words are looked up.
 
         Columns:
             id: The chunk.
@@ -484,14 +486,16 @@ class Functions:
         """
         found = self._open(index)
         sizes = Sizes.of(top_k, top_n, budget_ms, first_stage_weight)
+        share = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
+        share = check_share("search", "vector_weight", share)
         matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("search", "query", query)
         vector, merges = self._vector(found, text), not found.record.is_over_table
-        hits, chunks = self._candidates_of(found, text, vector, sizes.top_k, matching)
+        hits, chunks = self._candidates_of(found, text, vector, sizes.top_k, matching, share)
         if merges and copies_fill(hits, chunks, sizes):
-            hits, chunks = self._candidates_of(found, text, vector, COPIES * sizes.top_k, matching)
+            hits, chunks = self._candidates_of(found, text, vector, COPIES * sizes.top_k, matching, share)
         return self.second_stage(found, text, vector, hits, chunks, sizes)
 
     @_stops
@@ -530,13 +534,11 @@ class Functions:
             rows.append((id_, passage, score, distances.get(id_), rank_before, rank_after, source_id, reranked, copies))
         return rows
 
-    def _candidates_of(
-        self, found: Index, text: str, vector: bytes, k: int, matching: Matching | None
+    def _candidates_of(  # noqa: PLR0917 - those of hybrid_top_k
+        self, found: Index, text: str, vector: bytes, k: int, matching: Matching | None, share: float
     ) -> tuple[list[tuple[int, float, int]], dict[int, Any]]:
         """Return what hybrid_top_k finds, and the chunks; without those that another process has removed since."""
-        hits = found.hybrid_top_k(
-            text, vector, k, matching, vector_weight=DEFAULT_VECTOR_WEIGHT, candidates=self._compared
-        )
+        hits = found.hybrid_top_k(text, vector, k, matching, vector_weight=share, candidates=self._compared)
         chunks = {chunk[0]: chunk for chunk in found.chunks([hit[0] for hit in hits])}
         return [hit for hit in hits if hit[0] in chunks], chunks
 

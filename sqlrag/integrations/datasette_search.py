@@ -143,7 +143,7 @@ async def _compared(
     name = "search" if index["source"] == "documents" else "search_rows"
     sql = statement(name, index=index["index"], main="main", search="search")
     params = {"query": question, "top_k": DEFAULT_TOP_K, "top_n": DEFAULT_TOP_K}
-    params |= dict.fromkeys(("filter", "budget_ms", "filter_params", "first_stage_weight"))
+    params |= dict.fromkeys(("filter", "budget_ms", "filter_params", "first_stage_weight", "vector_weight"))
     hits = hits_of((await datasette.get_database(database).execute(sql, params)).rows)
     if index["source"] == "documents":
         hits = without_copies(hits)

@@ -210,5 +210,8 @@ def test_search_orders_by_both_stages(passages):
         assert order == sorted(order, reverse=True)
         assert [hit.rank_before for hit in sorted(hits, key=lambda hit: -first[hit.id])] == list(range(1, 10))
     assert passages.compare(QUESTION, top_k=9, first_stage_weight=1).candidates == hits
+    near = passages.execute("SELECT id FROM vector_top_k('chunks', $q, 9)", {"q": QUESTION}).fetchall()
+    vectors_alone = passages.search(QUESTION, top_k=9, top_n=9, vector_weight=1)
+    assert [hit.id for hit in sorted(vectors_alone, key=lambda hit: hit.rank_before)] == [id_ for (id_,) in near]
     with pytest.raises(errors.InputError, match="first_stage_weight is 2: it takes a number from 0 to 1"):
         passages.search(QUESTION, first_stage_weight=2)

@@ -185,7 +185,7 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     top_k, params = ("index", "query", "k", "filter"), "filter_params"
     distance, score = ("id", "distance", "rank"), ("id", "score", "rank")
     chunk = ("ordinal", "start_char", "end_char", "text")
-    search = ("index", "query", "top_k", "top_n", "filter", "budget_ms", params, "first_stage_weight")
+    search = ("index", "query", "top_k", "top_n", "filter", "budget_ms", params, "first_stage_weight", "vector_weight")
     return [
         TableFunction("vector_top_k", distance, (*top_k, "candidates", params, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, (*top_k, params), 3, functions.text_top_k),
