@@ -29,9 +29,12 @@ CREATE OR REPLACE TEMP MACRO text_top_k(index, query, k, filter := NULL, filter_
     FROM   (SELECT unnest(_sqlrag_text_top_k('session', index, query, k, filter, filter_params)) AS hit);
 
 CREATE OR REPLACE TEMP MACRO
-    hybrid_top_k(index, query, k, filter := NULL, vector_weight := NULL, filter_params := NULL) AS TABLE
+    hybrid_top_k(index, query, k, filter := NULL, vector_weight := NULL, filter_params := NULL, candidates := NULL)
+    AS TABLE
     SELECT hit.id AS id, hit.score AS score, hit.rank AS rank
-    FROM   (SELECT unnest(_sqlrag_hybrid_top_k('session', index, query, k, filter, vector_weight, filter_params)) AS hit);
+    FROM   (SELECT unnest(
+               _sqlrag_hybrid_top_k('session', index, query, k, filter, vector_weight, filter_params, candidates)
+           ) AS hit);
 
 CREATE OR REPLACE TEMP MACRO
     search(index, query, top_k := NULL, top_n := NULL, filter := NULL, budget_ms := NULL, filter_params := NULL,

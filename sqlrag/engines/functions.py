@@ -412,12 +412,14 @@ class Functions:
         filter: object = None,  # noqa: A002
         vector_weight: object = None,
         filter_params: object = None,
+        candidates: object = None,
     ) -> list[Any]:
         """Return the best chunks by reciprocal rank fusion of `vector_top_k` and `text_top_k`.
 
         Parameters:
             query: The question, as a text.
             vector_weight: The vectors' share of the score, from 0 (words alone) to 1 (vectors alone). NULL: 0.5.
+            candidates: As for `vector_top_k`.
 
         Columns:
             id: The chunk.
@@ -428,12 +430,13 @@ class Functions:
         k = check_k("hybrid_top_k", "k", k)
         weight = DEFAULT_VECTOR_WEIGHT if vector_weight is None else vector_weight
         weight = check_share("hybrid_top_k", "vector_weight", weight)
+        compared = self._compared if candidates is None else check_candidates("hybrid_top_k", candidates, k)
         matching = self.matching(found, filter, filter_params)
         if query is None:
             return []
         text = self._text("hybrid_top_k", "query", query)
         rows = found.hybrid_top_k(
-            text, self._vector(found, text), k, matching, vector_weight=weight, candidates=self._compared
+            text, self._vector(found, text), k, matching, vector_weight=weight, candidates=compared
         )
         return self._remembered(found, rows)
 

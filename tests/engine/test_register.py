@@ -177,8 +177,17 @@ def test_a_score_cache_in_a_plain_connection(engine, passage_files, tmp_path):
     second.close()
 
 
-@pytest.mark.parametrize("function", ["vector_top_k", "hybrid_top_k", "search"])
-def test_a_plain_connection_may_set_candidates(engine, passage_files, tmp_path, monkeypatch, function):
+COMPARED = {
+    "vector_top_k('chunks', 'bees', 5)": 7,
+    "hybrid_top_k('chunks', 'bees', 5)": 7,
+    "search('chunks', 'bees', 5)": 7,
+    "vector_top_k('chunks', 'bees', 5, NULL, 9)": 9,
+    "hybrid_top_k('chunks', 'bees', 5, NULL, NULL, NULL, 9)": 9,
+}
+
+
+@pytest.mark.parametrize("call", COMPARED)
+def test_a_connection_or_a_call_may_set_candidates(engine, passage_files, tmp_path, monkeypatch, call):
     """It reaches the search: as many are compared in full, at least k."""
     path = copy_of(passage_files[engine], tmp_path)
     asked: list[int | None] = []
@@ -190,9 +199,9 @@ def test_a_plain_connection_may_set_candidates(engine, passage_files, tmp_path, 
 
     monkeypatch.setattr(Index, "vector_top_k", noted)
     connection = registered(engine, path, candidates=7)
-    assert len(connection.execute(f"SELECT id FROM {function}('chunks', 'bees', 5)").fetchall()) in {3, 5}
+    assert len(connection.execute(f"SELECT id FROM {call}").fetchall()) in {3, 5}
     connection.close()
-    assert asked == [7]
+    assert asked == [COMPARED[call]]
 
 
 def test_nprobe_of_earlier_versions(engine, passage_files, tmp_path):

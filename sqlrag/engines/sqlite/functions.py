@@ -189,7 +189,9 @@ def table_functions(functions: Functions) -> list[TableFunction]:
     return [
         TableFunction("vector_top_k", distance, (*top_k, "candidates", params, "nprobe"), 3, functions.vector_top_k),
         TableFunction("text_top_k", score, (*top_k, params), 3, functions.text_top_k),
-        TableFunction("hybrid_top_k", score, (*top_k, "vector_weight", params), 3, functions.hybrid_top_k),
+        TableFunction(
+            "hybrid_top_k", score, (*top_k, "vector_weight", params, "candidates"), 3, functions.hybrid_top_k
+        ),
         TableFunction("search", SEARCH_COLUMNS, search, 2, functions.search),
         TableFunction("chunk", ("id", "source_id", "text", "context"), ("index", "chunk_id"), 2, functions.chunk),
         TableFunction("chunk_text", chunk, ("source", "max_tokens", "overlap"), 1, functions.chunk_text),
