@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import ENGINES
-from tests.http.servers import served
+from tests.http.servers import served_both
 
 
 @pytest.fixture(scope="session")
 def servers(served_files):
     """A server of the passages on each engine, whose questions may take two seconds."""
-    with (
-        served(served_files["sqlite"], "--http", "--time-limit", "2") as sqlite,
-        served(served_files["duckdb"], "--http", "--time-limit", "2") as duckdb,
-    ):
-        both = dict(zip(ENGINES, (sqlite, duckdb), strict=True))
+    with served_both(served_files, "--http", "--time-limit", "2") as both:
         for server in both.values():  # the models are loaded by the first question
             with server.client as client:
                 for _ in range(5):

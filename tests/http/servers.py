@@ -57,3 +57,10 @@ def served(path: os.PathLike | str, *options: str) -> Iterator[Served]:
         log: list[str] = []
         threading.Thread(target=log.extend, args=(process.stderr,), daemon=True).start()
         yield Served(told["url"], told["token"], process.pid, log, told.get("page"))
+
+
+@contextlib.contextmanager
+def served_both(files: dict, *options: str) -> Iterator[dict[str, Served]]:
+    """Start a server of each engine."""
+    with served(files["sqlite"], *options) as sqlite, served(files["duckdb"], *options) as duckdb:
+        yield {"sqlite": sqlite, "duckdb": duckdb}

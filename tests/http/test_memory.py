@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http.servers import served
+from tests.http.servers import served_both
 
 CEILING = 2_300
 """MB: what the process of the questions has when it starts, and 2 GiB."""
@@ -24,11 +24,8 @@ LARGE = [
 @pytest.fixture(scope="module")
 def patient(served_files):
     """A server of each engine with time enough for a busy machine."""
-    with (
-        served(served_files["sqlite"], "--http", "--time-limit", "30") as sqlite,
-        served(served_files["duckdb"], "--http", "--time-limit", "30") as duckdb,
-    ):
-        yield {"sqlite": sqlite, "duckdb": duckdb}
+    with served_both(served_files, "--http", "--time-limit", "30") as both:
+        yield both
 
 
 @pytest.mark.parametrize(("engine", "sql"), LARGE, ids=lambda value: value[:40])

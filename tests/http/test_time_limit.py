@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sqlrag.serve.untrusted import GRACE_SECONDS
-from tests.http.servers import served
+from tests.http.servers import served, served_both
 
 LONG = "hex(zeroblob(7000000))"
 UNSTOPPABLE = {
@@ -31,11 +31,8 @@ CASES = [(engine, sql) for engine, statements in UNSTOPPABLE.items() for sql in 
 @pytest.fixture(scope="module")
 def hurried(served_files):
     """A server of each engine whose questions may take half a second."""
-    with (
-        served(served_files["sqlite"], "--http", "--time-limit", "0.5") as sqlite,
-        served(served_files["duckdb"], "--http", "--time-limit", "0.5") as duckdb,
-    ):
-        yield {"sqlite": sqlite, "duckdb": duckdb}
+    with served_both(served_files, "--http", "--time-limit", "0.5") as both:
+        yield both
 
 
 @pytest.mark.parametrize(("engine", "sql"), CASES, ids=lambda value: value[:60])

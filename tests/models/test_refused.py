@@ -109,9 +109,7 @@ def test_m16_tokenizers_that_are_not_there(bi_encoder, tmp_path):
     for path in bare.glob("*tok*"):
         path.unlink()
     for use in (lambda: Embedder(bare, backend="torch"), lambda: export_folder(bare, tmp_path / "out")):
-        with pytest.raises(
-            ModelFileError, match=r"knows \d of the 600 words of the model: .* Download the model"
-        ):
+        with pytest.raises(ModelFileError, match=r"knows \d of the 600 words of the model: .* Download the model"):
             use()
     (bare / "spiece.model").write_bytes(b"words")
     with pytest.raises(ModelFileError, match="Its tokenizer is a sentencepiece model, which needs the packages sent"):
