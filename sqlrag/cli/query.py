@@ -18,7 +18,7 @@ from sqlrag.cli.options import (
     search_options,
     weight_option,
 )
-from sqlrag.values.arguments import DEFAULT_MAX_CONTEXT
+from sqlrag.values.arguments import DEFAULT_FIRST_STAGE_WEIGHT, DEFAULT_MAX_CONTEXT
 
 __all__ = ["compare", "context", "search"]
 
@@ -59,6 +59,8 @@ def search(
     if opens:
         if params:
             raise click.UsageError("--open takes a filter without parameters: write the values of -p into --filter")
+        if first_stage_weight != DEFAULT_FIRST_STAGE_WEIGHT:
+            raise click.UsageError("--open goes without --first-stage-weight: the page has no such setting")
         from sqlrag.cli.serve_database import open_page
 
         state = {"q": question, "index": index, "k": top_k, "n": top_n, "filter": filter_, "budget": budget_ms}

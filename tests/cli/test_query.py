@@ -126,8 +126,15 @@ def test_words_of_the_question_are_marked_on_a_terminal(terminal, run, db):
     assert "\x1b" not in run("search", db, "measuring the time", "--top-n", "1").stdout
 
 
-def test_open_goes_without_parameters(run, db):
-    """The page's filter has no parameters: it says so before it serves anything."""
-    result = run("search", db, QUESTION, "--open", "--filter", "uri LIKE :x", "-p", "x=1")
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (["--filter", "uri LIKE :x", "-p", "x=1"], "write the values of -p into --filter"),
+        (["--first-stage-weight", "0"], "the page has no such setting"),
+    ],
+)
+def test_open_goes_without_what_the_page_lacks(run, db, options, remedy):
+    """It says so before it serves anything."""
+    result = run("search", db, QUESTION, "--open", *options)
     assert result.exit_code == 2
-    assert "write the values of -p into --filter" in result.stderr
+    assert remedy in result.stderr
