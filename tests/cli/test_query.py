@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 
+import pytest
+
 from sqlrag.results import Hit
 
 QUESTION = "how long does a piece of code take?"
