@@ -290,6 +290,10 @@ def _tell_unreadable(report: IngestReport) -> None:
         raise click.ClickException("there was no text to read")
     if report.unreadable:
         raise click.ClickException("nothing could be read")
+    if report.ignored and not report.skipped:
+        raise click.ClickException(
+            "there was nothing to read: --include, --exclude, a .gitignore or their names leave out all files"
+        )
     raise click.ClickException(
         "there was nothing to read: no file of a known kind among the paths (sqlrag ingest --help lists the kinds)"
     )

@@ -124,6 +124,8 @@ def open_repository(name: str, revision: str | None = None) -> Repository:
 
     Raises UnknownModelError if there is no such model or revision, or if it cannot be reached and is not in the cache.
     """
+    if Path(name).is_file() or name.count("/") > 1:
+        raise InputError(f"{name!r} is neither a folder nor a Hugging Face name, OWNER/NAME")
     if not is_hub_name(name):
         raise InputError(
             f"{name!r} is neither a folder nor a Hugging Face name: those have an owner, as in "

@@ -91,10 +91,14 @@ def _not_loaded(folder: Path, model: str, error: Exception) -> Error:
     config = read_settings(folder / "config.json")
     if remote_code(config, folder):
         return InputError(needs_code(model))
+    if problem := _damage(folder, config):
+        return ModelFileError(f"the model {model!r} can't be read: {problem}. Download it again, whole")
     said = " ".join(str(error).split())
     first = (said[:200] + "…" if len(said) > 200 else said) or type(error).__name__
     if not list(folder.rglob("tokenizer.json")) and list(folder.rglob("*.model")):
         first = _OF_SENTENCEPIECE
+    elif "ignore_mismatched_sizes" in said:
+        first = "its weights have other shapes than its config.json says: they are of another model"
     elif known := re.search(r"does not recognize this architecture|model type `[^`]*`", said):
         first = (
             f"its type {config.get('model_type')!r} is not known to the installed transformers: update it, "
@@ -104,6 +108,26 @@ def _not_loaded(folder: Path, model: str, error: Exception) -> Error:
         f"sentence-transformers cannot load the model {model!r} ({first}): give a folder with "
         "safetensors weights, or a name that Hugging Face has, with a network or with the model in its cache"
     )
+
+
+def _damage(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return what is wrong with the small files of a model that cannot be loaded, "" if nothing is known."""
+    from tokenizers import Tokenizer
+
+    modules = [one for one in read_settings(folder / "modules.json", list) if isinstance(one, dict)]
+    for one in modules:
+        path = str(one.get("path", ""))
+        if path and not str(one.get("type")).endswith("Normalize") and not (folder / path).is_dir():
+            return f"its modules.json names the folder {path!r}, which is not there"
+    first = next((str(one.get("path", "")) for one in modules if str(one.get("type")).endswith("Transformer")), "")
+    if not config and not (folder / first / "config.json").is_file():
+        return "its config.json is missing"
+    try:
+        for tokenizer in folder.rglob("tokenizer.json"):
+            Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions
+        return f"its tokenizer.json is damaged ({error})"
+    return ""
 
 
 def needs_code(model: str) -> str:

@@ -34,12 +34,13 @@ def source_hash(folder: Path) -> str:
 
 def check_weights(folder: Path) -> None:
     """Raise ModelFileError for a file that is not whole: a pointer of Git LFS, or a download that broke off."""
-    for path in (*weight_files(folder), *weight_files(folder, ".bin"), *weight_files(folder, ".onnx")):
+    small = (path for name in ("tokenizer.json", "*.model") for path in sorted(folder.rglob(name)))
+    for path in (*weight_files(folder), *weight_files(folder, ".bin"), *weight_files(folder, ".onnx"), *small):
         with path.open("rb") as file:
             start = file.read(len(_POINTER))
             if start == _POINTER:
                 raise ModelFileError(
-                    f"{str(path)!r} is a pointer of Git LFS, not the weights: run `git lfs pull` in its folder, or "
+                    f"{str(path)!r} is a pointer of Git LFS, not the file itself: run `git lfs pull` in its folder, or "
                     "pull the model by its name"
                 )
             if path.suffix == ".safetensors" and (problem := _problem(path)):

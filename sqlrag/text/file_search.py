@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choice", "Found", "find_sources"]
 
+_NO_FILE = "is a device, socket or FIFO, and not a file"
+
 # Folders that tools fill. Reading them would drown a project's own files.
 _TOOL_FOLDERS = frozenset({"node_modules", "bower_components", "__pycache__", "site-packages", "venv", "__MACOSX"})
 
@@ -86,7 +88,7 @@ def find_sources(
         elif stat.S_ISREG(mode):
             _add_named(path, found, choice)
         else:
-            found.unreadable.append(Unreadable(_uri(path), "is a device, socket or FIFO, and not a file"))
+            found.unreadable.append(Unreadable(_uri(path), _NO_FILE))
     found.sources = list({source.uri: source for source in found.sources}.values())
     return found
 
@@ -160,6 +162,8 @@ class _Folder:
             self._found.ignored.append(_uri(path))
         elif is_file and (kind_of(path.name) is not None or self._is_chosen):
             _add(path, self._root, self._sources, self._found, self._choice)
+        elif not is_file and kind_of(path.name) is not None:
+            self._found.unreadable.append(Unreadable(_uri(path), _NO_FILE))
         else:
             self._found.skipped.append(_uri(path))
 

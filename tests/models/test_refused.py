@@ -97,9 +97,44 @@ def test_m3_files_that_are_not_whole(bi_encoder, tmp_path):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ModelFileError, match=r"is not whole \(it has [\d,]+ bytes instead of [\d,]+\): download it"):
         Embedder(broken, backend="torch")
-    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
-    with pytest.raises(ModelFileError, match="is a pointer of Git LFS, not the weights: run `git lfs pull`"):
-        export_folder(broken, tmp_path / "out")
+    for name in ("model.safetensors", "tokenizer.json"):
+        pointer = tmp_path / name.partition(".")[0]
+        shutil.copytree(bi_encoder, pointer)
+        (pointer / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        with pytest.raises(ModelFileError, match="is a pointer of Git LFS, not the file itself: run `git lfs pull`"):
+            export_folder(pointer, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", None, "its config.json is missing. Download it again"),
+        ("tokenizer.json", '{"a": 1}', r"its tokenizer\.json is damaged \("),
+        ("1_Pooling", None, "its modules.json names the folder '1_Pooling', which is not there"),
+    ],
+)
+def test_m3_small_files_that_are_missing_or_damaged(*, bi_encoder, tmp_path, name, content, said):
+    """M3: which of them it is, and not what a library says of it."""
+    broken = tmp_path / "broken"
+    shutil.copytree(bi_encoder, broken)
+    if (broken / name).is_dir():
+        shutil.rmtree(broken / name)
+    elif content is None:
+        (broken / name).unlink()
+    else:
+        (broken / name).write_text(content)
+    with pytest.raises(ModelFileError, match=said):
+        Embedder(broken, backend="torch")
+
+
+def test_m3_weights_of_another_shape_and_dimensions_that_are_not_there(bi_encoder, tmp_path):
+    """M3: a config.json of another model; more dimensions than a vector has."""
+    other = changed(bi_encoder, tmp_path / "other", vocab_size=300)
+    with pytest.raises(UnknownModelError, match=r"its weights have other shapes than its config\.json says"):
+        Embedder(other, backend="torch")
+    with pytest.raises(InputError, match="dimensions is 500, but 'saved' has 32"):
+        export_folder(bi_encoder, tmp_path / "out", options=Options(precision="fp32", dimensions=500))
+    assert not (tmp_path / "out").exists()
 
 
 def test_m16_tokenizers_that_are_not_there(bi_encoder, tmp_path):

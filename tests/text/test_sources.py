@@ -119,14 +119,16 @@ def test_a_file_that_cannot_be_examined_is_named(tmp_path, monkeypatch):
 
 
 def test_no_device_is_opened(tmp_path, monkeypatch):
-    """Reading a FIFO would wait for ever: in a folder it is skipped, named outright it is said."""
+    """Reading a FIFO would wait for ever: it is named where its name is that of a file, or is named outright."""
+    os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "pipe.txt")
     with socket.socket(socket.AF_UNIX) as server:
         monkeypatch.chdir(tmp_path)  # a socket's path must be short
         server.bind("s.md")
         found = find_sources(tmp_path)
     assert found.sources == []
-    assert [Path(uri).name for uri in found.skipped] == ["pipe.txt", "s.md"]
+    assert [Path(uri).name for uri in found.skipped] == ["pipe"]
+    assert [Path(item.uri).name for item in found.unreadable] == ["pipe.txt", "s.md"]
     [unreadable] = find_sources(tmp_path / "pipe.txt").unreadable
     assert unreadable.reason == "is a device, socket or FIFO, and not a file"
 

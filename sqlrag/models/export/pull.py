@@ -210,6 +210,10 @@ def _make(
             manifest = _exported(replace(source, folder=folder), work, chosen.kind, options.precision, tell)
         manifest = replace(manifest, notes=[*chosen.notes, *manifest.notes])
     spec = ModelSpec.load(work)
+    if options.dimensions and spec.dimension is not None and options.dimensions > spec.dimension:
+        raise InputError(f"dimensions is {options.dimensions}, but {source.name!r} has {spec.dimension}")
+    if options.window and options.window > spec.max_tokens:
+        manifest.notes.append(f"it reads {spec.max_tokens:,} tokens, not {options.window:,}: it has no more positions")
     if former is not None and (known := _same_vectors(former, spec)):
         replace(spec, formerly=tuple(dict.fromkeys((*spec.formerly, *known)))).save(work)
     manifest = replace(manifest, asked=options.said(), files=hashes_of(work))
