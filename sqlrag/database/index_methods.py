@@ -227,15 +227,15 @@ class IndexMethods:
 
         options = IndexOptions(max_tokens, overlap, None, vectors)
         record = self._record(name)
-        flags = {"codes_only": check_flag("reindex", "codes_only", codes_only)}
-        flags |= {"states_only": check_flag("reindex", "states_only", states_only)}
-        if (only := [name for name, is_given in flags.items() if is_given]) and (
-            embedder is not None or options != IndexOptions() or len(only) > 1
-        ):
+        flags = {"codes_only": codes_only, "states_only": states_only}
+        only = [name for name, flag in flags.items() if check_flag("reindex", name, flag)]
+        if only and (embedder is not None or options != IndexOptions()):
             raise InputError(
-                f"reindex(): {only[0]} embeds no vector anew: leave out embedder, max_tokens, overlap, vectors and "
-                f"{'states_only' if len(only) > 1 else 'codes_only'}, or {only[0]}"
+                f"reindex(): {only[0]} makes no vector anew: leave out embedder, max_tokens, overlap and vectors, "
+                f"or {only[0]}"
             )
+        if len(only) > 1:
+            raise InputError("reindex(): codes_only and states_only are two calls: leave one of them out")
         self._engine.choose_states(record, check_states(states))
         if codes_only:
             return remake_codes(self._engine, record, progress)

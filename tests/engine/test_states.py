@@ -152,6 +152,7 @@ def test_a_reranker_of_texts_keeps_nothing(engine, passage_files, tmp_path):
             lambda: db.ingest(PASSAGES, states="compact"),
             lambda: db.ingest(PASSAGES, states="all"),
             lambda: db.reindex(states_only=True, max_tokens=50),
+            lambda: db.reindex(states_only=True, codes_only=True),
             lambda: db.reranker.encode(["text"]),
         ):
             with pytest.raises(errors.InputError, match="states"):
