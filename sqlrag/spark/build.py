@@ -335,8 +335,13 @@ def _commit(
         _NUMBER, f.pmod(f.xxhash64(there[by]), f.lit(shards)).cast("int") + manifest.next_number
     )
     sums = numbered.groupBy(_NUMBER).agg(f.count("*"), f.bit_xor(_HASH)).collect()
+    without_key = rows.where(rows[key].isNull()).count()
     if not sums and manifest.version and not removed:
-        return Change(manifest.version, without_key=rows.count() if rows.take(1) else 0)
+        return Change(manifest.version, without_key=without_key)
+    if by != key:  # rows with the same key may come into two shards
+        twice = there.groupBy(key).count().where("count > 1").limit(1).collect()
+        if twice:
+            raise _repeated(twice[0][0], key)
     marks = {number: _mark(manifest, number, count, xor) for number, count, xor in sums}
     done = _finished(folder, marks)
     todo = {number: (count, xor) for number, count, xor in sums if number not in done}
@@ -352,8 +357,11 @@ def _commit(
     after.write(folder)
     folder.remove([f"building/{mark}.json" for mark in marks.values()])
     added = sum(count for _, count, _ in sums)
-    total = rows.count() if manifest.version == 0 else added
-    return Change(after.version, added, removed, total - added, len(todo), len(done))
+    return Change(after.version, added, removed, without_key, len(todo), len(done))
+
+
+def _repeated(value: object, key: str) -> InputError:
+    return InputError(f"key {value!r} occurs twice: {key} must tell rows apart")
 
 
 def _spread(rows: Any, shards: int) -> Any:

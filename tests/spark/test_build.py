@@ -164,6 +164,21 @@ def test_append_sync_delete_compact(spark, rows, tmp_path):
         assert db.info()[0].chunks == pulled.chunks - pulled.gone_chunks
 
 
+def test_rows_without_a_key_and_keys_that_repeat(spark, tmp_path):
+    """Rows without a key are counted, also by append; a key that occurs twice is an error, in whichever shards."""
+    from sqlrag.spark import append, build
+
+    first = spark.createDataFrame([(1, "tea", "x", 1), (None, "no key", "y", 2)], SCHEMA)
+    options = {"text": "body", "key": "id", "filters": ["topic"], "by": "topic", "shards": 2}
+    assert build(first, tmp_path / "index", **options).without_key == 1
+    more = spark.createDataFrame([(None, "no key", "y", 2), (2, "coffee", "y", 2)], SCHEMA)
+    change = append(more, tmp_path / "index", shards=1)
+    assert (change.added, change.without_key) == (1, 1)
+    twice = spark.createDataFrame([(3, "milk", "x", 1), (3, "water", "z", 1)], SCHEMA)
+    with pytest.raises(InputError, match="key 3 occurs twice: id must tell rows apart"):
+        append(twice, tmp_path / "index", shards=8)
+
+
 def test_two_writers(spark, rows, tmp_path, monkeypatch):
     """One wins; the other gets an error, and what it wrote is in no version."""
     from sqlrag.spark import append, build

@@ -26,8 +26,8 @@ question = "how do bees tell each other where food is?"
 made = build(spark.createDataFrame(rows, "id BIGINT, body STRING"), path, text="body", key="id", shards=2)
 register(spark, path)
 hits = spark.sql("SELECT source_id FROM search('chunks', :q, 25, 1)", args={"q": question}).collect()
-joined = spark.sql("SELECT c.source_id FROM vector_top_k('chunks', embed(:q), 1) AS hit JOIN chunks AS c ON c.id = hit.id",
-                   args={"q": question}).collect()
+nearest = "SELECT c.source_id FROM vector_top_k('chunks', embed(:q), 1) AS hit JOIN chunks AS c ON c.id = hit.id"
+joined = spark.sql(nearest, args={"q": question}).collect()
 many = search(spark, [question], top_n=1).collect()
 gone = delete(spark.createDataFrame([(0,)], "id BIGINT"), path)
 print(json.dumps([type(spark).__module__, made.added, hits[0][0], joined[0][0], many[0].source_id, gone.removed]))
