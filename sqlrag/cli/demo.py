@@ -79,9 +79,9 @@ def demo(path: str | None, engine: str | None, opens: bool, as_json: bool) -> No
 
 
 def _ask(database: Database, sql: str, question: str) -> tuple[list[Row], Comparison]:
-    """Run the statement, and compare both orders; the comparison finds every score in memory."""
+    """Run the statement, and compare its orders: vectors, then scores, all of which are in memory."""
     rows = database.execute(sql, {"q": question}).fetchall()
-    return rows, database.compare(question, top_k=25, top_n=3)
+    return rows, database.compare(question, top_k=25, top_n=3, first_stage_weight=0, vector_weight=1)
 
 
 def _welcome(count: int, path: str) -> str:
