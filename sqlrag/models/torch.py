@@ -36,6 +36,8 @@ _CPU_TOKENS = 1_024
 # How many texts are sorted by length together.
 _GPU_WINDOW = 8_192
 _CPU_WINDOW = 512
+# The share by which an output differs beside a longer text, from which on padding counts. 16-bit numbers differ less.
+_PADDING_COUNTS = 0.005
 # How many pairs a GPU scores at a time if there is a time limit.
 _GPU_PAIRS = 8
 
@@ -53,6 +55,9 @@ class _Model:
         self._torch = torch
         self._lock = threading.Lock()
         self._process = os.getpid()
+        # Whether padding changes what the model gives for a text: FNet, ConvBERT and MobileBERT mix neighbouring
+        # tokens, padding included. Each text of such a model is read alone.
+        self._reads_padding: bool | None = None
         renew_locks(self)
         self._on_cpu = self.model.device.type == "cpu"
         self._precision(dtype)
@@ -89,11 +94,33 @@ class _Model:
         return outputs
 
     def _run(self, key: str, inputs: Sequence[tokenizers.Encoding], raw: Sequence[Any], prompt: str) -> Any:
+        lengths = [len(one) for one in inputs]
+        batches = list(token_batches(lengths, _CPU_TOKENS if self._on_cpu else _GPU_TOKENS))
+        if self._reads_padding is None and len(set(lengths)) > 1:
+            short, long = min(lengths), max(lengths)
+            pair = [lengths.index(short), lengths.index(long)]
+            alone, together = (self._run_batches([one], key, inputs, raw, prompt)[0] for one in (pair[:1], pair))
+            self._reads_padding = bool((alone - together).norm() > _PADDING_COUNTS * alone.norm())
+        if self._reads_padding:
+            batches = [[place] for place in range(len(inputs))]
+        outputs = self._run_batches(batches, key, inputs, raw, prompt)
+        places = self._torch.empty(len(inputs), dtype=self._torch.long)
+        places[[place for batch in batches for place in batch]] = self._torch.arange(len(inputs))
+        return outputs[places]
+
+    def _run_batches(
+        self,
+        batches: Sequence[list[int]],
+        key: str,
+        inputs: Sequence[tokenizers.Encoding],
+        raw: Sequence[Any],
+        prompt: str,
+    ) -> Any:
+        """Return `features[key]` of the inputs at these places, in their order."""
         torch = self._torch
-        budget = _CPU_TOKENS if self._on_cpu else _GPU_TOKENS
-        order, outputs = [], []
+        outputs = []
         with torch.inference_mode():
-            for batch in token_batches([len(one) for one in inputs], budget):
+            for batch in batches:
                 if self._plain:
                     features = self._features([inputs[place] for place in batch], prompt)
                 else:
@@ -104,10 +131,7 @@ class _Model:
                 }
                 # Copying waits for the GPU, so the outputs stay there until the last batch.
                 outputs.append(self.model(features)[key].float())
-                order += batch
-            places = torch.empty(len(order), dtype=torch.long)
-            places[order] = torch.arange(len(order))
-            return torch.cat(outputs).cpu()[places]
+            return torch.cat(outputs).cpu()
 
     def _features(self, inputs: Sequence[tokenizers.Encoding], prompt: str) -> dict[str, Any]:
         """Return a batch padded at its end, which gives every architecture the right positions and attention."""

@@ -383,7 +383,7 @@ def test_pickled_weights_are_refused(embedder_folder, tmp_path):
 
 
 def test_kinds_are_told_by_the_files(tmp_path):
-    """A causal language model may be either, unless its card names the task. --kind never overrules the files."""
+    """M14: a causal language model may be either, unless its card names the task. --kind never overrules the files."""
     bare = make_transformer(tmp_path / "bare", "bert")
     assert kind_of(bare) == "bi-encoder"  # without a head
     with pytest.raises(InputError, match="is a bi-encoder by its files; a cross-encoder is needed"):

@@ -13,6 +13,7 @@ import pytest
 from sqlrag.errors import InputError, MissingDependencyError, UnknownModelError
 from sqlrag.models import Embedder, Reranker
 from tests.models.original import REASON, find_original, make_cross_encoder
+from tests.models.tiny import make_bi_encoder
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
@@ -49,6 +50,17 @@ def export(*arguments, **named):
 def cosines(ours, theirs):
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     return (ours / np.linalg.norm(ours, axis=1, keepdims=True) * theirs).sum(1)
+
+
+def test_m9_padding_that_a_model_reads(texts, tmp_path):
+    """M9: where neighbouring tokens are mixed, padding included, each text is read alone, as it is by an export."""
+    saved = make_bi_encoder(tmp_path, "convbert", "mean")
+    theirs = sentence_transformers.SentenceTransformer(str(saved), device="cpu")
+    ours = Embedder(saved, backend="torch")
+    theirs.max_seq_length = ours.max_tokens
+    alone, together = theirs.encode(texts, batch_size=1), theirs.encode(texts, batch_size=len(texts))
+    assert abs(alone - together).max() > 0.01
+    np.testing.assert_allclose(ours.encode_document(texts), alone, atol=2e-5)
 
 
 def test_the_backend_gives_what_sentence_transformers_gives(original, texts):
@@ -190,6 +202,8 @@ def test_a_batch_changes_nothing_in_fp32(original, cross_encoder, texts, monkeyp
     monkeypatch.setattr(run.model, "forward", lambda batch: (seen.append(batch["input_ids"].shape), forward(batch))[1])
     compute = (lambda some: run.score([(QUERY, text) for text in some])) if pairs else (
         lambda some: run.embed(some, "document"))  # fmt: skip
+    compute(texts)  # the first time, the model is asked whether it reads padding
+    assert run._reads_padding is False
     found = []
     for budget in (1, 1_024, 100_000):
         monkeypatch.setattr(backend, "_CPU_TOKENS", budget)

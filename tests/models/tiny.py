@@ -44,6 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "d_model": HIDDEN, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "feed_forward_proj": "gated-gelu",
         "pad_token_id": 1, "eos_token_id": 2, "is_encoder_decoder": True,
     },
+    "convbert": {**_COMMON, **_SPREAD, "embedding_size": 16, "max_position_embeddings": 96},
     "albert": {**_COMMON, **_SPREAD, "embedding_size": 16, "max_position_embeddings": 96, "pad_token_id": 1},
     "qwen3": {
         **_COMMON, **_SPREAD, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 96,
