@@ -108,6 +108,7 @@ class SearchMethods(IndexMethods):
         found, top_k = (ask(top_k), top_k) if record.is_over_table else distinct_hits(ask, top_k, top_n)
         return Comparison(query, top_k, top_n, Hits(found, partial(_matching_words, query, record.tokenizer)))
 
+    @one_at_a_time
     def compare(
         self,
         query: str,
@@ -148,8 +149,7 @@ class SearchMethods(IndexMethods):
             (['Migrations'], 3)
         """
         weights = first_stage_weight, vector_weight
-        with self._call_lock:
-            return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms, weights)
+        return self._compared("compare", query, index, top_k, top_n, filter, params, budget_ms, weights)
 
     def context(
         self,

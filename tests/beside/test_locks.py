@@ -201,6 +201,8 @@ COMMANDS = {
     "sync": ["sync", "{db}"],
     "reindex": ["reindex", "{db}", "--index", "notes"],
     "check": ["check", "{db}", "--repair"],
+    "export": ["export", "{db}", "{folder}", "--index", "chunks"],
+    "spark-pull": ["spark-pull", "{folder}", "0", "{db}"],
     "eval": ["eval", "{db}", "--index", "chunks", "--synthetic", "1", "--first-stage", "text", "--top-k", "5"],
     "eval of the database itself": ["eval", "{db}", "--index", "chunks", "--queries", "{db}", "--qrels", "{db}"],
     "demo": ["demo", "{db}", "--help"],

@@ -96,7 +96,7 @@ def test_a_model_that_the_server_does_not_have(models, asked):
         with pytest.raises(UnknownModelError, match="there is no model 'none-such'"):
             asked.call(function, "none-such", spec.weights_hash, argument)
     assert models.vectors(replace(encoders.embedder.spec, weights_hash="0" * 64), "query", ["a"]) is None
-    assert models.scores(replace(encoders.reranker.spec, name="none-such"), [("a", "b")], None) is None
+    assert models.scores(replace(encoders.reranker.spec, name="none-such"), [("a", "b")], None, {}) is None
     assert models.is_connected
 
 
