@@ -120,7 +120,7 @@ def test_a_clear_error(checked, lie):
 def test_a_table_of_other_columns(checked):
     """A table function whose rows have another shape is an error, not a read beyond them."""
     checked.says(frame(Frame.RESULT, as_table(2, [(1, 2)])))
-    assert "gives sqlrag_info() 2 columns instead of 22" in checked.run("SELECT * FROM sqlrag_info();").stderr
+    assert "gives sqlrag_info() 2 columns instead of 23" in checked.run("SELECT * FROM sqlrag_info();").stderr
 
 
 WRITING = [
