@@ -3,7 +3,7 @@
 WITH hit AS MATERIALIZED (
     SELECT   kept.rowid AS id, {scanned_distance} AS distance
     FROM     main.{kept}_rowids AS kept
-    LEFT JOIN main.{kept}_vector_chunks00 AS block ON block._rowid_ = kept.chunk_id
+    CROSS JOIN main.{kept}_vector_chunks00 AS block ON block._rowid_ = kept.chunk_id
     WHERE    1 {filter}
     ORDER BY distance NULLS LAST, kept.rowid
     LIMIT    :k

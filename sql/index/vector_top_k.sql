@@ -5,8 +5,6 @@ WITH hit AS MATERIALIZED (
     SELECT   near.id, {distance} AS distance
     FROM     ({near}) AS near
     CROSS JOIN main.{kept} AS kept ON kept.rowid = near.id     -- CROSS: in this order
-    -- Always true. Where these columns are gone the statement is an error; vec0 itself ends the process.
-    WHERE    (SELECT coalesce(at.rowid, at.id, at.chunk_id, at.chunk_offset) FROM main.{kept}_rowids AS at LIMIT 0) IS NULL
     ORDER BY distance NULLS LAST, near.id
     LIMIT    :k
 )

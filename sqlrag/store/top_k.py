@@ -23,7 +23,6 @@ from sqlrag.store.precision import Layout, encode_query, kept_parts
 from sqlrag.store.registry import Connection, Contents, IndexRecord
 from sqlrag.store.statements import fused_score, statement
 from sqlrag.store.states import KeptStates
-from sqlrag.store.vec0_layout import damaged
 from sqlrag.values.arguments import DEFAULT_TOP_K
 
 __all__ = ["FUSION_DEPTH", "ChunkRow", "Index", "Matching", "reranked"]
@@ -109,12 +108,7 @@ class Index:
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
         if self._layout() == "codes":
-            try:
-                return self._rows("index/vector_scan", matching, vector=vector, k=k)
-            except Exception as error:
-                if str(error).startswith(("Vector dimension mis", "Error reading 1st vector")):
-                    raise damaged(self.record.name) from error
-                raise
+            return self._rows("index/vector_scan", matching, vector=vector, k=k)
         # Earlier schemas had larger blocks: too many bytes to cut each vector out of.
         near = Matching(f"SELECT id FROM {in_main(self.record.name)}")
         if matching is not None:

@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 import sqlrag
 from sqlrag.engines.sqlite.functions import load_vec
-from sqlrag.errors import NotADatabaseError
 from sqlrag.store import upkeep
 from sqlrag.store.check import check_index
 from sqlrag.store.codes.blocks import MOST
@@ -137,28 +136,6 @@ def test_a_filter_that_lets_through_what_is_farthest(by):
     assert rows[-1][1] <= 1.02 * np.linalg.norm(stored.vectors[stored.exact(query, 10, farthest)[-1]] - query)
     assert stored.top_k(query, 10, []) == []
     assert [row[0] for row in stored.top_k(query, 10, [7, 70_000])] == [7]
-
-
-@pytest.mark.parametrize("value", ["zeroblob(100)", "7", "x''"])
-def test_damaged_vectors_that_are_all_compared(value):
-    """The error says what to do, as where some are compared."""
-    stored = Stored()
-    stored.insert(vectors_of(20))
-    stored.connection.execute(f"UPDATE chunks_vec_vector_chunks00 SET vectors = {value}")
-    with pytest.raises(NotADatabaseError, match="damaged: sqlrag check --repair makes them anew"):
-        stored.top_k(vectors_of(1)[0], 5)
-
-
-@pytest.mark.parametrize(
-    "change", ["DROP TABLE {}", "ALTER TABLE {} DROP COLUMN id", "ALTER TABLE {} RENAME chunk_id TO x"]
-)
-def test_places_of_vectors_that_are_gone(change):
-    """It is an error: sqlite-vec would end the process."""
-    stored = Stored()
-    stored.insert(vectors_of(400))
-    stored.connection.execute(change.format("chunks_vec_rowids"))
-    with pytest.raises(apsw.SQLError, match="no such"):
-        stored.top_k(vectors_of(1)[0], 5)
 
 
 class Changes(RuleBasedStateMachine):
