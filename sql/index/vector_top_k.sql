@@ -1,5 +1,5 @@
 -- vector_top_k: of the chunks with the nearest codes the :k whose vectors are nearest to :vector, nearest first.
--- The part in braces is a SELECT of their ids. distance is Euclidean between unit vectors: cosine similarity =
+-- {near} is a SELECT of their ids. distance is Euclidean between unit vectors: cosine similarity =
 -- 1 - distance * distance / 2; the distance of a damaged vector is NULL.
 WITH hit AS MATERIALIZED (
     SELECT   near.id, {distance} AS distance

@@ -107,14 +107,7 @@ class Index:
 
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
-        if self._layout() == "codes":
-            return self._rows("index/vector_scan", matching, vector=vector, k=k)
-        # Earlier schemas had larger blocks: too many bytes to cut each vector out of.
-        near = Matching(f"SELECT id FROM {in_main(self.record.name)}")
-        if matching is not None:
-            matching.settle(self._connection)
-            near = Matching(f"{near.select} WHERE id IN ({matching.select})", matching.bindings)
-        return self._rows("index/vector_top_k", near, vector=vector, k=k)
+        return self._rows("index/vector_scan", matching, vector=vector, k=k)
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
