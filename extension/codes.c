@@ -20,35 +20,6 @@ struct reading {
     size_t loose_bytes;
 };
 
-/* The code of SQLite's last failure, whose words are kept. */
-static int failed(struct source *source, int code)
-{
-    if (!source->message && code != SQLITE_NOMEM)
-        source->message = source->api->mprintf("%s", source->api->errmsg(source->database));
-    return code;
-}
-
-/* The code of a table in which something stands that sqlrag has not written. */
-static int damaged(struct source *source)
-{
-    const char *end = strrchr(source->table, '_');
-    int length = end ? (int)(end - source->table) : (int)strlen(source->table);
-    source->message = source->api->mprintf(
-        "the vectors of index '%.*s' are damaged: sqlrag check --repair makes them anew", length, source->table);
-    return SQLITE_CORRUPT_VTAB;
-}
-
-/* Compiles a statement; `%w` in it is the table. */
-static int prepare(struct source *source, const char *format, sqlite3_stmt **statement)
-{
-    char *sql = source->api->mprintf(format, source->table);
-    if (!sql)
-        return SQLITE_NOMEM;
-    int code = source->api->prepare_v2(source->database, sql, -1, statement, NULL);
-    source->api->free(sql);
-    return code == SQLITE_OK ? code : failed(source, code);
-}
-
 /* Makes a block of a row, if it is one that sqlrag has written. */
 static int block_of(struct reading *reading, sqlite3_stmt *row, struct block **made)
 {
@@ -58,7 +29,7 @@ static int block_of(struct reading *reading, sqlite3_stmt *row, struct block **m
     size_t lengths[COLUMNS];
     for (int column = IDS; column < COLUMNS; column++) {
         if (api->column_type(row, column) != SQLITE_BLOB)
-            return damaged(reading->source);
+            return source_damaged(reading->source);
         blobs[column] = api->column_blob(row, column);
         lengths[column] = (size_t)api->column_bytes(row, column);
         if (!blobs[column] && lengths[column])
@@ -67,7 +38,7 @@ static int block_of(struct reading *reading, sqlite3_stmt *row, struct block **m
     size_t count = lengths[IDS] / sizeof(int64_t), words = reading->pass->planes.words;
     if (!count || count > MOST_CODES || lengths[IDS] % sizeof(int64_t) || lengths[FACTORS] != count * sizeof(float) ||
         lengths[CODES] != count * words * sizeof(uint64_t))
-        return damaged(reading->source);
+        return source_damaged(reading->source);
     struct block *block = block_new(count, words);
     if (!block)
         return SQLITE_NOMEM;
@@ -78,7 +49,7 @@ static int block_of(struct reading *reading, sqlite3_stmt *row, struct block **m
     for (size_t place = 1; place < count; place++)
         if (block->ids[place - 1] >= block->ids[place]) {
             block_release(block);
-            return damaged(reading->source);
+            return source_damaged(reading->source);
         }
     const char *codes = blobs[CODES];
     for (size_t place = 0; place < count; place++)
@@ -94,18 +65,18 @@ static int read(struct reading *reading, sqlite3_int64 first_id, struct block **
     const struct sqlite_routines *api = reading->source->api;
     int code = SQLITE_OK;
     if (!reading->block)
-        code = prepare(reading->source,
-                       "SELECT first_id, stamp, ids, factors, codes FROM main.\"%w\" WHERE first_id = ?1",
-                       &reading->block);
+        code = source_prepare(reading->source,
+                              "SELECT first_id, stamp, ids, factors, codes FROM main.\"%w\" WHERE first_id = ?1",
+                              &reading->block);
     if (code == SQLITE_OK)
         code = api->bind_int64(reading->block, 1, first_id);
     if (code != SQLITE_OK)
-        return failed(reading->source, code);
+        return source_failed(reading->source, code);
     code = api->step(reading->block);
     if (code == SQLITE_ROW)
         code = block_of(reading, reading->block, block);
     else
-        code = code == SQLITE_DONE ? damaged(reading->source) : failed(reading->source, code);
+        code = code == SQLITE_DONE ? source_damaged(reading->source) : source_failed(reading->source, code);
     api->reset(reading->block);
     return code;
 }
@@ -133,7 +104,7 @@ static int take_row(struct reading *reading, sqlite3_stmt *row)
 {
     const struct sqlite_routines *api = reading->source->api;
     if (api->column_type(row, 1) != SQLITE_INTEGER)
-        return damaged(reading->source);
+        return source_damaged(reading->source);
     sqlite3_int64 first_id = api->column_int64(row, 0), stamp = api->column_int64(row, 1);
     struct block *block = known(reading, first_id, stamp);
     int code = block ? SQLITE_OK : read(reading, first_id, &block);
@@ -149,15 +120,11 @@ static int read_all(struct reading *reading)
 {
     const struct sqlite_routines *api = reading->source->api;
     sqlite3_stmt *rows = NULL;
-    int code = prepare(reading->source, "SELECT first_id, stamp FROM main.\"%w\" ORDER BY first_id", &rows);
+    int code = source_prepare(reading->source, "SELECT first_id, stamp FROM main.\"%w\" ORDER BY first_id", &rows);
     while (code == SQLITE_OK && (code = api->step(rows)) == SQLITE_ROW)
         code = take_row(reading, rows);
-    if (code == SQLITE_DONE)
-        code = scan_loose(reading);
-    else if (code != SQLITE_CORRUPT_VTAB)
-        code = failed(reading->source, code);
-    api->finalize(rows);
-    return code;
+    code = source_finish(reading->source, rows, code);
+    return code == SQLITE_OK ? scan_loose(reading) : code;
 }
 
 int codes_search(struct source *source, struct shelf *shelf, const struct pass *pass, struct nearest *nearest)

@@ -13,15 +13,7 @@
 #include "memory.h"
 #include "nearest.h"
 #include "pass.h"
-#include "sqlite_api.h"
-
-/* A table in the main database, and what goes wrong while it is read. */
-struct source {
-    const struct sqlite_routines *api;
-    sqlite3 *database;
-    const char *table;
-    char *message; /* what failed, of SQLite's memory */
-};
+#include "source.h"
 
 /* Takes in the nearest of a table's codes. A result code. */
 int codes_search(struct source *source, struct shelf *shelf, const struct pass *pass, struct nearest *nearest);

@@ -42,11 +42,17 @@ ROUTINE(const unsigned char *, value_text, 109, (sqlite3_value *))
 ROUTINE(int, value_type, 113, (sqlite3_value *))
 ROUTINE(int, prepare_v2, 116, (sqlite3 *, const char *, int, sqlite3_stmt **, const char **))
 ROUTINE(int, create_module_v2, 119, (sqlite3 *, const char *, const sqlite3_module *, void *, void (*)(void *)))
+ROUTINE(int, blob_bytes, 121, (sqlite3_blob *))
+ROUTINE(int, blob_close, 122, (sqlite3_blob *))
+ROUTINE(int, blob_open, 123,
+        (sqlite3 *, const char *, const char *, const char *, sqlite3_int64, int, sqlite3_blob **))
+ROUTINE(int, blob_read, 124, (sqlite3_blob *, void *, int, int))
 ROUTINE(void, result_error_nomem, 137, (sqlite3_context *))
 ROUTINE(void, result_error_code, 146, (sqlite3_context *, int))
 ROUTINE(int, create_function_v2, 162,
         (sqlite3 *, const char *, int, int, void *, void (*)(sqlite3_context *, int, sqlite3_value **),
          void (*)(sqlite3_context *, int, sqlite3_value **), void (*)(sqlite3_context *), void (*)(void *)))
 ROUTINE(int, extended_errcode, 166, (sqlite3 *))
+ROUTINE(int, blob_reopen, 176, (sqlite3_blob *, sqlite3_int64))
 ROUTINE(const char *, db_filename, 180, (sqlite3 *, const char *))
 ROUTINE(int, stmt_readonly, 185, (sqlite3_stmt *))

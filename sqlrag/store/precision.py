@@ -69,19 +69,21 @@ def encode_query(record: IndexRecord, vector: bytes) -> bytes:
 def kept_parts(record: IndexRecord, layout: Layout = "codes") -> dict[str, str]:
     """Return the parts of a statement that say where the vectors are kept, and how far one is from the query.
 
-    `scanned_distance`: the same where vectors are cut out of vec0's blocks.
+    `scanned`, `scanned_distance`: the same for sqlrag_look_up().
     """
-    is_int8 = record.vectors == "int8"
+    if record.vectors == "float32":
+        return {
+            "kept": f"{record.name}_vec",
+            "distance": "vec_distance_L2(kept.embedding, :vector)",
+            "scanned": f"'{record.name}_vec', 'float32 L2', :vector",
+            "scanned_distance": "distance",
+        }
     # Up to schema 3 the int8 vectors lay beside the cells that they were in.
-    part, column = ("codes", "code") if is_int8 and layout == "cells" else ("vec", "embedding")
-    size = record.dimension * (1 if is_int8 else 4)
-    cut = f"substr(block.vectors, kept.chunk_offset * {size} + 1, {size})"
-    if is_int8:
-        distance, cut = f"vec_distance_L2({{}}, vec_int8(:code)) / {_scale(record.dimension)!r}", f"vec_int8({cut})"
-    else:
-        distance = "vec_distance_L2({}, :vector)"
+    kept, column = (f"{record.name}_codes", "code") if layout == "cells" else (f"{record.name}_vec", "embedding")
+    scale = _scale(record.dimension)
     return {
-        "kept": f"{record.name}_{part}",
-        "distance": distance.format(f"kept.{column}"),
-        "scanned_distance": distance.format(cut),
+        "kept": kept,
+        "distance": f"vec_distance_L2(kept.{column}, vec_int8(:code)) / {scale!r}",
+        "scanned": f"'{kept}', 'int8 L2', :code",
+        "scanned_distance": f"distance / {scale!r}",
     }

@@ -62,8 +62,9 @@ class Matching:
     def settle(self, connection: Connection) -> None:
         """Replace a SELECT with parameters of the user's, which may have the names of a statement's own."""
         if self.has_params:
-            listed = _listed(_as_json(self.ids(connection, scans=False)))
-            self.select, self.bindings, self.has_params = listed.select, listed.bindings, False
+            ids = _as_json(self.ids(connection, scans=False))
+            self.select, self.bindings = "SELECT value AS id FROM main.json_each(:matching)", {"matching": ids}
+            self.has_params = False
 
 
 class Index:
@@ -107,16 +108,17 @@ class Index:
 
     def compare_all(self, vector: bytes, k: int, matching: Matching | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of all chunks that a filter lets through, each compared in full."""
-        return self._rows("index/vector_scan", matching, vector=vector, k=k)
+        name = "index/vector_top_k" if self.scans() else "index/vector_scan"
+        return self._rows(name, matching, vector=vector, k=k)
 
     def compare(self, vector: bytes, k: int, candidates: int, ids: bytes | None) -> list[tuple[int, float, int]]:
         """Return `vector_top_k` of the candidates, the chunks with the nearest codes; `ids`: of these chunks only."""
         if self.scans():
             nearest = f"main.sqlrag_nearest_codes('{self.record.name}_codes', :vector, :candidates, :ids)"
             near = Matching(f"SELECT id FROM {nearest}", {"candidates": candidates, "ids": ids})
-        else:
-            near = _listed(json.dumps(self.nearest_codes(vector, candidates, ids)))
-        return self._rows("index/vector_top_k", near, vector=vector, k=k)
+            return self._rows("index/vector_top_k", near, vector=vector, k=k)
+        found = json.dumps(self.nearest_codes(vector, candidates, ids))
+        return self._rows("index/vector_distances", None, vector=vector, k=k, ids=found)
 
     def nearest_codes(self, vector: bytes, k: int, ids: bytes | None = None) -> list[int]:
         """Return the ids of the k chunks whose codes are nearest to a vector, nearest first; `ids`: of these only."""
@@ -201,7 +203,7 @@ class Index:
 
     def distances(self, vector: bytes, ids: Sequence[int]) -> dict[int, float]:
         """Return the distances of these chunks' vectors from a vector, by id."""
-        rows = self._rows("index/vector_top_k", _listed(json.dumps(list(ids))), vector=vector, k=len(ids))
+        rows = self._rows("index/vector_distances", None, vector=vector, k=len(ids), ids=json.dumps(list(ids)))
         return {id_: distance for id_, distance, _ in rows}
 
     def reranked(self, scores: Sequence[tuple[float | None, float]], weight: float) -> list[int]:
@@ -252,8 +254,8 @@ class Index:
             matching.settle(self._connection)
         # FTS5 would run its query once for each rowid of the list; the plus keeps rowid out of its plan.
         parts = self._parts() | {
-            "near": matching.select if matching else "",
-            "filter": f"AND kept.rowid IN ({matching.select})" if matching else "",
+            "passing": matching.select if matching else f"SELECT id FROM {in_main(self.record.name)}",
+            "filter": f"AND rowid IN ({matching.select})" if matching else "",
             "word_filter": f"AND +rowid IN ({matching.select})" if matching else "",
             "bm25": "sqlrag_bm25" if "statistics" in bindings else "bm25",
             "statistics": ", :statistics" if "statistics" in bindings else "",
@@ -273,11 +275,6 @@ def reranked(connection: Connection, scores: Sequence[tuple[float | None, float]
     """
     sql = statement("index/reranked", fused=fused_score("score", "first", weight))
     return [place for (place,) in connection.execute(sql, {"candidates": json.dumps(list(scores))})]
-
-
-def _listed(ids: str) -> Matching:
-    """Return a filter that lets the chunks through whose ids are in a JSON array."""
-    return Matching("SELECT value AS id FROM main.json_each(:listed)", {"listed": ids})
 
 
 def _as_json(ids: bytes) -> str:

@@ -111,22 +111,22 @@ def counted(counter: Counter, path: Path, call: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("of", "call", "statements"),
     [
-        # The file's state before the statement and in it, and the vectors; then the texts to be scored.
+        # The file's state before the statement and in it, the vectors and their blocks; then the texts to be scored.
         # The first call also reads the registry and what functions the connection has; of the index, that it has codes,
         # how many, and how many candidates were measured, for which it first looks whether that table is there.
-        ("files", "first stage", (9, 4)),
-        ("files", "two stages", (10, 5)),
+        ("files", "first stage", (10, 5)),
+        ("files", "two stages", (11, 6)),
         # The filter is prepared on its table; the first call also looks at the table's columns.
-        ("files", "filtered", (13, 5)),
+        ("files", "filtered", (14, 6)),
         # The index's name is looked up, and search() reads words, texts and distances, and orders the candidates.
-        ("files", "search", (14, 9)),
-        ("files", "filtered search", (18, 10)),
+        ("files", "search", (15, 10)),
+        ("files", "filtered search", (19, 11)),
         # The first call also checks the triggers, and that nothing is queued.
-        ("table", "first stage", (17, 4)),
-        ("table", "two stages", (18, 5)),
-        ("table", "filtered", (19, 5)),
-        ("table", "search", (22, 9)),
-        ("table", "filtered search", (24, 10)),
+        ("table", "first stage", (18, 5)),
+        ("table", "two stages", (19, 6)),
+        ("table", "filtered", (20, 6)),
+        ("table", "search", (23, 10)),
+        ("table", "filtered search", (25, 11)),
     ],
 )
 def test_sqlite(*, counter, files, tmp_path, of, call, statements):

@@ -63,6 +63,9 @@ SEARCHES = (
     "SELECT count(*), max(estimate) FROM sqlrag_nearest_codes('{index}_codes', :vector, 5000)",
     "SELECT id FROM sqlrag_nearest_codes('{index}_codes', :vector, 2, "
     "(SELECT sqlrag_ids(id) FROM {index} WHERE id % 3))",
+    "SELECT id, distance FROM sqlrag_look_up('{index}_vec', 'float32 L2', :vector, 3, :ids)",
+    "SELECT id, distance FROM sqlrag_look_up('{index}_vec', 'int8 L2', :code, 25, "
+    "(SELECT sqlrag_ids(id) FROM sqlrag_nearest_codes('{index}_codes', :vector, 100)))",
 )
 FUNCTIONS = (
     "SELECT * FROM vector_top_k('{index}', :vector, 5)",
@@ -174,7 +177,8 @@ def work(bases: list[Path], library: str, *, seed: int, first: int, pages: int, 
     ]
     generator = random.Random(0)
     vector = struct.pack("<384f", *(generator.gauss(0, 0.05) for _ in range(384)))
-    bindings = {"vector": vector}
+    code = bytes(generator.randrange(256) for _ in range(384))
+    bindings = {"vector": vector, "code": code, "ids": struct.pack("<7q", 9, 8, 120, 1, 1, 99999, -1)}
     paths = [scratch / f"file{which}.db" for which in range(len(sound))]
     for path, data in zip(paths, sound, strict=True):
         path.write_bytes(data)

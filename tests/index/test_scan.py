@@ -1,4 +1,4 @@
-"""The C library's functions, sqlrag_nearest_codes() and sqlrag_ids(), and what is kept in memory."""
+"""The C library's searches, sqlrag_nearest_codes() and sqlrag_look_up(), sqlrag_ids(), and what is kept in memory."""
 
 from __future__ import annotations
 
@@ -323,6 +323,61 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(before), found(con
     assert (run.returncode, run.stdout) == (0, "41 5 []\n"), run.stderr
 
 
+# Whole vectors
+
+
+def vectors(count: int, dimension: int, kind: str = "FLOAT", size: int = 16) -> tuple[apsw.Connection, np.ndarray]:
+    """Return a connection with the vec0 table `a_vec`, and what is in it from id 1 on."""
+    generator = np.random.default_rng(dimension)
+    made = generator.standard_normal((count, dimension)).astype(np.float32)
+    if kind == "INT8":
+        made = np.clip(made * 40, -127, 127).astype(np.int8)
+    connection = connected()
+    connection.execute(f"CREATE VIRTUAL TABLE a_vec USING vec0 (embedding {kind}[{dimension}], chunk_size = {size})")
+    value = "vec_int8(?)" if kind == "INT8" else "?"
+    with connection:
+        rows = [(place + 1, vector.tobytes()) for place, vector in enumerate(made)]
+        connection.executemany(f"INSERT INTO a_vec (rowid, embedding) VALUES (?, {value})", rows)
+    return connection, made
+
+
+def looked_up(connection: apsw.Connection, metric: str, query: np.ndarray, k: int, ids: np.ndarray) -> list:
+    sql = "SELECT id, distance FROM sqlrag_look_up('a_vec', ?, ?, ?, ?)"
+    return list(connection.execute(sql, (metric, query.tobytes(), k, ids.astype("<i8").tobytes())))
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("float32 L2", "FLOAT"), ("int8 L2", "INT8")])
+@pytest.mark.parametrize("dimension", [1, 7, 100, 384])
+@pytest.mark.parametrize("page", [512, 4096, 65536])
+@pytest.mark.parametrize("step", [1, 2, 40])
+def test_vectors_that_are_looked_up(metric, kind, dimension, page, step):
+    """The k nearest of some ids, as MATCH measures them; ids that are not there are left out."""
+    connection, made = vectors(150, dimension, kind)
+    connection.execute(f"PRAGMA page_size = {page}; VACUUM; DELETE FROM a_vec WHERE rowid % 5 = 0")
+    ids = np.array([*range(151, 0, -step), 3, 3, 7, *([10**9, -1] if step == 2 else [])])
+    query, there = made[20], [id_ for id_ in {*ids.tolist()} if 0 < id_ <= 150 and id_ % 5]
+    apart = {id_: np.linalg.norm(made[id_ - 1].astype(float) - query.astype(float)) for id_ in there}
+    expected = sorted(there, key=lambda id_: (round(apart[id_], 4), id_))
+    rows = looked_up(connection, metric, query, 1000, ids)
+    assert sorted(row[0] for row in rows) == sorted(expected)
+    assert [row[1] for row in rows] == pytest.approx([apart[row[0]] for row in rows], abs=1e-4)
+    assert [(row[1], row[0]) for row in rows] == sorted((row[1], row[0]) for row in rows)
+    assert looked_up(connection, metric, query, 9, ids) == rows[:9]
+    value = "vec_int8(?)" if kind == "INT8" else "?"
+    match = f"SELECT rowid, distance FROM a_vec WHERE embedding MATCH {value} AND k = 150"
+    exact = dict(connection.execute(match, (query.tobytes(),)))
+    assert [row[1] for row in rows] == pytest.approx([exact[row[0]] for row in rows], abs=1e-5)
+
+
+def test_a_stored_vector_that_is_no_number():
+    """It is farther than all others."""
+    connection, made = vectors(3, 4)
+    connection.execute("UPDATE a_vec SET embedding = ? WHERE rowid = 2", (np.full(4, np.nan, np.float32).tobytes(),))
+    rows = looked_up(connection, "float32 L2", made[0], 5, np.array([1, 2, 3]))
+    assert [row[0] for row in rows] == [1, 3, 2]
+    assert rows[-1][1] == float("inf")
+
+
 # Ids
 
 
@@ -354,29 +409,39 @@ IDS = np.arange(5).tobytes()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("function", "arguments", "words"),
     [
-        (("a_codes", QUERY), r"sqlrag_nearest_codes\(\) needs table, query, k: got table, query"),
-        ((None, QUERY, 1), "table is the name of a table of codes"),
-        (("a_codes", QUERY[:-1], 1), "query is a BLOB"),
-        (("a_codes", bytes(4 * 65537), 1), "query is a BLOB"),
-        (("a_codes", np.full(8, np.nan, np.float32).tobytes(), 1), "no number"),
-        (("a_codes", QUERY, -1), "k is a whole number"),
-        (("a_codes", QUERY, 1, "[1, 2]"), "ids is a BLOB of whole numbers"),
-        (("a_codes", QUERY, 1, IDS[:-1]), "ids is a BLOB"),
-        (("nothing", QUERY, 1), "no such table: main.nothing"),
-        (('"; DROP TABLE a_codes; --', QUERY, 1), "no such table"),
-        (("a_vec", QUERY, 1), "no such column: first_id"),
-        (("a_codes", bytes(4 * 65), 1), "vectors of index 'a' are damaged"),
+        ("nearest_codes", ("a_codes", QUERY), r"sqlrag_nearest_codes\(\) needs table, query, k: got table, query"),
+        ("nearest_codes", (None, QUERY, 1), "table is the name of a table of codes"),
+        ("nearest_codes", ("a_codes", QUERY[:-1], 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", bytes(4 * 65537), 1), "query is a BLOB"),
+        ("nearest_codes", ("a_codes", np.full(8, np.nan, np.float32).tobytes(), 1), "no number"),
+        ("nearest_codes", ("a_codes", QUERY, -1), "k is a whole number"),
+        ("nearest_codes", ("a_codes", QUERY, 1, "[1, 2]"), "ids is a BLOB of whole numbers"),
+        ("nearest_codes", ("a_codes", QUERY, 1, IDS[:-1]), "ids is a BLOB"),
+        ("nearest_codes", ("nothing", QUERY, 1), "no such table: main.nothing"),
+        ("nearest_codes", ('"; DROP TABLE a_codes; --', QUERY, 1), "no such table"),
+        ("nearest_codes", ("a_vec", QUERY, 1), "no such column: first_id"),
+        ("nearest_codes", ("a_codes", bytes(4 * 65), 1), "vectors of index 'a' are damaged"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, 1), "needs table, metric, query, k, ids: got table"),
+        ("look_up", (None, "float32 L2", QUERY, 1, IDS), "table is the name of a vec0 table"),
+        ("look_up", ("a_vec", "cosine", QUERY, 1, IDS), "metric is 'float32 L2' or 'int8 L2'"),
+        ("look_up", ("a_vec", "float32 L2", None, 1, IDS), "query is a BLOB of the metric's numbers"),
+        ("look_up", ("a_vec", "int8 L2", bytes(65537), 1, IDS), "query is a BLOB"),
+        ("look_up", ("a_vec", "float32 L2", QUERY, 1, None), "ids is a BLOB"),
+        ("look_up", ("nothing_vec", "float32 L2", QUERY, 1, IDS), "no such table"),
+        ("look_up", ("a_vec", "float32 L2", bytes(28), 1, IDS), "vectors of index 'a' are damaged"),
     ],
 )  # fmt: skip
-def test_arguments_that_are_none(arguments, words):
+def test_arguments_that_are_none(function, arguments, words):
     """Each is one clear error."""
-    connection = Codes(20, 8).connection
-    connection.execute("CREATE TABLE a_vec (rowid)")
+    connection, _ = vectors(20, 8)
+    connection.execute(CREATE.format("a_codes"))
+    codes = block(np.arange(1, 21), *codes_of(np.ones((20, 8))))
+    connection.execute("INSERT INTO a_codes VALUES (?, ?, ?, ?, ?)", codes)
     marks = ", ".join("?" * len(arguments))
     with pytest.raises(apsw.Error, match=words) as caught:
-        list(connection.execute(f"SELECT * FROM sqlrag_nearest_codes({marks})", arguments))
+        list(connection.execute(f"SELECT * FROM sqlrag_{function}({marks})", arguments))
     assert "\n" not in str(caught.value)
 
 
@@ -407,6 +472,25 @@ def test_a_damaged_block_is_named(damage):
     assert found(stored.connection, query, 5) == stored.nearest(query, 5)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE a_vec_rowids SET chunk_offset = -1",
+        "UPDATE a_vec_rowids SET chunk_offset = 64",
+        "UPDATE a_vec_rowids SET chunk_id = NULL",
+        "UPDATE a_vec_vector_chunks00 SET vectors = zeroblob(length(vectors) - 1)",
+        "UPDATE a_vec_vector_chunks00 SET vectors = x''",
+        "DELETE FROM a_vec_vector_chunks00",
+    ],
+)
+def test_a_damaged_place_is_named(damage):
+    """The same where an id is looked up."""
+    connection, made = vectors(100, 4)
+    connection.execute(damage)
+    with pytest.raises(apsw.CorruptError, match="vectors of index 'a' are damaged"):
+        looked_up(connection, "float32 L2", made[0], 1, np.array([3]))
+
+
 # Where it comes from
 
 
@@ -421,7 +505,7 @@ def test_loading_is_closed_after():
 
 
 def test_two_sqlite_libraries_in_one_process(tmp_path):
-    """APSW's and the standard library's sqlite3 each have both, in the same process, and share what is kept."""
+    """APSW's and the standard library's sqlite3 each have all three, in the same process, and share what is kept."""
     stored = Codes(300, 16, path=str(tmp_path / "a.db"))
     stored.connection.close()
     program = """
