@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlrag.errors import InputError
 from sqlrag.store.full_text import TOKENIZERS, check_tokenizer, match_expression
 from sqlrag.store.highlight import matching_words
-from sqlrag.text.words import further_words, indexed_words, placed_words
+from sqlrag.text.words import further_words, indexed_words, placed_words, search_text
 from tests.sizes import examples
 
 HOSTILE = ['"', "''", "NOT", "a AND", "NEAR(", "a*", "^a", "text:a", "-a", "a -b", "{a}", "\0", "(", "a\0b", "🐝", "_"]
@@ -64,7 +64,8 @@ def test_a_word_finds_itself(tokenizer, word):
     """A row is found by a word that stands in it, in any script that FTS5 knows."""
     connection = table(tokenizer, word, "quite another text")
     quoted = list(connection.execute("SELECT rowid FROM t WHERE t MATCH ?", (f'"{word}"',)))
-    if (1,) in quoted:  # FTS5 knows the letters of Unicode 6.1 only
+    # FTS5 knows the letters of Unicode 6.1 only. NFKC makes two words of some: Ŀ is an L and a dot.
+    if (1,) in quoted and search_text(word).isalnum():
         assert 1 in found(connection, tokenizer, word)
 
 
