@@ -11,8 +11,9 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from sqlrag.engines.second_stage import Sizes, copies_fill
 from sqlrag.errors import InputError, ModelMismatchError
 from sqlrag.models.stopping import Stop
 from sqlrag.process.forks import Owned, in_own_process
@@ -21,23 +22,20 @@ from sqlrag.store.encoders import chunker_of
 from sqlrag.store.filters import check_filter, check_filter_params
 from sqlrag.store.scores import Scores
 from sqlrag.values.arguments import (
-    DEFAULT_FIRST_STAGE_WEIGHT,
-    DEFAULT_TOP_K,
-    DEFAULT_TOP_N,
+    COPIES,
     DEFAULT_VECTOR_WEIGHT,
-    check_budget,
     check_candidates,
     check_k,
     check_no_nprobe,
     check_share,
     check_text,
-    check_top_n,
     check_vector,
     shown,
     whole,
 )
 
 if TYPE_CHECKING:
+    from sqlrag.engines.second_stage import FirstStage
     from sqlrag.models import Embedder
     from sqlrag.store.encoders import Encoders
     from sqlrag.store.registry import IndexRecord
@@ -45,17 +43,13 @@ if TYPE_CHECKING:
     from sqlrag.store.top_k import ChunkRow, Index, Matching
 
 __all__ = [
-    "COPIES",
     "DEFAULT_RERANK_LIMIT",
     "INFO_COLUMNS",
     "SCALARS",
     "SEARCH_COLUMNS",
-    "FirstStage",
     "Functions",
     "IndexSource",
-    "Sizes",
     "arities",
-    "copies_fill",
 ]
 
 DEFAULT_RERANK_LIMIT = 10_000
@@ -65,9 +59,6 @@ SCALARS = {"embed": "FLOAT[]", "embed_document": "FLOAT[]", "token_count": "BIGI
 """The scalar functions, each a method of `Functions`, with the type of its value on DuckDB."""
 
 SEARCH_COLUMNS = ("id", "text", "score", "distance", "rank_before", "rank_after", "source_id", "reranked", "copies")
-
-COPIES = 4
-"""Where copies of a passage fill the candidates, so many times as many are looked at."""
 
 _TEXTS = ("index", "source", "embedder", "embedder_hash", "reranker", "reranker_hash", "tokenizer", "vectors")
 INFO_COLUMNS = {
@@ -115,46 +106,6 @@ class IndexSource(Protocol):
 
         None if the changes of a table cannot be counted.
         """
-
-
-class FirstStage(Protocol):
-    """What the second stage of `search` asks of an index, or of several shards of one."""
-
-    record: IndexRecord
-
-    def states(self, ids: Sequence[int], /) -> dict[int, bytes]:
-        """Return what is kept of chunks for a reranker that reads states, by id."""
-
-    def distances(self, vector: bytes, ids: Sequence[int], /) -> dict[int, float]:
-        """Return the distances of chunks from a vector, by id."""
-
-    def reranked(self, scores: Sequence[tuple[float | None, float]], weight: float, /) -> list[int]:
-        """Return the places of candidates in their order, by the scores of both stages."""
-
-
-class Sizes(NamedTuple):
-    """The arguments of `search` that are numbers, checked."""
-
-    top_k: int
-    top_n: int
-    seconds: float | None
-    """The time for reranking; None: no limit."""
-    weight: float
-    """Of the first stage."""
-
-    @classmethod
-    def of(cls, top_k: object, top_n: object, budget_ms: object, first_stage_weight: object) -> Sizes:
-        """Return them, with defaults for NULL. Raises InputError."""
-        checked = check_k("search", "top_k", DEFAULT_TOP_K if top_k is None else top_k)
-        kept = check_top_n(min(DEFAULT_TOP_N, checked) if top_n is None else top_n, checked)
-        seconds = None if budget_ms is None else check_budget(budget_ms) / 1000
-        weight = DEFAULT_FIRST_STAGE_WEIGHT if first_stage_weight is None else first_stage_weight
-        return cls(checked, kept, seconds, check_share("search", "first_stage_weight", weight))
-
-
-def copies_fill(hits: Sequence[tuple[int, float, int]], chunks: Mapping[int, ChunkRow], sizes: Sizes) -> bool:
-    """Tell whether there are further candidates, and these have fewer texts than are wanted."""
-    return len(hits) == sizes.top_k > sizes.top_n > len({chunks[hit[0]][2] for hit in hits})
 
 
 Arguments = ParamSpec("Arguments")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from sqlrag.values.arguments import COPIES
+
 __all__ = ["Comparison", "Context", "Hit", "Hits", "Passage", "distinct_hits", "hits_of", "without_copies"]
 
 
@@ -67,11 +69,8 @@ def hits_of(rows: Iterable[Iterable[Any]]) -> list[Hit]:
     return [Hit(**value | {"metadata": json.loads(value["metadata"] or "{}")}) for value in values]
 
 
-_COPIES = 4
-"""Where copies of a passage fill the candidates, so many times as many are looked at,"""
-
 _MOST = 1_000
-"""but no more than these on that account."""
+"""Where copies of a passage fill the candidates, no more than these are looked at on that account."""
 
 
 def distinct_hits(ask: Callable[[int], Sequence[Hit]], top_k: int, top_n: int) -> tuple[list[Hit], int]:
@@ -81,7 +80,7 @@ def distinct_hits(ask: Callable[[int], Sequence[Hit]], top_k: int, top_n: int) -
     """
     hits = ask(top_k)
     found = without_copies(hits)
-    more = min(_COPIES * top_k, _MOST)
+    more = min(COPIES * top_k, _MOST)
     if len(found) < min(top_n, len(hits)) and len(hits) == top_k < more:
         return without_copies(ask(more)), more
     return found, top_k

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.functions import Sizes, copies_fill
+from sqlrag.engines.second_stage import Sizes, copies_fill
 from sqlrag.errors import InputError
 from sqlrag.spark.bm25 import counts
 from sqlrag.spark.pruning import may_match

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.functions import COPIES, Sizes
+from sqlrag.engines.second_stage import Sizes
 from sqlrag.errors import InputError
 from sqlrag.spark.bm25 import counts
 from sqlrag.spark.functions import FOUND, SECOND_STAGE, found_in, second_stage_rows
@@ -14,7 +14,7 @@ from sqlrag.spark.pruning import may_match
 from sqlrag.spark.session import check_pyspark, registered
 from sqlrag.spark.worker import Located, Models, check_reranker, functions_with, open_shard
 from sqlrag.store.top_k import FUSION_DEPTH
-from sqlrag.values.arguments import shown
+from sqlrag.values.arguments import COPIES, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from sqlrag.engines.functions import COPIES, DEFAULT_RERANK_LIMIT, INFO_COLUMNS
+from sqlrag.engines.functions import DEFAULT_RERANK_LIMIT, INFO_COLUMNS
 from sqlrag.errors import InputError, MissingDependencyError
 from sqlrag.models.named_models import named_model, resolve
 from sqlrag.spark.cache import DEFAULT_CACHE_MB, Cache
@@ -23,7 +23,7 @@ from sqlrag.store.names import in_main, quote
 from sqlrag.store.source_table import key_columns
 from sqlrag.store.statements import statement
 from sqlrag.store.writer import chunk_columns
-from sqlrag.values.arguments import DEFAULT_TOP_K, check_count, shown
+from sqlrag.values.arguments import COPIES, DEFAULT_TOP_K, check_count, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sqlrag.store.registry import IndexRecord
 
 __all__ = [
+    "COPIES",
     "DEFAULT_CUTOFF",
     "DEFAULT_FIRST_STAGE_WEIGHT",
     "DEFAULT_IDLE_SECONDS",
@@ -65,6 +66,9 @@ DEFAULT_VECTORS = "float32"
 
 DEFAULT_TOP_N = 3
 """How many results the second stage returns."""
+
+COPIES = 4
+"""Where copies of a passage fill the candidates, so many times as many are looked at."""
 
 DEFAULT_MAX_CONTEXT = 2_000
 """How many tokens of passages a prompt gets."""

@@ -14,6 +14,7 @@ from tests.conftest import PASSAGES, database_path
 from tests.engine.databases import change_tables, copy_of
 from tests.models.tiny_reader import make_tiny_reader
 
+pytestmark = pytest.mark.torch
 pytest.importorskip("onnx", reason="the torch extra is not installed: pip install 'sqlrag[torch]'")
 
 Q = "how do bees tell each other where food is?"

@@ -155,7 +155,13 @@ def _rows(embedding: nn.Embedding) -> torch.Tensor | None:
         return embedding.weight
     try:
         rows: torch.Tensor = embedding(torch.arange(embedding.num_embeddings))
-    except Exception:  # noqa: BLE001 - it takes other arguments than ids
+    except (
+        AttributeError,
+        IndexError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):  # it takes something else than a row of ids
         return None
     weight = embedding.weight
     is_scaled = rows.shape == weight.shape and torch.allclose(rows, weight * (rows.norm() / weight.norm()), 1e-4)
